@@ -1,8 +1,8 @@
-//! Counts how often the program was asked to end, and decides when the parent kills a program that does not end.
+//! Counts the requests to exit that the program gets, and decides when the parent kills a program that does not exit.
 //!
-//! A signal is a request. The program may take its time to answer it, because it has calls to finish. But a plugin
-//! in its process may have replaced the program's signal handlers, and then the program never sees a signal. So the
-//! parent enforces a repeated request.
+//! A signal is only a request: the program may need time to finish its calls. But a plugin in its process may have
+//! replaced the program's signal handlers. Then the program never gets the request. So the parent enforces a repeated
+//! request.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::time::{Duration, Instant};
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 /// Two signals within this time count as one: some supervisors signal both a process and its group.
 const TWICE: Duration = Duration::from_millis(200);
 
-/// How long a request counts. A program that still runs after this time has not taken the signal as a request to end.
+/// How long a request counts. If the program still runs after this time, the signal was not a request to exit.
 const COUNTS: Duration = Duration::from_secs(30);
 
-/// How long the program may take to end after a second request.
+/// How long the program may take to exit after a second request.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What SIGINT means to the program.
+/// The meaning of SIGINT for the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interrupt {
-    /// SIGINT may mean anything, such as to discard the line that is being typed. It counts only together with a
-    /// SIGTERM.
+    /// SIGINT may have any meaning, such as to discard the line that is being typed. It counts as a request to exit only
+    /// together with a SIGTERM.
     Anything,
-    /// SIGINT asks the program to end, as SIGTERM does.
+    /// SIGINT is a request to exit, like SIGTERM.
     End,
 }
 
@@ -31,11 +31,13 @@ pub(super) enum Interrupt {
 pub(super) struct Asked {
     interrupt: Interrupt,
     times: usize,
-    /// Whether one of the signals can only have been a request to end.
+    /// Whether at least one of the signals is certainly a request to exit.
     surely: bool,
     /// When the last counted signal came.
     counted: Option<Instant>,
+    /// The signal of the last request.
     by: Option<i32>,
+    /// When to kill the program.
     end_at: Option<Instant>,
 }
 
@@ -44,7 +46,7 @@ impl Asked {
         Self { interrupt, times: 0, surely: false, counted: None, by: None, end_at: None }
     }
 
-    /// Notes a signal. Signals other than SIGINT and SIGTERM are no requests.
+    /// Records a signal. Signals other than SIGINT and SIGTERM are not requests to exit, and are ignored.
     pub(super) fn note(&mut self, signal: i32, now: Instant) {
         if ![SIGINT, SIGTERM].contains(&signal) {
             return;
@@ -83,7 +85,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// When a program is killed that gets these signals, one second apart. In seconds from the first.
+    /// When a program that gets these signals, one second apart, is killed: in seconds after the first signal.
     fn ended(interrupt: Interrupt, signals: &[i32]) -> Option<u64> {
         let begin = Instant::now();
         let mut asked = Asked::new(interrupt);
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_was_asked_twice_has_five_seconds_and_then_no_more() {
+    fn a_program_is_killed_5_s_after_a_second_request_or_at_the_third() {
         assert_eq!(ended(Interrupt::End, &[SIGINT]), None);
         assert_eq!(ended(Interrupt::End, &[SIGINT, SIGINT]), Some(6));
         assert_eq!(ended(Interrupt::End, &[SIGINT, SIGINT, SIGTERM]), Some(2));
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn two_signals_in_a_moment_are_one_and_one_of_long_ago_is_none() {
+    fn signals_close_together_count_once_and_an_old_one_does_not_count() {
         let begin = Instant::now();
         let mut asked = Asked::new(Interrupt::End);
         asked.note(SIGTERM, begin);

@@ -1,19 +1,19 @@
-//! A small process that starts this program again when a crash has ended it.
+//! A small process that restarts this program after a crash.
 //!
-//! In process, a crash of a plugin is a crash of the program, and no code in it can react any more. So the program
-//! first becomes a parent that only waits. It runs itself once more, with the same arguments, as its child. The
-//! child is the program proper, with the same standard streams, in the same process group. The child writes into
-//! the crash record which plugin runs. If the child crashes, the parent reads the record and starts another child.
-//! The host in that child takes care that the culprit does not crash it again.
+//! A crash of a plugin in the host's process is a crash of the program, and no code of the program runs after it. So the
+//! program first becomes a parent, which only waits. The parent runs the program once more, with the same arguments, as
+//! its child. The child does the work of the program, with the same standard streams, in the same process group. The
+//! child writes into the crash record which plugin runs. If the child crashes, the parent reads the record and starts
+//! another child. The host in the new child prevents the same version of the plugin from crashing it again.
 //!
-//! * `mod.rs`: distinguishes parent and child, and takes care that neither outlives the other.
-//! * `watch.rs`: waits for the end of the child, and forwards signals to it.
-//! * `asked.rs`: decides when to kill a child that was asked to end and does not.
-//! * `verdict.rs`: decides what follows the end of a child: another child, or the end of the parent.
+//! * `mod.rs`: distinguishes parent and child, and makes sure that neither outlives the other.
+//! * `watch.rs`: waits for the exit of the child, and forwards signals to it.
+//! * `asked.rs`: decides when to kill a child that does not exit on request.
+//! * `verdict.rs`: decides, after the exit of a child, whether the parent starts another child or exits.
 //! * `oom.rs`: detects whether the kernel has killed a process for lack of memory.
 //!
-//! **Architecture Invariant:** the parent has one thread and opens no plugin. If the child ends for good, the
-//! parent ends with the same status. If the parent ends, so does the child.
+//! **Architecture Invariant:** the parent has one thread and opens no plugin. If the child exits and is not restarted,
+//! the parent exits with the same status. If the parent exits, the child is killed.
 
 mod asked;
 mod oom;
@@ -37,10 +37,10 @@ use std::{
     sync::OnceLock,
 };
 
-/// The environment variable that tells a child which process is its parent.
+/// The environment variable in which a child gets its [`Badge`].
 const BADGE: &str = "REPLUG_PARENT";
 
-/// The environment variable with the note of a child for its successor.
+/// The environment variable with the note that a child has left for its successor.
 const CARRIED: &str = "REPLUG_CARRIED";
 
 /// The prefix of such a note in the notebook. Every other line is a run folder, and no absolute path begins with this.
@@ -49,8 +49,7 @@ const CARRY: u8 = b'=';
 /// The file in which a child notes the run folders of its hosts, so that its parent finds their crash records.
 static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 
-/// Runs the rest of this program in a child process, and starts that again after a crash. Returns only in the
-/// child.
+/// Runs the rest of this program in a child process, and restarts it after a crash. Returns only in the child.
 ///
 /// A program calls this at the beginning of `main`, after `shim::run_if_asked` and before it starts a thread:
 ///
@@ -61,31 +60,31 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// // the program itself
 /// ```
 ///
-/// The child is started again after `SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`, `SIGABRT`, `SIGTRAP` and `SIGSYS`;
-/// after an `exit` that a plugin called; after `_exit` while it had a host; and after a `SIGKILL` from the kernel
-/// for lack of memory. After any other end of the child, the parent ends, too, with the child's exit status, or 128
-/// plus the number of the signal. The parent also ends after the fifth crash within a minute that cannot be
-/// attributed to a plugin.
+/// The child is restarted after `SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`, `SIGABRT`, `SIGTRAP` and `SIGSYS`; after an
+/// `exit` that a plugin called; after `_exit` while it had a host; and after a `SIGKILL` from the kernel for lack of
+/// memory. In all other cases, the parent exits when the child does: with the child's exit status, or with 128 plus the
+/// number of the signal that terminated the child. The parent also exits after the fifth crash within a minute that
+/// cannot be attributed to a plugin.
 ///
-/// A program may return from `main` or call `exit` while it has a host. The parent then prints a warning, because
-/// that may be unintended. A program that wants to end by `_exit` shuts its hosts down first.
+/// If a program returns from `main` or calls `exit` while it has a host, the parent prints a warning, because that may be
+/// unintended. A program that exits by `_exit` must shut its hosts down first.
 ///
-/// Signals that ask the parent to end, to stop or to continue are forwarded to the child. Signals from the terminal are
-/// not, because the terminal sends them to the child as well. If the parent is killed, so is the child. A signal that
-/// is ignored, as `SIGHUP` is under `nohup`, stays ignored.
+/// The parent forwards signals that request to exit, to stop or to continue to the child. It does not forward signals
+/// from the terminal, because the terminal sends them to the child as well. If the parent is killed, the child is killed,
+/// too. A signal that is ignored when the program starts, as `SIGHUP` is under `nohup`, stays ignored.
 ///
-/// If a program gets `SIGTERM`, and another one or a `SIGINT` within 30 s, the parent kills it if it has not ended 5 s
-/// after the second signal, or when a third comes: a plugin may have replaced the program's signal handlers. The parent
-/// then ends with 128 plus the number of the last of these signals. As process 1, as in a container, the parent reaps
-/// orphaned processes.
+/// If a program gets `SIGTERM`, and within 30 s another `SIGTERM` or a `SIGINT`, the parent enforces the request, because
+/// a plugin may have replaced the program's signal handlers: it kills a program that has not exited 5 s after the second
+/// signal, or that gets a third one. The parent then exits with 128 plus the number of the last of these signals. As
+/// process 1, as in a container, the parent reaps orphaned processes.
 ///
 /// If no parent can be set up, this prints a warning to standard error, and the program continues without one.
 pub fn keep() {
     keep_as(Interrupt::Anything);
 }
 
-/// Like [`keep`], for a program that takes `SIGINT` as a request to end, as it takes `SIGTERM`. If such a program does
-/// not end at the first Ctrl-C, the parent kills it 5 s after the second one, or at once at the third.
+/// Like [`keep`], for a program that treats `SIGINT` as a request to exit, like `SIGTERM`. If such a program does not
+/// exit after the first Ctrl-C, the parent kills it 5 s after the second one, or at the third one.
 pub fn keep_until_interrupted() {
     keep_as(Interrupt::End);
 }
@@ -96,7 +95,7 @@ pub fn is_ignored(signal: i32) -> bool {
     ignores(signal)
 }
 
-/// Restores the default action of SIGCHLD in this process, if the process that started it had it ignored. If
+/// Restores the default action of SIGCHLD in this process, if this process has inherited SIGCHLD as ignored. While
 /// SIGCHLD is ignored, a process cannot get the exit status of its children.
 #[doc(hidden)]
 pub fn heed_children() {
@@ -117,12 +116,13 @@ fn keep_as(interrupt: Interrupt) {
     }
 }
 
-/// Stores a note, on one line, for the process that replaces this one after a crash. It replaces an earlier note.
+/// Stores a note for the process that replaces this one after a crash. The note is one line, and replaces an earlier
+/// note.
 #[doc(hidden)]
 pub fn carry(text: &str) {
     let Some(notebook) = NOTEBOOK.get() else { return };
     let line = [&[CARRY], text.as_bytes(), b"\n"].concat();
-    // If the note cannot be written, none is handed over.
+    // If the note cannot be written, the next process gets no note.
     let _ = fs::File::options().append(true).open(notebook).and_then(|mut file| file.write_all(&line));
 }
 
@@ -148,11 +148,12 @@ pub fn note_run(run_dir: &Path) {
 /// Becomes the child of the parent that the badge names.
 fn follow(badge: Option<&Badge>) {
     let Some(badge) = badge else { return };
-    // For the kernel, the parent is the thread that started this process. The parent process has only one thread.
+    // The kernel sends this signal when the thread that started this process exits. The parent process has only that
+    // thread.
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         eprintln!("warning: cannot ask the kernel to kill this process when its parent ends: {error}");
     }
-    // If the parent ended before this call, the kernel does not report its end.
+    // If the parent exited before this call, the kernel sends no signal.
     if badge.standing() != Standing::Child {
         end_with_parent();
     }
@@ -161,7 +162,7 @@ fn follow(badge: Option<&Badge>) {
     {
         eprintln!("warning: the parent process cannot hold the crash record of this process: {error}");
     }
-    // `keep` may be called twice.
+    // An error means that `keep` was called before.
     let _ = NOTEBOOK.set(format!("/proc/{}/fd/{}", badge.parent, badge.notebook).into());
 }
 
@@ -170,35 +171,37 @@ fn end_with_parent() -> ! {
     process::exit(1)
 }
 
-/// Takes the memory that the parent holds for this process's crash record.
+/// Opens the memory that the parent holds for this process's crash record.
 fn take_memory(badge: &Badge) -> io::Result<()> {
     let held = format!("/proc/{}/fd/{}", badge.parent, badge.memory);
     crash_record::adopt(fs::File::options().read(true).write(true).open(held)?)
 }
 
-/// What the parent tells a child when it starts it. All processes that the child starts inherit the badge, although
-/// they are not children of that parent.
+/// The data that the parent passes to its child in an environment variable. All processes that the child starts inherit
+/// the variable, although they are not children of that parent.
 #[derive(Debug, PartialEq, Eq)]
 struct Badge {
+    /// The pid of the parent.
     parent: i32,
     /// The parent's descriptor of the notebook.
     notebook: i32,
     /// The parent's descriptor of the memory for the crash record, or [`NO_MEMORY`].
     memory: i32,
-    /// When the child was started, in hundredths of a second since the system was booted.
+    /// When the badge was made for the child, in hundredths of a second since the system was booted.
     started: u64,
 }
 
-/// The value that stands for no descriptor.
+/// The value of [`Badge::memory`] if the parent holds no memory.
 const NO_MEMORY: i32 = -1;
 
 /// How this process relates to the parent that a badge names.
 #[derive(Debug, PartialEq, Eq)]
 enum Standing {
+    /// The child of that parent.
     Child,
-    /// A child whose parent has ended.
+    /// The child of that parent, which has exited.
     Orphan,
-    /// A process that has inherited the badge.
+    /// A process that has inherited the badge from another one.
     Stranger,
 }
 
@@ -218,7 +221,7 @@ impl Badge {
         }
         let parent_lives = u32::try_from(self.parent).is_ok_and(|parent| ProcessStat::of(parent).is_some());
         let own_age = ProcessStat::of(process::id()).map(|own| own.started.saturating_sub(self.started));
-        // A child runs within a moment of its start. If the badge is older than that, the process has inherited it.
+        // The child starts within a second after its badge was made. A process that started later has inherited the badge.
         match own_age {
             Some(age) if !parent_lives && age < 100 => Standing::Orphan,
             _ => Standing::Stranger,
@@ -245,7 +248,7 @@ impl FromStr for Badge {
     }
 }
 
-/// Hundredths of a second since the system was booted. The kernel calls them ticks.
+/// The time since the system was booted, in hundredths of a second: the unit of start times in `/proc`.
 fn now() -> Option<u64> {
     let text = fs::read_to_string("/proc/uptime").ok()?;
     text.split_whitespace().next()?.replace('.', "").parse().ok()
@@ -257,7 +260,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn a_badge_is_read_as_it_was_issued_and_nothing_else_is_one() {
+    fn an_issued_badge_is_parsed_and_other_text_is_rejected() {
         let file = fs::File::open("/dev/null").unwrap();
         for badge in [Badge::issue(file.as_fd(), None), Badge::issue(file.as_fd(), Some(file.as_fd()))] {
             assert_eq!(badge.text().parse(), Ok(badge));
@@ -268,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_child_of_the_process_on_the_badge_is_taken_for_one() {
+    fn only_a_child_of_the_process_on_the_badge_has_its_standing() {
         let parent = getppid().unwrap().as_raw_nonzero().get();
         let gone = i32::MAX;
         let own = ProcessStat::of(process::id()).unwrap().started;
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_two_clocks_agree() {
+    fn now_is_in_the_unit_of_process_start_times() {
         assert!(ProcessStat::of(process::id()).unwrap().started <= now().unwrap());
     }
 }

@@ -3,8 +3,8 @@
 
 use std::{fs, path::Path};
 
-/// How many processes the kernel has killed for lack of memory. If this process's control group has a counter, it is
-/// for the group and all below it; otherwise for the whole system.
+/// How many processes the kernel has killed for lack of memory. If this process's control group has a counter, counts
+/// the processes in this group and the groups below it; otherwise, those in the whole system.
 pub(super) fn kills() -> Option<u64> {
     own_group().or_else(|| count(&fs::read_to_string("/proc/vmstat").ok()?))
 }
@@ -15,7 +15,7 @@ fn own_group() -> Option<u64> {
     count(&fs::read_to_string(Path::new("/sys/fs/cgroup").join(own).join("memory.events")).ok()?)
 }
 
-/// The number that follows `oom_kill`.
+/// The number that follows the name `oom_kill` in a table.
 fn count(table: &str) -> Option<u64> {
     let mut rows = table.lines().filter_map(|line| line.split_once(' '));
     rows.find(|(name, _)| *name == "oom_kill")?.1.trim().parse().ok()
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_is_found_among_names_like_it() {
+    fn the_oom_kill_count_is_found_among_similar_names() {
         let events = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 1\n";
         assert_eq!(count(events), Some(2));
         assert_eq!(count("nr_free_pages 7\noom_kill 40\n"), Some(40));
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn this_system_counts() {
+    fn this_system_has_a_count_of_oom_kills() {
         assert!(kills().is_some());
     }
 }

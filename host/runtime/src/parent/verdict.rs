@@ -1,4 +1,4 @@
-//! Decides what follows the end of a child: another child, or the end of the parent.
+//! Decides, after the exit of a child, whether the parent starts another child or exits.
 
 use crate::{
     load::process::signal_name,
@@ -17,7 +17,7 @@ use std::{
 const PATIENCE: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How a child ended, as far as that is known.
+/// How a child terminated, as far as this is known.
 #[derive(Default)]
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
@@ -25,7 +25,7 @@ pub(super) struct Ended {
     pub(super) short_of_memory: bool,
     /// The crash records that the child's hosts have left.
     pub(super) crashes: Vec<Crash>,
-    /// Whether the child has left a host that was not shut down.
+    /// Whether the child had a host that was not shut down.
     pub(super) hosts_left: bool,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Ended {
 pub(super) enum Verdict {
     /// Starts another child. The text, if any, is a message for the user.
     Again(Option<String>),
-    /// Ends with this status. The text, if any, is a message for the user.
+    /// Exits with this status. The text, if any, is a message for the user.
     End(i32, Option<String>),
 }
 
@@ -44,8 +44,8 @@ impl Ended {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
 
-    /// Whether the exit status tells more than the hosts could record. It does not if another process ended the child
-    /// with a signal.
+    /// Whether the exit status belongs into the crash record. It does not if another process terminated the child with a
+    /// signal.
     pub(super) fn is_telling(&self) -> bool {
         self.status.signal().is_none_or(|signal| self.is_crash(signal))
     }
@@ -55,7 +55,7 @@ impl Ended {
         CRASH_SIGNALS.contains(&signal) || signal == SIGKILL && self.short_of_memory
     }
 
-    /// A description of the crash that ended the child, if a crash did.
+    /// A description of the crash of the child; `None` if it did not crash.
     fn crash(&self) -> Option<String> {
         let how = match self.status.signal() {
             Some(signal) if !self.is_crash(signal) => return None,
@@ -88,13 +88,13 @@ impl Ended {
     }
 }
 
-/// The crashes until now.
+/// The crashes so far.
 #[derive(Default)]
 pub(super) struct History {
     /// Crashes that could not be attributed, within [`WINDOW`].
     unexplained: VecDeque<Instant>,
-    /// The artifacts to which a crash was attributed. If one crashes the program again, moving it to a child process
-    /// did not work.
+    /// The artifacts to which a crash was attributed. If such an artifact crashes the program again, the host failed to
+    /// move it to a child process.
     blamed: BTreeSet<(PluginId, Digest)>,
 }
 
@@ -108,9 +108,9 @@ impl History {
         };
         let culprits: Vec<_> = ended.crashes.iter().filter_map(Crash::culprit).collect();
         let mut blame = |it: &&Suspect| self.blamed.insert((it.plugin.clone(), it.digest));
-        // `count` visits all culprits, so that each is noted.
+        // `count` visits all culprits, so that each of them is added to `blamed`.
         if culprits.iter().filter(|it| blame(it)).count() > 0 {
-            // The host that is started now reports the consequence, after it has built its plugins.
+            // The next host reports the consequence for the plugin, after it has built its plugins.
             return Verdict::Again(Some(format!("warning: {}: starting it again", ended.blame(&culprits))));
         }
         self.unexplained.push_back(now);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_is_no_crash_is_passed_on() {
+    fn a_status_that_is_not_a_crash_is_passed_on() {
         assert_eq!(judged(&exited(0)), Verdict::End(0, None));
         assert_eq!(judged(&exited(3)), Verdict::End(3, None));
         assert_eq!(judged(&by_signal(SIGTERM)), Verdict::End(143, None));
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn an_exit_without_a_shutdown_of_the_host_is_final_and_reported() {
         let left = |ended| Ended { hosts_left: true, ..ended };
-        let Verdict::End(0, Some(what)) = judged(&left(exited(0))) else { panic!("it says nothing") };
+        let Verdict::End(0, Some(what)) = judged(&left(exited(0))) else { panic!("no message") };
         assert!(what.contains("ended with status 0 without shutting its host down"), "{what}");
         assert_eq!(judged(&left(by_signal(SIGTERM))), Verdict::End(143, None));
     }
@@ -220,19 +220,19 @@ mod tests {
         let late = begin + WINDOW;
         assert!(
             matches!(history.judge(&by_signal(SIGSEGV), late), Verdict::Again(Some(_))),
-            "those are past"
+            "the earlier crashes no longer count"
         );
         for _ in 0..3 {
             history.judge(&by_signal(SIGSEGV), late);
         }
         let Verdict::End(139, Some(what)) = history.judge(&by_signal(SIGSEGV), late) else {
-            panic!("it goes on")
+            panic!("it is started again")
         };
         assert!(what.contains("killed by SIGSEGV") && what.contains("5th crash within 1m"), "{what}");
     }
 
     #[test]
-    fn a_culprit_that_was_not_kept_from_it_is_no_excuse() {
+    fn repeated_crashes_by_one_artifact_count_as_unexplained() {
         let mut history = History::default();
         let now = Instant::now();
         let mut judge = |digest| {
@@ -242,7 +242,7 @@ mod tests {
         for digest in 1..9 {
             let words =
                 "warning: dev.test.bad g1 (Probe.misbehave) crashed the program (SIGSEGV): starting it again";
-            assert_eq!(judge(digest), Verdict::Again(Some(words.into())), "each time it is another");
+            assert_eq!(judge(digest), Verdict::Again(Some(words.into())), "each crash has another artifact");
         }
         for _ in 0..4 {
             let Verdict::Again(Some(words)) = judge(1) else { panic!("it is not started again") };

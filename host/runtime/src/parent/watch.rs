@@ -1,4 +1,4 @@
-//! Waits for the end of the child, and forwards signals to it. The parent does nothing else.
+//! Waits for the exit of the child, and forwards signals to it. The parent does nothing else.
 
 use super::{
     BADGE, Badge, CARRIED, CARRY,
@@ -44,16 +44,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The signals that the parent handles, unless they are ignored. If the process that started the program has set a
-/// signal to be ignored, that signal must not end anything, and the child ignores it, too. SIGCHLD, the first, is
-/// handled in any case: if it were ignored, the end of a child would go unnoticed.
+/// The signals that the parent handles, unless this process has inherited them as ignored. An ignored signal must have no
+/// effect on the program, so the child, too, inherits it as ignored. SIGCHLD is handled in any case, because the parent
+/// would otherwise not notice the exit of a child.
 const HANDLED: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
 
-/// A crash within this time after a request to end counts as the end. A program that still runs after this time has not
-/// taken the signal as a request to end.
+/// If the child crashes within this time after a request to exit, it is not restarted. If it still runs after this time,
+/// the signal was not a request to exit.
 const LEAVING: Duration = Duration::from_secs(30);
 
-/// Why there is no parent.
+/// Why no parent process could be set up.
 #[derive(thiserror::Error)]
 #[error("cannot set up a parent process that starts this program again after a crash: {what}: {source}")]
 pub(super) struct NoParent {
@@ -68,12 +68,12 @@ pub(super) struct Watch {
     signals: SignalDelivery<UnixStream, WithOrigin>,
     /// A file in memory, in which the child notes the run folders of its hosts.
     notebook: File,
-    /// The memory in which the child keeps its crash record; `None` if that cannot be created.
+    /// The memory in which the child keeps its crash record; `None` if the memory cannot be created.
     memory: Option<File>,
     child: Running,
-    /// How often the kernel had killed for lack of memory when the child was started.
+    /// How many processes the kernel had killed for lack of memory when the child was started.
     oom_kills: Option<u64>,
-    /// When a signal last asked the program to end.
+    /// When the program last got a signal that may be a request to exit.
     asked: Option<Instant>,
     requests: Asked,
     /// The note of the child for its successor.
@@ -99,15 +99,15 @@ impl Watch {
         Ok(Self { signals, notebook, memory, child, oom_kills, asked: None, requests, carried: None })
     }
 
-    /// Runs the program, and starts it again after crashes, until it ends for good. Returns the exit status.
+    /// Waits for the child, and restarts the program after each crash. Returns the exit status of the parent.
     pub(super) fn run(mut self) -> i32 {
         let mut history = History::default();
         loop {
             let status = self.wait();
             let ended = self.look_back(status);
             if self.asked.is_some_and(|asked| asked.elapsed() < LEAVING) {
-                // The child was about to end. If the parent had to kill it, the status is that of the requesting
-                // signal.
+                // The child exited on request, so it is not restarted. If the parent had to kill it, the status is that
+                // of the signal with which the exit was requested.
                 let killed = self.requests.end_at().filter(|_| ended.code() == 128 + Signal::KILL.as_raw());
                 return killed.and(self.requests.by()).map_or(ended.code(), |signal| 128 + signal);
             }
@@ -129,14 +129,14 @@ impl Watch {
     fn start_again(&mut self) -> io::Result<()> {
         ftruncate(&self.notebook, 0)?;
         self.oom_kills = oom::kills();
-        // Processes that the crashed child has left may still hold its memory.
+        // The new child needs new memory, because descendants of the crashed child may still use the old memory.
         self.memory = crash_record::make().ok();
         self.child = spawn(&self.notebook, self.memory.as_ref(), self.carried.as_deref())?;
         Ok(())
     }
 
-    /// Waits for the end of the child, and forwards signals to it meanwhile. If the child was asked to end and does
-    /// not, kills it.
+    /// Waits for the exit of the child, and forwards signals to it meanwhile. Kills a child that does not exit on
+    /// repeated request.
     fn wait(&mut self) -> ExitStatus {
         let mut killed = false;
         loop {
@@ -146,8 +146,8 @@ impl Watch {
             let end_at = self.requests.end_at().filter(|_| !killed);
             let left = end_at.map(|at| at.saturating_duration_since(Instant::now()));
             let left = left.and_then(|left| Timespec::try_from(left).ok());
-            // The result does not matter: the signals that have arrived are handled below. A signal interrupts
-            // `poll`.
+            // The result does not matter, because all signals that have arrived are handled below. A signal may also
+            // interrupt `poll`.
             let _ = poll(&mut [PollFd::new(self.signals.get_read(), PollFlags::IN)], left.as_ref());
             let signals: Vec<Origin> = self.signals.pending().collect();
             for signal in signals {
@@ -165,7 +165,7 @@ impl Watch {
         }
     }
 
-    /// How the child has ended, if it has. As process 1, the parent also reaps orphaned processes.
+    /// The exit status of the child, if it has exited. As process 1, the parent also reaps orphaned processes.
     fn reap(&self) -> Option<ExitStatus> {
         loop {
             match wait(WaitOptions::NOHANG) {
@@ -174,7 +174,7 @@ impl Watch {
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return None,
-                // Other code has waited for the child, and its status is lost.
+                // Other code in this process has reaped the child, so its status is lost.
                 Err(_) => return Some(ExitStatus::default()),
             }
         }
@@ -195,23 +195,24 @@ impl Watch {
             self.child.signal(signal);
         }
         if signal == SIGTSTP {
-            // The process that started this program waits until it stops. A SIGCONT lets it continue.
+            // The process that started this program expects the program to stop, so the parent stops itself. SIGCONT
+            // resumes it.
             let _ = kill_process(getpid(), Signal::STOP);
         }
     }
 
-    /// Finds out how the child ended.
+    /// Finds out how the child terminated.
     fn look_back(&mut self, status: ExitStatus) -> Ended {
         let runs = self.runs();
         let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
         let mut ended = Ended { status, short_of_memory, ..Ended::default() };
         if let Some(memory) = &self.memory {
-            // A host that was shut down has no run folder any more.
+            // An error means that the host was shut down, and has no run folder any more.
             runs.iter().for_each(|run| drop(write_down(memory, run)));
         }
         if ended.is_telling() {
-            // The child may have been unable to note its end: after SIGKILL, on a stack overflow, or by `_exit`.
-            // Without a crash record, the note has no place.
+            // The child could not record its own exit in some cases: after SIGKILL, a stack overflow, or `_exit`. An
+            // error means that there is no crash record to write to.
             runs.iter().for_each(|run| drop(note_end(run, status)));
         }
         ended.crashes = runs.iter().filter_map(|run| read(run)).collect();
@@ -219,7 +220,7 @@ impl Watch {
         ended
     }
 
-    /// The run folders of the child's hosts. Keeps the note of the child for its successor.
+    /// Reads the notebook: returns the run folders of the child's hosts, and keeps the child's note for its successor.
     fn runs(&mut self) -> Vec<PathBuf> {
         let mut notes = Vec::new();
         let read = self.notebook.rewind().and_then(|()| self.notebook.read_to_end(&mut notes));
@@ -235,10 +236,10 @@ impl Watch {
     }
 }
 
-/// The child.
+/// The running child.
 struct Running {
     pid: Pid,
-    /// A pidfd, which refers to the child even if another process gets its pid; `None` if the kernel has no pidfd.
+    /// A pidfd, which refers to the child even if its pid is reused; `None` if the kernel does not support pidfds.
     process: Option<OwnedFd>,
 }
 
@@ -248,8 +249,8 @@ impl Running {
         Self { pid, process: pidfd_open(pid, PidfdFlags::empty()).ok() }
     }
 
-    /// Sends a signal to the child. Other code may have waited for a child that has ended, so that its pid may belong
-    /// to another process.
+    /// Sends a signal to the child. Uses the pidfd, because other code may have reaped the child, so that its pid may
+    /// belong to another process.
     fn signal(&self, signal: Signal) {
         let _ = match &self.process {
             Some(process) => pidfd_send_signal(process, signal),
@@ -258,7 +259,7 @@ impl Running {
     }
 }
 
-/// Runs this program once more, with the same arguments, even if its file has been replaced since.
+/// Runs this program once more, with the same arguments, even if the program's file has been replaced since.
 fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io::Result<Running> {
     let mut arguments = env::args_os();
     let mut command = Command::new("/proc/self/exe");

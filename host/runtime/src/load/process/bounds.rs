@@ -9,12 +9,14 @@ use replug_model::{
 use replug_wire::Limits;
 use std::{fs, path::Path, sync::Arc};
 
-/// The limits of a child that has come up.
+/// The limits of one child.
 #[derive(Debug)]
 pub(super) struct Bounds {
     spec: LimitsSpec,
     cgroup: Option<Arc<Cgroup>>,
+    /// The limits that the cgroup enforces.
     by_cgroup: Vec<Bound>,
+    /// The reasons why the cgroup is missing, or does not enforce a limit.
     lacking: Vec<String>,
 }
 
@@ -23,7 +25,7 @@ impl Bounds {
     ///
     /// # Errors
     ///
-    /// The reason why there is no cgroup, or why it limits too little, if a cgroup is required.
+    /// If a cgroup is required: the reason why there is none, or why it does not enforce all limits.
     pub(super) fn prepare(spec: LimitsSpec, of: (&PluginId, Generation)) -> Result<Self, CgroupError> {
         let mut bounds = Self { spec, cgroup: None, by_cgroup: Vec::new(), lacking: Vec::new() };
         if spec.cgroup != CgroupUse::Off {
@@ -50,7 +52,7 @@ impl Bounds {
                 Ok((of, value)) => {
                     self.by_cgroup.push(Bound { of: of.into(), value, by: Enforcer::Cgroup });
                 }
-                // The reason was reported when the controllers were asked for.
+                // If `lacking` has an entry, it is the reason: it comes from the attempt to enable the controller.
                 Err(error) if self.lacking.is_empty() => self.unless_required(Err(error))?,
                 Err(_) => {}
             }
@@ -58,7 +60,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// Moves the process into the cgroup, before it has loaded anything.
+    /// Moves the process into the cgroup, before the process loads the artifact.
     pub(super) fn take_in(&mut self, pid: u32) -> Result<(), CgroupError> {
         let Some(cgroup) = &self.cgroup else { return Ok(()) };
         let taken = cgroup.take_in(pid);
@@ -68,6 +70,7 @@ impl Bounds {
         self.unless_required(taken)
     }
 
+    /// Returns the error if a cgroup is required. Otherwise, adds the error to `lacking`.
     fn unless_required(&mut self, outcome: Result<(), CgroupError>) -> Result<(), CgroupError> {
         let Err(error) = outcome else { return Ok(()) };
         if self.spec.cgroup == CgroupUse::Required {
@@ -89,8 +92,8 @@ impl Bounds {
         self.cgroup.clone()
     }
 
-    /// The resource limits that the process sets for itself. The limit on processes counts all processes of the
-    /// user, so it is left out if a cgroup counts the plugin's own.
+    /// The resource limits that the process sets for itself. The resource limit on processes counts all processes of
+    /// the user, so it is left out if the cgroup limits the plugin's own processes.
     pub(super) fn rlimits(&self) -> Limits {
         let counted = self.by_cgroup.iter().any(|bound| bound.of == "processes");
         Limits { processes: self.spec.kernel.processes.filter(|_| !counted), ..self.spec.kernel }
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_counted_by_one_of_the_two() {
+    fn an_rlimit_on_processes_is_left_out_if_the_cgroup_has_one() {
         let mut it = bounds(CgroupUse::Preferred);
         assert_eq!(it.rlimits().processes, Some(64));
         it.by_cgroup.push(Bound { of: "processes".into(), value: 64, by: Enforcer::Cgroup });
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_read_as_the_kernel_writes_them() {
+    fn soft_limits_are_parsed_from_the_table_of_the_kernel() {
         let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
                     Max cpu time              unlimited            unlimited            seconds   \n\
                     Max open files            1024                 4096                 files     \n";

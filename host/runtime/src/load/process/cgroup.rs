@@ -1,9 +1,10 @@
-//! A cgroup for each child, if the host's own is delegated to it. It limits what the child and all that it starts
-//! use together, and kills all of it, whatever group or session a process has moved to.
+//! Makes a cgroup for each child, if the host's own cgroup is delegated to the host. The cgroup limits the resources
+//! that the child and all its descendants use together. Killing the cgroup kills all of them, whatever process group or
+//! session they have moved to.
 //!
-//! A cgroup cannot both hold processes and enable controllers for its children. A host that is alone in a delegated
-//! cgroup can thus create cgroups in it, but not limit memory with them, unless it was started one level below.
-//! Then the host uses the parent of its cgroup.
+//! A cgroup cannot both contain processes and enable controllers for the cgroups below it. So a host that runs directly
+//! in the delegated cgroup can create cgroups there, but cannot limit memory with them. If the host was started in a
+//! cgroup one level below the delegated one, it uses the parent of its own cgroup, where it can.
 
 use crate::process_stat::ProcessStat;
 use replug_model::id::Generation;
@@ -42,7 +43,7 @@ pub enum CgroupError {
     NotDelegated {
         /// The path that could not be created or written.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         reason: String,
     },
     /// A controller is not available, or cannot be enabled for the cgroups below.
@@ -50,16 +51,16 @@ pub enum CgroupError {
     NoController {
         /// The controller.
         controller: &'static str,
-        /// The cgroup above the plugin's.
+        /// The cgroup above the plugin's, or the file in the plugin's cgroup that could not be written.
         path: PathBuf,
-        /// Why not.
+        /// Why the controller is not available.
         reason: String,
     },
 }
 
 replug_model::readable::readable!(CgroupError);
 
-/// The cgroup in which a host creates others.
+/// The cgroup in which a host creates the cgroups of its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     dir: PathBuf,
@@ -77,14 +78,14 @@ pub const CONTROLLERS: [&str; 2] = ["memory", "pids"];
 /// A cgroup in which this process may create others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegated {
-    /// Its folder.
+    /// The folder of the cgroup.
     pub dir: PathBuf,
     /// The [controllers](CONTROLLERS) that are already enabled for the cgroups in this one.
     pub controllers: Vec<&'static str>,
 }
 
-/// Where this process may create cgroups, and what they can limit there. This changes nothing: only a host that
-/// needs a controller enables it.
+/// Finds the cgroup in which this process may create others, and the controllers that are enabled there. Changes nothing:
+/// a host enables a controller only when it needs it.
 ///
 /// # Errors
 ///
@@ -101,7 +102,7 @@ pub fn delegated() -> Result<Delegated, CgroupError> {
 }
 
 impl Place {
-    /// The cgroup in which this process creates others. `proc` is `/proc`.
+    /// Finds the cgroup in which this process creates others. `proc` is `/proc`, except in tests.
     ///
     /// # Errors
     ///
@@ -117,7 +118,7 @@ impl Place {
         Ok(Self { dir: parent.unwrap_or(own) })
     }
 
-    /// Enables the controller for the cgroups that are created here.
+    /// Enables the controller for the cgroups that are created in this one.
     ///
     /// # Errors
     ///
@@ -147,7 +148,7 @@ impl Place {
         })
     }
 
-    /// Creates a cgroup, with the first of these names that is free. A host in another container, or a killed host that
+    /// Creates a cgroup with the first free name that `name` returns. A host in another container, or a killed host that
     /// had the same pid, may have left a cgroup of the same name.
     ///
     /// # Errors
@@ -166,22 +167,22 @@ impl Place {
         }
     }
 
-    /// Removes the cgroups that ended hosts have left here. Runs once in the life of this process.
+    /// Removes the cgroups that terminated hosts have left here. Only the first call in this process has an effect.
     pub(super) fn sweep(&self, proc: &Path) {
         static SWEPT: Once = Once::new();
         SWEPT.call_once(|| self.sweep_now(proc));
     }
 
     fn sweep_now(&self, proc: &Path) {
-        // This process has not created any cgroup yet. Those with its pid belong to an earlier process with the same
-        // pid.
+        // This process has not created any cgroup yet. So a cgroup that is named with its pid belongs to an earlier
+        // process with the same pid.
         let is_gone =
             |pid: u32| pid == process::id() || ProcessStat::read(&proc.join(pid.to_string())).is_none();
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let host = name.to_str().and_then(|it| it.strip_prefix(PREFIX)?.split_once('-')).map(|it| it.0);
             if host.and_then(|pid| pid.parse().ok()).is_some_and(is_gone) {
-                // A cgroup in which a process lives cannot be removed. Another host may be doing the same.
+                // This fails if the cgroup still contains a process, or if another host has just removed it.
                 let _ = fs::remove_dir(entry.path());
             }
         }
@@ -197,11 +198,11 @@ pub(super) fn name(short_id: &str, generation: Generation) -> String {
     format!("{PREFIX}{}-{short_id}-{generation}-{serial}", process::id())
 }
 
-/// Kills a child's cgroup from within.
+/// Kills the cgroup of this process, which is a child of a host.
 #[derive(Debug)]
 pub(crate) struct Switch {
     dir: PathBuf,
-    /// Opened when this is made: at the end, the plugin may have used up all descriptors.
+    /// The file `cgroup.kill`. It is opened in advance, because the plugin may later use up all descriptors.
     kill: Option<fs::File>,
 }
 
@@ -214,7 +215,7 @@ impl Switch {
         is_ours.then_some(Self { dir, kill })
     }
 
-    /// Kills everything in the cgroup, this process with it.
+    /// Kills all processes in the cgroup, including this one.
     pub(crate) fn kill_all(&self) {
         // A plugin that has closed all descriptors has closed this one, too.
         if self.kill.as_ref().is_none_or(|mut kill| io::Write::write_all(&mut kill, b"1").is_err()) {
@@ -223,26 +224,26 @@ impl Switch {
     }
 }
 
-/// Kills everything in a cgroup and below it.
+/// Kills all processes in a cgroup. From Linux 5.14 on, this includes the cgroups below it.
 fn kill_all_in(dir: &Path) {
     if write(&dir.join("cgroup.kill"), "1").is_ok() {
         return;
     }
-    // Kernels before 5.14 have no `cgroup.kill`. A process that forks during this loop may escape.
+    // Older kernels have no `cgroup.kill`. A child that a process forks during this loop is not killed.
     let processes = || {
         let listed = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         listed.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect::<Vec<_>>()
     };
     let held = held(&processes());
-    // Another process may have got a pid of the list meanwhile. If the pid is still listed after its pidfd was
-    // opened, the pidfd is that of a process in the cgroup.
+    // The kernel may have reused a listed pid before its pidfd was opened. If the pid is still listed afterwards, the
+    // pidfd refers to a process in the cgroup.
     let still = processes();
     for (_, process) in held.iter().filter(|(pid, _)| still.contains(pid)) {
         let _ = pidfd_send_signal(process, Signal::KILL);
     }
 }
 
-/// Opens the processes that have these pids now. A pidfd refers to its process even if the pid is used again.
+/// Opens a pidfd of each process that has one of these pids now. A pidfd refers to its process even if the pid is reused.
 fn held(pids: &[Pid]) -> Vec<(Pid, OwnedFd)> {
     let hold = |pid: &Pid| Some((*pid, pidfd_open(*pid, PidfdFlags::empty()).ok()?));
     pids.iter().filter_map(hold).collect()
@@ -253,7 +254,8 @@ impl Cgroup {
         &self.dir
     }
 
-    /// Sets the limits that cgroups can set. Each limit whose controller is not available gives an error.
+    /// Sets the limits that cgroups can enforce. Each entry is a limit that was set, or the error of a limit whose
+    /// controller is not available.
     pub(super) fn bound(&self, limits: &Limits) -> Vec<Result<(&'static str, u64), CgroupError>> {
         let wanted = [
             ("memory_bytes", CONTROLLERS[0], "memory.max", limits.memory_bytes),
@@ -270,7 +272,8 @@ impl Cgroup {
         });
         let set = set.collect();
         if limits.memory_bytes.is_some() {
-            // Without these files, the kernel has no swap to limit, and does not kill a group as a whole.
+            // An error means that the kernel does not have the file: it has no swap to limit, or cannot kill the whole
+            // cgroup when its memory is used up.
             let _ = write(&self.dir.join("memory.swap.max"), "0");
             let _ = write(&self.dir.join("memory.oom.group"), "1");
         }
@@ -284,13 +287,13 @@ impl Cgroup {
             .map_err(|error| CgroupError::NotDelegated { path: path.clone(), reason: error.to_string() })
     }
 
-    /// Whether the kernel has killed a process in the cgroup for lack of memory.
+    /// Whether the kernel's out-of-memory killer has killed a process in the cgroup.
     pub(super) fn ran_out_of_memory(&self) -> bool {
         let events = fs::read_to_string(self.dir.join("memory.events")).unwrap_or_default();
         events.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
     }
 
-    /// How many processes are in the cgroup.
+    /// How many processes are in the cgroup; `None` if the number cannot be read.
     pub(super) fn processes(&self) -> Option<u64> {
         let text = fs::read_to_string(self.dir.join("cgroup.procs")).ok()?;
         u64::try_from(text.lines().count()).ok()
@@ -301,8 +304,8 @@ impl Cgroup {
         kill_all_in(&self.dir);
     }
 
-    /// Removes the cgroup as soon as no process lives in it. Waits at most for `patience`; a cgroup that stays is
-    /// removed by the next host.
+    /// Removes the cgroup as soon as it contains no process. Waits for at most `patience`. If the cgroup still exists
+    /// then, the next host removes it.
     pub(super) fn remove(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let events = fs::File::open(self.dir.join("cgroup.events"));
@@ -311,14 +314,15 @@ impl Cgroup {
             if Instant::now() >= until {
                 return;
             }
-            // The file reports changes. A change between the two calls is not reported, so the wait has a limit.
+            // `poll` waits for a change of the file. It misses a change that happens before it is called, so the wait is
+            // limited.
             let moment = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
             let _ = poll(&mut [PollFd::new(events, PollFlags::PRI)], Some(&moment));
         }
     }
 }
 
-/// Writes in one system call, and without creating the file: files of the kernel exist or do not.
+/// Writes in one system call. Does not create the file: only the kernel creates the files of a cgroup.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).open(path)?;
     io::Write::write_all(&mut file, text.as_bytes())

@@ -31,11 +31,11 @@ use std::{
 
 /// How long a child may take to send its greeting.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the child may take to accept an order on the service connection, which it always reads. On a busy
-/// machine, the thread that gives the order may itself be delayed for seconds, and the child is killed after the
-/// deadline.
+/// How long sending an order on the service connection may take. The child always reads this connection. The time is
+/// long because the child is killed after it, and the sending thread may be delayed for seconds on a busy machine.
 const ORDER_DEADLINE: Duration = Duration::from_secs(10);
-/// The program that becomes a shim when it is run as one.
+
+/// The program that the host runs as a shim.
 #[derive(Clone, Debug)]
 pub struct Program(PathBuf);
 
@@ -45,41 +45,42 @@ impl Program {
         Self(path)
     }
 
-    /// The program that runs now, even if its file has been replaced since.
+    /// The program of this process, even if its file has been replaced since.
     pub fn own() -> Self {
         Self("/proc/self/exe".into())
     }
 
-    /// Its file.
+    /// The path of the program's file.
     pub fn path(&self) -> &Path {
         &self.0
     }
 }
 
-/// What a child needs to start.
+/// The parameters for starting a child.
 pub struct Start<'a> {
     /// The program to run.
     pub program: &'a Program,
     /// Receives the reports of the plugin and the output of its process.
     pub speaker: Speaker,
-    /// Its limits.
+    /// The limits of the process.
     pub limits: LimitsSpec,
-    /// Its environment and capabilities.
+    /// The environment and the capabilities of the process.
     pub environment: Environment<'a>,
-    /// The static thread-local storage that its plugin uses, in bytes.
+    /// The static thread-local storage that the plugin uses, in bytes.
     pub static_tls_bytes: u64,
-    /// Called once, on a thread of its own, if the process ends unexpectedly.
+    /// Called once, on a thread of its own, if the process terminates unexpectedly: with the cause of its death and the
+    /// last lines of its standard error.
     pub on_death: Box<dyn FnOnce(Death, String) + Send>,
 }
 
-/// A shim that has completed the handshake. Dropping this kills it and all that it started.
+/// A shim that has completed the handshake. Dropping this value kills the shim and the processes that it has started.
 pub(crate) struct Child {
     control: Mutex<Control>,
     service: Mutex<Service>,
     pub(super) lanes: Lanes,
     pub(super) life: Arc<Life>,
     bounds: Bounds,
-    /// The child ends when this pipe is closed, even if the host has failed to kill it.
+    /// The child exits when this pipe is closed, even if the host has failed to kill it.
     _lifeline: PipeWriter,
 }
 
@@ -108,14 +109,14 @@ impl Child {
         })?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let life = Life::of(&child, Tail::default(), bounds.cgroup()).map_err(|error| {
-            // No other code knows of this process. An error means that it has ended.
+            // No other code uses this process yet. An error means that it has already exited.
             let _ = child.kill();
             let _ = child.wait();
             bounds.discard();
             failed(error)
         })?;
         let life = Arc::new(life);
-        // From here on, every error ends the process.
+        // From here on, each return with an error drops the reaper, which kills the process.
         let reaper = Reaper::of(child, &life);
         bounds.take_in(life.pid())?;
         let no_thread = |error: io::Error| {
@@ -148,7 +149,7 @@ impl Child {
         Ok(Self { control, service, lanes: Lanes::default(), life, bounds, _lifeline: lifeline })
     }
 
-    /// Requests a step, and waits for its end.
+    /// Requests a step, and waits for its answer. If no answer comes within the deadline, kills the process.
     pub(super) fn ask<T>(
         &self,
         step: Step,
@@ -163,7 +164,7 @@ impl Child {
         })
     }
 
-    /// Gives an order that does not wait for a step.
+    /// Sends an order on the service connection, where it does not have to wait for a lifecycle step.
     pub(super) fn service<T>(
         &self,
         order: impl FnOnce(&mut Service) -> Result<T, WireError>,
@@ -173,13 +174,13 @@ impl Child {
         order(&mut service)
     }
 
-    /// The error of a request, given the error of the connection and the state of the process behind it.
+    /// Derives the error of a request from the error of the connection and the state of the process.
     fn process_error(step: Step, deadline: Duration, of: (&Arc<Life>, WireError)) -> ProcessError {
         let (life, error) = of;
         let stderr_tail = || life.tail.text();
         if matches!(error, WireError::TimedOut) {
             let stderr_tail = stderr_tail();
-            // The plugin may be serving, and have calls in flight.
+            // The plugin may be serving. Then the callers of its running calls get the reason, too.
             let waited = humantime::format_duration(deadline);
             life.kill_because(&format!("replug: killed, because `{step}` did not end within {waited}"));
             life.death_within(REAP_TIMEOUT);
@@ -191,10 +192,11 @@ impl Child {
         }
     }
 
-    /// How the process ended, if it has or is about to. Otherwise, kills it, because its connection is of no use.
+    /// How the process terminated, and its last output. If the process does not terminate at once, kills it, because its
+    /// connection is unusable.
     ///
-    /// When this returns, either `on_death` has been called, or the last output of the process is late and it is
-    /// about to be called.
+    /// When this method returns, `on_death` has been called, unless the last output of the process is late. In that case,
+    /// `on_death` is called soon.
     pub(super) fn death(&self) -> (Death, String) {
         let death = self.life.own_death().unwrap_or(Death::Disconnected);
         (death, self.life.tail.text())
@@ -205,13 +207,13 @@ impl Child {
         self.life.is_dead()
     }
 
-    /// Kills the process, although its end was not requested. Its death is reported like any other, with the reason at
+    /// Kills the process, although its exit was not requested. Its death is reported like any other, with the reason at
     /// the end of its last output.
     pub(super) fn kill_because(&self, reason: &str) {
         self.life.kill_because(reason);
     }
 
-    /// The pid of its process.
+    /// The pid of the process.
     pub(super) fn pid(&self) -> u32 {
         self.life.pid()
     }
@@ -226,15 +228,15 @@ impl Child {
         self.bounds.in_force(self.pid())
     }
 
-    /// What the process uses now; `None` once it has ended.
+    /// The resources that the process uses now; `None` after it has exited.
     pub(super) fn usage(&self) -> Option<ProcessUsage> {
         let processes = self.life.cgroup.as_ref().and_then(|cgroup| cgroup.processes());
         let usage = ProcessUsage::of(Path::new(&format!("/proc/{}", self.pid())), processes);
-        // Until the process is known to be dead, its pid belongs to no other process.
+        // After the death of the process, another process may have its pid.
         usage.filter(|_| !self.is_dead())
     }
 
-    /// From now on, the end of the process is expected.
+    /// From now on, the exit of the process is expected, and `on_death` is not called.
     pub(super) fn expect_end(&self) {
         self.life.expect_end();
     }
@@ -244,7 +246,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.life.expect_end();
         self.life.kill();
-        // Until the process has ended, it may hold its files.
+        // Until the process has exited, it may have files open.
         self.life.death_within(REAP_TIMEOUT);
     }
 }

@@ -1,5 +1,5 @@
-//! The deadline of one call, if its caller sets one. A handle notes the deadline in a thread-local. The call from that
-//! thread into that plugin reads the note.
+//! The deadline of one call, if its caller sets one. A handle stores the deadline in a thread-local, together with the
+//! plugin. A call from the same thread into that plugin reads it.
 
 use replug_model::id::PluginId;
 use std::{
@@ -19,8 +19,8 @@ pub(crate) struct Deadline {
 type Note = Option<(PluginId, Deadline)>;
 
 thread_local! {
-    /// The value has no destructor, so it exists as long as the thread: destructors of other thread-locals make calls.
-    /// Each [`Noted`] restores the previous value, so that nothing leaks.
+    /// The value has no destructor, so that it exists until the thread exits: destructors of other thread-locals may make
+    /// calls. Each [`Noted`] restores the previous value, so that nothing leaks.
     static NOTED: RefCell<ManuallyDrop<Note>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -33,8 +33,8 @@ impl Deadline {
         Self { until, after }
     }
 
-    /// Sets the deadline of the calls into a plugin that the thread makes in `work`. Calls into other plugins
-    /// meanwhile have their own.
+    /// Sets the deadline of the calls into a plugin that the thread makes in `work`. Calls into other plugins do not use
+    /// this deadline.
     pub(crate) fn hold<T>(self, plugin: &PluginId, work: impl FnOnce() -> T) -> T {
         let _noted = self.note(plugin);
         work()
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_is_that_of_its_plugin_and_of_no_call_after() {
+    fn a_deadline_applies_only_to_its_plugin_and_only_while_it_is_held() {
         let (one, other): (PluginId, PluginId) = ("a.one".parse().unwrap(), "a.other".parse().unwrap());
         let (long, short) = (Deadline::after(Duration::MAX), Deadline::after(Duration::from_secs(1)));
         long.hold(&one, || {

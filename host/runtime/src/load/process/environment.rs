@@ -29,9 +29,10 @@ const INHERITED: [&str; 11] = [
 /// Which environment and capabilities a child gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment<'a> {
-    /// The child's own: the variables of `INHERITED`, those that the plugin's manifest names, and no capabilities.
+    /// An environment of the child's own: the variables that every child inherits, those that the plugin's manifest
+    /// names, and no capabilities.
     Own(&'a [EnvVar]),
-    /// The host's: for the trial of a version that will run in the host's process.
+    /// The environment and the capabilities of the host, for the trial of a version that will run in the host's process.
     Host,
 }
 
@@ -49,7 +50,8 @@ impl Environment<'_> {
     }
 }
 
-/// The variables of a child whose manifest has these entries, if the host has those variables.
+/// The variables of a child: those of the host that every child inherits or that the manifest passes on, and those that
+/// the manifest sets. `named` has the entries of the manifest.
 fn variables_of<'a>(
     named: &'a [EnvVar],
     host: impl Iterator<Item = (OsString, OsString)> + 'a,

@@ -12,8 +12,8 @@ use std::{path::PathBuf, time::Duration};
 pub enum ProcessError {
     /// This program cannot be run as a shim.
     #[error(
-        "this program cannot run plugins in processes: call `replug::shim::run_if_asked()` first in its `main`, or name a \
-         program that does with `HostBuilder::shim_program`"
+        "this program cannot run plugins in processes: call `replug::shim::run_if_asked()` first in its `main`, or use \
+         `HostBuilder::shim_program` to name a program whose `main` does"
     )]
     NoProgram,
     /// The process was not started.
@@ -24,12 +24,12 @@ pub enum ProcessError {
         /// The reason.
         reason: String,
     },
-    /// The process ended.
+    /// The process terminated.
     #[error("its process {death} in `{step}`{}", tail(.stderr_tail))]
     Died {
         /// The step that the process was running.
         step: Step,
-        /// How the process ended.
+        /// How the process terminated.
         death: Death,
         /// The last lines of the process's standard error.
         stderr_tail: String,
@@ -37,11 +37,11 @@ pub enum ProcessError {
     /// The process did not answer in time, and was killed.
     #[error("`{step}` did not end within {}: its process was killed{}", humantime::format_duration(*.deadline), tail(.stderr_tail))]
     Hangs {
-        /// The step that it was running.
+        /// The step that the process was running.
         step: Step,
         /// How long the host waited.
         deadline: Duration,
-        /// The last lines of its standard error.
+        /// The last lines of the process's standard error.
         stderr_tail: String,
     },
     /// The manifest requires a cgroup, and there is none.

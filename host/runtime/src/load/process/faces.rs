@@ -1,4 +1,4 @@
-//! The interfaces of a plugin in a child process, as handles see them: one [`Remote`] for each.
+//! The interfaces of a plugin in a child process, in the form that handles call: one [`Remote`] for each interface.
 
 use super::{
     child::Child,
@@ -16,7 +16,7 @@ use replug_model::id::{Generation, PluginId};
 use replug_wire::{Answer, Call, MAX_FRAME, WireError};
 use std::{sync::Arc, time::Duration};
 
-/// The most bytes of arguments in one frame. 64 bytes are a generous estimate for the rest of the frame.
+/// The largest number of bytes of arguments in one frame. The rest of the frame needs fewer than 64 bytes.
 const MAX_ARGUMENTS: usize = MAX_FRAME as usize - 64;
 
 /// One interface of the plugin in a child.
@@ -80,7 +80,7 @@ impl Remote for Face {
         };
         lane.wire.stream_mut().until(deadline.map(|it| it.until));
         let answered = lane.wire.call(call).map(|answer| {
-            // `Answer::Broken` comes from a lane that could not be served and has ended.
+            // `Answer::Broken` means that the shim could not serve the lane, and has closed it.
             let is_over = matches!(answer, Answer::Broken(_));
             (self.read(method, answer), is_over)
         });
@@ -108,12 +108,13 @@ impl Remote for Face {
 }
 
 impl Face {
-    /// Makes a call on another generation. The call cannot have begun here, because no process has received it.
+    /// Makes the call on the next generation. The call cannot have begun in this generation, because its process has not
+    /// received the call.
     #[cold]
     fn unsent(&self, call: Call<'_>, deadline: Option<Deadline>) -> Result<Reply, CallError> {
         let crashed = self.crashed(call.method);
         let Some(successor) = &self.successor else { return Err(crashed) };
-        // The deadline counts from when the call was made here.
+        // The time limit counts from the first attempt, not from its repetition.
         let _noted = deadline.map(|deadline| deadline.note(&self.plugin));
         successor(&Unsent {
             generation: self.generation,
@@ -124,7 +125,7 @@ impl Face {
         })
     }
 
-    /// The error of a call during which the process ended. Returns when the reason is known.
+    /// The error of a call during which the process terminated. Waits until the cause is known.
     #[cold]
     fn crashed(&self, method: u32) -> CallError {
         let (death, stderr_tail) = self.child.death();

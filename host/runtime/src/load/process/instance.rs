@@ -22,7 +22,7 @@ use replug_model::{
 use replug_wire::{self as wire, Failure, Level};
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-/// What a plugin in a child process needs to start.
+/// The parameters for starting a plugin in a child process.
 pub struct Birth {
     /// The plugin.
     pub id: PluginId,
@@ -32,19 +32,19 @@ pub struct Birth {
     pub path: PathBuf,
     /// The standard library that the artifact links, if it is a shared one.
     pub shared_std: Option<PathBuf>,
-    /// A folder of the plugin's own.
+    /// The folder for the plugin's own data.
     pub data_dir: PathBuf,
     /// `[config]` as JSON.
     pub config: String,
     /// How long a lifecycle step may take.
     pub step_timeout: Duration,
-    /// The time limit of a call, after which its caller gets an error.
+    /// The time limit of each call, after which its caller gets an error; `None` if calls have no limit.
     pub call_timeout: Option<Duration>,
-    /// How long a call may take to end after its cancellation.
+    /// How long a call may take to return after its cancellation. Then the process is killed.
     pub cancel_grace: Duration,
 }
 
-/// A plugin in a child process. Dropping this kills the process.
+/// A plugin in a child process. Dropping this value kills the process.
 pub(crate) struct Instance {
     plugin: String,
     child: Arc<Child>,
@@ -114,7 +114,7 @@ impl Instance {
         self.panic_unwinds
     }
 
-    /// Drops the author's value, and ends the process.
+    /// Drops the author's value, and terminates the process.
     pub(super) fn destroy(self) -> Result<(), LifecycleError> {
         self.child.expect_end();
         if self.child.is_dead() {
@@ -209,7 +209,7 @@ impl Body for Instance {
     }
 
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome {
-        // The death of a process was reported already, and a dead process cannot be stopped.
+        // A dead process cannot run `Plugin::stop`, and its death was reported already.
         if !self.child.is_dead() {
             warn(self.stop());
         }
@@ -224,15 +224,15 @@ impl Body for Instance {
     }
 }
 
-/// What a process is started for.
+/// The purpose for which a process is started.
 pub(crate) enum Purpose {
-    /// To serve. The successor repeats calls that did not reach a dead process.
+    /// To serve. The successor repeats calls that did not reach the process because it was dead.
     Serve(Successor),
-    /// For a trial, after which it is thrown away.
+    /// To run a trial. The process is terminated afterwards.
     Trial,
 }
 
-/// Converts the error of a step to that of a plugin in this process.
+/// Converts the error of a step to the form that the steps of a plugin in this process return.
 pub(super) fn lifecycle(plugin: &str, step: Step, error: ProcessError) -> LifecycleError {
     let plugin = plugin.to_owned();
     match error {

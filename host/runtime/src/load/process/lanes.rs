@@ -1,8 +1,9 @@
-//! The lanes to one child: as many as there are concurrent calls. The calling thread owns its lane for the call,
-//! writes one frame and reads one. So a call is one round trip, and no other thread has to wake up for it.
+//! The lanes to one child: connections for calls, one for each concurrent call. The calling thread owns its lane during
+//! the call, writes one frame and reads one frame. So a call is one round trip, and no other thread has to wake up for
+//! it.
 //!
-//! A caller whose deadline passes returns at once. A thread takes over its lane, cancels the call and waits for the
-//! late answer. After that, the lane can be used again. If no answer comes in time, the process is killed.
+//! A caller whose deadline passes returns at once. A background thread takes over the lane, cancels the call and waits
+//! for the late answer. After that, the lane can be used again. If no answer comes in time, the process is killed.
 
 use super::{child::Child, deadline::Deadline};
 use parking_lot::Mutex;
@@ -23,17 +24,17 @@ pub(super) struct Lanes {
 
 impl Lanes {
     fn keep(&self, mut lane: Lane) {
-        // The next call on this lane may be a long time away.
+        // An idle lane may stay unused for a long time, so it must not keep large buffers.
         lane.wire.lay_aside();
         self.idle.lock().push(lane);
     }
 }
 
-/// Why there is no lane.
+/// Why no lane is available.
 pub(super) enum NoLane {
-    /// The process has ended, or is about to.
+    /// The process has terminated, or is about to.
     Gone,
-    /// This process cannot open a connection. The child is not affected.
+    /// The host lacks a resource for a new connection, such as a file descriptor. The child is not affected.
     Lacking(io::Error),
 }
 
@@ -74,14 +75,14 @@ impl Child {
         Ok(Lane { id, wire: wire::Lane::new(stream) })
     }
 
-    /// Takes back a lane whose call has ended.
+    /// Returns a lane to the idle ones after its call has returned.
     pub(super) fn give_back(&self, lane: Lane) {
         self.lanes.keep(lane);
     }
 
     /// Handles, in the background, a lane whose caller no longer waits.
     pub(super) fn give_up(self: &Arc<Self>, lane: Lane, late: Late) {
-        // A call that was not sent completely has not begun, and will not: the lane is closed here.
+        // A call that was not sent completely has not begun. It will never begin, because the return closes the lane.
         let Some(call) = lane.wire.awaited() else { return };
         let child = self.clone();
         let wait = move || match child.late_answer(lane, call, late.grace) {
@@ -120,7 +121,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn a_lane_that_no_call_is_on_keeps_no_memory_of_a_very_large_answer() {
+    fn an_idle_lane_releases_the_memory_of_a_large_answer() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let answering = thread::spawn(move || {
             let mut channel = Channel::new(theirs);

@@ -1,4 +1,4 @@
-//! The end of a child's process: kills it, waits for it, and reports it.
+//! Kills the process of a child, waits for its exit, and reports its death.
 
 use super::{cgroup::Cgroup, output::Tail, signal::signal_name};
 use parking_lot::{Condvar, Mutex};
@@ -20,22 +20,21 @@ use std::{
     time::Duration,
 };
 
-/// How long the end of a process may take after the end of its connection. A process that lives longer has broken
-/// its connection and is of no use.
+/// How long a process may take to exit after its connection was closed. A process that lives longer is killed, because
+/// its connection is unusable.
 const EXIT_GRACE: Duration = Duration::from_millis(100);
-/// How long it may take until the death of a process is known, after it has ended.
+/// How long to wait, after a process has exited, until its death is known.
 pub(super) const REAP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the last output of a process may take to reach its listeners, after the process has ended. This is less
-/// than [`REAP_TIMEOUT`], so that a thread that waits for the death learns its cause.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the last output of a process may take to reach its listeners, after the process has exited. This is less
+/// than [`REAP_TIMEOUT`], so that a thread that waits for the death gets its cause.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
 /// How long a killed process may take to disappear from its cgroup.
 const EMPTY: Duration = Duration::from_millis(500);
 
-/// The state that the thread that waits for the end shares with callers.
+/// The state of a child's process. The thread that waits for its exit shares it with callers.
 pub(super) struct Life {
     leader: Pid,
-    /// A pidfd, which refers to the process even if another one gets its pid. It is readable when the process has
-    /// ended.
+    /// A pidfd, which refers to the process even if its pid is reused. It is readable after the process has exited.
     pub(super) process: Arc<OwnedFd>,
     state: Mutex<State>,
     changed: Condvar,
@@ -45,13 +44,13 @@ pub(super) struct Life {
 
 #[derive(Default)]
 struct State {
-    /// Whether the host wants the process to end.
+    /// Whether the host expects the process to exit. Otherwise, its exit is reported as a crash.
     expected: bool,
     death: Option<Death>,
-    /// The open lanes. They are closed when the process ends, because a process that it started may hold their other
-    /// ends.
+    /// The open lanes. They are closed when the process exits, because its own child processes may have the other ends
+    /// open.
     lanes: Vec<Weak<UnixStream>>,
-    /// Whether the process has ended. Its last output may not have been read yet.
+    /// Whether the process has exited. Its last output may not have been read yet.
     ended: bool,
     /// Whether the process was reaped, so that its pid may belong to another process.
     reaped: bool,
@@ -70,7 +69,7 @@ impl Life {
         self.leader.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Closes this lane at the end of the process, even if another process holds its other end.
+    /// Registers a lane that is closed when the process exits, even if another process has its other end open.
     pub(super) fn end_with_process(&self, lane: Weak<UnixStream>) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.ended {
@@ -86,7 +85,7 @@ impl Life {
         self.state.lock().death.is_some()
     }
 
-    /// Waits until the process has ended.
+    /// Waits until the process has exited.
     fn wait(&self) {
         let mut end = [PollFd::new(&self.process, PollFlags::IN)];
         while let Err(rustix::io::Errno::INTR) = poll(&mut end, None) {}
@@ -97,15 +96,16 @@ impl Life {
         pidfd_send_signal(&self.process, Signal::KILL).is_ok()
     }
 
-    /// Kills the process and all that it started. Its pid is also the id of its group. As long as the process is not
-    /// reaped, which happens under the same lock, the pid cannot belong to another process. Other code in this program
-    /// may have reaped the process already, for example a plugin that waits for any child. Then no group is killed.
+    /// Kills the process and the processes that it has started. The pid of the process is also the id of its process
+    /// group. Until the process is reaped, which happens under the same lock, the pid cannot belong to another process.
+    /// Other code in this program, such as a plugin that waits for any child, may have reaped the process already. In
+    /// that case, no process group is killed.
     pub(super) fn kill(&self) {
         let state = self.state.lock();
         if !state.reaped {
             // The process itself is killed separately, because it may not lead the group yet, or may have left it.
             if self.kill_leader() {
-                // An error means that no process is left.
+                // An error means that the group has no process left.
                 let _ = kill_process_group(self.leader, Signal::KILL);
             }
             if let Some(cgroup) = &self.cgroup {
@@ -120,18 +120,18 @@ impl Life {
         self.kill();
     }
 
-    /// From now on, the end of the process is expected.
+    /// From now on, the exit of the process is expected.
     pub(super) fn expect_end(&self) {
         self.state.lock().expected = true;
     }
 
-    /// How the process ended by itself, if it has or is about to. Otherwise, kills it, because its connection is of no
-    /// use.
+    /// How the process terminated by itself. If it does not do so within [`EXIT_GRACE`], kills it, because its connection
+    /// is unusable, and returns `None`.
     pub(super) fn own_death(&self) -> Option<Death> {
         self.death_if_near().or_else(|| {
             self.kill();
-            // Before the wait returns, `on_death` may not have been called. A process that ended by itself after all
-            // was only slow, and its own cause is reported.
+            // The wait gives `on_death` the time to run. A process that terminated by itself before it was killed was
+            // only slow, and its own cause is reported.
             let late = self.death_within(REAP_TIMEOUT);
             late.filter(|death| *death != Death::Signal("SIGKILL".into()))
         })
@@ -145,7 +145,7 @@ impl Life {
         ended.then(|| self.death_within(REAP_TIMEOUT)).flatten()
     }
 
-    /// How the process ended, if its death is known in time.
+    /// How the process terminated, if this is known within `patience`.
     pub(super) fn death_within(&self, patience: Duration) -> Option<Death> {
         let mut state = self.state.lock();
         self.changed.wait_while_for(&mut state, |state| state.death.is_none(), patience);
@@ -153,7 +153,7 @@ impl Life {
     }
 }
 
-/// The owner of a process that waits for its end. If it is dropped before that, it kills the process and cleans up.
+/// Owns a process, and waits for its exit. Dropping this value before the exit kills the process and cleans up.
 pub(super) struct Reaper {
     child: process::Child,
     life: Arc<Life>,
@@ -164,7 +164,7 @@ impl Reaper {
         Self { child, life: life.clone() }
     }
 
-    /// Waits for the end of the process, kills what it has left behind, and reports the death.
+    /// Waits for the exit of the process, kills the processes that it has left behind, and reports the death.
     pub(super) fn wait(
         mut self,
         outputs: impl IntoIterator<Item = thread::JoinHandle<()>>,
@@ -178,7 +178,7 @@ impl Reaper {
         let lanes = std::mem::take(&mut state.lanes);
         drop(state);
         life.changed.notify_all();
-        // An error means that the lane is closed.
+        // An error means that the lane is already closed.
         lanes.iter().filter_map(Weak::upgrade).for_each(|lane| drop(lane.shutdown(Shutdown::Both)));
         read_to_the_end(outputs.into_iter().collect());
         if life.cgroup.as_ref().is_some_and(|cgroup| cgroup.ran_out_of_memory()) {
@@ -188,7 +188,7 @@ impl Reaper {
         }
         let death = self.reap();
         let expected = life.state.lock().expected;
-        // `on_death` runs first, so that a caller who learns of the death finds the generation already taken out.
+        // `on_death` runs first: it takes the generation out of service before any caller gets the death.
         if !expected {
             on_death(death.clone(), life.tail.text());
         }
@@ -196,7 +196,7 @@ impl Reaper {
         life.changed.notify_all();
     }
 
-    /// Reaps a process that has ended, and removes what was created for it.
+    /// Reaps a process that has exited, and removes its cgroup.
     fn reap(&mut self) -> Death {
         if let Some(cgroup) = &self.life.cgroup {
             cgroup.remove(EMPTY);
@@ -217,16 +217,16 @@ impl Drop for Reaper {
     }
 }
 
-/// Waits until the output of the process has been reported, for a limited time: its listeners may be slow.
+/// Waits until the output of the process has been reported. The time is limited, because listeners may be slow.
 fn read_to_the_end(outputs: Vec<thread::JoinHandle<()>>) {
     let (reading, read) = mpsc::channel::<()>();
     let join = move || {
         outputs.into_iter().for_each(|output| drop(output.join()));
         drop(reading);
     };
-    if thread::Builder::new().name("replug-last-words".into()).spawn(join).is_ok() {
-        // Nothing is sent: the channel is closed, or the time is up.
-        let _ = read.recv_timeout(LAST_WORDS);
+    if thread::Builder::new().name("replug-output".into()).spawn(join).is_ok() {
+        // Nothing is ever sent: the wait ends when the channel is closed or the time is up.
+        let _ = read.recv_timeout(LAST_OUTPUT);
     }
 }
 
@@ -265,7 +265,7 @@ mod tests {
         assert!(life.kill_leader(), "it was not waited for");
         rustix::process::waitpid(Some(life.leader), rustix::process::WaitOptions::empty()).unwrap();
         assert!(!life.kill_leader());
-        // The drop neither kills nor waits for ever.
+        // The drop neither kills a process nor waits forever.
         drop(Reaper::of(child, &life));
     }
 }

@@ -1,14 +1,17 @@
-//! An artifact in a child process, the shim. The shim is this same program: it loads the artifact with the same code as
-//! the host, and calls go over lanes.
+//! Runs an artifact in a child process, the shim. The shim is a second process of the same program. It loads the artifact
+//! with the same code as the host.
 //!
-//! `child.rs` is the process, and `life.rs` is its end. `lanes.rs` has the connections for calls. `instance.rs` is the
-//! plugin in the process, with the same lifecycle steps as a plugin in this process. `faces.rs` has the interfaces that
-//! handles call, and `deadline.rs` limits how long they wait. `environment.rs` makes the environment of the process.
-//! `bounds.rs` and `cgroup.rs` limit the process, and `usage.rs` measures what it uses. `trial.rs` runs a trial in a
-//! process that is thrown away.
+//! * `child.rs` starts the process and sends it requests; `spawner.rs` has the thread that starts it. `life.rs` kills and
+//!   reaps it, and `output.rs` reports its output.
+//! * `lanes.rs` has the connections for calls.
+//! * `instance.rs` is the plugin in the process, with the same lifecycle steps as a plugin in this process.
+//! * `faces.rs` has the interfaces that handles call; `deadline.rs` limits how long calls take.
+//! * `environment.rs` makes the environment of the process; `bounds.rs` and `cgroup.rs` limit its resources; `usage.rs`
+//!   measures them.
+//! * `trial.rs` runs a trial in a temporary process.
 //!
-//! **Architecture Invariant:** no child outlives the host, and no dead child is called. A call in flight gets the
-//! reason at once, because its lane closes at the end of the process.
+//! **Architecture Invariant:** no child outlives the host, and no dead child is called. The caller of a running call gets
+//! the reason at once, because the lane is closed when the process exits.
 
 mod bounds;
 pub mod cgroup;

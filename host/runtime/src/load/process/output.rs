@@ -1,5 +1,6 @@
-//! Reports the output of a child. Lines of its standard output and error become log events, so that the child never
-//! blocks on a full pipe. Reports of its plugin are forwarded. Both end with the process, not with the connection.
+//! Reports the output of a child. The host always reads its standard output and standard error, so that the child never
+//! blocks on a full pipe, and makes each line a log event. The host also forwards the reports of the plugin. It reads
+//! all three streams until the process has exited, even if another process keeps them open.
 
 use crate::load::speaker::{Listener, Portions, Speaker};
 use parking_lot::Mutex;
@@ -21,7 +22,7 @@ use std::{
 
 /// How many bytes of a line are reported.
 const LINE_BYTES: usize = 4096;
-/// How many lines of the standard error are kept for the report of a death.
+/// How many lines of the standard error are kept for the report of the child's death.
 const TAIL_LINES: usize = 20;
 
 /// The last lines of a child's standard error.
@@ -44,13 +45,12 @@ impl Tail {
     }
 }
 
-/// A stream that a process writes. It ends with the process, although other processes that it has started may hold the
-/// other end for longer.
+/// A stream that a process writes. It ends when the process exits, even if other processes keep the other end open.
 pub(super) struct ProcessStream<S> {
     stream: S,
-    /// Readable once the process has ended.
+    /// A pidfd, readable after the process has exited.
     end: Arc<OwnedFd>,
-    /// After the end of the process, how many bytes remain of what the stream held at that time.
+    /// Set after the process has exited: how many of the bytes that the stream contained at that time are still unread.
     left: Option<u64>,
 }
 
@@ -59,7 +59,7 @@ impl<S: Read + AsFd> ProcessStream<S> {
         Self { stream, end: end.clone(), left: None }
     }
 
-    /// Waits until there is data to read or the process has ended. Returns whether it has ended.
+    /// Waits until there is data to read or the process has exited. Returns whether the process has exited.
     fn has_ended(&self) -> io::Result<bool> {
         let mut watched = [PollFd::new(&*self.end, PollFlags::IN), PollFd::new(&self.stream, PollFlags::IN)];
         poll(&mut watched, None)?;
@@ -83,7 +83,7 @@ impl<S: Read + AsFd> Read for ProcessStream<S> {
 ///
 /// # Errors
 ///
-/// If no thread can be started.
+/// An error of the operating system if no thread can be started.
 pub(super) fn drain(
     stream: ProcessStream<impl Read + AsFd + Send + 'static>,
     name: &'static str,
@@ -104,7 +104,7 @@ pub(super) fn drain(
     thread::Builder::new().name(format!("replug-{name}")).spawn(read)
 }
 
-/// The next line, cut to [`LINE_BYTES`]: a plugin that never ends its lines must not use up the memory.
+/// The next line, cut to [`LINE_BYTES`], so that a plugin that writes no line breaks cannot use up the memory.
 fn next_line(stream: &mut impl BufRead) -> Option<String> {
     let mut line = Vec::new();
     let read = stream.by_ref().take(LINE_BYTES as u64).read_until(b'\n', &mut line).ok()?;
@@ -117,18 +117,18 @@ fn next_line(stream: &mut impl BufRead) -> Option<String> {
     Some(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// Forwards the reports of the plugin, on a thread of its own, until the process ends.
+/// Forwards the reports of the plugin, on a thread of its own, until the process exits.
 ///
 /// # Errors
 ///
-/// If no thread can be started.
+/// An error of the operating system if no thread can be started.
 pub(super) fn listen(
     events: ProcessStream<UnixStream>,
     speaker: Arc<Speaker>,
 ) -> io::Result<thread::JoinHandle<()>> {
     let hear = move || {
         let mut reports = Reports::new(events);
-        // An error in the reports does not end the process: its calls may still work.
+        // An error only ends the reports. The process is not killed, because its calls may still work.
         while let Ok(Some(report)) = reports.next_blocking() {
             speaker.hear(report);
         }

@@ -1,5 +1,5 @@
 //! The thread that starts all children. The kernel sends the parent-death signal to a child when the thread that
-//! started it ends. So this thread must not end before the host does.
+//! started the child exits. So this thread must run until the host exits.
 
 use parking_lot::Mutex;
 use std::{
@@ -11,12 +11,12 @@ use std::{
 
 type Job = (Command, mpsc::Sender<io::Result<Child>>);
 
-/// The channel to the thread, once it was started.
+/// The channel to the thread; `None` until the thread is started.
 static SPAWNER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
 
 /// Starts a child on the permanent thread.
 pub(super) fn spawn(command: Command) -> io::Result<Child> {
-    let gone = || io::Error::other("the thread that starts processes has ended");
+    let gone = || io::Error::other("the thread that starts processes has exited");
     let jobs = spawner()?;
     let (reply, answer) = mpsc::channel();
     jobs.send((command, reply)).map_err(|_| gone())?;
@@ -31,7 +31,7 @@ fn spawner() -> io::Result<mpsc::Sender<Job>> {
     let (jobs, inbox) = mpsc::channel::<Job>();
     let work = move || {
         for (mut command, reply) in inbox {
-            // The caller may have given up.
+            // An error means that the caller no longer waits.
             let _ = reply.send(command.spawn());
         }
     };

@@ -1,5 +1,5 @@
-//! A trial: a new version runs through all steps of its start in a process that is thrown away. A version that
-//! crashes, hangs, exits or returns an error there is never loaded into the host.
+//! A trial: a new version runs through all steps of its start in a temporary process. A version that crashes, hangs,
+//! exits or returns an error in its trial is never loaded into the host.
 
 use super::{
     child::{Child, Start},
@@ -14,7 +14,7 @@ use replug_wire as wire;
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrialError {
-    /// The process ended, or no instance was created in it.
+    /// The process terminated, or no instance was created in it.
     #[error("in the trial, {0}")]
     Process(#[from] ProcessError),
     /// A lifecycle step failed.
@@ -30,14 +30,19 @@ replug_model::readable::readable!(TrialError);
 /// The result of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialReport {
-    /// Whether a panic in the plugin unwinds. Otherwise, a panic ends the process.
+    /// Whether a panic in the plugin unwinds. Otherwise, a panic aborts the process.
     pub panic_unwinds: bool,
 }
 
-/// A saved state: the version that saved it, and the bytes.
+/// A saved state: the state version in which it was saved, and its bytes.
 pub type SavedBy = (u32, Vec<u8>);
 
-/// Opens a new version and checks it. Of the author's code, this runs only the constructors.
+/// Opens a new version in a temporary process and checks it. Of the author's code, only the constructors of the library
+/// run.
+///
+/// # Errors
+///
+/// * [`TrialError::Process`] if the version cannot be opened, or is rejected
 pub fn open_only(start: Start<'_>, birth: Birth) -> Result<TrialReport, TrialError> {
     let child = Child::start(start)?;
     let load = wire::Load { path: birth.path, shared_std: birth.shared_std, limits: child.rlimits() };
@@ -45,7 +50,11 @@ pub fn open_only(start: Start<'_>, birth: Birth) -> Result<TrialReport, TrialErr
     Ok(TrialReport { panic_unwinds: loaded.panic_unwinds })
 }
 
-/// Runs a new version through all steps of its start.
+/// Runs a new version through all steps of its start in a temporary process, with this state if the version keeps state.
+///
+/// # Errors
+///
+/// * [`TrialError`] if a step fails, the version is unhealthy, or its process terminates or hangs
 pub fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result<TrialReport, TrialError> {
     let plugin = birth.id.as_str().to_owned();
     let refused = |error| match error {
@@ -63,7 +72,7 @@ pub fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result
         return Err(TrialError::Unwell(message));
     }
     let tried = TrialReport { panic_unwinds: instance.panic_unwinds() };
-    // The drop is a part of the trial: the version fails if the drop does.
+    // Dropping the instance is a part of the trial, so its error is an error of the trial.
     instance.destroy()?;
     Ok(tried)
 }

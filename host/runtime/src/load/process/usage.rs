@@ -1,13 +1,13 @@
-//! Measures what a plugin's process uses, read from `/proc` on request.
+//! Measures the resources that a plugin's process uses. They are read from `/proc` on request.
 
 use crate::process_stat::ProcessStat;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
 
-/// What a plugin's process uses at one moment. Processes that it has started count only in `processes`.
+/// The resources that a plugin's process uses at one moment. Processes that it has started count only in `processes`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessUsage {
-    /// CPU time of all threads since the process began, in seconds.
+    /// The CPU time of all threads since the process was started, in seconds.
     pub cpu_seconds: f64,
     /// Resident memory, including pages of mapped files, in bytes.
     pub resident_bytes: u64,
@@ -21,12 +21,12 @@ pub struct ProcessUsage {
 }
 
 impl ProcessUsage {
-    /// The usage of this process.
+    /// The usage of this process; `None` if `/proc` cannot be read.
     pub fn own() -> Option<Self> {
         Self::of(Path::new("/proc/self"), None)
     }
 
-    /// Reads `/proc/PID`, given as a folder; `None` if that process has ended, reaped or not.
+    /// Reads `/proc/PID`, given as a folder; `None` if that process has exited, even if it was not reaped yet.
     pub(super) fn of(folder: &Path, processes: Option<u64>) -> Option<Self> {
         let stat = ProcessStat::read(folder)?;
         let resident_pages: u64 =

@@ -9,8 +9,8 @@ use super::{
 use crate::registry::mark::{Doing, Mark, MarkContents};
 use std::path::Path;
 
-/// The plugins that may have ended the process. If it is known which plugin's thread did, only that one; otherwise all
-/// that were running code.
+/// The plugins that may have crashed the process: if it is known which plugin's thread crashed it, only that plugin;
+/// otherwise, all plugins whose code was running.
 pub(super) fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
     if matches!(fault.kind, Kind::Raised | Kind::Exit | Kind::Left) {
         if let Some(contents) = Mark(fault.mark).read() {
@@ -22,7 +22,7 @@ pub(super) fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Susp
             return vec![raised(note, (String::new(), "a thread of its own".into()), fault)];
         }
     }
-    // A program may exit while calls run.
+    // The program may have exited by itself while calls were running. So these calls are no evidence.
     if fault.kind == Kind::Left { Vec::new() } else { in_flight(run_dir, record) }
 }
 
@@ -41,7 +41,7 @@ fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
 /// An interface, which may be empty, and a method.
 type Place = (String, String);
 
-/// The generation behind a mark, and what it was doing.
+/// The generation to which a mark refers, and the place in it.
 fn behind(run_dir: &Path, contents: MarkContents) -> Option<(Note, Place)> {
     let note = notes::behind(run_dir, contents.column)?;
     let place = match contents.doing {
@@ -68,8 +68,8 @@ fn of(note: Note, (interface, method): Place, blamed: Blame) -> Suspect {
 }
 
 impl Crash {
-    /// The plugin that ended the process, if that is certain: the one whose thread did; otherwise the only plugin
-    /// that was running when a signal came from outside, or when the process ended without its handlers noticing.
+    /// The plugin to which the crash is attributed, if there is one: the plugin whose thread crashed the process;
+    /// otherwise, if it is known how the process terminated, the only plugin whose code was running.
     pub fn culprit(&self) -> Option<&Suspect> {
         if let Some(raised) = self.suspects.iter().find(|suspect| suspect.blamed == Blame::Raised) {
             return Some(raised);

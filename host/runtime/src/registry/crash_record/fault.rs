@@ -1,11 +1,11 @@
-//! What the process itself records of its end: the signal, and the thread.
+//! Records how this process terminates: the signal, and the thread that caused it.
 //!
 //! The first host that keeps a record installs the handlers, once. They allocate nothing and take no lock. They record
 //! what they see, restore the previous action and let the same signal happen again. So the handlers change neither the
 //! exit status, nor a core dump, nor the standard library's message about a stack overflow.
 //!
-//! A program may have handlers that must see faults first, such as those of a WebAssembly runtime. Such a program
-//! installs its handlers after the first host is built, and they pass on the faults that are not theirs.
+//! A program may have handlers that must get faults first, such as those of a WebAssembly runtime. Such a program must
+//! install its handlers after its first host is built, and its handlers must pass on the faults that they do not handle.
 
 use super::{
     layout::{ADDRESSES, Kind},
@@ -24,7 +24,7 @@ use std::{
     },
 };
 
-/// The signals by which the kernel, or the process itself, ends a process for what it did.
+/// The signals by which a process terminates because of a fault of its own code.
 pub(crate) const SIGNALS: [c_int; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
 
@@ -36,25 +36,25 @@ const BUS_MCEERR_AO: c_int = 5;
 /// The previous action of each signal.
 static BEFORE: [OnceLock<sigaction>; SIGNALS.len()] = [const { OnceLock::new() }; SIGNALS.len()];
 
-/// The pid of this process. A forked child has the same handlers and the same record, but the record is not about
-/// the child.
+/// The pid of the process that the record describes, or 0. A forked child inherits the handlers and the record, but the
+/// record does not describe the child.
 static PID: AtomicU32 = AtomicU32::new(0);
 
-/// The file to which the record is written when the process ends, or [`NO_FILE`].
+/// The file to which the record is written when the process terminates, or [`NO_FILE`].
 static FILE: AtomicI32 = AtomicI32::new(NO_FILE);
 const NO_FILE: RawFd = -1;
 
-/// Writes the record to this file when the process ends, for as long as the file stays open.
+/// Sets the file to which the record is written when the process terminates. The file must stay open until the next call.
 pub(super) fn write_to(file: Option<BorrowedFd<'_>>) {
     FILE.store(file.map_or(NO_FILE, |file| file.as_raw_fd()), Ordering::Release);
 }
 
-/// Whether this process was forked from the one that the record is about.
+/// Whether this process was forked from the process that the record describes.
 pub(super) fn is_in_child() -> bool {
     ![0, process::id()].contains(&PID.load(Ordering::Relaxed))
 }
 
-/// Installs the handlers that record the end of this process.
+/// Installs the handlers that record how this process terminates.
 pub(super) fn watch() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -62,19 +62,18 @@ pub(super) fn watch() {
         for (signal, before) in SIGNALS.into_iter().zip(&BEFORE) {
             install(signal, before);
         }
-        // SAFETY: `left` is a function of this program, which is never unmapped. If the C library has no memory for
-        // it, an exit during a call cannot be distinguished from the end of `main`.
+        // SAFETY: `left` is a function of this program, which is never unmapped. If the C library has no memory to
+        // register it, an exit during a call cannot be distinguished from a return from `main`.
         unsafe { libc::atexit(left) };
     });
 }
 
 fn install(signal: c_int, before: &OnceLock<sigaction>) {
     // SAFETY: an all-zero `sigaction` is a valid value of a C struct; both calls get places to read from or write
-    // to, or null. The handler is a function of the signature that SA_SIGINFO requires, and async-signal-safe: see
-    // `on_signal`.
+    // to, or null. The handler has the signature that SA_SIGINFO requires, and is async-signal-safe: see `on_signal`.
     unsafe {
         let mut old: sigaction = zeroed();
-        // A program that ignores the signal continues after it, so there is no end to record.
+        // A program that ignores the signal continues after it, so there is nothing to record.
         if sigaction(signal, null(), &mut old) != 0 || old.sa_sigaction == libc::SIG_IGN {
             return;
         }
@@ -97,11 +96,11 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     let by_itself = || sender.cast_unsigned() == process::id() && unsafe { is_raising(signal, context) };
     let kind = if code > 0 || (code == SI_TKILL && by_itself()) { Kind::Raised } else { Kind::Sent };
     let of_no_instruction = (signal, code) == (libc::SIGBUS, BUS_MCEERR_AO);
-    // An instruction at fault is run again, and faults again. Other signals do not come again by themselves: they were
-    // not raised by an instruction, or the kernel reports them after it. `raise` sends such a signal again; it is
-    // blocked until this handler returns.
+    // When this handler returns, a faulting instruction runs again and raises the same signal. Other signals do not
+    // recur: no instruction raised them, or the kernel reports them after the instruction. The handler raises such a
+    // signal again, which stays blocked until the handler returns.
     let recurs = code > 0 && !matches!(signal, libc::SIGTRAP | libc::SIGSYS) && !of_no_instruction;
-    // At a breakpoint, the kernel leaves a thread at the instruction on aarch64, and after it on x86-64.
+    // At a breakpoint, the program counter is at the instruction on aarch64, and after the instruction on x86-64.
     let is_there = recurs || cfg!(target_arch = "aarch64") && signal == libc::SIGTRAP && code > 0;
     let instruction = match (of_no_instruction, is_there) {
         (true, _) => 0,
@@ -115,7 +114,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
 
     let place = SIGNALS.iter().position(|known| *known == signal);
     let Some(before) = place.and_then(|place| BEFORE[place].get()) else { return };
-    // SAFETY: `before` is what `sigaction` gave for this signal.
+    // SAFETY: `before` is the action that `sigaction` returned for this signal.
     unsafe {
         sigaction(signal, before, null_mut());
         if !recurs {
@@ -144,7 +143,7 @@ fn callers() -> [u64; ADDRESSES] {
     addresses.map(|address| address.addr() as u64)
 }
 
-/// Records the end, unless the recorded one is more precise.
+/// Records how the process terminates, unless the record already has a more precise cause.
 fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
     if PID.load(Ordering::Relaxed) != process::id() {
         return;
@@ -162,7 +161,7 @@ fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
         }
         cell.kind.store(kind as u32, Ordering::Release);
     }
-    // The process that holds the memory writes the file again later, with everything that was recorded until then.
+    // Later, the process that holds the memory writes the file again, with everything that was recorded until then.
     let file = FILE.load(Ordering::Acquire);
     if file != NO_FILE {
         memory::write_to(file);
@@ -173,7 +172,7 @@ fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
 ///
 /// # Safety
 ///
-/// 1. `context` is what the kernel passed to a signal handler.
+/// 1. `context` is the pointer that the kernel passed to a signal handler.
 unsafe fn address_in(context: *mut c_void) -> u64 {
     let context = context.cast::<libc::ucontext_t>();
     #[cfg(target_arch = "x86_64")]
@@ -193,12 +192,12 @@ unsafe fn address_in(context: *mut c_void) -> u64 {
     }
 }
 
-/// Whether the thread has just sent itself this signal, as `raise` and `abort` do: then it is in the system call that
-/// sends signals. If another thread has sent the signal, this thread is not in that system call.
+/// Whether the thread has just sent itself this signal, as `raise` and `abort` do. If so, the registers are those of the
+/// system call that sends signals.
 ///
 /// # Safety
 ///
-/// 1. `context` is what the kernel passed to a signal handler.
+/// 1. `context` is the pointer that the kernel passed to a signal handler.
 #[cfg(target_arch = "x86_64")]
 unsafe fn is_raising(signal: c_int, context: *mut c_void) -> bool {
     /// The size of a signal set for the kernel, in bytes.
@@ -209,9 +208,9 @@ unsafe fn is_raising(signal: c_int, context: *mut c_void) -> bool {
     // The result of the last system call, and its arguments.
     let result = register(libc::REG_RAX);
     let arguments = [libc::REG_RDI, libc::REG_RSI, libc::REG_RDX].map(register);
-    // SAFETY: neither reads or writes memory of this program.
+    // SAFETY: neither call reads or writes memory of this program.
     let sends = arguments == unsafe { [libc::getpid(), libc::gettid(), signal] };
-    // `raise` of glibc before 2.34 blocks all signals meanwhile: this one arrives when the mask is restored.
+    // `raise` of glibc before 2.34 blocks all signals while it runs: the signal arrives when `raise` restores the mask.
     let unblocks = arguments[0] == libc::SIG_SETMASK && register(libc::REG_R10) == SIGNAL_SET_BYTES;
     result == 0 && (sends || unblocks)
 }

@@ -1,4 +1,4 @@
-//! The layout of the record: a page about the process and its end, then the marks of each thread slot.
+//! The layout of the record: a page about the process and how it terminated, then the marks of each thread slot.
 //!
 //! Numbers are in the byte order of the machine: a record is read only on the machine that wrote it, before the
 //! next boot.
@@ -6,7 +6,7 @@
 use super::super::thread_slot::MAX_DEPTH;
 use std::{fs, io, mem::size_of, process};
 
-/// How many threads have their marks in the record. The marks of further threads are not visible to other
+/// The number of threads whose marks are in the record. The marks of further threads are not visible to other
 /// processes.
 pub(super) const THREAD_SLOTS: usize = 1024;
 pub(super) const HEADER_BYTES: usize = 4096;
@@ -28,20 +28,20 @@ pub(super) const FAULT_AT: usize = 64;
 const SIGNAL_AT: usize = FAULT_AT + 4;
 const MARK_AT: usize = FAULT_AT + 8;
 const ADDRESSES_AT: usize = FAULT_AT + 16;
-/// How many addresses are recorded of the thread that ended the process.
+/// How many addresses are recorded of the thread that terminated the process.
 pub(super) const ADDRESSES: usize = 32;
 
-/// How the process ended, as far as it could record that. A kind may be replaced by one that comes later in this list.
-/// Of the last two, the first one recorded stays.
+/// How the process terminated, as far as it could record this. `None`, `Sent` and `Left` may be replaced by any later
+/// kind in this list. `Exit` and `Raised` are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// Nothing was recorded.
     None = 0,
     /// Another process sent a signal, or the signal was not for a particular thread.
     Sent = 1,
-    /// `main` returned, or a thread ended the process outside of any call.
+    /// `main` returned, or a thread called `exit` outside of any call into a plugin.
     Left = 2,
-    /// A thread ended the process during a call, or the process ended without running its exit handlers.
+    /// A thread called `exit` during a call into a plugin, or the process exited without running its exit handlers.
     Exit = 3,
     /// A thread caused a signal by an instruction, or raised one.
     Raised = 4,
@@ -57,12 +57,12 @@ impl Kind {
     }
 }
 
-/// The part of the record about the end of the process.
+/// The part of the record about how the process terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) kind: Kind,
     pub(super) signal: i32,
-    /// The mark of the thread that ended the process.
+    /// The mark of the thread that terminated the process.
     pub(super) mark: u64,
     /// After a signal: the address of the instruction that raised it, or 0. After an exit: the return addresses,
     /// the innermost first. The remaining ones are 0.
@@ -106,7 +106,7 @@ impl Header {
 }
 
 impl Fault {
-    /// Reads the end of the process from a record; `None` if the record is invalid.
+    /// Reads this part of a record; `None` if the record is invalid.
     pub(super) fn read(record: &[u8]) -> Option<Self> {
         let kind = Kind::of(number(record, FAULT_AT)?)?;
         let mut addresses = [0; ADDRESSES];
@@ -121,7 +121,8 @@ impl Fault {
         })
     }
 
-    /// The bytes at [`FAULT_AT`] for an end that another process has seen. The signal is 0 if there was none.
+    /// The bytes at [`FAULT_AT`] if another process has observed how the process terminated. The signal is 0 if there was
+    /// no signal.
     pub(super) fn seen(kind: Kind, signal: i32) -> [u8; 8] {
         let [kind, signal] = [kind as u32, signal.cast_unsigned()].map(u32::to_ne_bytes);
         std::array::from_fn(|at| if at < 4 { kind[at] } else { signal[at - 4] })

@@ -1,8 +1,9 @@
-//! Finds the line of a plugin's source at which a process ended, from the recorded addresses.
+//! Finds the line of a plugin's source at which a process crashed, from the recorded addresses.
 
 use super::{layout::Fault, notes::Note};
 
-/// The line at which the process ended, if an address is in the library of this plugin and the artifact is known.
+/// The line at which the process crashed, if a recorded address is in the library of this plugin, and the artifact in the
+/// store is still the same.
 #[cfg(feature = "lines")]
 pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
     use super::layout::Kind;
@@ -29,7 +30,7 @@ pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
     is_intact.then(|| lines::line(&library, &instructions, origin.root.as_ref()))?
 }
 
-/// Without the reader of line tables, no line is known.
+/// Without the feature `lines`, no line is known.
 #[cfg(not(feature = "lines"))]
 pub(super) fn line(_: &Note, _: &Fault) -> Option<String> {
     None
@@ -76,9 +77,9 @@ mod tests {
         let (begin, end) = (START + own.start, START + own.end);
         let found = |kind, addresses: &[u64]| line(&note, &fault(kind, addresses));
         assert_eq!(found(Kind::Raised, &[begin]).as_deref(), Some("lib.rs:4"));
-        assert_eq!(found(Kind::Raised, &[1, begin]), None, "only the first is that of an instruction");
+        assert_eq!(found(Kind::Raised, &[1, begin]), None, "only the first address is an instruction's");
         for kind in [Kind::Exit, Kind::Left] {
-            assert_eq!(found(kind, &[1, end]).as_deref(), Some("lib.rs:6"), "what is before it");
+            assert_eq!(found(kind, &[1, end]).as_deref(), Some("lib.rs:6"), "the call before the address");
         }
         for kind in [Kind::None, Kind::Sent, Kind::Claimed] {
             assert_eq!(found(kind, &[begin]), None);
@@ -89,12 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_looked_up_in_the_artifact_that_crashed_and_in_no_other() {
+    fn a_line_is_looked_up_only_in_the_artifact_that_crashed() {
         let sample = Sample::built(&[]);
         let (note, raised) = (note(&sample), fault(Kind::Raised, &[START + sample.function("own").start]));
         assert!(line(&note, &raised).is_some());
         std::fs::write(sample.file(), [&sample.library[..], b" "].concat()).unwrap();
-        assert_eq!(line(&note, &raised), None, "it holds something else");
+        assert_eq!(line(&note, &raised), None, "the content of the file differs");
         std::fs::remove_file(sample.file()).unwrap();
         assert_eq!(line(&note, &raised), None);
         assert_eq!(line(&Note { origin: None, ..note }, &raised), None);

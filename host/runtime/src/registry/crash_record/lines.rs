@@ -1,4 +1,4 @@
-//! Finds the line of the source that an instruction of a library comes from, with the library's line tables.
+//! Finds the source line of an instruction of a library, with the library's line tables.
 
 use addr2line::{
     Context, Frame,
@@ -18,11 +18,11 @@ type Elf = object::elf::FileHeader64<object::LittleEndian>;
 
 type Bytes<'d> = EndianSlice<'d, LittleEndian>;
 
-/// The line of the first of these instructions that comes from a file below `root`, such as `src/lib.rs:12`. If
-/// there is none, the line of the first one that does not come from std. An instruction that belongs to several
-/// functions, because they are inlined into each other, counts for each of them, the innermost first.
+/// The source line of the first of these instructions whose line is in a file below `root`, such as `src/lib.rs:12`. If
+/// no instruction has such a line, the first line that is not in std. An instruction of inlined functions has a line in
+/// each of these functions; the innermost function comes first.
 ///
-/// An instruction is given by its offset from the beginning of the library in memory.
+/// An instruction is an offset in bytes from the beginning of the library in memory.
 pub(super) fn line(library: &[u8], instructions: &[u64], root: &Path) -> Option<String> {
     let file = ElfFile::<Elf>::parse(library).ok()?;
     let begin = file.segments().map(|segment| segment.address()).min()?;
@@ -48,7 +48,7 @@ fn tables<'d>(file: &ElfFile<'d, Elf>) -> Option<Dwarf<Bytes<'d>>> {
     .ok()
 }
 
-/// The file and the line of each function that the instruction belongs to, the innermost first.
+/// The file and the line in each function to which the instruction belongs, the innermost function first.
 fn places(context: &Context<Bytes<'_>>, address: u64) -> Vec<(PathBuf, u32)> {
     let mut places = Vec::new();
     let Ok(mut frames) = context.find_frames(address).skip_all_loads() else { return places };
@@ -60,7 +60,8 @@ fn places(context: &Context<Bytes<'_>>, address: u64) -> Vec<(PathBuf, u32)> {
     places
 }
 
-/// The path from a folder to a file in it, after links are resolved.
+/// The path of a file relative to a folder that contains it; `None` if the folder does not contain it. Resolves the links
+/// of the file if necessary.
 fn below(root: &Path, file: &Path) -> Option<PathBuf> {
     let inside = |file: &Path| {
         let rest = file.strip_prefix(root).ok()?;
@@ -71,7 +72,7 @@ fn below(root: &Path, file: &Path) -> Option<PathBuf> {
 }
 
 fn is_std(file: &Path) -> bool {
-    // The paths of std as it is shipped, and as an installed toolchain has its sources.
+    // The paths in the prebuilt std, and those of std's sources in an installed toolchain.
     file.starts_with("/rustc") || file.to_string_lossy().contains("/lib/rustlib/src/rust/")
 }
 
@@ -104,14 +105,15 @@ pub extern \"C\" fn foreign(at: *mut u8) {
 }
 ";
 
-    /// A library that is made from files in two folders, `sources` and `elsewhere`.
+    /// A library that is built from files in two folders, `sources` and `elsewhere`.
     pub(in super::super) struct Sample {
         folder: TempDir,
         pub(in super::super) library: Vec<u8>,
     }
 
     impl Sample {
-        /// Has line tables, unless these arguments for rustc omit them.
+        /// Builds the library with these additional arguments for rustc. It has line tables, unless the arguments remove
+        /// them.
         pub(in super::super) fn built(args: &[&str]) -> Self {
             let folder = tempfile::tempdir().unwrap();
             for (name, content) in [("sources/lib.rs", LIB), ("elsewhere/other.rs", OTHER)] {
@@ -137,7 +139,7 @@ pub extern \"C\" fn foreign(at: *mut u8) {
             self.folder.path().canonicalize().unwrap().join("sources")
         }
 
-        /// The offsets of the instructions of the function whose name contains this, from the beginning of the
+        /// The range of instructions of the function whose name contains `name`, as offsets from the beginning of the
         /// library in memory.
         pub(in super::super) fn function(&self, name: &str) -> std::ops::Range<u64> {
             let file = ElfFile::<Elf>::parse(&*self.library).unwrap();
@@ -153,7 +155,7 @@ pub extern \"C\" fn foreign(at: *mut u8) {
     }
 
     #[test]
-    fn a_line_is_the_author_s_though_another_file_s_function_is_inlined() {
+    fn the_authors_line_is_named_even_if_a_foreign_function_is_inlined() {
         let sample = Sample::built(&[]);
         let own: Vec<_> = sample.function("own").collect();
         for at in &own {
@@ -161,11 +163,11 @@ pub extern \"C\" fn foreign(at: *mut u8) {
             assert!(["lib.rs:4", "lib.rs:5", "lib.rs:6"].contains(&&*line), "{line}");
         }
         let elsewhere = sample.sources().with_file_name("elsewhere");
-        assert_eq!(line(&sample.library, &own, &elsewhere).as_deref(), Some("other.rs:3"), "it is there");
+        assert_eq!(line(&sample.library, &own, &elsewhere).as_deref(), Some("other.rs:3"), "of another root");
     }
 
     #[test]
-    fn a_line_of_another_file_is_named_where_there_is_none_of_the_author_s() {
+    fn a_foreign_line_is_named_if_there_is_no_line_of_the_author() {
         let sample = Sample::built(&[]);
         let (own, foreign) = (sample.function("own").start, sample.function("foreign").start);
         let line = sample.line(&[foreign]).expect("it has one");

@@ -1,11 +1,10 @@
-//! The memory of the record: a sealed file without a name. Only processes that hold a descriptor of it can reach
+//! The memory of the record: a sealed file without a name. Only processes that have a descriptor of the file can access
 //! it.
 //!
 //! The file is mapped once, at an address that the kernel chooses, and stays mapped, so that a thread can keep a
-//! reference to its marks. It is not in a file system: there, another process could truncate the file, or the disk
-//! could be full, while a thread writes a mark. The kernel would answer either with SIGBUS during a call. A process
-//! that outlives this one holds the same file, and writes its content to disk: the [parent](crate::parent), or a
-//! [recorder](crate::recorder).
+//! reference to its marks. It is a memory file. With a file on disk, another process could truncate the file, or the disk
+//! could become full; then a thread that writes a mark would get SIGBUS. Another process, which outlives this one, holds
+//! the same file and writes its content to disk: the [parent](crate::parent), or a [recorder](crate::recorder).
 //!
 //! **Architecture Invariant:** no mapping ever replaces another in this process. The only exception is a forked
 //! child, whose marks are not part of the record.
@@ -26,10 +25,10 @@ use std::{
     },
 };
 
-/// The marks of the calls that a thread is inside, the outermost first.
+/// The marks of the nested calls that a thread runs, the outermost first.
 pub(in crate::registry) type Marks = [AtomicU64; MAX_DEPTH];
 
-/// What the ending process records of its end.
+/// The place where the process records how it terminates.
 #[repr(C)]
 pub(super) struct FaultCell {
     pub(super) kind: AtomicU32,
@@ -38,6 +37,7 @@ pub(super) struct FaultCell {
     pub(super) addresses: [AtomicU64; ADDRESSES],
 }
 
+/// The mapped memory of the record.
 struct Region {
     start: *mut u8,
     /// The file that is mapped. Without it, no other process sees the marks.
@@ -72,11 +72,11 @@ const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 /// The seals fix the length: no process can truncate the file while others have it mapped.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// Creates memory for a record, all of it allocated from the beginning.
+/// Creates the memory for a record, and allocates all of it at once.
 ///
 /// # Errors
 ///
-/// * The kernel's error, for example that it does not support sealed memory, or is out of memory
+/// * The error of the kernel, for example if it does not support sealed memory, or is out of memory
 pub(crate) fn make() -> io::Result<File> {
     let file = memfd_create("replug-thread_slots", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     fallocate(&file, FallocateFlags::empty(), 0, RECORD_BYTES as u64)?;
@@ -84,17 +84,16 @@ pub(crate) fn make() -> io::Result<File> {
     Ok(file.into())
 }
 
-/// Takes over memory that another process has created and holds, unless this process has taken over such memory
-/// already.
+/// Uses memory that the parent has created and holds for the record of this process. Only the first call has an effect.
 ///
 /// # Errors
 ///
-/// * The kernel's error; [`io::ErrorKind::InvalidData`] if [`make`] has not created it
+/// * The error of the kernel; [`io::ErrorKind::InvalidData`] if the file was not created by [`make`]
 pub(crate) fn adopt(file: File) -> io::Result<()> {
     if !fcntl_get_seals(&file)?.contains(SEALS) || file.metadata()?.len() != RECORD_BYTES as u64 {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    // An error means that there is such memory already. A process has only one parent.
+    // An error means that the memory was given before. A process has only one parent.
     let _ = GIVEN.set(file);
     Ok(())
 }
@@ -110,8 +109,8 @@ fn shared() -> io::Result<Region> {
     };
     // SAFETY: the kernel picks an address at which nothing is mapped.
     let start = unsafe { mmap(null_mut(), RECORD_BYTES, READ_WRITE, MapFlags::SHARED, &file, 0) }?;
-    // SAFETY: `forked` is a function of this program, which is never unmapped. If the C library has no memory for
-    // it, a forked child overwrites this process's marks.
+    // SAFETY: `forked` is a function of this program, which is never unmapped. If the C library has no memory to
+    // register it, a forked child overwrites this process's marks.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     Ok(Region { start: start.cast(), shared: Some(Shared { file, holder }) })
 }
@@ -129,36 +128,35 @@ unsafe extern "C" fn forked() {
     // SAFETY: the kernel picks an address at which nothing is mapped.
     let own = unsafe { mmap_anonymous(null_mut(), RECORD_BYTES, READ_WRITE, MapFlags::PRIVATE) };
     let Ok(own) = own else { return };
-    // SAFETY: `own` was just mapped, and no other code knows it. It replaces the region, in the child only:
-    // references into the region see zeros in their atomics from now on, and nothing else changes for them. It
-    // fails only if the kernel has no memory left; the child then ends at its next call.
+    // SAFETY: `own` was just mapped, and no other code uses it. It replaces the region, in the child only: references
+    // into the region read zeros from their atomics from now on, and nothing else changes for them. The call fails only
+    // if the kernel has no memory left; the child then terminates at its next call.
     let _ =
         unsafe { mremap_fixed(own, RECORD_BYTES, RECORD_BYTES, MremapFlags::MAYMOVE, region.start.cast()) };
 }
 
-/// The memory with the marks, if another process can see it.
+/// The file with the marks; `None` if other processes cannot access the marks.
 pub(super) fn memory() -> Option<&'static Shared> {
     region()?.shared.as_ref()
 }
 
-/// The marks of the thread slot of that number. If the record has no room for the slot, no other process sees its
+/// The marks of the thread slot with that number. If the record has no room for the slot, other processes cannot read its
 /// marks.
 pub(in crate::registry) fn marks(thread_slot: usize) -> &'static Marks {
     match region() {
         Some(region) if thread_slot < THREAD_SLOTS => {
-            // SAFETY: the thread slot's place is within the region, which is never unmapped; it is aligned for the
-            // atomics, as all that comes before it is a multiple of their size, and any bytes are valid values.
+            // SAFETY: the place of the thread slot is within the region, which is never unmapped. The place is aligned for
+            // the atomics, because its offset is a multiple of their size. Any bytes are valid values.
             unsafe { &*region.start.add(HEADER_BYTES + thread_slot * SEAT_BYTES).cast() }
         }
         _ => Box::leak(Box::new(std::array::from_fn(|_| AtomicU64::new(0)))),
     }
 }
 
-/// Where to record how the process ended; `None` until a thread has a thread slot. Safe to call in a signal
-/// handler.
+/// Where to record how the process terminates; `None` until the memory is mapped. Safe to call in a signal handler.
 pub(super) fn fault() -> Option<&'static FaultCell> {
     let region = REGION.get()?.as_ref()?;
-    // SAFETY: as in `marks`: it is within the header, at a multiple of its alignment.
+    // SAFETY: as in `marks`: the cell is within the header, at a multiple of its alignment.
     Some(unsafe { &*region.start.add(FAULT_AT).cast() })
 }
 

@@ -1,23 +1,23 @@
-//! The crash record: what each thread was doing when the process ended. It is kept in memory that outlives the process.
-//! After the end, it is written to a file.
+//! The crash record: which code of which plugin each thread was running when the process terminated. The record is kept
+//! in memory that outlives the process. After the process has terminated, the record is written to a file.
 //!
 //! ```text
-//!  sealed memory                  the header: process, boot, and how it ended      written in the end, by `fault.rs`
-//!                                 one row of marks for each thread slot           written at each call, by its thread
-//!  run/<pid>-<n>/thread_slots     the same                                         written after the end, see below
-//!  run/<pid>-<n>/lanes/<lane>.json  who is behind a column of a mark               written at each load, by `notes.rs`
+//!  sealed memory                    the header: process, boot, how it terminated   `fault.rs` writes it at termination
+//!                                   one row of marks for each thread slot          each thread writes it at each call
+//!  run/<pid>-<n>/thread_slots       a copy of the sealed memory                    written after termination, see below
+//!  run/<pid>-<n>/lanes/<lane>.json  the generation that a column belongs to        `notes.rs` writes it at each load
 //! ```
 //!
-//! `layout.rs` defines the layout; `memory.rs` creates and maps the memory; `read.rs` reads the file that a dead
-//! process has left, `attribution.rs` attributes the crash to a plugin, and `line.rs` finds the line of its source.
-//! Several processes may write the file, each time as a whole:
+//! `layout.rs` defines the layout; `memory.rs` creates and maps the memory; `read.rs` reads the file of a terminated
+//! process; `attribution.rs` attributes the crash to a plugin; `line.rs` finds the source line; `output.rs` saves the last
+//! output on the standard error. Several processes may write the file, each time as a whole:
 //!
-//! * the process itself, when a signal or `exit` ends it and its handlers run;
-//! * its [parent](crate::parent), which holds the memory, after any end;
-//! * without a parent, a [recorder](crate::recorder), which holds the memory, after any end, unless the program
-//!   does not call `run_if_asked`.
+//! * the process itself, when a signal or `exit` terminates it and its handlers run;
+//! * its [parent](crate::parent), which holds the memory, after every termination;
+//! * without a parent, a [recorder](crate::recorder), which holds the memory, after every termination. A program that
+//!   does not call `run_if_asked` has no recorder.
 //!
-//! A process has one record, however many hosts it has. Each host links it under a name in its own run folder.
+//! A process has one record, however many hosts it has. Each host links the file into its own run folder.
 
 mod attribution;
 mod fault;
@@ -86,8 +86,13 @@ pub struct RecordError {
 replug_model::readable::readable!(RecordError);
 
 impl CrashRecord {
-    /// Keeps the record of this process in a host's run folder, until this is dropped or the process ends. `program` is
-    /// the program that can be run as a recorder.
+    /// Keeps the record of this process in a host's run folder, until this value is dropped or the process terminates.
+    /// `program` is the program that can be run as a recorder.
+    ///
+    /// # Errors
+    ///
+    /// * [`RecordError`] if a file or folder cannot be created, if the kernel does not provide the memory, or if this
+    ///   process was forked from a process that keeps a record
     pub fn keep(run_dir: &Path, program: Option<&Program>) -> Result<Self, RecordError> {
         let path = run_dir.join(RECORD_NAME);
         let failed = |source: io::Error| RecordError { path: path.clone(), source };
@@ -100,7 +105,8 @@ impl CrashRecord {
         let mut kept = KEPT.lock();
         match &mut *kept {
             Some(known) if is_linked(&known.file, &path).map_err(failed)? => known.hosts += 1,
-            // If the folder of a host was removed, that host gets no new file.
+            // No host has a file of the previous record any more, so a new record begins. A host whose run folder was
+            // removed meanwhile gets no new file.
             others => {
                 let hosts = others.take().map_or(0, |before| before.hosts) + 1;
                 *kept = Some(begin(&path, program, hosts).map_err(failed)?);
@@ -149,14 +155,16 @@ fn begin(path: &Path, program: Option<&Program>, hosts: usize) -> io::Result<Kep
     };
     let recorder = recorder.transpose().unwrap_or_else(|error| {
         tracing::warn!(
-            "no process records how this one ends: {error}; if it is killed, the running plugin is not known afterwards"
+            "cannot start the recorder of the crash record: {error}; if this process is killed, no record names the plugin \
+             that was running"
         );
         None
     });
     Ok(Kept { file, hosts, _recorder: recorder })
 }
 
-/// Links a record under one more name; false if it has no name any more, because all hosts that kept it are gone.
+/// Links the file of a record to one more path. Returns false if the file has no path any more, because the run folders
+/// of all hosts that kept it were removed.
 fn is_linked(record: &File, path: &Path) -> io::Result<bool> {
     if record.metadata()?.nlink() == 0 {
         return Ok(false);
@@ -164,7 +172,7 @@ fn is_linked(record: &File, path: &Path) -> io::Result<bool> {
     let own = format!("/proc/self/fd/{}", record.as_raw_fd());
     match linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(true),
-        // The last host that kept the record has ended just now.
+        // The last other host that kept the record has just removed its run folder.
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -1,4 +1,4 @@
-//! Notes: describe the generation behind a column in text that outlives the process.
+//! Notes: files that outlive the process, each of which describes the generation that a column belongs to.
 
 use replug_model::id::{Digest, Generation, PluginId};
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,10 @@ use std::{
 /// The folder of the notes in a run folder.
 pub(super) const NOTES_NAME: &str = "lanes";
 
-/// The maximum length of a note. A longer one was not written by this program.
+/// The maximum length of a note, in bytes. A longer file was not written by this program.
 const MAX_NOTE_BYTES: u64 = 1 << 20;
 
-/// The generation behind a column.
+/// The generation that a column belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Note {
     /// The plugin.
@@ -25,9 +25,9 @@ pub(crate) struct Note {
     pub digest: Digest,
     /// The plugin's interfaces, in the order of `export!`; empty before the library is open.
     pub interfaces: Vec<NotedInterface>,
-    /// The addresses of the library, once the library is open.
+    /// The addresses of the library; `None` before the library is open.
     pub mapped: Option<Range<u64>>,
-    /// Where the library's instructions come from; `None` if a path is not UTF-8.
+    /// The artifact and the sources of the library; `None` if a path is not UTF-8.
     pub origin: Option<Origin>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct NotedInterface {
 }
 
 impl Note {
-    /// Replaces the previous note.
+    /// Writes the note to a file. Replaces the previous note.
     pub(in crate::registry) fn write(&self, path: &Path) -> io::Result<()> {
         let temporary = path.with_extension("tmp");
         fs::write(&temporary, serde_json::to_vec(self)?)?;
@@ -68,8 +68,8 @@ impl Note {
     }
 
     fn read(path: &Path) -> Option<Self> {
-        let usual = fs::metadata(path).ok()?;
-        if !usual.is_file() || usual.len() > MAX_NOTE_BYTES {
+        let metadata = fs::metadata(path).ok()?;
+        if !metadata.is_file() || metadata.len() > MAX_NOTE_BYTES {
             return None;
         }
         serde_json::from_slice(&fs::read(path).ok()?).ok()
@@ -81,12 +81,12 @@ pub(super) fn path(run_dir: &Path, column: usize) -> PathBuf {
     run_dir.join(NOTES_NAME).join(format!("{column}.json"))
 }
 
-/// The note of the generation behind a column.
+/// The note of the generation that a column belongs to.
 pub(super) fn behind(run_dir: &Path, column: u16) -> Option<Note> {
     Note::read(&path(run_dir, column.into()))
 }
 
-/// The note of the library that contains the first of these addresses that is in any library.
+/// Finds the first of these addresses that is in the library of a plugin, and returns the note of that library.
 pub(super) fn at(run_dir: &Path, addresses: &[u64]) -> Option<Note> {
     let notes = fs::read_dir(run_dir.join(NOTES_NAME)).ok()?.flatten();
     let notes: Vec<_> = notes.filter_map(|entry| Note::read(&entry.path())).collect();

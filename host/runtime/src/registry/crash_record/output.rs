@@ -1,8 +1,8 @@
-//! Saves output on the standard error that the program reads itself, when the process ends.
+//! Saves the last output on the standard error of a process that reads its own standard error.
 //!
-//! A program may replace its descriptor 2 by a pipe, to learn what plugins write to it. Then the program is the only
-//! reader of that pipe. When the standard library or the C library ends the process, its last message would be lost in
-//! the pipe: that a stack has overflowed, or the reason of an abort.
+//! A program may replace its descriptor 2 with a pipe, to read what plugins write to it. Then the program is the only
+//! reader of that pipe. When the standard library or the C library aborts the process, its last message, such as the
+//! reason of the abort, would be lost in the pipe.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -22,21 +22,21 @@ const NONE: RawFd = -1;
 static PIPE: AtomicI32 = AtomicI32::new(NONE);
 static ORIGINAL: AtomicI32 = AtomicI32::new(NONE);
 
-/// Whether data was read from the pipe that has not yet been written.
+/// Whether the reader has read data from the pipe and not yet written it to the original descriptor.
 static UNDERWAY: AtomicBool = AtomicBool::new(false);
 
-/// How many milliseconds the end of the process waits until that data is written: on a busy machine, the reader may
-/// have to wait for a CPU.
+/// How many milliseconds the terminating process waits until the reader has written that data. On a busy machine, the
+/// reader may have to wait for a CPU.
 const PATIENCE: u32 = 2000;
 
 /// Reads a pipe that replaces descriptor 2 until its end, and writes everything to the original target of
-/// descriptor 2, then to `each`. If the process ends by a signal that it raised or by `exit`, the original
+/// descriptor 2, then to `each`. If the process terminates by a signal that it raised or by `exit`, the original
 /// descriptor 2 is restored, and the rest of the pipe is written there, provided that a host in the process keeps a
 /// crash record. Call this once in a process.
 ///
 /// # Errors
 ///
-/// If the pipe cannot be read.
+/// An error of the operating system if the pipe cannot be read.
 pub fn pass_on(pipe: PipeReader, original: File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     ioctl_fionbio(&pipe, true)?;
     // A signal may come at any time, and its handler uses both descriptors, so they are never closed.
@@ -52,7 +52,7 @@ pub fn pass_on(pipe: PipeReader, original: File, mut each: impl FnMut(&[u8])) ->
         UNDERWAY.store(true, Ordering::SeqCst);
         let read = (&*pipe).read(&mut buffer);
         if let Ok(length) = read {
-            // A closed original means that no output is wanted.
+            // An error means that no process reads the original any more.
             let _ = (&*original).write_all(&buffer[..length]);
         }
         UNDERWAY.store(false, Ordering::SeqCst);
@@ -74,8 +74,7 @@ pub(super) fn give_back() {
     }
     let moment = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
     let mut buffer = [0_u8; 512];
-    // SAFETY: both descriptors are open for good; the buffer has the given length, and `moment` is a place to read
-    // from.
+    // SAFETY: both descriptors are never closed; the buffer has the given length, and `moment` is a place to read from.
     unsafe {
         libc::dup2(original, libc::STDERR_FILENO);
         // The reader writes the data that it has already read. The reader may be this very thread.

@@ -1,4 +1,4 @@
-//! Reads the record of a process that has ended. It may contain anything, so each field is checked.
+//! Reads the record of a terminated process. The file may contain anything, so each field is checked.
 
 use super::{
     attribution::suspects,
@@ -15,31 +15,30 @@ use std::{
     process::ExitStatus,
 };
 
-/// The end of a process that had not shut its host down.
+/// The crash of a process: it terminated without shutting its host down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
     /// The pid of the process.
     pub pid: u32,
-    /// How it ended.
+    /// How the process terminated.
     pub end: End,
-    /// The plugins that may have ended it. If it is known which plugin's thread did, only that one; otherwise all that
-    /// were running code.
+    /// The plugins that may have crashed the process: if it is known which plugin's thread crashed it, only that plugin;
+    /// otherwise, all plugins whose code was running.
     pub suspects: Vec<Suspect>,
 }
 
-/// How a process ended.
+/// How a process terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// A signal, such as `SIGSEGV`.
     Signal(&'static str),
-    /// A call of `exit` from within a plugin. A call of `_exit` counts as well, if the process that waited for this one
-    /// has [noted](note_end) its status.
+    /// A call of `exit` from within a plugin, or a call of `_exit` whose status another process has [noted](note_end).
     Exit,
-    /// An end that leaves no record, by `SIGKILL` or `_exit`.
+    /// The process recorded no cause, as after `SIGKILL` or `_exit`.
     Unknown,
 }
 
-/// A plugin that may have ended the process.
+/// A plugin that may have crashed the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// The plugin.
@@ -50,9 +49,9 @@ pub struct Suspect {
     pub digest: Digest,
     /// The interface that was called; empty if there was no call.
     pub interface: String,
-    /// The method; or the step of the plugin's life, such as `init`; or `a thread of its own`.
+    /// The method; or the lifecycle step, such as `init`; or `a thread of its own`.
     pub method: String,
-    /// The line of the plugin's source that ended the process, such as `src/lib.rs:12`; `None` if that is unknown.
+    /// The line of the plugin's source that crashed the process, such as `src/lib.rs:12`; `None` if it is unknown.
     pub line: Option<String>,
     /// Why the plugin is suspected.
     pub blamed: Blame,
@@ -63,11 +62,12 @@ pub struct Suspect {
 pub enum Blame {
     /// The plugin's thread raised the signal, or called `exit`.
     Raised,
-    /// The plugin's code was running when the process ended, and nothing tells which thread ended it.
+    /// The plugin's code was running when the process terminated, and it is unknown which thread caused that.
     InFlight,
 }
 
-/// Reads what a process has left in its run folder; `None` if it shut down properly, or left nothing readable.
+/// Reads the crash record in the run folder of a terminated process; `None` if the process shut down properly, or if the
+/// folder contains no valid record.
 pub fn read(run_dir: &Path) -> Option<Crash> {
     let record = contents(run_dir).ok()?;
     let header = Header::read(&record)?;
@@ -82,15 +82,15 @@ pub fn read(run_dir: &Path) -> Option<Crash> {
     Some(Crash { pid: header.pid, end, suspects })
 }
 
-/// Records how a process ended, if the process could not record that itself. The process that has waited for it calls
-/// this.
+/// Records how a process terminated, if the process could not record that itself. `status` comes from the caller's wait
+/// for the process.
 ///
-/// A process that has recorded no exit did not go through `exit`. In that case, the plugins with calls in flight are
-/// suspected.
+/// A process that has exited without recording it did not call `exit`, but `_exit`. In that case, the plugins whose code
+/// was running are suspected.
 ///
 /// # Errors
 ///
-/// * The error of the file system; [`io::ErrorKind::InvalidData`] if the folder holds no readable record
+/// * The error of the file system; [`io::ErrorKind::InvalidData`] if the folder contains no valid record
 pub fn note_end(run_dir: &Path, status: ExitStatus) -> io::Result<()> {
     let record = contents(run_dir)?;
     let legible = Header::read(&record).and_then(|_| Fault::read(&record));
@@ -106,12 +106,11 @@ pub fn note_end(run_dir: &Path, status: ExitStatus) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the memory of a process that has ended to its run folder, where the next host reads it. The process that
-/// holds that memory calls this.
+/// Writes the record in `memory` to the run folder of a terminated process, where the next host reads it.
 ///
 /// # Errors
 ///
-/// * The error of the file system; [`io::ErrorKind::InvalidData`] if the process kept no record
+/// * The error of the file system; [`io::ErrorKind::InvalidData`] if the memory contains no record
 pub(crate) fn write_down(memory: &File, run_dir: &Path) -> io::Result<()> {
     let mut record = vec![0; RECORD_BYTES];
     memory.read_exact_at(&mut record, 0)?;
@@ -131,7 +130,7 @@ fn contents(run_dir: &Path) -> io::Result<Vec<u8>> {
 
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the process before this one ({}) ended ", self.pid)?;
+        write!(f, "the previous process ({}) ended ", self.pid)?;
         match self.end {
             End::Signal(name) => write!(f, "by {name}")?,
             End::Exit => write!(f, "by a call of `exit`")?,

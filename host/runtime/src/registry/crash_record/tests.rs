@@ -1,4 +1,4 @@
-//! Tests reading records that are damaged, or that an unusual end has left.
+//! Tests how records are read, including damaged records, and to which plugin a crash is attributed.
 
 use super::{
     layout::{FAULT_AT, HEADER_BYTES, Header, Kind, RECORD_BYTES, RECORD_NAME, SEAT_BYTES},
@@ -10,14 +10,14 @@ use replug_model::id::{Digest, Generation};
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 use tempfile::TempDir;
 
-const LANE: usize = 7;
+const COLUMN: usize = 7;
 
-/// A run folder with a record, and a note on the generation behind [`LANE`].
+/// A run folder with a record, and a note on the generation behind [`COLUMN`].
 fn run_dir(record: &[u8]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(NOTES_NAME)).unwrap();
     fs::write(dir.path().join(RECORD_NAME), record).unwrap();
-    note().write(&notes::path(dir.path(), LANE)).unwrap();
+    note().write(&notes::path(dir.path(), COLUMN)).unwrap();
     dir
 }
 
@@ -37,7 +37,7 @@ fn fresh() -> Vec<u8> {
 }
 
 fn call(method: u32) -> u64 {
-    Mark::interface(CallColumn::numbered(LANE), 0).method(method).0
+    Mark::interface(CallColumn::numbered(COLUMN), 0).method(method).0
 }
 
 fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
@@ -76,13 +76,13 @@ fn the_thread_that_raised_the_signal_is_the_only_suspect() {
 
 #[test]
 fn a_fault_with_a_foreign_mark_names_no_suspect_of_this_host() {
-    let foreign = Mark::interface(CallColumn::numbered(LANE + 1), 0).method(0).0;
+    let foreign = Mark::interface(CallColumn::numbered(COLUMN + 1), 0).method(0).0;
     let record = with_fault(with_mark(1, 0, call(0)), Kind::Raised, foreign, 0);
     assert_eq!(suspects(&record), []);
 }
 
 #[test]
-fn a_fault_outside_of_any_call_is_known_by_its_address() {
+fn a_fault_outside_of_any_call_is_attributed_by_its_address() {
     let fault = |address| with_fault(with_mark(1, 0, call(0)), Kind::Raised, 0, address);
     let own = ".a thread of its own".to_owned();
     assert_eq!(suspects(&fault(1999)), [(own, Blame::Raised)]);
@@ -102,19 +102,19 @@ fn without_a_fault_the_innermost_call_of_each_thread_is_suspected_once() {
 }
 
 #[test]
-fn a_mark_that_blames_no_one_hides_no_outer_one() {
+fn an_unreadable_mark_does_not_hide_the_outer_mark() {
     let mut record = with_mark(2, 0, call(0));
     put(&mut record, HEADER_BYTES + 2 * SEAT_BYTES + 8, &3_u64.to_ne_bytes());
     assert_eq!(suspects(&record), [("Probe.work".into(), Blame::InFlight)]);
 }
 
 #[test]
-fn an_end_in_good_order_is_no_crash() {
+fn an_exit_outside_of_any_plugin_is_not_a_crash() {
     assert_eq!(read_back(&with_fault(with_mark(0, 0, call(0)), Kind::Left, 0, 0)), None);
 }
 
 #[test]
-fn an_exit_from_a_call_names_it() {
+fn an_exit_during_a_call_is_attributed_to_that_call() {
     let record = with_fault(fresh(), Kind::Exit, call(0), 0);
     assert_eq!(suspects(&record), [("Probe.work".into(), Blame::Raised)]);
     assert_eq!(read_back(&record).unwrap().end, End::Exit);
@@ -136,7 +136,7 @@ fn note_end_does_not_replace_the_end_recorded_by_the_process() {
 }
 
 #[test]
-fn an_exit_that_the_process_could_not_note_is_put_down_to_who_was_at_work() {
+fn an_exit_noted_by_another_process_names_the_running_plugin() {
     let dir = run_dir(&with_mark(1, 0, call(0)));
     note_end(dir.path(), ExitStatus::from_raw(0)).unwrap();
     let Crash { end, suspects, .. } = read(dir.path()).unwrap();
@@ -147,7 +147,7 @@ fn an_exit_that_the_process_could_not_note_is_put_down_to_who_was_at_work() {
 }
 
 #[test]
-fn an_exit_outside_of_any_call_is_that_of_the_library_which_it_came_from() {
+fn an_exit_outside_of_any_call_is_attributed_by_return_addresses() {
     let left = |address| {
         let mut record = with_fault(with_mark(1, 0, call(0)), Kind::Left, 0, 7);
         put(&mut record, FAULT_AT + 16 + 31 * 8, &u64::to_ne_bytes(address));
@@ -163,7 +163,7 @@ fn an_exit_outside_of_any_call_is_that_of_the_library_which_it_came_from() {
 }
 
 #[test]
-fn no_truncation_of_a_record_is_read() {
+fn a_record_of_the_wrong_length_is_not_read() {
     let record = with_fault(with_mark(0, 0, call(0)), Kind::Raised, call(0), 0);
     let dir = run_dir(&record);
     assert!(read(dir.path()).is_some());
@@ -187,7 +187,7 @@ fn a_record_of_another_version_or_another_boot_is_not_read() {
 }
 
 #[test]
-fn garbage_behind_the_head_names_only_who_has_left_a_note() {
+fn a_record_with_random_content_names_only_noted_plugins() {
     // xorshift64: the same bytes each time.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = || {
@@ -214,11 +214,11 @@ fn garbage_behind_the_head_names_only_who_has_left_a_note() {
 }
 
 #[test]
-fn a_note_that_is_garbage_names_no_one() {
+fn a_damaged_note_names_no_plugin() {
     let record = with_mark(0, 0, call(0));
     let whole = serde_json::to_vec(&note()).unwrap();
     let dir = run_dir(&record);
-    let place = notes::path(dir.path(), LANE);
+    let place = notes::path(dir.path(), COLUMN);
     for length in 0..whole.len() {
         fs::write(&place, &whole[..length]).unwrap();
         assert_eq!(read(dir.path()).unwrap().suspects, [], "{length} bytes");
@@ -229,7 +229,7 @@ fn a_note_that_is_garbage_names_no_one() {
 }
 
 #[test]
-fn a_folder_without_a_record_has_nothing_to_tell() {
+fn a_folder_without_a_record_has_no_crash() {
     assert_eq!(read(tempfile::tempdir().unwrap().path()), None);
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(RECORD_NAME)).unwrap();
@@ -237,7 +237,7 @@ fn a_folder_without_a_record_has_nothing_to_tell() {
 }
 
 #[test]
-fn a_lane_that_is_given_back_takes_its_note_with_it() {
+fn a_note_is_removed_when_its_column_is_released() {
     let dir = tempfile::tempdir().unwrap();
     let record = CrashRecord::keep(dir.path(), None).unwrap();
     let mut lease = crate::registry::ColumnLease::take().unwrap();
@@ -249,7 +249,7 @@ fn a_lane_that_is_given_back_takes_its_note_with_it() {
 }
 
 #[test]
-fn hosts_of_a_process_share_one_file_until_the_last_of_them_is_gone() {
+fn hosts_of_a_process_share_one_record_until_the_last_is_dropped() {
     let keep = || {
         let dir = tempfile::tempdir().unwrap();
         let record = CrashRecord::keep(dir.path(), None).unwrap();
@@ -277,7 +277,7 @@ fn the_memory_of_a_record_cannot_be_resized() {
 }
 
 #[test]
-fn what_another_process_holds_is_written_down_only_if_it_is_a_record() {
+fn memory_is_written_down_only_if_it_contains_a_record() {
     let dir = run_dir(b"");
     let memory = make().unwrap();
     let error = write_down(&memory, dir.path()).unwrap_err();
@@ -290,18 +290,18 @@ fn what_another_process_holds_is_written_down_only_if_it_is_a_record() {
 }
 
 #[test]
-fn a_forked_child_writes_no_mark_and_no_end_of_its_parent() {
+fn a_forked_child_does_not_change_the_record_of_its_parent() {
     use crate::registry::thread_slot::ThreadSlot;
     let level = ThreadSlot::mine().unwrap().enter().unwrap();
     level.mark(Mark(call(3)));
-    // SAFETY: the child only stores to memory, and ends.
+    // SAFETY: the child only stores to memory, and exits.
     let child = unsafe { libc::fork() };
     if child == 0 {
         level.mark(Mark(call(4)));
         if let Some(end) = memory::fault() {
             end.signal.store(99, std::sync::atomic::Ordering::Relaxed);
         }
-        // SAFETY: it ends this process at once.
+        // SAFETY: `_exit` terminates the child at once.
         unsafe { libc::_exit(0) };
     }
     let mut status = 0;

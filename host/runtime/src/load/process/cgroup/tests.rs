@@ -1,4 +1,4 @@
-//! Tests with a tree of plain files where the kernel's own is not needed, and with the kernel's where it is writable.
+//! Tests with a tree of plain files instead of the kernel's cgroups. One test uses the kernel's, if they are writable.
 
 use super::*;
 use std::process::{Command, Stdio};
@@ -28,7 +28,7 @@ impl Fake {
         Place::find(self.dir.path()).unwrap()
     }
 
-    /// The place, with the controllers that are available and those that are enabled.
+    /// The place, with the available controllers (`there`) and the enabled controllers (`handed_on`).
     fn with(&self, there: &str, handed_on: &str) -> Place {
         let place = self.place();
         fs::write(place.dir.join("cgroup.controllers"), there).unwrap();
@@ -38,7 +38,7 @@ impl Fake {
 }
 
 #[test]
-fn the_place_is_the_hosts_own_cgroup_or_the_unit_that_it_was_put_below() {
+fn the_place_is_the_hosts_own_cgroup_or_the_unit_above_it() {
     let found = |place: &str| {
         let fake = Fake::new(place);
         let found = fake.place().dir.strip_prefix(fake.dir.path()).unwrap().to_owned();
@@ -51,7 +51,7 @@ fn the_place_is_the_hosts_own_cgroup_or_the_unit_that_it_was_put_below() {
 }
 
 #[test]
-fn without_a_cgroup2_mount_there_is_none() {
+fn a_missing_cgroup2_mount_is_reported() {
     let fake = Fake::new("/");
     fs::write(fake.dir.path().join("self/mountinfo"), "25 1 0:22 / /proc rw - proc proc rw\n").unwrap();
     let error = Place::find(fake.dir.path()).unwrap_err();
@@ -59,7 +59,7 @@ fn without_a_cgroup2_mount_there_is_none() {
 }
 
 #[test]
-fn a_controller_is_handed_on_if_it_is_there_and_missed_if_it_is_not() {
+fn an_available_controller_is_enabled_and_a_missing_one_is_reported() {
     let fake = Fake::new("/host.service/main");
     let place = fake.with("cpu memory", "cpu");
     place.hand_on("memory").unwrap();
@@ -75,7 +75,7 @@ fn a_controller_is_handed_on_if_it_is_there_and_missed_if_it_is_not() {
 }
 
 #[test]
-fn bounds_without_a_kernel_file_are_reported_and_not_written() {
+fn a_limit_without_a_kernel_file_is_reported_and_not_written() {
     let fake = Fake::new("/host.service/main");
     let cgroup = fake.place().make(|| "replug-1-greeter-g1-1".into()).unwrap();
     fs::write(cgroup.dir().join("memory.max"), "max").unwrap();
@@ -112,11 +112,11 @@ fn sweep_removes_only_cgroups_of_dead_hosts() {
     }
     place.sweep_now(fake.dir.path());
     let left = names.map(|name| place.dir.join(name).exists());
-    assert_eq!(left, [true, false, true, true, false], "an ended process had the pid of this one");
+    assert_eq!(left, [true, false, true, true, false], "an earlier process had the pid of this one");
 }
 
 #[test]
-fn a_name_that_another_host_has_taken_is_passed_over() {
+fn a_cgroup_name_that_already_exists_is_skipped() {
     let fake = Fake::new("/host.service/main");
     let place = fake.place();
     fs::create_dir_all(place.dir.join("replug-2-greeter-g1-1")).unwrap();
@@ -126,7 +126,7 @@ fn a_name_that_another_host_has_taken_is_passed_over() {
 }
 
 #[test]
-fn a_cgroup_of_the_kernels_ends_all_that_is_in_it() {
+fn killing_a_cgroup_of_the_kernel_kills_all_its_processes() {
     let place = Place::find(Path::new("/proc"));
     let made = place.and_then(|place| place.make(|| name("test", Generation(1))));
     let cgroup = match made {
@@ -147,7 +147,7 @@ fn a_cgroup_of_the_kernels_ends_all_that_is_in_it() {
     io::Read::read_exact(&mut output, &mut [0; 7]).unwrap();
     assert!(cgroup.processes().unwrap() >= 2);
     cgroup.kill();
-    // All of them held it, so this returns when they have ended.
+    // All processes in the cgroup have the pipe open, so the copy ends when all of them have exited.
     io::copy(&mut output, &mut io::sink()).unwrap();
     child.wait().unwrap();
     cgroup.remove(Duration::from_secs(60));
