@@ -1,4 +1,4 @@
-//! The control plane: clients control the running host, over a Unix socket or over HTTP.
+//! The control plane, by which clients control a running host over a Unix socket or over TCP.
 //!
 //! # Theory of operation
 //!
@@ -6,30 +6,33 @@
 //!  replug status, reload, ...        curl, scripts, the page
 //!        | HTTP over the Unix socket      | HTTP(S) over TCP
 //!        v                                v
-//!  http/listen/         a bounded pool of connections, each with who is at its other end
-//!  http/guard.rs        may they ask? (peer, Host, Origin, token; before a byte of the body is read)
-//!  http/routes/         the paths of the commands, and one file for each other group: parses the request to one Command
-//!  command/execute.rs   the one executor: Command -> Answer. Everything is done by the Host
-//!  http/envelope.rs     the answer or the error, in the form that all have
+//!  http/listen/         accepts connections up to a limit, and identifies their clients
+//!  http/guard.rs        authorizes each request (peer, Host, Origin, token) before any byte of the body is read
+//!  http/routes/         routes each request by its path, and parses it into a Command
+//!  command/execute.rs   executes the Command on the Host, and returns an Answer
+//!  http/envelope.rs     writes the answer or the error in the common format
 //! ```
 //!
-//! * `command/` defines the requests and executes them. It does not depend on HTTP, so that another transport can use
-//!   the same executor. `http/` is the transport by sockets.
-//! * [`Command`] is every possible request. Each command is declared once; its name, path and HTTP method, its possible
-//!   failures, and its place in the audit and in spans follow from that. HTTP and the command line only parse into it.
-//! * Both listeners speak the same HTTP. Over the socket, the kernel identifies the client, so that no token is needed.
-//! * `command/recent.rs` keeps the last events in rings, with numbers. Streams read from them at their own pace, can
-//!   continue after a disconnection, and are informed of what they missed. No reader makes the host wait.
-//! * A call runs on a thread of its own that may block. The number of such calls is limited, and each has a deadline.
-//! * `command/audit.rs` reports who has changed what; `http/span.rs` gives each request its span.
-//! * `http/page/` is the page that a browser gets at `/`: static files, which request all that they show like any other
+//! * `command/` defines the requests and executes them. It does not depend on HTTP, so another transport can use the
+//!   same executor. `http/` is the transport over sockets.
+//! * A [`Command`] is a request. Each command is declared once. Its name, path, HTTP method and possible failures, and
+//!   its name in the audit and in spans are generated from this declaration. HTTP and the command line only parse
+//!   requests into commands.
+//! * Both listeners speak the same HTTP. Over the socket, the kernel identifies the client, so no token is needed.
+//! * `command/recent.rs` keeps the last events, with numbers, in ring buffers. A stream reads from them at its own
+//!   speed, can continue after a disconnection, and reports how many events the reader has missed. No reader blocks the
+//!   host.
+//! * A call runs on a thread that may block, without delaying other calls. The number of concurrent calls is limited,
+//!   and each call has a deadline.
+//! * `command/audit.rs` reports which client has changed what. `http/span.rs` makes a span for each request.
+//! * `http/page/` is the page that a browser gets at `/`: static files, whose scripts request data like any other
 //!   client.
 //!
-//! **Architecture Invariant:** nothing here keeps the host alive ([`Host`](replug_engine::Host) is held weakly), and no
-//! request does anything that the library's public API could not do.
+//! **Architecture invariants:** The control plane does not keep the host alive, because it holds only weak references
+//! to the [`Host`](replug_engine::Host). Every request uses only the public API of the engine.
 //!
-//! `docs/HTTP.md` describes all of it for clients. A program [attaches](replug_engine::HostBuilder::attach) it to its
-//! host:
+//! `docs/HTTP.md` describes the control plane for clients. A program [attaches](replug_engine::HostBuilder::attach) it
+//! to its host:
 //!
 //! ```no_run
 //! use replug_control::{Control, ControlConfig};

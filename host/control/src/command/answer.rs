@@ -1,7 +1,7 @@
 //! The answers to [commands](super::Command): plain data, the same over HTTP and on the command line.
 //!
 //! The command line may read the answer of another version of the host. So it ignores unknown fields, and a field that
-//! is added here needs a default for hosts that do not send it.
+//! is added here needs a default for older hosts, which do not send the field.
 
 use super::schema::StatusSchema;
 use replug_api::describe;
@@ -23,9 +23,9 @@ pub struct Plugins {
     pub unregistered: Vec<Plugin>,
     /// The number of plugins on all pages.
     pub total: usize,
-    /// The number of this page.
+    /// The number of this page, from 1.
     pub page_no: u32,
-    /// How many plugins a page holds.
+    /// The maximum number of plugins on a page.
     pub page_size: u32,
     /// The settings that the host has not applied.
     #[serde(default)]
@@ -36,7 +36,7 @@ pub struct Plugins {
 /// The settings in the current configuration that the host has not applied.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Configuration {
-    /// Why the configuration was rejected, with file, line and key; null if it was not.
+    /// Why the configuration was rejected, with file, line and key; null if it was not rejected.
     pub refused: Option<String>,
     /// The keys whose new values take effect after a restart of the host.
     pub restart_needed: Vec<String>,
@@ -48,65 +48,65 @@ impl From<PendingConfig> for Configuration {
     }
 }
 
-/// A plugin as the host sees it at one moment.
+/// The state of a plugin at the time of the answer.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plugin {
-    /// Its id.
+    /// The plugin's id.
     pub id: String,
-    /// Its display name.
+    /// The plugin's display name.
     pub name: String,
-    /// The version in its manifest.
+    /// The version in the manifest.
     pub version: String,
-    /// The description in its manifest.
+    /// The description in the manifest.
     pub description: String,
-    /// Its role: `provider`, `filter`, `handler` or `notifier`.
+    /// The plugin's role: `provider`, `filter`, `handler` or `notifier`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The mode in its manifest.
+    /// The mode in the manifest.
     #[schema(value_type = String)]
     pub mode: Mode,
-    /// Where the generation that serves runs: `in-process` or `process`.
+    /// Where the serving generation runs, `in-process` or `process`; null if none serves.
     #[schema(value_type = Option<String>)]
     pub runs_in: Option<Mode>,
-    /// Its status.
+    /// The plugin's status.
     #[schema(value_type = StatusSchema)]
     pub status: Status,
-    /// Details of the status: what it does, or what went wrong; may be empty.
+    /// Details of the status: what the plugin does, or what went wrong; may be empty.
     pub detail: String,
-    /// The generation that serves.
+    /// The serving generation; null if none serves.
     pub generation: Option<u64>,
-    /// The artifact that serves, by its SHA-256.
+    /// The SHA-256 of the serving artifact, in hexadecimal; null if none serves.
     pub digest: Option<String>,
-    /// The pid of its process, if it runs in a child process.
+    /// The pid of the plugin's process, if it runs in a child process.
     pub process_id: Option<u32>,
-    /// Whether it was started, and none of its generations runs now.
+    /// Whether the plugin was started, but no generation of it serves now.
     pub is_exited: bool,
-    /// For how many seconds the serving generation has served.
+    /// The time since the serving generation began to serve, in seconds.
     pub uptime: Option<f64>,
-    /// Calls that have ended, of all generations.
+    /// The number of calls that have ended, of all generations.
     pub calls: u64,
-    /// Those of them that returned no value.
+    /// The number of ended calls that returned no value.
     pub errors: u64,
-    /// The same by kind of failure.
+    /// The number of ended calls that returned no value, by kind of failure.
     #[serde(default)]
     #[schema(required = true)]
     pub failed: Failures,
-    /// Calls that run now.
+    /// The number of calls that run now.
     pub in_flight: usize,
-    /// How often its process was restarted after a crash.
+    /// How often the plugin's process was restarted after a crash.
     pub restarts: u64,
-    /// The resident memory of its process, in bytes, if it runs in a child process.
+    /// The resident memory of the plugin's process, in bytes, if it runs in a child process.
     pub memory: Option<u64>,
-    /// The CPU time of its process, in seconds, if it runs in a child process.
+    /// The CPU time of the plugin's process, in seconds, if it runs in a child process.
     pub cpu: Option<f64>,
-    /// The number of open descriptors of its process, if it runs in a child process.
+    /// The number of open descriptors of the plugin's process, if it runs in a child process.
     pub open_files: Option<u64>,
-    /// The limits of its process, and those of its manifest that are not in force, if it runs in a child process.
+    /// The limits that apply to the plugin's process, and the limits of the manifest that do not apply.
     #[schema(value_type = Option<Object>)]
     pub limits: Option<LimitsInForce>,
-    /// The interfaces of the generation that serves.
+    /// The names of the serving generation's interfaces.
     pub interfaces: Vec<String>,
-    /// Its folder.
+    /// The plugin's folder.
     pub path: String,
 }
 
@@ -147,9 +147,9 @@ impl From<PluginInfo> for Plugin {
 pub struct Changed {
     /// The plugin's id.
     pub id: String,
-    /// The generation that serves now, if one does.
+    /// The serving generation; null if none serves.
     pub generation: Option<u64>,
-    /// The status of the plugin now.
+    /// The plugin's status.
     #[schema(value_type = StatusSchema)]
     pub status: Status,
 }
@@ -163,7 +163,7 @@ pub struct Executed {
     pub method: String,
     /// The generation that served when the call began.
     pub generation: Option<u64>,
-    /// The value that it returned, as the plugin wrote it.
+    /// The value that the method returned, as the plugin's JSON, unchanged.
     #[schema(value_type = Value)]
     pub result: Box<RawValue>,
 }
@@ -173,12 +173,12 @@ pub struct Executed {
 pub struct ConfigTaken {
     /// The plugin's id.
     pub id: String,
-    /// `live` by the running instance, `restarted` as a new generation, or `at_start` because the plugin does not run.
-    /// Then the plugin has not checked it yet, and if it is invalid, the next start fails.
+    /// `live`: the running instance has applied the configuration. `restarted`: a new generation has applied it.
+    /// `at_start`: the plugin does not run and has not checked it. If it is invalid, the next start fails.
     pub how: String,
-    /// The generation that uses it, if one does.
+    /// The generation that uses the configuration; null for `at_start`.
     pub generation: Option<u64>,
-    /// How long it is in effect, and whether it was checked.
+    /// How long the configuration stays in effect, and whether the plugin has checked it, as a text.
     pub holds: String,
 }
 
@@ -190,7 +190,7 @@ impl ConfigTaken {
         };
         let unchecked = match how {
             Configured::AtStart => {
-                "not checked yet: if it is invalid, starts fail until another one is given; "
+                "not checked yet: if it is invalid, starts fail until another configuration is given; "
             }
             Configured::Live(_) | Configured::Restarted(_) => "",
         };
@@ -202,14 +202,14 @@ impl ConfigTaken {
     }
 }
 
-/// The methods of the generation that serves.
+/// The methods of the serving generation.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Methods {
     /// The plugin's id.
     pub id: String,
-    /// The generation that serves.
+    /// The serving generation.
     pub generation: Option<u64>,
-    /// Its interfaces.
+    /// The interfaces of the serving generation.
     pub interfaces: Vec<Interface>,
 }
 
@@ -222,7 +222,7 @@ pub struct Interface {
     pub docs: String,
     /// The methods in declaration order.
     pub methods: Vec<Method>,
-    /// The definitions of the author's types that the methods mention, by name: an object of `docs` and `shape`.
+    /// The definitions of the author's types that the methods use, by name. Each is an object with `docs` and `shape`.
     #[schema(value_type = Object)]
     pub types: Value,
 }
@@ -238,9 +238,9 @@ pub struct Method {
     pub signature: String,
     /// The parameters in order.
     pub params: Vec<Param>,
-    /// The type of its result, as data.
+    /// The type of the result, as data. [`Param::ty`] shows the form.
     pub returns: Value,
-    /// The type of its own errors, as data; null if it has none.
+    /// The type of the method's own errors, as data; null if it has none.
     pub error: Value,
 }
 
@@ -249,9 +249,9 @@ pub struct Method {
 pub struct Param {
     /// The parameter's name.
     pub name: String,
-    /// Its type in Rust syntax.
+    /// The parameter's type in Rust syntax.
     pub rust: String,
-    /// Its type as data: `"string"`, `{"number":"f64"}`, `{"option":..}`, `{"named":"Entry"}`.
+    /// The parameter's type as data, such as `"string"`, `{"number":"f64"}`, `{"option":..}` or `{"named":"Entry"}`.
     #[serde(rename = "type")]
     pub ty: Value,
 }
@@ -301,12 +301,12 @@ pub struct Logged {
     pub logs: Vec<Arc<Event>>,
 }
 
-/// The versions that a plugin can go back to.
+/// The versions to which a plugin can roll back.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Versions {
     /// The plugin's id.
     pub id: String,
-    /// The generation that serves, if one does.
+    /// The serving generation; null if none serves.
     pub generation: Option<u64>,
     /// The versions, the oldest first.
     pub generations: Vec<OldVersion>,
@@ -315,11 +315,11 @@ pub struct Versions {
 /// A version that has served, and may serve again.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OldVersion {
-    /// The first generation that it served as.
+    /// The first generation that ran this version.
     pub generation: u64,
-    /// The artifact, by its SHA-256.
+    /// The SHA-256 of the artifact, in hexadecimal.
     pub digest: String,
-    /// Whether it serves now.
+    /// Whether this version serves now.
     pub is_serving: bool,
 }
 

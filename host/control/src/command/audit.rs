@@ -1,30 +1,30 @@
-//! The audit: an event for each request that may change the host, with who asked for it and its outcome.
+//! The audit: an event for each request that may change the host, with the client and the outcome of the request.
 //!
-//! There may be tens of thousands of method calls a second, and they would displace all other events in every reader's
-//! backlog. So the first call of a kind is reported at once. Later calls of the kind are counted, and the count is
-//! reported once a second.
+//! Clients may call methods tens of thousands of times a second, and an event for each call would displace all other
+//! events in every reader's backlog. So calls with the same client, plugin, method and outcome form a *kind*. The first
+//! call of a kind is reported at once. Later calls of the kind are counted, and the count is reported once a second.
 
 use super::{Kind, Who};
 use parking_lot::Mutex;
 use replug_engine::{EventKind, PluginId, WeakHost};
 use std::{borrow::Cow, time::Duration};
 
-/// How often the counts are reported.
+/// The interval at which the counts are reported.
 const EVERY: Duration = Duration::from_secs(1);
-/// How many kinds of calls are counted separately between two reports, so that a caller that keeps inventing methods
-/// does not fill the memory.
+/// The maximum number of kinds that are counted separately between two reports. The limit bounds the memory if a client
+/// calls many methods that do not exist.
 const KINDS: usize = 256;
-/// How many characters of a method's name are reported.
+/// The maximum number of characters of a method's name in a report.
 const NAME: usize = 64;
 
 /// The calls of one kind.
 struct Counted {
     who: Who,
-    /// `None` for kinds that are not counted separately.
+    /// `None` for the calls of a client whose kinds are not counted separately.
     plugin: Option<PluginId>,
     method: String,
     outcome: Cow<'static, str>,
-    /// The calls since the last report, without the first.
+    /// The number of calls that are not reported yet.
     count: u64,
 }
 
@@ -34,7 +34,7 @@ const HUNG_UP: &str = "the caller closed the connection before the call had ende
 /// Emits the audit events.
 pub(crate) struct Audit {
     host: WeakHost,
-    /// The list is short, so that searching it costs less than building a key.
+    /// The counted kinds. The list is short, so searching it costs less than building a key for a map.
     calls: Mutex<Vec<Counted>>,
 }
 
@@ -56,7 +56,7 @@ impl Audit {
         );
     }
 
-    /// Counts a call. Reports it if it is the first of its kind in a while.
+    /// Counts a call. Reports it at once if no call of its kind was counted recently.
     fn count(&self, who: &Who, plugin: &PluginId, (method, outcome): (&str, &Cow<'static, str>)) {
         let who = who.whatever_port();
         let method = method.char_indices().nth(NAME).map_or(method, |(end, _)| &method[..end]);
@@ -86,13 +86,12 @@ impl Audit {
         calls.push(Counted { count: 0, ..counted });
     }
 
-    /// Counts a call when the returned guard is dropped, either after the answer or because no caller waits for it any
-    /// more.
+    /// Returns a guard that counts the call when it is dropped: after the answer, or when the client has disconnected.
     pub(crate) fn counted<'a>(&'a self, who: &'a Who, plugin: &'a PluginId, method: &'a str) -> Call<'a> {
         Call { audit: self, of: (who, plugin, method), outcome: HUNG_UP.into() }
     }
 
-    /// Reports the calls that were only counted, once a second.
+    /// Runs [`Self::sum_up`] once a second, forever.
     pub(crate) async fn keep_up(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
@@ -100,12 +99,12 @@ impl Audit {
         }
     }
 
-    /// Reports the calls that were only counted.
+    /// Reports the calls that were counted since the last report.
     pub(crate) fn sum_up(&self) {
-        // The lock is held to the end, so that everything is reported when a second call of this function, at the end
-        // of the host, returns.
+        // The lock is held until all counts are reported. The host also calls this function when it shuts down, and
+        // that call must not return before a concurrent call has reported its counts.
         let mut calls = self.calls.lock();
-        // A kind without calls since the last report is reported at once when it comes again.
+        // If a kind had no calls since the last report, its next call is reported at once.
         calls.retain(|kind| kind.count > 0);
         for kind in &mut *calls {
             self.sum(kind);
@@ -114,7 +113,7 @@ impl Audit {
     }
 
     fn sum(&self, Counted { who, plugin, method, outcome, count }: &Counted) {
-        // A caller over TCP may use another port for each call.
+        // A client over TCP may use another port for each call.
         let who = match who {
             Who::Remote(address) => address.ip().to_string(),
             other => other.to_string(),
@@ -134,11 +133,11 @@ impl Audit {
     }
 }
 
-/// A call that is counted when this is dropped.
+/// A guard that counts a call when it is dropped.
 pub(crate) struct Call<'a> {
     audit: &'a Audit,
     of: (&'a Who, &'a PluginId, &'a str),
-    /// The outcome of the call.
+    /// The outcome of the call, for the report.
     pub(crate) outcome: Cow<'static, str>,
 }
 

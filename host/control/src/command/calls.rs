@@ -1,9 +1,9 @@
-//! The threads on which calls over HTTP run. A call may block, and then delays no other call.
+//! The threads on which calls over HTTP run. A call that blocks delays no other call.
 //!
-//! Waking a thread for each call costs more than most calls. So a request puts its call into the queue and yields to
-//! the other requests that have arrived by now, before it wakes one thread for all of them. While one of the threads is
-//! awake, calls are left for it. If a caller finds after a millisecond that its call has not ended, it adds another
-//! thread. In that way, each queued call brings one thread, so that no call waits behind one that blocks.
+//! Waking a thread costs more than most calls. So a request first puts its call into a queue and yields to the other
+//! requests that have arrived, and then wakes one thread for all of their calls. While a thread is awake, it takes the
+//! calls from the queue one after the other. If a call has not ended after a millisecond, its request wakes or starts
+//! another thread for the queue. So a call waits behind a blocked call for one millisecond at most.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
@@ -15,14 +15,15 @@ use std::{
 };
 use tokio::{sync::oneshot, task::yield_now, time::timeout};
 
-/// How long a call may be left for a thread that is awake.
+/// How long a request waits for its call before it adds a thread.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// How long an idle thread stays. A plugin cannot be unmapped before the threads that called it have ended.
+/// How long an idle thread waits for a call before it exits. A plugin cannot be unmapped before the threads that called
+/// it have exited.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads. There are as many as there is work for.
+/// The queue of calls, and the threads that run them.
 #[derive(Default)]
 pub(super) struct Calls {
     state: Mutex<State>,
@@ -32,14 +33,16 @@ pub(super) struct Calls {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Job>,
-    /// Threads that work or were woken.
+    /// The number of threads that run calls or were woken to do so.
     awake: usize,
+    /// The number of threads that wait to be woken.
     asleep: usize,
-    /// Of these threads, those that were woken and do not run yet.
+    /// The number of threads that were woken but do not run yet. They also count as awake.
     called: usize,
 }
 
-/// A call in the queue. When this is dropped, a thread is awake for the call, even if no caller waits for it any more.
+/// A guard for a call in the queue. Dropping it ensures that a thread is awake for the call, even if the request was
+/// cancelled.
 struct Queued<'a>(&'a Arc<Calls>);
 
 impl Drop for Queued<'_> {
@@ -51,17 +54,17 @@ impl Drop for Queued<'_> {
     }
 }
 
-/// Why a call gave no answer.
+/// Why a call has no answer.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
-    /// The call has not ended in time, and may still run.
+    /// The call has not ended before its deadline, and may still run.
     Late,
     /// The call panicked outside of the plugin, or no thread could be started for it.
     Broken,
 }
 
 impl Calls {
-    /// Runs the work on one of the threads, and waits for its result.
+    /// Runs `work` on one of the threads, and waits for its result until the deadline.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         deadline: Duration,
@@ -87,7 +90,7 @@ impl Calls {
         Queued(self)
     }
 
-    /// A caller has waited for too long.
+    /// Adds a thread if the queue is not empty, because a request has waited for too long.
     fn hurry(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if !state.queue.is_empty() {
@@ -106,7 +109,7 @@ impl Calls {
         let calls = self.clone();
         if thread::Builder::new().name("replug-call".into()).spawn(move || calls.work()).is_err() {
             state.awake -= 1;
-            // Dropping a job informs the caller that waits for it.
+            // Dropping a job reports `NoAnswer::Broken` to the request that waits for it.
             state.queue.pop_front();
         }
     }
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_is_late_is_given_up_and_the_next_one_runs() {
+    async fn a_call_after_its_deadline_is_abandoned_and_the_next_call_runs() {
         let calls = Arc::new(Calls::default());
         let (release, held) = std::sync::mpsc::channel::<()>();
         let late = calls.run(Duration::from_millis(20), move || held.recv().is_err()).await;
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queued_call_runs_after_its_caller_leaves() {
+    async fn a_queued_call_runs_although_its_request_is_cancelled() {
         let calls = Arc::new(Calls::default());
         let (done, made) = std::sync::mpsc::channel();
         {
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_answer_of_its_own_and_ends_no_thread_s_work() {
+    async fn a_panicking_call_is_reported_as_broken_and_the_next_call_runs() {
         let calls = Arc::new(Calls::default());
         let broken = calls.run(LONG, || panic!("as the test wants")).await;
         assert!(matches!(broken, Err::<(), _>(NoAnswer::Broken)), "{broken:?}");

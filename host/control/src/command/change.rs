@@ -60,14 +60,15 @@ pub(super) async fn config(host: &Host, Configure { id, config }: Configure) -> 
     Ok(ConfigTaken::new(id.to_string(), how))
 }
 
-/// The state of the plugin now.
+/// The current state of the plugin, as an answer.
 fn changed(host: &Host, id: &PluginId) -> Done<Changed> {
     let info = host.info(id.as_str())?;
     let generation = info.generation.map(|generation| generation.0);
     Ok(Changed { id: info.id.to_string(), generation, status: info.status })
 }
 
-/// The version that `to` selects: a generation, a digest, or an unambiguous prefix of one.
+/// The version that `to` selects: a generation such as `g2`, a digest, or an unambiguous prefix of a digest with at
+/// least four characters.
 fn version(id: &PluginId, versions: &[Version], to: &str) -> Done<Digest> {
     let generation = to.strip_prefix('g').and_then(|number| number.parse::<u64>().ok());
     let fits = |version: &&Version| match generation {
@@ -96,7 +97,7 @@ mod tests {
     use replug_engine::Generation;
 
     #[test]
-    fn a_version_is_named_by_its_generation_or_by_enough_of_its_digest() {
+    fn a_generation_or_a_prefix_of_a_digest_selects_a_version() {
         let id: PluginId = "dev.example.x".parse().unwrap();
         let at = |number, byte, serves_as| Version {
             generation: Generation(number),

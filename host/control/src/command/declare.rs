@@ -1,4 +1,4 @@
-//! The declaration of a command, and what the list of commands is expanded to.
+//! The declaration of a command, and the macro that expands the list of commands.
 
 use super::error::Code;
 use std::marker::PhantomData;
@@ -9,17 +9,17 @@ use utoipa::{IntoParams, ToSchema};
 pub enum Effect {
     /// The command changes nothing.
     Reads,
-    /// The command changes something. A repetition changes nothing more.
+    /// The command changes something. Repeating it changes nothing more.
     Sets,
-    /// The command changes something each time.
+    /// The command changes something each time it is sent.
     Changes,
     /// The command calls a method, and the plugin decides what the call changes.
     Calls,
 }
 
 impl Effect {
-    /// Whether a command with this effect changes nothing. Such a command is a GET over HTTP. Any other command is a POST and
-    /// is audited.
+    /// Whether a command with this effect changes nothing. Such a command is a GET over HTTP. Any other command is a
+    /// POST and is audited.
     pub const fn is_read_only(self) -> bool {
         matches!(self, Self::Reads)
     }
@@ -30,19 +30,19 @@ impl Effect {
     }
 }
 
-/// Possible failures, as `/openapi.json` lists them: by the HTTP status of the code.
+/// Possible failures: an error code and its description. `/openapi.json` lists them by the HTTP status of the code.
 pub(crate) type Failures = &'static [(Code, &'static str)];
 
 /// The possible failures of a request that names a plugin.
 pub(crate) const OF_A_PLUGIN: Failures = &[
     (Code::UnknownPlugin, "There is no such plugin, method or version"),
-    (Code::WrongState, "The plugin's state does not allow it"),
+    (Code::WrongState, "The plugin's state does not allow the request"),
 ];
 /// The possible failures of a request with a body.
 pub(crate) const OF_A_CHANGE: Failures = &[
     (Code::SlowBody, "The body did not arrive in time"),
     (Code::NotJson, "The content type of the body is not JSON"),
-    (Code::Refused, "The plugin returned an error, or the new version did not come to serve"),
+    (Code::Refused, "The plugin returned an error, or the new version failed to start serving"),
 ];
 /// The possible failures of a method call.
 pub(crate) const OF_A_CALL: Failures =
@@ -54,11 +54,11 @@ pub(crate) const OF_A_STREAM: Failures =
 /// The declaration of a command, without the types of its payload and its answer.
 #[derive(Debug)]
 pub struct Declaration {
-    /// The name, in the path, in the audit and in the description of the API.
+    /// The name of the command in the path, in the audit and in the description of the API.
     pub name: &'static str,
     /// The path over HTTP.
     pub path: &'static str,
-    /// Its effect on the host.
+    /// The effect of the command on the host.
     pub effect: Effect,
     /// Whether the answer may be a stream of events.
     pub is_stream: bool,
@@ -66,13 +66,14 @@ pub struct Declaration {
     pub(crate) docs: &'static str,
     /// The description of success.
     pub(crate) done: &'static str,
-    /// The possible failures, besides those of any request. Of two with the same status, the later one counts.
+    /// The possible failures, in addition to those of every request. If two have the same HTTP status, the later one is
+    /// documented.
     pub(crate) failures: &'static [Failures],
 }
 
 /// A source of a payload: a body or a query.
 pub(crate) trait Source {
-    /// Why it is invalid.
+    /// The error for an invalid payload.
     type Error;
 
     /// Reads the payload.
@@ -158,7 +159,7 @@ macro_rules! declare {
                 }
             }
 
-            /// Describes the types of its payload and its answer.
+            /// Describes the types of the command's payload and answer.
             pub(crate) fn describe<D: Describe>(self, describe: D) -> D::Description {
                 match self {
                     $(Self::$variant => declare!(@describe $effect describe, $payload, $answer),)+
@@ -167,26 +168,26 @@ macro_rules! declare {
         }
 
         impl Command {
-            /// Which of the commands it is.
+            /// The command without its payload.
             pub const fn kind(&self) -> Kind {
                 match self {
                     $(Self::$variant(_) => Kind::$variant,)+
                 }
             }
 
-            /// The plugin that it names.
+            /// The plugin that the command names, if it names one.
             pub fn plugin(&self) -> Option<&PluginId> {
                 match self {
                     $(Self::$variant(it) => it.plugin(),)+
                 }
             }
 
-            /// Its payload as JSON.
+            /// The command's payload as JSON.
             pub fn payload(&self) -> Value {
                 let written = match self {
                     $(Self::$variant(it) => serde_json::to_value(it),)+
                 };
-                // Payloads are plain structs, which can be written.
+                // Writing a plain struct as JSON cannot fail.
                 written.unwrap_or_default()
             }
 
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_holds_the_command_that_it_was_made_of() {
+    fn a_request_contains_the_command_that_made_it() {
         let id: replug_engine::PluginId = "dev.test.one".parse().unwrap();
         let command = Command::reload(OfPlugin { id: id.clone() }).command;
         assert_eq!((command.kind(), command.plugin()), (Kind::Reload, Some(&id)));

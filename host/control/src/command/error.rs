@@ -14,7 +14,7 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// The code of that number, if there is one.
+            /// The code with this number, if there is one.
             pub fn of(number: u32) -> Option<Self> {
                 match number {
                     $($number => Some(Self::$code),)+
@@ -40,31 +40,31 @@ codes! {
     ForeignOrigin = 40301,
     /// The socket belongs to another user.
     ForeignUser = 40302,
-    /// A process of a plugin sent the request, or one that cannot be distinguished from those.
+    /// A process of a plugin sent the request, or a process that cannot be distinguished from a plugin's.
     OwnPlugin = 40303,
-    /// There is no such path.
+    /// The path does not exist.
     UnknownPath = 40400,
-    /// There is no such plugin.
+    /// The plugin does not exist.
     UnknownPlugin = 40401,
     /// The plugin has no such method.
     UnknownMethod = 40402,
     /// The plugin has no such earlier version.
     UnknownVersion = 40403,
-    /// The path exists, but not for this HTTP method.
+    /// The path does not accept this HTTP method.
     WrongMethod = 40500,
     /// The body did not arrive in time.
     SlowBody = 40800,
-    /// The plugin's state does not allow it.
+    /// The plugin's state does not allow the request.
     WrongState = 40900,
     /// The body is too large.
     TooLarge = 41300,
     /// The content type of the body is not JSON.
     NotJson = 41500,
-    /// The plugin's own error.
+    /// The plugin's method returned an error of its own.
     Refused = 42200,
     /// The plugin panicked.
     Panicked = 42201,
-    /// The new version did not come to serve; the previous one keeps serving.
+    /// The new version failed to start serving; the previous version keeps serving.
     ReloadFailed = 42202,
     /// The plugin's answer cannot be passed on.
     BadResult = 42203,
@@ -78,7 +78,7 @@ codes! {
     Crashed = 50301,
     /// The host is shutting down.
     ShutDown = 50302,
-    /// The call did not end in time.
+    /// The call did not end before its deadline.
     Deadline = 50400,
 }
 
@@ -104,14 +104,14 @@ pub struct ControlError {
     pub message: String,
     /// More details, depending on the kind; often null.
     pub details: Value,
-    /// When to retry, if that can help.
+    /// The time after which a retry may succeed, if the error is temporary.
     pub retry_after: Option<Duration>,
 }
 
 replug_model::readable::readable!(ControlError);
 
 impl ControlError {
-    /// A failure without details.
+    /// An error without details.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), details: Value::Null, retry_after: None }
     }
@@ -130,7 +130,7 @@ impl ControlError {
         self
     }
 
-    /// The outcome for the audit; a success is `ok`.
+    /// The outcome for the audit, such as `UnknownPlugin (40401)`.
     pub(crate) fn outcome(&self) -> String {
         format!("{:?} ({})", self.code, self.code.number())
     }
@@ -163,7 +163,7 @@ fn of_reload(error: &ReloadError, message: String) -> ControlError {
     match &*error.cause {
         ReloadCause::Build(build) => details["diagnostics"] = json!(build.diagnostics()),
         ReloadCause::Lifecycle(own) => {
-            // JSON, as text; the location, for a panic.
+            // The details are a text: JSON or, for a panic, its location.
             let more = serde_json::from_str(&own.details).unwrap_or_else(|_| json!(own.details));
             details["error"] = json!({ "code": own.code, "message": own.message, "details": more });
         }
@@ -177,14 +177,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_stands_in_the_number() {
+    fn the_first_three_digits_of_a_code_are_its_http_status() {
         assert_eq!((Code::UnknownMethod.number(), Code::UnknownMethod.status()), (40402, 404));
         assert_eq!(Code::Deadline.status(), 504);
         assert_eq!((Code::of(40402), Code::of(40499)), (Some(Code::UnknownMethod), None));
     }
 
     #[test]
-    fn the_details_of_a_refused_step_are_json_and_no_text_of_it() {
+    fn the_details_of_a_failed_lifecycle_step_are_parsed_as_json() {
         let own = replug_engine::load::LifecycleError {
             plugin: "a.b".into(),
             step: replug_engine::error::Step::Init,

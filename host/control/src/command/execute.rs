@@ -1,5 +1,5 @@
-//! Executes a [`Command`], and returns its [`Answer`]. It only completes a request (the version that `to` selects, the
-//! requested page); the [`Host`] does the work.
+//! Executes a [`Command`], and returns its [`Answer`]. This module only resolves the parameters of a request, such as
+//! the requested page. The [`Host`] does the work.
 
 use super::{
     Answer, CallFailure, Command, Execute, Kind, List, Logs, OfPlugin, Payload, Who,
@@ -24,12 +24,13 @@ const PAGE: u32 = 100;
 /// The default number of log entries.
 const LINES: u32 = 100;
 
-/// How much longer than its `call_timeout` to wait for the end of a call in a child process.
+/// How much longer than `call_timeout` to wait for a call in a child process, so that the process can report the
+/// timeout.
 const GRACE: Duration = Duration::from_secs(1);
 
 pub(super) type Done<T> = Result<T, ControlError>;
 
-/// Executes all requests to one host, whatever transport they come by.
+/// Executes the requests to one host, of every transport.
 pub(crate) struct Executor {
     host: WeakHost,
     audit: Audit,
@@ -42,8 +43,8 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// For the host. At most `calls` calls run at the same time. `call_deadline` applies to calls whose plugins'
-    /// manifests set no limit.
+    /// An executor for `host`. At most `calls` calls run at the same time. `call_deadline` applies to calls of plugins
+    /// whose manifests set no `call_timeout`.
     pub(crate) fn new(
         host: WeakHost,
         recent: Arc<Recent>,
@@ -53,17 +54,17 @@ impl Executor {
         Self { host, audit, recent, calls: Arc::default(), places, call_deadline }
     }
 
-    /// Reports who has changed what.
+    /// The audit of the executed commands.
     pub(crate) fn audit(&self) -> &Audit {
         &self.audit
     }
 
-    /// Executes a command. Audits it if it may change something. Once begun, it continues even if the client no longer
-    /// waits for the answer.
+    /// Executes a command, and audits it if it may change something. The command continues even if the client
+    /// disconnects.
     pub(crate) async fn run(self: &Arc<Self>, who: Who, command: Command) -> Done<Answer> {
         let host = self.host()?;
         if let Some(plugin) = command.plugin() {
-            // This sets a field of the span of the request.
+            // `plugin` is a field of the request's span.
             Span::current().record("plugin", tracing::field::display(plugin));
         }
         self.dispatch(host, who, command).await
@@ -127,7 +128,7 @@ impl Executor {
         })
     }
 
-    /// Calls a method, and audits the call, whether the client waits for the answer or not.
+    /// Calls a method, and audits the call even if the client disconnects.
     async fn execute(&self, host: &Host, who: &Who, call: Execute) -> Done<Executed> {
         let arguments = arguments(&call)?;
         let Execute { id, method, .. } = call;
@@ -141,9 +142,9 @@ impl Executor {
         Ok(Executed { id: id.to_string(), method, generation, result })
     }
 
-    /// The generation that a call reached, and its result. The call runs on a thread that may block. In process, it
-    /// cannot be cancelled: when its deadline passes, the client gets an error, and the call keeps its permit until it
-    /// ends.
+    /// Runs a call on a thread that may block. Returns the generation that served when the call began, and the result.
+    /// A call in process cannot be cancelled: when its deadline passes, the client gets an error, but the call
+    /// continues and keeps its permit until it ends.
     async fn answer(
         &self,
         host: &Host,
@@ -160,7 +161,7 @@ impl Executor {
         let invocation = handle.invoke_json(method, arguments);
         let span = Span::current();
         let running = self.calls.run(deadline, move || {
-            // A plugin in this process logs on this thread.
+            // A plugin in this process logs on this thread, so its log entries are in the request's span.
             let answer = span.in_scope(|| invocation.wait_raw());
             drop(permit);
             answer
@@ -190,7 +191,8 @@ impl Executor {
         }
     }
 
-    /// No generation serves. If the plugin is starting, the client can retry; otherwise, a user has to fix the problem.
+    /// The error if no generation serves. If the plugin is starting, the error asks the client to retry. Otherwise, it
+    /// states why the plugin does not run.
     fn not_serving(&self, host: &Host, id: &PluginId) -> ControlError {
         if is_coming_up(host, id) {
             let text = format!("{id} is starting: retry in a moment");
@@ -204,7 +206,7 @@ impl Executor {
 /// How long to wait for a call of the plugin. `default` applies if its manifest sets no limit.
 fn deadline(manifest: &Manifest, default: Duration) -> Duration {
     match (manifest.mode, manifest.process.call_timeout) {
-        // The plugin's process ends the call at its timeout, and reports more about it.
+        // The plugin's process itself applies the timeout, and its error has more details.
         (Mode::Process, Some(timeout)) => timeout + GRACE,
         (_, Some(timeout)) => timeout,
         (_, None) => default,
@@ -216,7 +218,8 @@ fn is_coming_up(host: &Host, id: &PluginId) -> bool {
     host.info(id.as_str()).is_ok_and(|info| info.coming_up)
 }
 
-/// Calls for each command the function with its name. Those that change something are in `change.rs`.
+/// Dispatches each command to the function with its name: a method of [`Executor`] or, if the command changes
+/// something, a function in `change.rs`.
 macro_rules! dispatch {
     ($(
         $(#[doc = $doc:literal])+
@@ -256,7 +259,7 @@ fn page(host: &Host, list: &List) -> Done<Plugins> {
     let page_size = within("page_size", list.page_size.unwrap_or(PAGE), (1, PAGE))?;
     let mut plugins = host.plugins();
     plugins.retain(|plugin| list.status.is_none_or(|status| plugin.status == status));
-    // Registered plugins first; then by id.
+    // The host's list is sorted by id, and the sort is stable.
     plugins.sort_by_key(|plugin| !plugin.status.is_registered());
     let total = plugins.len();
     let skipped = (page_no as usize - 1).saturating_mul(page_size as usize);
@@ -275,7 +278,7 @@ fn page(host: &Host, list: &List) -> Done<Plugins> {
     })
 }
 
-/// The requested number of log entries.
+/// The requested number of log entries, or the default. An error if the number is out of range.
 pub(crate) fn lines(asked: Option<u32>) -> Result<usize, ControlError> {
     let most = super::recent::KEPT_LOGS as u32;
     within("lines", asked.unwrap_or(LINES), (0, most)).map(|lines| lines as usize)

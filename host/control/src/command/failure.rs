@@ -1,12 +1,12 @@
-//! Failures of calls: the one translation of a [`CallError`] to a code with its HTTP status, a message for people, and a name
-//! for programs.
+//! Failures of calls. This module translates a [`CallError`] to an error code with its HTTP status, a message for
+//! people, and a name for programs.
 
 use super::error::{Code, ControlError};
 use replug_engine::{CallError, Generation};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Why a call gave no result.
+/// Why a call has no result.
 #[derive(Clone, Debug)]
 pub struct CallFailure {
     /// The name of the failure's kind for programs; `None` for the plugin's own error, which is passed on unchanged.
@@ -16,7 +16,7 @@ pub struct CallFailure {
 }
 
 impl CallFailure {
-    /// The failure that a host has answered a call with.
+    /// The failure in a host's answer to a call, given the number of its code, its message and its details.
     pub fn answered(code: u32, message: String, details: Value) -> Self {
         let known = Code::of(code);
         let name = match known {
@@ -27,7 +27,7 @@ impl CallFailure {
         Self { name, error: ControlError::new(known.unwrap_or(Code::Bug), message).with(details) }
     }
 
-    /// The plugin's own error, if the failure is one.
+    /// The plugin's own error, if the method returned one.
     pub fn own(&self) -> Option<&Value> {
         self.name.is_none().then_some(&self.error.details)
     }
@@ -37,7 +37,8 @@ impl CallFailure {
         &self.error.message
     }
 
-    /// The failure for programs: the plugin's own error unchanged, any other with a name for its kind.
+    /// The failure as JSON: the plugin's own error, unchanged, or else an object with `code`, the name of the failure's
+    /// kind, and `message`.
     pub fn to_json(&self) -> Value {
         match self.name {
             None => self.error.details.clone(),
@@ -93,13 +94,13 @@ impl CallFailure {
         Self { error: self.error.retry(after), ..self }
     }
 
-    /// This failure with a more precise name than that of its code.
+    /// This failure with the name `name`, which is more precise than the name of its code.
     fn called(self, name: &'static str) -> Self {
         Self { name: Some(name), ..self }
     }
 }
 
-/// The name of a failure without a name of its own.
+/// The name of every failure that has no specific name.
 const FAILED: &str = "failed";
 
 /// The name of a call's failure for programs.
@@ -114,7 +115,7 @@ fn name(code: Code) -> &'static str {
     }
 }
 
-/// The message of a plugin's own error: its `message`, if it has one.
+/// The message of a plugin's own error: its field `message` or, without that field, the whole error as JSON.
 fn plugin_message(own: &Value) -> String {
     match own.get("message").unwrap_or(own) {
         Value::String(text) => text.clone(),
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_s_own_error_keeps_its_words_and_its_form() {
+    fn a_plugins_own_error_keeps_its_message_and_its_json() {
         let own =
             json!({ "code": "divide_by_zero", "message": "cannot divide by zero", "details": { "a": 1 } });
         let error = ControlError::from(CallFailure::from(CallError::Plugin(own.clone())));
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_failure_maps_to_its_codes_here_and_at_the_client() {
+    fn a_call_failure_has_the_same_code_at_the_host_and_at_the_client() {
         let (plugin, method, message) = (String::new, String::new, String::new);
         let failures = [
             (

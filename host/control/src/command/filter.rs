@@ -7,12 +7,12 @@ use replug_engine::{EventKind, PluginId, suggest};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) plugin: Option<PluginId>,
-    /// Kinds by their names in JSON; all if empty.
+    /// The names of the wanted kinds, as in JSON. Empty for all kinds.
     pub(crate) kinds: Vec<String>,
 }
 
 impl Filter {
-    /// Parses a list of kinds, separated by commas.
+    /// Parses a comma-separated list of kinds. An error if a name is unknown.
     pub(crate) fn kinds(list: &str) -> Result<Vec<String>, ControlError> {
         let kinds: Vec<_> = list.split(',').map(str::trim).filter(|kind| !kind.is_empty()).collect();
         match kinds.iter().find(|kind| !EventKind::NAMES.contains(kind)) {
@@ -25,7 +25,8 @@ impl Filter {
         }
     }
 
-    /// Whether an event is wanted, given the name of its kind and its plugin.
+    /// Whether the reader wants an event, given the name of its kind and its plugin. The reader gets `host_stopped` and
+    /// `events_lost` in any case.
     pub(crate) fn wants(&self, kind: &str, plugin: Option<&PluginId>) -> bool {
         if ["host_stopped", "events_lost"].contains(&kind) {
             return true;
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_kind_is_refused_with_those_that_there_are() {
+    fn an_unknown_kind_is_rejected_with_a_similar_kind() {
         assert_eq!(Filter::kinds("reloaded, log").unwrap(), ["reloaded", "log"]);
         assert!(Filter::kinds("").unwrap().is_empty());
         let error = Filter::kinds("relaoded").unwrap_err().message;

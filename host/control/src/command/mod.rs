@@ -1,11 +1,11 @@
-//! [`Command`]: every possible request to a running host. HTTP and the command line only parse into it.
+//! [`Command`]: every possible request to a running host. HTTP and the command line only parse requests into commands.
 //!
-//! Each command is declared once, in the list `commands` below. [`Command`], [`Kind`] and [`Answer`] follow from that list, and
-//! so do the path, the HTTP method and the description of the API, the name in the audit, and the level of a request's span.
-//! `execute.rs` and `change.rs` have a function with each command's name, which executes the command. This module does not
-//! depend on the transport: no HTTP, no sockets.
+//! Each command is declared once, in the list `commands` below. [`Command`], [`Kind`] and [`Answer`] are generated from
+//! this list, and so are the path, the HTTP method and the description of the API, the name in the audit, and the level
+//! of a request's span. For each command, a function with the command's name in `execute.rs` or `change.rs` executes
+//! it. This module does not depend on the transport: it uses no HTTP and no sockets.
 //!
-//! A variant's payload is also the body or the query of the request that carries it.
+//! The payload of a command is also the body or the query of the HTTP request.
 
 pub mod answer;
 mod audit;
@@ -33,9 +33,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-/// Passes the list of commands to a macro. The entry of a command has its documentation; its [`Effect`] (`follows` reads, and
-/// may continue as a stream); its variant, its name, its payload and its answer; the description of success; and the possible
-/// failures.
+/// Passes the list of commands to a macro. The entry of a command has these parts:
+///
+/// * its documentation;
+/// * its [`Effect`]; `follows` means an effect of [`Effect::Reads`] and an answer that may continue as a stream;
+/// * its variant, its name, its payload and its answer;
+/// * the description of success;
+/// * the possible failures.
 macro_rules! commands {
     ($make:ident) => {
         $make! {
@@ -48,12 +52,12 @@ macro_rules! commands {
             /// Describe the methods of the serving generation: names, parameters, types and docs, from its interfaces.
             reads Methods as methods(OfPlugin) -> Methods, "The methods by interface", [OF_A_PLUGIN];
 
-            /// List the versions that a plugin can go back to.
+            /// List the versions to which a plugin can roll back.
             reads Generations as generations(OfPlugin) -> Versions, "The versions, the oldest first", [OF_A_PLUGIN];
 
-            /// Return the recent log entries of a plugin, or of each plugin. With `follow=true`, a stream of
-            /// server-sent events that continues with new entries, or, with the last id in the header `Last-Event-ID`,
-            /// after that entry.
+            /// Return the recent log entries of a plugin, or of each plugin. With `follow=true`, the answer is a stream
+            /// of server-sent events: the recent entries, and then new entries as they are logged. With an id in the
+            /// header `Last-Event-ID`, the stream begins after that entry.
             follows Logs as logs(Logs) -> Logged, "The entries, the oldest first", [OF_A_PLUGIN, OF_A_STREAM];
 
             /// Call a method, always on the newest generation.
@@ -62,7 +66,7 @@ macro_rules! commands {
             /// Register a plugin that was never started, or was unregistered: build it if necessary, and start it.
             changes Register as register(Register) -> Changed, "It serves", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Stop a plugin, and count it among the plugins that were never started.
+            /// Stop a plugin, and list it as never started from then on.
             sets Unregister as unregister(OfPlugin) -> Changed, "It does not run", [OF_A_PLUGIN, OF_A_CHANGE];
 
             /// Build the plugin, and make the result serve as a new generation.
@@ -71,10 +75,10 @@ macro_rules! commands {
             /// Make an earlier version serve again, as a new generation.
             changes Rollback as rollback(Rollback) -> Changed, "The earlier version serves", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Start a plugin that does not run. A running one is left alone.
+            /// Start a plugin that does not run. Has no effect on a running plugin.
             sets Start as start(OfPlugin) -> Changed, "It serves", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Stop a plugin after its last call. One that does not run is left alone.
+            /// Stop a plugin after its last call. Has no effect on a plugin that does not run.
             sets Stop as stop(Stop) -> Changed, "It does not run", [OF_A_PLUGIN, OF_A_CHANGE];
 
             /// Give a plugin another configuration, without changing its manifest. If the plugin rejects it, nothing
@@ -90,7 +94,7 @@ commands!(declare);
 
 /// The payload of a command.
 trait Payload {
-    /// The plugin that it names.
+    /// The plugin that the payload names, if it names one.
     fn plugin(&self) -> Option<&PluginId>;
 }
 
@@ -141,7 +145,7 @@ pub struct List {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 4294967295u64)]
     pub page_no: Option<u32>,
-    /// How many plugins a page holds, from 1 to 100; default 100.
+    /// The maximum number of plugins on a page, from 1 to 100; default 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 100)]
     pub page_size: Option<u32>,
@@ -153,7 +157,8 @@ pub struct List {
 pub struct Register {
     /// The plugin's id.
     pub id: PluginId,
-    /// Whether to build and start it again if it is registered already. Without this, that is an error.
+    /// Whether to build the plugin and start it again if it is already registered. By default, registering a registered
+    /// plugin is an error.
     #[serde(default)]
     pub rebuild: bool,
 }
@@ -164,8 +169,8 @@ pub struct Register {
 pub struct Stop {
     /// The plugin's id.
     pub id: PluginId,
-    /// Whether to discard its state, which is otherwise kept for the next start. This includes a plugin that was
-    /// stopped before.
+    /// Whether to discard the plugin's state, which is otherwise kept for the next start. Also applies to a plugin that
+    /// was already stopped.
     #[serde(default)]
     pub discard: bool,
 }
@@ -176,26 +181,26 @@ pub struct Stop {
 pub struct Execute {
     /// The plugin's id.
     pub id: PluginId,
-    /// The method, or `Interface.method` if two interfaces have a method of that name.
+    /// The method, or `Interface.method` if two interfaces have a method with the same name.
     #[schema(example = "add")]
     pub method: String,
     /// The arguments: an object by name, or an array by position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = schema::arguments, required = false)]
     pub args: Option<Value>,
-    /// The argument of a method that takes one string, in place of `args`.
+    /// The argument of a method that takes one string, instead of `args`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
 }
 
-/// A version to go back to.
+/// A version to roll back to.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
     /// The plugin's id.
     pub id: PluginId,
-    /// A digest, or a prefix of one, or a generation such as `g2`, as `generations` lists them. Default: the last
-    /// different version.
+    /// A digest, a prefix of a digest, or a generation such as `g2`, as `generations` lists them. Default: the last
+    /// version that differs from the serving one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
@@ -206,7 +211,7 @@ pub struct Rollback {
 pub struct Configure {
     /// The plugin's id.
     pub id: PluginId,
-    /// The whole `[config]`, which replaces the manifest's.
+    /// The complete configuration, which replaces `[config]` of the manifest.
     #[schema(value_type = Object)]
     pub config: Map<String, Value>,
 }

@@ -1,10 +1,9 @@
-//! Keeps recent events for readers that were not connected: the host's events with numbers, in rings with limits on
-//! number and bytes.
+//! Keeps recent events for readers that were not connected. The events are numbered, and kept in ring buffers with
+//! limits on their number and bytes.
 //!
-//! One task writes. Readers hold only numbers. Frequent kinds of events have a ring of their own, and so have the logs
-//! of each plugin. So neither audited calls nor a plugin that logs a lot displace other events. A reader that is too
-//! slow finds that events have left a ring, and is informed how many of them it would have wanted. It never makes the
-//! writer wait.
+//! One task writes. A reader holds only the number of its last event. Frequent kinds of events have a separate ring,
+//! and so have the logs of each plugin. So neither audited calls nor a plugin that logs a lot displace other events. A
+//! reader that is too slow gets the number of wanted events that it has missed, and never blocks the writer.
 
 mod ring;
 
@@ -20,20 +19,20 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How many events are kept of the frequent kinds, and of the others, so that a page that was disconnected for a while
-/// misses nothing.
+/// The maximum number of events in each of the two rings of events. It is large, so that a page that was disconnected
+/// for a while misses nothing.
 pub(crate) const KEPT_EVENTS: usize = 2048;
-/// How many log entries are kept of each plugin.
+/// The maximum number of log entries that are kept for each plugin.
 pub(crate) const KEPT_LOGS: usize = 500;
-/// The limit of each of the two rings of events in bytes, as JSON.
+/// The maximum size of each of the two rings of events, in bytes of JSON.
 const EVENTS_BYTES: usize = 8 << 20;
-/// How many bytes of log entries are kept of each plugin, as JSON.
+/// The maximum size of the log entries that are kept for each plugin, in bytes of JSON.
 const LOGS_BYTES: usize = 4 << 20;
-/// How many events a reader gets at once.
+/// The maximum number of events in a batch.
 const BATCH: usize = 128;
-/// A batch ends when it has this many bytes of events.
+/// The size at which a batch ends, in bytes of JSON.
 const BATCH_BYTES: usize = 1 << 20;
-/// The kinds of events that a plugin's logs consist of.
+/// The kinds of events that belong to a plugin's logs.
 pub(crate) const LOGS: [&str; 3] = ["log", "plugin_panicked", "plugin_crashed"];
 /// The kinds of events that may be very frequent.
 const FLOODS: [&str; 6] =
@@ -50,7 +49,7 @@ pub(crate) struct Numbered {
 
 /// The recent events.
 pub(crate) struct Recent {
-    /// The id of this run of the host, to which the numbers belong.
+    /// The id of this run of the host. Each run numbers its events from 1.
     run: String,
     rings: Mutex<Rings>,
     /// The number of the newest event.
@@ -59,7 +58,7 @@ pub(crate) struct Recent {
 
 #[derive(Default)]
 struct Rings {
-    /// The frequent kinds, and all others.
+    /// The ring of the frequent kinds, and the ring of all other kinds.
     events: [Ring; 2],
     logs: BTreeMap<PluginId, Ring>,
     newest: u64,
@@ -67,32 +66,31 @@ struct Rings {
 
 /// The events that a reader gets at once.
 pub(crate) struct Batch {
-    /// How many events have left the rings before the reader read them.
+    /// The number of wanted events that left the rings before the reader read them, since the last batch.
     pub(crate) too_slow: u64,
-    /// How many events had left the rings before the reader began.
+    /// The number of wanted events that had left the rings before the reader was created. 0 in later batches.
     pub(crate) away: u64,
     pub(crate) events: Vec<Numbered>,
 }
 
-/// Where a reader begins.
+/// The event with which a reader begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum From {
     /// The reader begins with the next event.
     Now,
     /// The reader begins with the oldest event that is kept.
     Oldest,
-    /// The reader begins after the event of that number.
+    /// The reader begins after the event with this number.
     After(u64),
 }
 
 impl Recent {
     pub(crate) fn new() -> Self {
-        // Distinguishes the numbers of this run from those of another. Each run counts from the beginning.
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         Self { run: format!("{started:x}"), rings: Mutex::default(), newest: watch::Sender::new(0) }
     }
 
-    /// Records events until the host has ended.
+    /// Records events until the host has shut down.
     pub(crate) async fn follow(self: Arc<Self>, mut events: Events) {
         while let Some(event) = events.next().await {
             self.push(event);
@@ -116,7 +114,7 @@ impl Recent {
         self.newest.send_replace(number);
     }
 
-    /// The last log entries of a plugin, or of each plugin, the oldest first.
+    /// The last log entries of a plugin, or of every plugin, the oldest first. `lines` is the maximum for each plugin.
     pub(crate) fn logs(&self, plugin: Option<&PluginId>, lines: usize) -> Vec<Numbered> {
         let rings = self.rings.lock();
         let of_those = rings.logs.iter().filter(|(of, _)| plugin.is_none_or(|plugin| plugin == *of));
@@ -135,13 +133,14 @@ impl Recent {
         &self.run
     }
 
-    /// The id of an event in a stream.
+    /// The id in a stream of the event with this number.
     pub(crate) fn id(&self, number: u64) -> String {
         format!("{}-{number}", self.run)
     }
 
-    /// Where to continue after the event of that id. After an event of another run, all events of this run are new. No
-    /// event has the id `0`: a reader that sends it asks for all events that are kept.
+    /// Where a reader continues after the event with the id `last_id`. After an event of another run, it continues with
+    /// the first event of this run. No event has the id `0`. With this id, the reader begins with the oldest kept
+    /// event.
     pub(crate) fn resume(&self, last_id: &str) -> From {
         if last_id == "0" {
             return From::Oldest;
@@ -150,7 +149,7 @@ impl Recent {
         From::After(number.map_or(0, |number: u64| number.min(self.newest())))
     }
 
-    /// A reader of the events that pass the filter.
+    /// A new reader of the events that the filter wants.
     pub(crate) fn reader(self: &Arc<Self>, from: From, filter: Filter) -> Reader {
         let rings = self.rings.lock();
         let last = match from {
@@ -186,20 +185,21 @@ fn bytes_of(event: &Event) -> usize {
     count.0
 }
 
-/// A reader, which reads at its own pace.
+/// A reader of events.
 pub(crate) struct Reader {
     recent: Arc<Recent>,
     filter: Filter,
     last: u64,
-    /// How many events had left the rings when the reader began; 0 after the reader was informed.
+    /// The number of wanted events that had left the rings before the reader was created. 0 after a batch has reported
+    /// it.
     away: u64,
-    /// For each ring, the number of the last event that has left the ring and is counted.
+    /// For each ring, the number of the last event that has left the ring and that a batch has counted.
     gone: [u64; 2],
     news: watch::Receiver<u64>,
 }
 
 impl Reader {
-    /// Waits for events, and takes them.
+    /// Waits for events, and returns the next batch.
     pub(crate) async fn next(&mut self) -> Batch {
         loop {
             self.news.borrow_and_update();
@@ -207,7 +207,7 @@ impl Reader {
                 return batch;
             }
             if self.news.changed().await.is_err() {
-                // The channel cannot be closed, because this reader holds the rings. So this wait is never reached.
+                // This is never reached: the channel cannot be closed, because this reader holds its sender.
                 std::future::pending::<()>().await;
             }
         }
@@ -243,7 +243,7 @@ impl Reader {
         (too_slow + away > 0 || !events.is_empty()).then_some(Batch { too_slow, away, events })
     }
 
-    /// The number of the last event that the reader has read, or will never read.
+    /// The number of the last event that the reader has read or skipped.
     pub(crate) fn seen(&self) -> u64 {
         self.last
     }

@@ -1,4 +1,4 @@
-//! Schemas for the API's description, for types of other crates.
+//! Schemas in the description of the API for types of other crates.
 
 use replug_engine::{EventKind, Status};
 use serde_json::json;
@@ -11,7 +11,8 @@ use utoipa::{
     },
 };
 
-/// The schema of a [`Status`]. Only this crate can implement it, because the type belongs to another.
+/// The schema of a [`Status`]. This crate cannot implement the traits of utoipa for [`Status`], which is a type of
+/// another crate.
 pub(crate) struct StatusSchema;
 
 impl PartialSchema for StatusSchema {
@@ -48,7 +49,8 @@ pub(crate) fn arguments() -> Schema {
         .into()
 }
 
-/// A call has either arguments or the payload that stands for them, and never both. A struct cannot express that.
+/// The schema of a call, which has either `args` or `payload`, but never both. The schema that utoipa derives from the
+/// struct cannot express this.
 pub(crate) fn either_args_or_payload(call: RefOr<Schema>) -> RefOr<Schema> {
     let RefOr::T(Schema::Object(call)) = call else { return call };
     let without = |key: &str| {
@@ -60,7 +62,7 @@ pub(crate) fn either_args_or_payload(call: RefOr<Schema>) -> RefOr<Schema> {
     AnyOfBuilder::new().item(without("payload")).item(without("args")).into()
 }
 
-/// A kind of event, by its name.
+/// The schema of the name of a kind of event.
 pub(crate) struct Kind;
 
 impl PartialSchema for Kind {

@@ -1,4 +1,4 @@
-//! The client of a connection, and of a request on it.
+//! The facts about the client of a connection and of a request.
 
 use super::{
     command::Who,
@@ -60,8 +60,8 @@ impl Connection {
     }
 }
 
-/// The origin of the process with this pid. A process without a pid is in a pid namespace that this process cannot see
-/// into. No descendant of this process is in such a namespace.
+/// The origin of the process with this pid. A client without a pid runs in a pid namespace that is not visible from
+/// this process. No descendant of this process runs in such a namespace, so the client is no process of a plugin.
 fn origin_of(pid: Option<i32>) -> io::Result<Origin> {
     match pid.and_then(Pid::from_raw) {
         Some(pid) => lineage::origin(pid),

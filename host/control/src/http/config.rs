@@ -1,4 +1,4 @@
-//! The configuration of the control plane, and why it cannot listen.
+//! The configuration of the control plane, and the errors of its listeners.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ impl ControlConfig {
     /// The default time limit of a call over HTTP, if neither the plugin's manifest nor the program sets one.
     pub const DEFAULT_CALL_DEADLINE: Duration = Duration::from_secs(30);
 
-    /// Only the Unix socket.
+    /// A configuration with only the Unix socket.
     pub fn new() -> Self {
         Self {
             socket: None,
@@ -36,7 +36,7 @@ impl ControlConfig {
         }
     }
 
-    /// Sets another path for the Unix socket, of at most 107 bytes, in a folder that only this user can enter.
+    /// Sets the path of the Unix socket: at most 107 bytes, in a folder that only this user can enter.
     #[must_use]
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = Some(path.into());
@@ -50,16 +50,16 @@ impl ControlConfig {
         self
     }
 
-    /// How many calls over HTTP may run at the same time, each on a thread of its own. Further ones are answered with
-    /// 429.
+    /// Sets how many calls over HTTP may run at the same time, each on a thread of its own. Further calls are answered
+    /// with status 429.
     #[must_use]
     pub fn calls(mut self, count: usize) -> Self {
         self.calls = count;
         self
     }
 
-    /// The time limit of a call over HTTP if the plugin's manifest does not set `call_timeout`. Then the call is
-    /// answered with 504. In process, the call itself goes on.
+    /// Sets the time limit of a call over HTTP, if the plugin's manifest does not set `call_timeout`. A call that takes
+    /// longer is answered with status 504. A call in process continues after that.
     #[must_use]
     pub fn call_deadline(mut self, deadline: Duration) -> Self {
         self.call_deadline = deadline;
@@ -83,29 +83,30 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
-    /// Serves at this address. With port 0, at a free port: the port of the last host, if that is free. An address that
-    /// other machines can reach needs [TLS](HttpConfig::tls).
+    /// Serves HTTP at this address. With port 0, the host uses the port of the previous host, if that port is free, or
+    /// else any free port. An address that other machines can reach needs [TLS](HttpConfig::tls).
     pub fn at(address: SocketAddr) -> Self {
         Self { address, token_file: None, allowed_hosts: Vec::new(), tls: None }
     }
 
-    /// The file of the token; created with mode 0600 if it does not exist. Default: `http-token` in the state folder.
+    /// Sets the file of the token, which is created with mode 0600 if it does not exist. Default: `http-token` in the
+    /// state folder.
     #[must_use]
     pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.token_file = Some(file.into());
         self
     }
 
-    /// Allows one more name in the `Host` header, besides `localhost` and the address itself. For a proxy that
-    /// terminates TLS before this host, give its whole origin, such as `https://box.example`: pages of that origin are
-    /// then allowed, too.
+    /// Allows one more name in the `Host` header, in addition to `localhost` and the address itself. For a proxy that
+    /// terminates TLS in front of this host, give the origin of the proxy, such as `https://box.example`. Pages of that
+    /// origin are then allowed, too.
     #[must_use]
     pub fn allow_host(mut self, name: impl Into<String>) -> Self {
         self.allowed_hosts.push(name.into());
         self
     }
 
-    /// The certificate chain and the private key, both as PEM files, for HTTPS.
+    /// Serves HTTPS with this certificate chain and this private key, both PEM files.
     #[must_use]
     pub fn tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.tls = Some(TlsConfig { certificate: certificate.into(), key: key.into() });
@@ -135,7 +136,7 @@ pub enum ListenError {
     Taken {
         /// The plugins folder.
         plugins: PathBuf,
-        /// The socket at which it answers.
+        /// The socket of that host.
         socket: PathBuf,
     },
     /// The lock file of the folder cannot be locked.
@@ -159,7 +160,7 @@ pub enum ListenError {
     UnsafeFolder {
         /// The folder.
         path: PathBuf,
-        /// Its owner, or who else can enter.
+        /// Why the folder is not safe: its owner, or its mode.
         reason: String,
     },
     /// The socket cannot be created.
@@ -182,7 +183,7 @@ pub enum ListenError {
         /// The reason.
         source: io::Error,
     },
-    /// Other machines could reach it without encryption.
+    /// Other machines could reach the address without encryption.
     #[error(
         "other machines can reach {address}, and the token would cross the network unencrypted: give `--tls-cert` and `--tls-key`, or listen on 127.0.0.1"
     )]
@@ -198,9 +199,9 @@ pub enum ListenError {
     Tls {
         /// The file.
         file: PathBuf,
-        /// What it should contain.
+        /// The content that the file should have.
         what: &'static str,
-        /// Why it cannot be used.
+        /// Why the file cannot be used.
         reason: String,
     },
     /// The token file cannot be written or read.

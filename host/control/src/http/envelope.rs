@@ -1,5 +1,5 @@
 //! The format of requests and answers over HTTP: an envelope around every answer, one format for all errors, and
-//! readers of bodies and queries that reject unknown keys.
+//! parsers of bodies and queries, which reject unknown keys.
 
 use super::{
     caller::Caller,
@@ -24,18 +24,18 @@ use serde_json::{Value, json};
 use std::{error::Error, fmt, time::Duration};
 use utoipa::ToSchema;
 
-/// The largest body, in bytes. The arguments of a call are the largest content of a request, and a megabyte of JSON is
-/// more than a call by hand needs. All connections may hold a body of this size at the same time, one each.
+/// The maximum size of a body in bytes. The largest bodies are the arguments of calls. Every connection may hold a body
+/// of this size at the same time.
 pub(super) const MAX_BODY: usize = 1 << 20;
-/// How long a body may take to arrive. A slower client would hold a connection without using it.
+/// The time limit for receiving a body. A slower client would occupy a connection without using it.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The answer to a request that succeeded.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Envelope<T> {
-    /// 0.
+    /// Always 0, which means success.
     pub code: u32,
-    /// The data that was asked for.
+    /// The requested data.
     pub data: T,
     /// The id of the request, as in the header `x-request-id`.
     pub request_id: String,
@@ -106,7 +106,7 @@ pub(super) async fn unknown_path(request: Request) -> ControlError {
     ControlError::new(Code::UnknownPath, format!("no path {path:?}: `/openapi.json` lists all paths"))
 }
 
-/// The answer for a path that exists for another method. The header `allow` names that method.
+/// The answer for a path that does not accept the method of the request. The header `allow` names the accepted method.
 pub(super) async fn wrong_method(request: Request) -> ControlError {
     let (method, path) = (request.method(), request.uri().path());
     let text = format!(
@@ -143,7 +143,7 @@ impl Source for QueryOf<'_> {
     }
 }
 
-/// No keys at all.
+/// A query without keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
@@ -169,7 +169,7 @@ impl Source for JsonBody {
         let Self(body) = self;
         let refused =
             |error: &dyn fmt::Display| ControlError::new(Code::BadInput, format!("the body: {error}"));
-        // serde also accepts a sequence for a struct, field by field, without a check of keys.
+        // serde would also accept an array for a struct, with the fields in order.
         let is_object = body.trim_ascii_start().first() == Some(&b'{');
         if !is_object && serde_json::from_slice::<IgnoredAny>(&body).is_ok() {
             return Err(refused(&"it must be an object: `{...}`"));
@@ -178,7 +178,8 @@ impl Source for JsonBody {
     }
 }
 
-/// A page of another site cannot send this content type without a preflight request.
+/// Whether the content type is JSON. A page of another site can send this type only after a preflight request, and this
+/// host never grants one.
 fn is_json(request: &Request) -> bool {
     let content_type =
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -204,7 +205,7 @@ async fn read(body: Body) -> Result<Vec<u8>, ControlError> {
     }
 }
 
-/// The body is larger than the limit.
+/// The error for a body that is larger than [`MAX_BODY`].
 pub(super) fn too_large_body() -> ControlError {
     ControlError::new(Code::TooLarge, format!("the body has more than {MAX_BODY} bytes: send less"))
 }

@@ -1,16 +1,17 @@
-//! Checks each request before any of it is executed, in this order.
+//! Checks each request before it is executed, in this order.
 //!
-//! 1. Over the socket, the kernel gives the user of the client's process. It must be this user or root. A process of
-//!    one of the host's plugins is rejected, and so are all that it has started. No token is needed.
-//! 2. The `Host` header names this host. An attacker may make a host name of theirs resolve to this host (DNS rebinding).
-//!    The requests of a page under that name have that name in this header. Any port is allowed, because the client may come
-//!    through a tunnel; the name is enough to detect such a page.
-//! 3. The `Origin`, if a browser sends one, is the origin of this host, or an allowed one. So a page at another port of
-//!    this machine is foreign. There are no CORS headers: no foreign page can read an answer.
-//! 4. Over TCP, the token is right. It is compared in constant time, before a byte of the body is read.
-//! 5. The declared length of the body is within the limit.
+//! 1. Over the socket, the kernel reports the user of the client's process. This must be the host's user or root. A
+//!    process of one of the host's plugins is rejected, and so is every process that it has started. No token is
+//!    needed.
+//! 2. The `Host` header must name this host. An attacker may let a host name of their own resolve to this host (DNS
+//!    rebinding). The requests of a page with such a name have this name in the header. Every port is allowed, because
+//!    the client may use a tunnel, and the name is enough to detect such a page.
+//! 3. The `Origin`, if a browser sends it, must be the origin of this host or an allowed origin. So a page at another
+//!    port of this machine is rejected. There are no CORS headers, so no other page can read an answer.
+//! 4. Over TCP, the token must be correct. It is compared in constant time, before any byte of the body is read.
+//! 5. The declared length of the body must be within the limit.
 //!
-//! All of this, and all that follows, runs in the request's span.
+//! The checks and the execution run in the request's span.
 
 use super::{
     App,
@@ -45,7 +46,8 @@ use tracing::Instrument;
 /// The checks for TCP.
 pub(super) struct Gate {
     pub(super) token: String,
-    /// What `Host` may be besides this machine's own names. Each entry is a name, or an origin, whose name is then allowed.
+    /// The names that `Host` may have in addition to this machine's own names. An entry is a name, or an origin that
+    /// contains the name.
     pub(super) allowed_hosts: Vec<String>,
     pub(super) scheme: &'static str,
 }
@@ -53,8 +55,8 @@ pub(super) struct Gate {
 static REQUESTS: AtomicU64 = AtomicU64::new(1);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Passes a request for that route to its handler, or rejects it. This wraps the router and is not a layer of it: a
-/// layer would cost each request a copy of the router's services.
+/// Passes a request to the handler of its route, or rejects it. This function wraps the router instead of being a layer
+/// of it, because a layer would copy the router's services for each request.
 pub(super) async fn guard(
     (app, route): (&App, Option<&Route>),
     mut request: Request,
@@ -125,7 +127,8 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
     Ok(Caller { who, request_id: String::new() })
 }
 
-/// Whether this path needs no token: that of a health check, or of the page, which contains no data of the host.
+/// Whether this path needs no token: the path of a health check or of the page's files, which contain no data of the
+/// host.
 pub(super) fn is_open(path: &str) -> bool {
     let below = path.strip_prefix(routes::PREFIX).unwrap_or(path);
     path == "/" || path.starts_with("/assets/") || below.starts_with("/health/")
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_this_machine_and_those_that_were_allowed_are_its_own() {
+    fn own_host_accepts_only_names_of_this_machine_and_allowed_names() {
         for own in [
             "localhost:7777",
             "127.0.0.1:7777",
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_this_host_s_own_or_is_refused() {
+    fn an_origin_other_than_this_host_or_an_allowed_origin_is_rejected() {
         let check = |origin: &str| {
             let headers = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_str(origin).unwrap())]);
             check_origin(&headers, Some(&gate()), "localhost:7777")

@@ -1,4 +1,4 @@
-//! HTTP: over a Unix socket, and over TCP for clients that have the token.
+//! HTTP over a Unix socket, and over TCP for clients that have the token.
 
 mod caller;
 pub(crate) mod config;
@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 struct App {
     executor: Arc<Executor>,
     recent: Arc<Recent>,
-    /// The checks for TCP; `None` if no listener for TCP exists.
+    /// The checks for TCP, or `None` if there is no TCP listener.
     gate: Option<Gate>,
     /// The permits for further streams.
     streams: Arc<Semaphore>,

@@ -1,5 +1,5 @@
-//! `/openapi.json`: generated from the handlers themselves, so that none is missing. The answers that all of them share
-//! are added here.
+//! `/openapi.json`, which is generated from the declared commands and handlers, so that no path is missing. The
+//! failures that all paths share are added here.
 
 use super::{
     command::{Describe, Execute, Failures, Kind},
@@ -37,11 +37,14 @@ const ALWAYS: Failures = &[
     (Code::NoToken, "The token is missing or wrong"),
     (Code::ForeignHost, "The host name, the page or the user of the request is not allowed"),
     (Code::TooLarge, "The body is too large"),
-    (Code::Restarting, "The host or the plugin is starting or shutting down; see `retry-after`"),
+    (
+        Code::Restarting,
+        "The host or the plugin is starting or shutting down; retry after `retry-after` seconds",
+    ),
 ];
 
 impl Document {
-    /// The description of the handlers, with what all of them have in common.
+    /// Completes the description of the handlers with the title, the token and the common failures.
     pub(super) fn new(mut api: OpenApi) -> Self {
         api.info = InfoBuilder::new()
             .title("replug")
@@ -61,7 +64,7 @@ impl Document {
     }
 }
 
-/// Adds what all operations share.
+/// Adds the common failures and the token to all operations.
 fn describe(paths: &mut Paths) {
     for (path, item) in &mut paths.paths {
         let PathItem { get, post, .. } = item;
@@ -96,7 +99,7 @@ fn fail(operation: &mut Operation, failures: Failures) {
     }
 }
 
-/// JSON with the schema of that name.
+/// The content type of JSON with the schema of this name.
 fn json(form: impl Into<String>) -> Content {
     ContentBuilder::new().schema(Some(Ref::from_schema_name(form))).build()
 }
@@ -163,7 +166,7 @@ fn enveloped<A: ToSchema>() -> (String, Schemas) {
     let name = format!("{}_{}", Envelope::<A>::name(), A::name());
     let mut envelope = Envelope::<A>::schema();
     if let RefOr::T(Schema::Object(envelope)) = &mut envelope {
-        // As utoipa's macro does for the other handlers: the schema itself, not a reference to it.
+        // For the other handlers, utoipa's macro also inserts the schema itself instead of a reference to it.
         envelope.properties.insert("data".to_owned(), A::schema());
     }
     let mut schemas = vec![(name.clone(), envelope), (A::name().into_owned(), A::schema())];
@@ -183,7 +186,8 @@ fn last_event_id() -> Parameter {
         .build()
 }
 
-/// The text describes what a stream contains. Tools would take a schema for that of each event.
+/// Removes the schemas of streams, because tools would apply such a schema to the whole stream. The text of the
+/// operation describes the events.
 fn without_schema_of_streams(operation: &mut Operation) {
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response

@@ -1,5 +1,5 @@
-//! The span of a request, for the host's own logs and for an embedding program. The work of a request is in it, except
-//! a reload, which outlives the request and has a span of its own.
+//! The span of a request, for the host's own logs and for an embedding program. The work of a request runs in its span.
+//! A reload has a separate span, because it may outlive the request.
 
 use super::{
     command::{Effect, Who},
@@ -8,8 +8,9 @@ use super::{
 use axum::http::{Method, StatusCode};
 use tracing::{Level, Span, field::Empty};
 
-/// One request, from when its head has arrived until its answer begins. Requests that change a plugin are logged at
-/// `info`. Requests that only read, and calls, may be very frequent and are logged at `debug`.
+/// Makes the span of a request. The span begins when the head of the request has arrived, and ends when the answer
+/// begins. Its level is `info` for requests that change a plugin. For calls, and for requests that only read, the level
+/// is `debug`, because such requests may be very frequent.
 pub(super) fn of((method, route): (&Method, Option<&Route>), request_id: &str) -> Span {
     macro_rules! request {
         ($level:expr, $method:expr, $route:expr) => {
@@ -32,7 +33,7 @@ pub(super) fn of((method, route): (&Method, Option<&Route>), request_id: &str) -
     }
 }
 
-/// Records who sent the request, after it was authorised.
+/// Records the client of the current request, after the request was authorized.
 pub(super) fn asked_by(who: &Who) {
     Span::current().record("who", tracing::field::display(who));
 }

@@ -1,7 +1,7 @@
-//! Server-sent events, at the pace of their reader.
+//! Streams of server-sent events. Each reader determines the speed of its stream.
 //!
-//! An event's id lets a disconnected reader continue where it was (`Last-Event-ID`). A reader that is too slow, or was
-//! away for too long, gets an `events_lost` where events are missing.
+//! By the id of the last event (`Last-Event-ID`), a disconnected reader can continue its stream. A reader that is too
+//! slow, or that was disconnected for too long, gets an event `events_lost` in place of the missing events.
 
 use super::{
     App,
@@ -23,21 +23,22 @@ use serde_json::{Value, json};
 use std::{convert::Infallible, fmt::Write, sync::Arc, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// After this long without events, a comment shows that the stream is still open.
+/// The time without events after which a comment is sent, which shows that the stream is still open.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// A stream that is being read.
 struct Stream {
     app: Arc<App>,
     reader: Reader,
-    /// The entries to send before the events from now on.
+    /// The recent entries to send before the events of `reader`.
     before: Vec<Numbered>,
     begun: bool,
     ended: bool,
     permit: Held,
 }
 
-/// The permit of a stream. Its connection keeps it until everything is sent: a host that shuts down waits for that.
+/// The permit of a stream. The connection holds it until all data is sent. A host that shuts down waits for the
+/// permits.
 #[derive(Clone, Debug)]
 pub(super) struct Held(#[expect(dead_code, reason = "it is there to be dropped")] Arc<OwnedSemaphorePermit>);
 
@@ -46,7 +47,7 @@ pub(super) fn last_id(headers: &HeaderMap) -> Option<&str> {
     headers.get("last-event-id").and_then(|value| value.to_str().ok())
 }
 
-/// The events that pass the filter, as a response that ends with the host.
+/// A response that streams the events that the filter wants, until the host has stopped.
 pub(super) fn stream(
     app: &Arc<App>,
     filter: Filter,
@@ -56,7 +57,8 @@ pub(super) fn stream(
     Ok(respond(begin(app, filter, from)?))
 }
 
-/// The last log entries of a plugin, or of each plugin, and then new ones. With an id, the entries after that one.
+/// A response that streams the last log entries of a plugin, or of each plugin, and then new entries. With `last_id`,
+/// the stream begins after the entry with this id instead.
 pub(super) fn logs(
     app: &Arc<App>,
     plugin: Option<PluginId>,
@@ -68,7 +70,7 @@ pub(super) fn logs(
     }
     let mut stream = begin(app, filter, From::Now)?;
     let entries = app.recent.logs(plugin.as_ref(), lines).into_iter();
-    // Entries that arrived meanwhile are still to be read.
+    // The reader will send the entries that arrived after it was created.
     let seen = stream.reader.seen();
     stream.before = entries.filter(|entry| entry.number <= seen).collect();
     Ok(respond(stream))
@@ -95,7 +97,7 @@ fn respond(stream: Stream) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // The stream ends with the host, and so does the connection, which has nothing more to send then.
+    // The stream ends when the host stops, so the connection cannot serve another request.
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     // A proxy that buffers responses would delay the events.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
@@ -103,7 +105,7 @@ fn respond(stream: Stream) -> Response {
 }
 
 impl Stream {
-    /// The next piece of text; `None` at the end.
+    /// The next text to send, or `None` at the end of the stream.
     async fn next(&mut self) -> Option<String> {
         if !self.begun {
             // A comment is sent at once, so that the reader knows that it is connected.
@@ -144,7 +146,7 @@ impl Stream {
     }
 }
 
-/// One event. JSON text has no line breaks of its own, so it is one line.
+/// Appends one event to `text`. The JSON contains no line breaks, so it is one line of data.
 fn put(text: &mut String, id: Option<&str>, json: &Value) {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     // Writing to a string cannot fail.

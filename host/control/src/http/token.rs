@@ -1,5 +1,5 @@
-//! The token that TCP requires: created once, kept in a file that only this user can read, shown once, and checked with
-//! each request.
+//! The token that TCP requires. It is created once, kept in a file that only this user can read, shown once, and
+//! checked with each request.
 
 use super::{
     config::ListenError,
@@ -15,17 +15,17 @@ use std::{
 };
 use subtle::ConstantTimeEq;
 
-/// A shorter token could be guessed.
+/// The minimum length of a token, in characters. A shorter token could be guessed.
 const LEAST_LENGTH: usize = 32;
 
-/// A token, and whether it is new. A new token has to be shown.
+/// A token, and whether it is new. The program shows a new token to the user.
 pub(super) struct Token {
     pub(super) text: String,
     pub(super) is_new: bool,
 }
 
 impl Token {
-    /// Reads the token, or creates one.
+    /// Reads the token from its file, or creates the file with a new token.
     pub(super) fn at(file: &Path) -> Result<Self, ListenError> {
         let unusable = |reason: String| ListenError::Token { path: file.to_owned(), reason };
         match read(file) {
@@ -52,8 +52,8 @@ impl Token {
     }
 }
 
-/// The file of a token. A running host creates it again if it was removed together with the state folder. If only the
-/// file was removed, the user wants another token at the next start.
+/// The file of a token, which a running host creates again if it was removed together with the state folder. If a user
+/// removed only the file, the next start of the host creates another token.
 pub(super) struct KeptToken {
     file: PathBuf,
     text: String,
@@ -61,16 +61,15 @@ pub(super) struct KeptToken {
 }
 
 impl KeptToken {
-    /// How many more times to look for the file after the state folder was found missing: the folder may be in the
-    /// middle of being removed.
+    /// For how many checks the file is created again after the state folder was found missing. One check is not enough,
+    /// because the removal of the folder may still be in progress.
     const LOOKS: u32 = 3;
 
     pub(super) fn new(file: PathBuf, token: &Token) -> Self {
         Self { file, text: token.text.clone(), looks: 0 }
     }
 
-    /// Creates the file again if it is gone together with the state folder. The folder may have been gone a few checks
-    /// ago.
+    /// Creates the file again if it is missing and the state folder was missing in one of the last checks.
     pub(super) fn look(&mut self, folder_was_gone: bool) -> io::Result<()> {
         if folder_was_gone {
             self.looks = Self::LOOKS;
@@ -81,10 +80,10 @@ impl KeptToken {
     }
 }
 
-/// A link is followed, because secrets are often mounted as links. The checks apply to the file that is opened in the
-/// end.
+/// Reads the token. The inner error is the reason for rejecting the file. A link is followed, because secrets are often
+/// mounted as links. The checks apply to the opened file.
 fn read(file: &Path) -> io::Result<Result<String, String>> {
-    // Opening a pipe would wait for a writer.
+    // Without this flag, opening a named pipe would block until a writer opens it.
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let mut file = OpenOptions::new().read(true).custom_flags(nonblocking).open(file)?;
     let metadata = file.metadata()?;
@@ -112,14 +111,14 @@ fn read(file: &Path) -> io::Result<Result<String, String>> {
     Ok(Ok(text))
 }
 
-/// 256 bits as hexadecimal digits.
+/// A new token: 256 random bits as hexadecimal digits.
 fn random() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// No other user can read it, not even between its creation and its first byte.
+/// Writes the token to a new file. The file is created with mode 0600, so that no other user can read it at any time.
 fn write(file: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
     writeln!(file, "{text}")?;
@@ -177,12 +176,12 @@ mod tests {
             kept.look(folder_was_gone).unwrap();
             fs::read_to_string(&file).is_ok_and(|text| text.trim() == token.text)
         };
-        assert!(!again(&mut kept, false), "the user wants another");
+        assert!(!again(&mut kept, false), "the user removed only the file");
         assert!(again(&mut kept, true));
-        assert!(again(&mut kept, false), "the folder was in the middle of being removed");
+        assert!(again(&mut kept, false), "the removal of the folder was in progress");
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         let _ = again(&mut kept, false);
-        assert!(!again(&mut kept, false), "that was long ago");
+        assert!(!again(&mut kept, false), "the folder was missing too many checks ago");
     }
 
     #[test]
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_right_or_missing_or_wrong() {
+    fn check_distinguishes_a_missing_token_from_a_wrong_token() {
         let token = "t".repeat(43);
         let sent = |value: &str| {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);

@@ -1,4 +1,4 @@
-//! Tests of the answers: each is read as it was written.
+//! Tests that reading the JSON of an answer and writing it again gives the same JSON.
 
 use super::*;
 use crate::{
@@ -15,7 +15,8 @@ fn read<A: DeserializeOwned>(text: &str) -> A {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// What is read of an answer is what was written, and what a newer host may have added is passed over.
+/// Asserts that the answer in `text` is the same after reading and writing, and that reading ignores unknown fields, as
+/// a newer host may send them.
 fn round_trip<P, A>(_: fn(P) -> Request<A>, text: &str)
 where
     A: Serialize + DeserializeOwned + fmt::Debug,
@@ -29,7 +30,7 @@ where
 }
 
 #[test]
-fn each_answer_is_read_as_it_was_written_whatever_is_beside_it() {
+fn every_answer_is_unchanged_by_reading_and_ignores_unknown_fields() {
     for kind in Kind::ALL {
         match kind {
             Kind::List => round_trip(
@@ -51,7 +52,7 @@ fn each_answer_is_read_as_it_was_written_whatever_is_beside_it() {
                 Command::logs,
                 r#"{"id":null,"logs":[{"at":"2026-01-01T00:00:00.000Z","plugin":"dev.test.one","generation":1,"event":"log","level":"INFO","target":"t","message":"m","fields":{"a":18446744073709551615,"b":0.1}}]}"#,
             ),
-            // A result may be larger than any number that a program here has.
+            // The number is larger than any integer type of serde_json.
             Kind::Execute => round_trip(
                 Command::execute,
                 r#"{"id":"dev.test.one","method":"add","generation":1,"result":{"b":340282366920938463463374607431768211455,"a":15.0}}"#,

@@ -1,14 +1,14 @@
-//! A ring of the newest entries, which remembers the kinds of those that have left.
+//! A ring buffer of the newest entries. It also remembers the kind and plugin of entries that have left it.
 
 use super::{Filter, Numbered};
 use replug_engine::PluginId;
 use std::collections::VecDeque;
 
-/// How many of the events that have left are remembered by kind. A reader that was away for longer is informed of at
-/// most this many.
+/// The maximum number of entries that have left the ring and are remembered. A reader gets at most this number as the
+/// number of missed events.
 const KNOWN: usize = 1 << 14;
 
-/// The newest entries.
+/// A ring buffer of the newest entries.
 #[derive(Default)]
 pub(super) struct Ring {
     entries: VecDeque<Numbered>,
@@ -24,7 +24,7 @@ struct Gone {
 }
 
 impl Ring {
-    /// Adds an entry, and drops the oldest ones until the limits on number and bytes are kept.
+    /// Adds an entry, and drops the oldest entries until the ring is within the limits on number and bytes.
     pub(super) fn keep(&mut self, entry: &Numbered, (most, most_bytes): (usize, usize)) {
         self.bytes += entry.bytes;
         self.entries.push_back(entry.clone());
@@ -39,24 +39,24 @@ impl Ring {
         }
     }
 
-    /// The last entries, the oldest first.
+    /// The last `count` entries, the oldest first.
     pub(super) fn last(&self, count: usize) -> impl Iterator<Item = &Numbered> {
         self.entries.range(self.entries.len().saturating_sub(count)..)
     }
 
-    /// The entries after a number.
+    /// The entries after the one with this number.
     pub(super) fn after(&self, number: u64) -> impl Iterator<Item = &Numbered> {
         self.entries.range(self.entries.partition_point(|entry| entry.number <= number)..)
     }
 
-    /// How many wanted entries after a number have left, as far as their kinds are remembered.
+    /// How many wanted entries after the one with this number have left the ring, as far as the ring remembers them.
     pub(super) fn gone_after(&self, number: u64, wanted: &Filter) -> u64 {
         let first = self.gone.partition_point(|gone| gone.number <= number);
         let gone = self.gone.range(first..);
         gone.filter(|gone| wanted.wants(gone.kind, gone.plugin.as_ref())).count() as u64
     }
 
-    /// The number of the last entry that has left.
+    /// The number of the last entry that has left the ring, or 0.
     pub(super) fn last_gone(&self) -> u64 {
         self.gone.back().map_or(0, |gone| gone.number)
     }

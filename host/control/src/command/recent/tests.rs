@@ -1,4 +1,4 @@
-//! Tests what readers of recent events get, and what they are informed to have missed.
+//! Tests of the events that readers get, and of the numbers of missed events.
 
 use super::*;
 use replug_engine::{EventKind, event::EventSink};
@@ -16,7 +16,7 @@ fn recent(events: usize) -> Arc<Recent> {
 #[tokio::test]
 async fn a_reader_resumes_after_the_last_event_it_read() {
     let recent = recent(10);
-    let From::After(number) = recent.resume(&recent.id(7)) else { panic!("it is known") };
+    let From::After(number) = recent.resume(&recent.id(7)) else { panic!("the id is of this run") };
     let batch = recent.reader(From::After(number), Filter::default()).next().await;
     assert_eq!((batch.away, batch.events.len(), batch.events[0].number), (0, 3, 8));
 }
@@ -28,12 +28,12 @@ async fn a_reader_away_for_too_long_gets_the_number_of_missed_events() {
     let batch = reader.next().await;
     assert_eq!((batch.away, batch.too_slow, batch.events[0].number), (4, 0, 6));
     let batch = reader.next().await;
-    assert_eq!((batch.away, batch.too_slow), (0, 0), "it is reported once");
+    assert_eq!((batch.away, batch.too_slow), (0, 0), "missed events are reported once");
     let batch = recent.reader(From::Oldest, Filter::default()).next().await;
-    assert_eq!((batch.away, batch.too_slow), (0, 0), "a reader that asks for what is kept misses nothing");
+    assert_eq!((batch.away, batch.too_slow), (0, 0), "a reader from the oldest kept event misses nothing");
 }
 
-/// A log entry of that length.
+/// A log entry with a message of this length.
 fn log(bytes: usize) -> EventKind {
     let message = "x".repeat(bytes);
     let (level, target) = ("INFO".into(), "t".into());
@@ -69,16 +69,16 @@ async fn kept_events_and_read_batches_are_bounded_in_bytes() {
 }
 
 #[test]
-fn the_id_of_another_run_is_answered_with_all_of_this_one() {
+fn resume_with_an_id_of_another_run_begins_with_the_first_event() {
     let recent = recent(3);
     for id in ["", "1-2", "x", &recent.id(u64::MAX)[1..]] {
         assert_eq!(recent.resume(id), From::After(0), "{id}");
     }
-    assert_eq!(recent.resume("0"), From::Oldest, "no event has that id");
-    assert_eq!(recent.resume(&recent.id(99)), From::After(3), "the run has not reached it yet");
+    assert_eq!(recent.resume("0"), From::Oldest, "no event has this id");
+    assert_eq!(recent.resume(&recent.id(99)), From::After(3), "there is no event 99 yet");
 }
 
-/// Records that many events of a kind.
+/// Records `times` events of a kind.
 fn flood(recent: &Recent, kind: &EventKind, times: usize) {
     let sink = EventSink::new();
     let mut subscription = sink.subscribe();
@@ -103,21 +103,21 @@ async fn a_flood_of_logs_evicts_no_other_events() {
         numbers.extend(reader.next().await.events.iter().map(|entry| entry.number));
     }
     assert_eq!(numbers.len(), 3 + KEPT_EVENTS + 1);
-    assert_eq!(numbers[..4], [1, 2, 3, 104], "in the order in which they came");
+    assert_eq!(numbers[..4], [1, 2, 3, 104], "in the order of their numbers");
     assert!(numbers.is_sorted());
 }
 
 #[tokio::test]
-async fn a_reader_misses_what_it_wanted_and_nothing_else() {
+async fn a_reader_counts_only_wanted_events_as_missed() {
     let recent = recent(1);
     let after = From::After(1);
     let mut slow = recent.reader(From::Now, Filter::default());
     flood(&recent, &log(1), KEPT_EVENTS + 100);
     let batch = slow.next().await;
     assert_eq!((batch.too_slow, batch.away), (100, 0));
-    assert_eq!(slow.next().await.too_slow, 0, "it is reported once");
+    assert_eq!(slow.next().await.too_slow, 0, "missed events are reported once");
     let batch = recent.reader(From::After(1), only("log")).next().await;
-    assert_eq!((batch.too_slow, batch.away), (0, 100), "it was disconnected, and not slow");
+    assert_eq!((batch.too_slow, batch.away), (0, 100), "a new reader was disconnected, not slow");
 
     let mut reader = recent.reader(after, only("host_started"));
     flood(&recent, &EventKind::HostStarted { plugins_dir: "/p".into(), running: 0 }, 1);
@@ -133,7 +133,7 @@ async fn a_resume_id_of_another_run_counts_evicted_events_as_missed() {
 }
 
 #[test]
-fn the_kinds_that_have_rings_of_their_own_are_kinds_of_events() {
+fn the_kinds_with_separate_rings_exist() {
     for kind in LOGS.iter().chain(&FLOODS) {
         assert!(EventKind::NAMES.contains(kind), "there is no event `{kind}`");
     }

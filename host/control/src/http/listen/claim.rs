@@ -1,11 +1,11 @@
-//! Makes sure that a plugins folder has only one host, and records where the host listens, so that clients find it
-//! whatever their environment is.
+//! Ensures that only one host serves a plugins folder, and records where the host listens, so that clients find it
+//! independently of their environment.
 //!
-//! The path of the socket depends on `XDG_RUNTIME_DIR`, which differs, for example, between a shell and cron. So a host
-//! also locks a file in its state folder for as long as it lives. It writes three lines into the file: the path of its
-//! socket, its plugins folder, and its address for HTTP. The kernel releases the lock when the process ends. The
-//! content counts only while the file is locked, except for the port: if the next host may use any port, it takes the
-//! port of the last one.
+//! The path of the socket depends on `XDG_RUNTIME_DIR`, which may differ, for example, between a shell and cron. So a
+//! host also keeps a file in its state folder locked while it runs. It writes three lines into the file: the path of
+//! its socket, its plugins folder, and its address for HTTP. The kernel releases the lock when the process exits. The
+//! content of an unlocked file is ignored, except for the port: if the next host may use any port, it uses the port of
+//! the previous host.
 
 use super::{FoundHost, unix::name_of};
 use crate::http::config::ListenError;
@@ -28,10 +28,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a process may hold the lock if it only checks whether the lock is held.
-const LOOK: Duration = Duration::from_millis(200);
+/// How long to retry the lock. A client that only checks whether the file is locked may hold the lock for a moment.
+const RETRY_TIME: Duration = Duration::from_millis(200);
 
-/// The longest path that is read from the file: longer than a socket's can be.
+/// The maximum number of bytes that are read from the file.
 const LONGEST: u64 = 4096;
 
 /// The claim of this host on a plugins folder, until it is dropped.
@@ -41,12 +41,12 @@ pub(super) struct Claim {
     plugins: PathBuf,
     /// The content of the file.
     content: Vec<u8>,
-    /// Where the last host listened over TCP.
+    /// The address at which the previous host listened over TCP.
     pub(super) last_http: Option<SocketAddr>,
 }
 
 impl Claim {
-    /// Claims the first folder for a host whose state folder is the second.
+    /// Claims `plugins_dir` for a host with the state folder `state_dir`.
     pub(super) fn of(plugins_dir: &Path, state_dir: &Path) -> Result<Self, ListenError> {
         Self::at(path(plugins_dir, state_dir), plugins_dir)
     }
@@ -63,7 +63,7 @@ impl Claim {
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
-                Err(Errno::WOULDBLOCK) if began.elapsed() < LOOK => thread::sleep(LOOK / 50),
+                Err(Errno::WOULDBLOCK) if began.elapsed() < RETRY_TIME => thread::sleep(RETRY_TIME / 50),
                 Err(Errno::WOULDBLOCK) => {
                     let socket = read(&file).unwrap_or_else(|| path.clone());
                     return Err(ListenError::Taken { plugins: plugins_dir.to_owned(), socket });
@@ -72,15 +72,15 @@ impl Claim {
             }
         }
         let last_http = lines(&file).nth(2).and_then(|line| str::from_utf8(&line).ok()?.parse().ok());
-        // The socket of the previous host is of no use any more.
+        // The file may still name the socket of the previous host.
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-        // The path as it was given: links in it may point elsewhere later, and the host follows them.
+        // Links in the path are kept: they may later point elsewhere, and the host follows them.
         let plugins = std::path::absolute(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
         Ok(Self { file, path, plugins, content: Vec::new(), last_http })
     }
 
     /// Creates the file again if it was removed, so that clients find the host, and no second host serves the folder.
-    /// Returns whether the file was gone.
+    /// Returns whether the file was missing.
     pub(super) fn renew(&mut self) -> Result<bool, ListenError> {
         let identity = |it: fs::Metadata| (it.dev(), it.ino());
         let open = self.file.metadata().map(identity).map_err(|source| self.failed(source))?;
@@ -93,7 +93,7 @@ impl Claim {
         Ok(true)
     }
 
-    /// Records where the host listens.
+    /// Records the path of the host's socket.
     pub(super) fn record_socket(&mut self, socket: &Path) -> Result<(), ListenError> {
         let socket = std::path::absolute(socket).map_err(|source| self.failed(source))?;
         let lines =
@@ -101,7 +101,7 @@ impl Claim {
         self.write(&lines)
     }
 
-    /// Also records where the host listens over TCP.
+    /// Records the host's TCP address, after the socket.
     pub(super) fn record_http(&mut self, address: SocketAddr) -> Result<(), ListenError> {
         self.write(format!("{address}\n").as_bytes())
     }
@@ -116,14 +116,13 @@ impl Claim {
     }
 }
 
-/// The socket of the host that serves the first folder and has the second as its state folder, if this user runs such a
-/// host.
+/// The socket of the host that serves `plugins_dir` with the state folder `state_dir`, if this user runs such a host.
 pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     read(&held(&path(plugins_dir, state_dir))?)
 }
 
-/// The user whose host serves the first folder, if it is another user. This user cannot open that user's file, but can
-/// see whether the file is locked.
+/// The user whose host serves `plugins_dir`, if that is another user. This user may not open the file of the other
+/// user, but can read in `/proc/locks` whether the file is locked.
 pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     let file = fs::symlink_metadata(path(plugins_dir, state_dir)).ok()?;
     let is_others = file.is_file() && file.uid() != geteuid().as_raw();
@@ -136,13 +135,12 @@ pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     (is_others && is_held()).then_some(file.uid())
 }
 
-/// The running hosts of this user whose state folders are in one of the given folders, each with its socket and the
-/// folder that it serves now.
+/// The running hosts of this user whose state folders are in the folder `states`.
 pub(super) fn look_below(states: &Path) -> Vec<FoundHost> {
     entries(states).flat_map(|state| look_in(&state)).collect()
 }
 
-/// The running hosts of this user with that state folder.
+/// The running hosts of this user with the state folder `state_dir`.
 pub(super) fn look_in(state_dir: &Path) -> Vec<FoundHost> {
     let found = entries(&state_dir.join("hosts")).filter_map(|path| {
         let file = held(&path)?;
@@ -160,7 +158,7 @@ fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 /// The file of a claim, if a host of this user holds its lock.
 fn held(path: &Path) -> Option<File> {
     let file = OpenOptions::new().read(true).custom_flags(flags()).open(path).ok()?;
-    // A file that another user has written could lead to that user's socket.
+    // A file of another user could lead to a socket of that user.
     let is_mine = file.metadata().is_ok_and(|it| it.is_file() && it.uid() == geteuid().as_raw());
     let is_held = || flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
     (is_mine && is_held()).then_some(file)
@@ -174,12 +172,12 @@ fn resolved(folder: &Path) -> PathBuf {
     folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }
 
-/// Opens the file without following a link in its place, and without waiting for a pipe.
+/// The flags for opening the file: no symbolic link is followed, and opening a named pipe does not block.
 fn flags() -> i32 {
     (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
 }
 
-/// The socket in the file. The host may not have written it yet.
+/// The path of the socket in the file, or `None` if the host has not written it yet.
 fn read(file: &File) -> Option<PathBuf> {
     let line = lines(file).next().filter(|line| line.starts_with(b"/"))?;
     Some(OsString::from_vec(line).into())
@@ -188,7 +186,7 @@ fn read(file: &File) -> Option<PathBuf> {
 /// The complete lines of the file.
 fn lines(file: &File) -> impl Iterator<Item = Vec<u8>> {
     let mut text = Vec::new();
-    // If the file cannot be read, the socket is not known.
+    // An unreadable file counts as empty.
     let _: io::Result<usize> = file.take(LONGEST).read_to_end(&mut text);
     let whole: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     whole.into_iter().filter_map(|line| Some(line.strip_suffix(b"\n")?.to_vec()))
@@ -204,7 +202,7 @@ mod tests {
         let plugins = Path::new("/plugins");
         assert_eq!(look_up(plugins, dir.path()), None);
         let mut claim = Claim::of(plugins, dir.path()).unwrap();
-        assert_eq!(look_up(plugins, dir.path()), None, "it does not listen yet");
+        assert_eq!(look_up(plugins, dir.path()), None, "the host does not listen yet");
         claim.record_socket(Path::new("/run/a.sock")).unwrap();
         assert_eq!(look_up(plugins, dir.path()), Some("/run/a.sock".into()));
         assert_eq!(look_up(Path::new("/others"), dir.path()), None);
@@ -217,11 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_found_by_the_folder_that_holds_their_state_folders() {
+    fn look_below_finds_the_hosts_by_the_parent_of_their_state_folders() {
         let states = tempfile::tempdir().unwrap();
         let (state, gone) = (states.path().join("plugins-1"), states.path().join("plugins-2"));
         let mut claim = Claim::of(Path::new("/a/plugins"), &state).unwrap();
-        assert_eq!(look_below(states.path()), [], "it does not listen yet");
+        assert_eq!(look_below(states.path()), [], "the host does not listen yet");
         claim.record_socket(Path::new("/run/a.sock")).unwrap();
         fs::create_dir_all(gone.join("hosts")).unwrap();
         fs::write(gone.join("hosts/x"), "/run/b.sock\n/b/plugins\n").unwrap();
@@ -241,7 +239,7 @@ mod tests {
             claim.renew().unwrap();
             claim.renew().unwrap();
             assert_eq!(look_up(plugins, &state), Some("/run/a.sock".into()));
-            assert!(Claim::of(plugins, &state).is_err(), "there is a host already");
+            assert!(Claim::of(plugins, &state).is_err(), "the folder has a host");
         }
     }
 
@@ -254,7 +252,7 @@ mod tests {
         claim.record_http(([127, 0, 0, 1], 1234).into()).unwrap();
         assert_eq!(look_up(plugins, dir.path()), Some("/run/a.sock".into()));
         drop(claim);
-        // A child that another test has just created holds the lock, too, until it executes its own program.
+        // A child process that another test has just forked also holds the lock until it executes its program.
         let file = File::open(path(plugins, dir.path())).unwrap();
         while look_up(plugins, dir.path()).is_some() {
             flock(&file, FlockOperation::LockShared).unwrap();
@@ -266,7 +264,7 @@ mod tests {
             Some(([127, 0, 0, 1], 1234).into()),
             "the next host may use the same port"
         );
-        assert_eq!(look_up(plugins, dir.path()), None, "the next one has not recorded where it listens");
+        assert_eq!(look_up(plugins, dir.path()), None, "the next host has not recorded its socket yet");
         claim.record_socket(Path::new("/run/b.sock")).unwrap();
         assert_eq!(look_up(plugins, dir.path()), Some("/run/b.sock".into()));
         drop(claim);

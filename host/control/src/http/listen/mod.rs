@@ -1,4 +1,4 @@
-//! The listeners of the control plane: bound before the host starts any plugin.
+//! The listeners of the control plane. They are bound before the host starts any plugin.
 
 mod claim;
 mod plane;
@@ -42,21 +42,21 @@ use tcp::Tcp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use unix::{SocketFile, Unix};
 
-/// How long the head of a request may take to arrive, and how long an idle connection stays open.
+/// The time limit for receiving the head of a request, and for the idle time between two requests.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// The largest head of a request, in bytes.
+/// The maximum size of the head of a request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 
-/// The socket of the host that serves the first folder and has the second as its state folder. It is the path that the
-/// running host has recorded, or else the [usual path](socket_path).
+/// The path of the socket of the host that serves `plugins_dir` with the state folder `state_dir`: the path that a
+/// running host has recorded, or else the [default path](socket_path).
 pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
     let found =
         claim::look_up(plugins_dir, state_dir).or_else(|| socket_behind_links(plugins_dir, state_dir));
     found.unwrap_or_else(|| socket_path(plugins_dir))
 }
 
-/// The socket of a host whose plugins folder was a link with another target when the host started. The host uses the
-/// path of the former target.
+/// The socket of a running host that serves `plugins_dir` by way of a link that had another target when the host
+/// started. Such a host still uses the path that was derived from the former target.
 fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     let plugins_dir = plugins_dir.canonicalize().ok()?;
     let mut states: Vec<_> = user_states().into_iter().collect();
@@ -66,7 +66,7 @@ fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> 
     hosts.into_iter().find(|host| host.plugins == plugins_dir).map(|host| host.socket)
 }
 
-/// The user whose host serves the first folder and has the second as its state folder, if it is not this user.
+/// The id of the user whose host serves `plugins_dir` with the state folder `state_dir`, if that is not this user.
 pub fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     claim::other_owner(plugins_dir, state_dir)
 }
@@ -74,14 +74,15 @@ pub fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
 /// A running host, according to its file in the state folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundHost {
-    /// Where it listens.
+    /// The path of the host's socket.
     pub socket: PathBuf,
     /// The plugins folder that it serves.
     pub plugins: PathBuf,
 }
 
-/// The hosts of this user that have a default state folder, and serve a plugins folder that contains `folder`, or one
-/// in the same cargo workspace. Those that contain it come first, the nearest before the others.
+/// The running hosts of this user that have a default state folder, and that serve a plugins folder around `folder` or
+/// in the same cargo workspace. The hosts whose plugins folder contains `folder` come first, the nearest folder before
+/// the others.
 pub fn hosts_around(folder: &Path) -> Vec<FoundHost> {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let workspace = Workspace::around(&folder);
@@ -100,7 +101,7 @@ pub fn hosts_around(folder: &Path) -> Vec<FoundHost> {
     hosts
 }
 
-/// A control plane that listens and does not answer yet.
+/// A control plane that listens, but does not answer yet.
 struct Bound {
     unix: Unix,
     claim: Claim,
@@ -109,7 +110,7 @@ struct Bound {
 }
 
 impl Bound {
-    /// Binds the listeners, for a host that is about to start. The program, if given, cleans up if the host is killed.
+    /// Binds the listeners for a host that is about to start.
     async fn new(config: &ControlConfig, at: Starting<'_>) -> Result<Self, ListenError> {
         let events = at.events();
         let mut claim = Claim::of(at.plugins_dir, at.state_dir)?;
@@ -128,7 +129,8 @@ impl Bound {
 
 /// The resources that no other host can have at the same time.
 struct Exclusive {
-    /// This field is dropped before the claim, because the next holder of the claim may create the socket again.
+    /// The socket must be removed before the claim is released, because the next holder of the claim may create the
+    /// socket again. So this field comes before `claim`.
     _socket: SocketFile,
     claim: Claim,
 }
@@ -144,7 +146,7 @@ impl Exclusive {
 pub struct TokenFile {
     /// The path of the file.
     pub path: PathBuf,
-    /// The token itself, if this host has created it and has to show it.
+    /// The token itself, if this host has created it, so that the program can show it to the user.
     pub new: Option<String>,
 }
 
@@ -154,7 +156,7 @@ impl fmt::Debug for TokenFile {
     }
 }
 
-/// Serves one connection until it ends, or until its place is needed while it is idle.
+/// Serves one connection until it is closed, or until another connection needs its place while it is idle.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place, api: Arc<Api>) {
     let connection = place.connection.clone();
     let held = Arc::new(Mutex::new(None));
@@ -177,7 +179,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // An error means that the client closed the connection or did not send HTTP. Neither concerns this host.
+        // An error means that the client closed the connection or did not send HTTP. The host need not react to either.
         _ = serving => {}
         () = place.needed() => {}
     }

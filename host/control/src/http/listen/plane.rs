@@ -14,7 +14,7 @@ use tokio::{sync::Semaphore, task::AbortHandle};
 
 /// The maximum number of concurrent streams of events.
 const STREAMS: u32 = 64;
-/// How often to check that the claim still exists.
+/// The interval at which to check that the claim's file still exists.
 const CLAIM_LOOK: Duration = Duration::from_secs(2);
 
 /// The control plane of one host: see [`HostBuilder::attach`](replug_engine::HostBuilder::attach).
@@ -31,7 +31,7 @@ enum State {
     Serving(Serving),
 }
 
-/// Where the control plane of a host listens. Known once the host is built; it listens until the host ends.
+/// The addresses at which the control plane of a host listens. They are known once the host is built.
 #[derive(Clone, Default)]
 pub struct Listening {
     at: Arc<OnceLock<At>>,
@@ -49,7 +49,7 @@ impl Control {
         Self { config, listening: Listening::default(), state: State::Idle }
     }
 
-    /// Where this control plane listens, once its host is built.
+    /// The addresses at which this control plane listens. They are set once the host is built.
     pub fn listening(&self) -> Listening {
         self.listening.clone()
     }
@@ -69,7 +69,7 @@ impl Attachment for Control {
         Box::pin(async move {
             let bound = Bound::new(&self.config, at).await?;
             let (http, token) = bound.tcp.as_ref().map(|tcp| (tcp.url(), tcp.token())).unzip();
-            // The host that this is attached to binds it only once.
+            // A host binds its attachments only once, so this cannot be set twice.
             let _ = self.listening.at.set(At { socket: bound.unix.file.path().to_owned(), http, token });
             self.state = State::Bound(Box::new(bound));
             Ok(())
@@ -103,17 +103,17 @@ impl Attachment for Control {
 }
 
 impl Listening {
-    /// The Unix socket.
+    /// The path of the Unix socket. `None` before the host is built.
     pub fn socket(&self) -> Option<&Path> {
         Some(&self.at.get()?.socket)
     }
 
-    /// Where HTTP is served over TCP, if it is, as the beginning of a URL.
+    /// The URL without a path, such as `http://127.0.0.1:7777`, if HTTP is served over TCP.
     pub fn http(&self) -> Option<&str> {
         self.at.get()?.http.as_deref()
     }
 
-    /// The token for HTTP over TCP, if that is served.
+    /// The token for HTTP over TCP, if HTTP is served over TCP.
     pub fn token(&self) -> Option<&TokenFile> {
         self.at.get()?.token.as_ref()
     }
@@ -133,13 +133,13 @@ impl fmt::Debug for Listening {
     }
 }
 
-/// A control plane that answers. Dropping this closes all of it.
+/// A control plane that answers. Dropping it closes the listeners and removes their files.
 struct Serving {
     /// The resources that no other host can have at the same time.
     place: Arc<Mutex<Option<Exclusive>>>,
-    /// The tasks that accept connections, and the tasks that are needed only while they run.
+    /// The tasks that accept connections, and the other tasks that `close` stops.
     listeners: Vec<AbortHandle>,
-    /// The task that records events. Readers need it to the end.
+    /// The task that records events. It also runs after `close`, because connected readers still need the events.
     recording: AbortHandle,
     app: Arc<App>,
 }
@@ -170,18 +170,18 @@ impl Serving {
         Self { place, listeners, recording, app }
     }
 
-    /// Accepts no more connections. Existing ones may read to the end.
+    /// Stops accepting connections. Existing connections continue.
     fn close(&self) {
-        // The socket's file is removed before the listener is dropped: while the listener exists, no other host takes
+        // The socket's file is removed before the listener is dropped: while the listener exists, no other host uses
         // the path.
         drop(self.place.lock().take());
         self.listeners.iter().for_each(AbortHandle::abort);
         self.app.executor.audit().sum_up();
     }
 
-    /// Waits until the readers of events have read that the host has stopped, which ends their streams.
+    /// Waits until all streams of events have ended. A stream ends after its reader has received `host_stopped`.
     async fn drained(&self) {
-        // An error means that the semaphore is closed, which it never is.
+        // An error would mean that the semaphore is closed, which never happens.
         let _ = self.app.streams.acquire_many(STREAMS).await;
     }
 }
@@ -193,8 +193,8 @@ impl Drop for Serving {
     }
 }
 
-/// Creates the claim and the token's file again if they were removed with the state folder. Nothing notifies the host
-/// of the removal, so it checks at intervals.
+/// Creates the files of the claim and of the token again if they were removed, for example with the state folder. There
+/// is no event for the removal, so this task checks at intervals.
 async fn keep_files(place: Arc<Mutex<Option<Exclusive>>>, mut token: Option<KeptToken>) {
     let mut looks = tokio::time::interval(CLAIM_LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,12 +1,12 @@
-//! A limit on connections that idle ones cannot exhaust: if all places are taken, the oldest idle connection is closed
-//! for the new one.
+//! A limit on the number of connections. If it is reached, a new connection replaces the oldest idle connection, so
+//! idle connections cannot exhaust it.
 
 use super::Connection;
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Notify;
 
-/// The places of one listener.
+/// The places for connections of one listener.
 pub(super) struct Pool {
     most: usize,
     taken: Mutex<Taken>,
@@ -18,7 +18,7 @@ struct Taken {
     by_number: BTreeMap<u64, (Arc<Connection>, Arc<Notify>)>,
 }
 
-/// A connection's place, until it is dropped.
+/// The place of a connection. Dropping it frees the place.
 pub(super) struct Place {
     pub(super) connection: Arc<Connection>,
     number: u64,
@@ -68,7 +68,7 @@ mod tests {
     use crate::http::command::Who;
 
     #[tokio::test]
-    async fn an_idle_connection_gives_way_and_one_that_is_being_answered_does_not() {
+    async fn a_new_connection_replaces_an_idle_connection_but_no_busy_one() {
         let pool = Pool::new(2);
         let admit = || pool.admit(Connection::new(Who::Program, None));
         let (first, second) = (admit().unwrap(), admit().unwrap());
@@ -77,7 +77,7 @@ mod tests {
         second.needed().await;
         drop(second);
         let also_busy = Busy::new(&third.connection);
-        assert!(admit().is_none(), "all are busy");
+        assert!(admit().is_none(), "all connections are busy");
         drop(busy);
         assert!(admit().is_some());
         first.needed().await;

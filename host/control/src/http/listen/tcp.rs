@@ -1,4 +1,4 @@
-//! TCP: without encryption on this machine only, and always with a token.
+//! The TCP listener. It always requires a token, and requires TLS for an address that other machines can reach.
 
 use super::{Api, Connection, Gate, Pool, TokenFile, converse};
 use crate::http::{
@@ -9,8 +9,8 @@ use crate::http::{
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
-/// The maximum number of concurrent connections. Far fewer than the usual limit on open descriptors: the host itself
-/// needs some.
+/// The maximum number of concurrent connections. It is far below the usual limit on open descriptors, because the host
+/// needs descriptors itself.
 const CONNECTIONS: usize = 256;
 /// How long to wait after a failed accept, for example when the process has no free descriptor.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ pub(super) struct Tcp {
 }
 
 impl Tcp {
-    /// Listens. If any port is allowed, uses the port of the last host, if that port is free.
+    /// Binds the listener. With port 0, uses the port of the previous host, if that port is free.
     pub(super) async fn bind(
         config: &HttpConfig,
         state_dir: &Path,
@@ -88,7 +88,7 @@ impl Tcp {
         }
     }
 
-    /// Accepts connections, for ever.
+    /// Accepts connections, forever.
     pub(super) async fn accept(self, api: Arc<Api>) {
         let pool = Pool::new(CONNECTIONS);
         loop {
@@ -99,7 +99,7 @@ impl Tcp {
                     continue;
                 }
             };
-            // An answer is one write, so there is nothing to coalesce.
+            // An answer is one write, so Nagle's algorithm would only delay it.
             let _ = stream.set_nodelay(true);
             let local = stream.local_addr().ok().map(|address| address.ip());
             let Some(place) = pool.admit(Connection::new(Who::Remote(remote), local)) else { continue };

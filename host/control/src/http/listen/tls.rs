@@ -1,4 +1,4 @@
-//! TLS for the port, if other machines can reach it.
+//! TLS for the TCP listener.
 
 use super::{Api, Place};
 use crate::http::config::{ListenError, TlsConfig};
@@ -47,7 +47,7 @@ pub(super) async fn converse(greeting: Accept<TcpStream>, place: Place, api: Arc
         greeted = tokio::time::timeout(HANDSHAKE_TIME, greeting) => greeted,
         () = place.needed() => return,
     };
-    // A client whose handshake fails or is too slow gets no answer.
+    // If the handshake fails or times out, the connection is closed.
     if let Ok(Ok(stream)) = stream {
         super::converse(stream, place, api).await;
     }

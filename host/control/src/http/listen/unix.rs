@@ -1,5 +1,5 @@
-//! The Unix socket of a plugins folder: always at the same path, so that every client that knows the folder finds the
-//! host, and open to one user only.
+//! The Unix socket of a plugins folder. Its path is derived from the path of the folder, so that clients find the host.
+//! Only one user can access it.
 
 use super::{Api, Connection, Pool, converse};
 use crate::http::{command::Who, config::ListenError};
@@ -19,14 +19,14 @@ use std::{
 };
 use tokio::net::{UnixListener, UnixStream};
 
-/// The longest path that a socket can have, in bytes.
+/// The maximum length of the path of a socket, in bytes.
 const LONGEST: usize = 107;
 /// The maximum number of concurrent connections from processes of this user.
 const CONNECTIONS: usize = 128;
 
-/// Where the host of a plugins folder listens, whether it runs or not: in `$XDG_RUNTIME_DIR/replug`, or, if there is no
-/// such folder or the path would be too long, in `/tmp/replug-<uid>`. The name of the socket is made from the folder's
-/// path.
+/// The default path of the socket of the host that serves `plugins_dir`, whether a host runs or not. The socket is in
+/// `$XDG_RUNTIME_DIR/replug`. If there is no such folder, or if the path would be too long, it is in
+/// `/tmp/replug-<uid>`. The name of the socket is derived from the path of `plugins_dir`.
 pub fn socket_path(plugins_dir: &Path) -> PathBuf {
     let name = format!("{}.sock", name_of(plugins_dir));
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| is_mine(dir));
@@ -34,7 +34,7 @@ pub fn socket_path(plugins_dir: &Path) -> PathBuf {
     wanted.unwrap_or_else(|| PathBuf::from(format!("/tmp/replug-{}", geteuid().as_raw())).join(name))
 }
 
-/// The name of the socket for a plugins folder, made from the folder's path.
+/// The name of the socket for a plugins folder, without an extension: a hash of the folder's path.
 pub(super) fn name_of(plugins_dir: &Path) -> String {
     let folder = fs::canonicalize(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
     let hash = Sha256::digest(folder.as_os_str().as_bytes());
@@ -51,14 +51,15 @@ fn fits(path: &Path) -> bool {
 
 /// A listening socket.
 pub(super) struct Unix {
-    /// This field is dropped before the listener: while the listener exists, no other host takes the path.
+    /// The file must be removed before the listener is dropped: while the listener exists, no other host uses the path.
+    /// So this field comes before `listener`.
     pub(super) file: SocketFile,
     pub(super) listener: UnixListener,
 }
 
 impl Unix {
-    /// Listens for the host of a plugins folder: where its configuration says, or at the folder's own path. The
-    /// program, if given, removes the socket if the host is killed.
+    /// Binds the socket at `named`, or at the default path for `plugins_dir`. If `program` is given, a process of this
+    /// program removes the socket if the host is killed.
     pub(super) fn bind(
         named: Option<&Path>,
         plugins_dir: &Path,
@@ -70,15 +71,15 @@ impl Unix {
         }
         let failed = ListenError::socket(&path);
         let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // If the path is configured, its folder is not removed: it belongs to the user.
+        // The folder of a configured path belongs to the user, so it is not removed.
         let place = Place { socket: path.clone(), folder: named.is_none().then(|| folder.to_owned()) };
         // The sweeper starts before there is a socket to remove.
         let sweeper = program.and_then(|program| sweeper(program, &place));
-        // Two hosts that start at the same time check one after the other.
+        // The lock makes hosts that start at the same time check the path one after the other.
         let _lock = loop {
             private(folder, &failed)?;
             match sweep::lock(folder) {
-                // Another host was the last one in the folder, and has removed the folder just now.
+                // The last host with a socket in the folder has just removed the folder.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 lock => break lock.map_err(&failed)?,
             }
@@ -116,9 +117,9 @@ fn private(folder: &Path, failed: &impl Fn(io::Error) -> ListenError) -> Result<
     }
 }
 
-/// Why other users can enter a folder; `None` if they cannot.
+/// Why other users can enter a folder, or `None` if they cannot.
 fn open_to_others(folder: &Path) -> io::Result<Option<String>> {
-    // A link is not followed: in /tmp, it could point anywhere.
+    // A link is not followed, because another user could create it in /tmp.
     let it = fs::symlink_metadata(folder)?;
     Ok(match (it.is_dir(), it.uid() == geteuid().as_raw(), it.mode() & 0o077) {
         (false, ..) => Some("it is not a folder".into()),
@@ -128,12 +129,12 @@ fn open_to_others(folder: &Path) -> io::Result<Option<String>> {
     })
 }
 
-/// Why this process must not trust the listener of a socket that it has connected to: the listener may belong to
-/// another user. `None` if it belongs to this user or to root.
+/// Why this process must not trust the listener of `socket`, to which it has connected: the listener, or a user with
+/// access to its folder, may be another user. Returns `None` if the listener belongs to this user or to root.
 ///
 /// # Errors
 ///
-/// If the user of the listener cannot be determined.
+/// If the folder cannot be read, or the user of the listener cannot be determined.
 pub fn distrust(socket: &Path, connected: &UnixStream) -> io::Result<Option<String>> {
     let folder = socket.parent().unwrap_or(socket);
     if let Some(reason) = open_to_others(folder)? {
@@ -144,15 +145,16 @@ pub fn distrust(socket: &Path, connected: &UnixStream) -> io::Result<Option<Stri
     Ok((!is_trusted).then(|| format!("user {owner} listens there")))
 }
 
-/// The file of a socket. It is removed when this is dropped, unless it belongs to another host by then.
+/// The file of a socket. Dropping this value removes the file, unless another host has replaced it.
 pub(super) struct SocketFile {
     place: Place,
     identity: Identity,
-    /// The sweeper, which is killed when all files are removed.
+    /// The sweeper process. It is killed when this field is dropped, after the file was removed.
     _sweeper: Option<Sweeper>,
 }
 
-/// Device, inode and creation time in seconds and nanoseconds: an inode number alone is soon used again.
+/// The device, the inode number, and the mtime in seconds and nanoseconds. Inode numbers are reused soon, so a number
+/// alone does not identify the file.
 type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
@@ -180,7 +182,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Accepts connections, for ever.
+/// Accepts connections, forever.
 pub(super) async fn accept(listener: UnixListener, api: Arc<Api>) {
     let pool = Pool::new(CONNECTIONS);
     loop {
@@ -191,7 +193,7 @@ pub(super) async fn accept(listener: UnixListener, api: Arc<Api>) {
                 continue;
             }
         };
-        // Without credentials, the user is unknown.
+        // If the credentials are not available, the user is unknown, and the connection is closed.
         let Ok(peer) = stream.peer_cred() else { continue };
         let who = Who::Process { uid: peer.uid(), pid: peer.pid() };
         if let Some(place) = pool.admit(Connection::new(who, None)) {
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_is_this_user_s_alone_and_gone_with_its_host() {
+    async fn a_socket_is_private_to_this_user_and_removed_with_its_host() {
         let dir = tempfile::tempdir().unwrap();
         let unix = bind(dir.path()).unwrap();
         let path = unix.file.path().to_owned();
@@ -222,13 +224,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_that_a_dead_host_left_is_replaced_and_another_s_is_left_alone() {
+    async fn bind_replaces_the_socket_of_a_dead_host_and_keeps_it() {
         let dir = tempfile::tempdir().unwrap();
         let Unix { listener, file } = bind(dir.path()).unwrap();
         drop(listener);
         let next = bind(dir.path()).unwrap();
         drop(file);
-        assert!(next.file.path().exists(), "the late end of the first does not remove the second's");
+        assert!(next.file.path().exists(), "dropping the first file does not remove the second host's");
     }
 
     #[tokio::test]

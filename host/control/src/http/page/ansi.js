@@ -3,10 +3,10 @@
 import { el } from "./dom.js";
 
 const NAMES = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
-// Colours and weights. Other sequences (links, the cursor) are dropped, and their text is kept.
+// Matches the sequences for colours and weights, and also other sequences, such as links. The latter are dropped.
 const SEQUENCE = /\u001b(?:\[([\d;]*)m|\[[\d;?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\))/g;
 
-/** Nodes that show the text. */
+/** Returns the nodes that show the text. */
 export function ansi(text) {
   const nodes = [];
   const style = { colour: null, bold: false, dim: false, italic: false, underline: false };
@@ -44,7 +44,7 @@ function apply(style, codes) {
     else if (code >= 30 && code <= 37) style.colour = NAMES[code - 30];
     else if (code >= 90 && code <= 97) style.colour = NAMES[code - 90];
     else if (code === 38 || code === 48) {
-      // Of the 256 colours, the first 16 have names, and rustc uses no others.
+      // Only the first 16 of the 256 colours have names. rustc uses no others.
       const indexed = codes[at + 1] === 5;
       if (indexed && code === 38) style.colour = codes[at + 2] < 16 ? NAMES[codes[at + 2] % 8] : null;
       at += indexed ? 2 : 4;

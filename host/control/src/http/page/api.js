@@ -1,4 +1,4 @@
-// Requests to the host: the token, the envelope, and errors as the host reports them.
+// Requests to the host: adds the token, unwraps the envelope, and reports the errors of the host.
 
 import { parseExact } from "./text.js";
 
@@ -29,7 +29,7 @@ export function hasToken() {
   return sessionStorage.getItem(KEPT) !== null;
 }
 
-/** Removes the token from the address that the host printed, so that it is not shared with the address; returns whether it was there. */
+/** Moves the token from the address to the session's storage, so that a user does not share it with the address. Returns whether the address had a token. */
 export function takeTokenFromAddress() {
   const found = /^#token=([\w.~-]+)$/.exec(location.hash);
   if (!found) return false;
@@ -38,7 +38,7 @@ export function takeTokenFromAddress() {
   return true;
 }
 
-/** Waits for the host. If there is none, replaces the browser's message, such as `Failed to fetch`, by a clear one. */
+/** Waits for the host's answer. If there is none, replaces the browser's message, such as `Failed to fetch`, by `words`. */
 async function awaitAnswer(answer, words) {
   try {
     return await answer;
@@ -47,7 +47,7 @@ async function awaitAnswer(answer, words) {
   }
 }
 
-/** A request with the token. Returns the answer of a request that succeeded; throws any other. */
+/** Sends a request with the token. Returns the answer of a successful request, and throws an `ApiError` otherwise. */
 export async function request(path, options = {}) {
   const headers = new Headers(options.headers);
   const token = sessionStorage.getItem(KEPT);
@@ -59,18 +59,18 @@ export async function request(path, options = {}) {
   throw new ApiError(answer.status, body);
 }
 
-/** Reads something about plugins. */
+/** Sends the read-only command `what`, and returns its data. */
 export async function ask(what, query = {}) {
   const answer = await request(`${PREFIX}${what}?${new URLSearchParams(query)}`, { signal: AbortSignal.timeout(10_000) });
   return (await answer.json()).data;
 }
 
-/** Executes a command. */
+/** Sends the command `what`, which changes something, and returns its data. */
 export async function send(what, body) {
   return JSON.parse(await post(what, JSON.stringify(body))).data;
 }
 
-/** Calls a method; `args` is JSON text. */
+/** Calls a method, and returns the data of the answer. `args` is JSON text. */
 export async function call(id, method, args) {
   const body = `{"id":${JSON.stringify(id)},"method":${JSON.stringify(method)},"args":${args}}`;
   return parseExact(await post("execute", body)).data;

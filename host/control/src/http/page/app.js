@@ -85,7 +85,7 @@ at("again").addEventListener("click", () => {
   stream.hurry();
 });
 
-/** Reads the state of all plugins, once. */
+/** Reads the state of all plugins once, unless a read is in progress. */
 async function poll() {
   if (polling || !isUp || document.hidden) return;
   polling = true;
@@ -101,7 +101,7 @@ async function poll() {
   polling = false;
 }
 
-/** The settings that the host has not applied. */
+/** Shows the settings that the host has not applied. */
 function sayUnmet({ refused, restart_needed: waiting }) {
   const lines = [];
   if (refused !== null) lines.push(`configuration rejected, keeping the previous one: ${refused}`);
@@ -111,7 +111,7 @@ function sayUnmet({ refused, restart_needed: waiting }) {
 }
 
 let refreshing = null;
-/** Reads the state again after a change; changes at the same time cause one request. */
+/** Reads the state again shortly after a change, so that several changes cause one request. */
 function refresh() {
   refreshing ??= setTimeout(() => {
     refreshing = null;
@@ -179,7 +179,7 @@ function drawList() {
   });
 }
 
-/** Shows what the address selects: `#/`, or `#/` and a plugin's id. Any other address changes nothing. */
+/** Shows the plugin that the address selects with `#/` and its id, or the overview for `#/`. Other addresses change nothing. */
 function route() {
   const found = /^(?:#\/([a-z0-9.-]*))?$/.exec(location.hash);
   const id = found?.[1] || null;
@@ -193,14 +193,14 @@ function route() {
   if (view && matchMedia("(max-width: 760px)").matches) scrollTo(0, 0);
 }
 
-/** Moves the focus with the address: to a plugin that was selected, or back to its entry in the list. */
+/** Shows what the address selects, and moves the focus: to the selected plugin, or back to its entry in the list. */
 function follow() {
   const left = view;
   keepFocus(route, () => [...at("plugins").children].find(({ dataset }) => dataset.key === left?.id) ?? at("stage"));
   if (view !== left) view?.heading.focus();
 }
 
-/** Shows the result of a command. An error stays until it is dismissed, a success until the next success. */
+/** Shows the result of a command. A success disappears after 6 seconds or at the next result. An error stays until the user dismisses it or several newer errors follow. */
 function notify(text, kind) {
   const away = el("button", { type: "button", "aria-label": "Dismiss" }, "×");
   const note = el("p", { class: "note", "data-kind": kind }, el("bdi", {}, text), away);
@@ -215,7 +215,7 @@ function putAway(notes) {
   keepFocus(() => notes.forEach((note) => note.remove()), () => at("notes").querySelector("button") ?? at("stage"));
 }
 
-// A busy button does nothing, however it is pressed.
+// A disabled button ignores clicks and submissions.
 for (const kind of ["click", "submit"]) {
   addEventListener(kind, (event) => {
     const button = kind === "click" ? event.target.closest("button") : event.target.querySelector("[type=submit]");
@@ -225,13 +225,13 @@ for (const kind of ["click", "submit"]) {
   }, { capture: true });
 }
 
-// A change of the address would leave the plugin that is shown.
+// Following the link would change the address, and with it the shown plugin.
 at("skip").addEventListener("click", (event) => {
   event.preventDefault();
   at("stage").focus();
 });
 
-// A hidden page reads nothing: a browser has few connections to a host, and a host has few streams.
+// A hidden page closes its streams, because browsers and the host limit the number of connections and streams.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     isUp = false;
@@ -240,7 +240,7 @@ document.addEventListener("visibilitychange", () => {
   } else if (at("ask").hidden) stream.open();
 });
 addEventListener("hashchange", () => {
-  // If the page has waited for a token, it continues with this one.
+  // If the new address has a token, the page connects with this token.
   if (takeTokenFromAddress()) stream.open();
   follow();
 });

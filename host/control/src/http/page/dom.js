@@ -1,9 +1,8 @@
-// Makes elements. Neither this file nor the rest of the page turns text into markup: what comes from a plugin stays
-// text.
+// Makes elements. No script of the page parses text as markup, so the text of a plugin is always shown as text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// The only attributes that are ever set. None of them runs or loads anything.
+// The only attributes that the page sets, besides `href`. None of them can run or load anything.
 const SAFE =
   /^(class|id|for|type|title|role|name|value|placeholder|rows|min|max|step|inputmode|tabindex|spellcheck|autocomplete|autocapitalize|scope|open|disabled|hidden|checked|selected|readonly|aria-[a-z]+|data-[a-z]+|viewBox|preserveAspectRatio|points|d|x|y|x1|x2|y1|y2|width|height|datetime)$/;
 
@@ -24,28 +23,28 @@ function put(node, attributes, children) {
   return node;
 }
 
-/** An element with attributes, listeners (`on`) and children; strings become text. */
+/** Makes an element with attributes, listeners (`on`) and children. Strings become text. */
 export function el(name, attributes = {}, ...children) {
   return put(document.createElement(name), attributes, children);
 }
 
-/** The same for SVG elements. */
+/** Makes an SVG element, with the same parameters as `el`. */
 export function svg(name, attributes = {}, ...children) {
   return put(document.createElementNS(SVG, name), attributes, children);
 }
 
-/** Text from a plugin: it cannot change the direction of the text around it. */
+/** Makes an element for text from a plugin. The text cannot change the direction of the text around it. */
 export function foreign(text, attributes = {}) {
   return el("bdi", attributes, text);
 }
 
-/** A doc comment, with text in backticks shown as code. */
+/** Makes an element for a doc comment, with text in backticks shown as code. */
 export function prose(text, attributes = {}) {
   const parts = text.split(/(`[^`\n]+`)/).map((part, at) => (at % 2 ? el("code", {}, part.slice(1, -1)) : part));
   return el("bdi", attributes, ...parts);
 }
 
-/** Sets the text if it differs: unchanged text is neither drawn nor read out again. */
+/** Sets the text of a node if it differs, so that a browser does not draw unchanged text again and a screen reader does not read it again. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -54,13 +53,13 @@ export function show(node, visible) {
   if (node.hidden === visible) node.hidden = !visible;
 }
 
-/** Enables or disables a button. A disabled one keeps the focus, which it would lose with the attribute `disabled`. */
+/** Enables or disables a button. A button with the attribute `disabled` would lose the focus, so `aria-disabled` is used. */
 export function enable(button, can) {
   if (can) button.removeAttribute("aria-disabled");
   else button.setAttribute("aria-disabled", "true");
 }
 
-/** Marks a button as busy until its command has ended. */
+/** Marks a button as busy until the promise that `doing()` returns is fulfilled. */
 export async function busy(button, doing) {
   button.setAttribute("aria-busy", "true");
   enable(button, false);
@@ -69,7 +68,7 @@ export async function busy(button, doing) {
   enable(button, true);
 }
 
-/** Changes what is shown. If the focused element is removed, the focus moves to the element that `heir(gone)` returns. */
+/** Runs `change()`. If this removes or hides the focused element, the focus moves to the element that `heir(element)` returns. */
 export function keepFocus(change, heir) {
   const held = document.activeElement;
   change();
@@ -77,8 +76,8 @@ export function keepFocus(change, heir) {
 }
 
 /**
- * Makes the children of a node match a list. An existing child is kept, with its focus and what was typed into it.
- * `make(item)` returns a node, and `update(node, item)` fills it in.
+ * Makes the children of a node match a list. The child of an item that stays in the list is kept, with its focus and input.
+ * `key(item)` identifies an item, `make(item)` returns a new node, and `update(node, item)` fills a node in.
  */
 export function list(parent, items, { key, make, update }) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
@@ -90,7 +89,7 @@ export function list(parent, items, { key, make, update }) {
     update?.(child, item);
     return child;
   });
-  // Comes first, because a child that is replaced by another loses its focus.
+  // Unwanted children are removed first. Otherwise, wanted children would be moved, and a moved child loses the focus.
   const wanted = new Set(children);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
   let place = parent.firstElementChild;

@@ -1,11 +1,11 @@
-// A form for a method, made from its types: an input for each plain value, a group for a composite one, rows for lists
-// and maps. Recursive or deeply nested types are entered as JSON.
+// Makes the form for a method from its types: an input for each plain value, a group for each composite value, and rows for
+// lists and maps. Values of recursive or deeply nested types are entered as JSON.
 
 import { el, foreign, prose, show } from "./dom.js";
 import { choice, input, json } from "./inputs.js";
 import { isKey, rust } from "./types.js";
 
-// Deeper nesting than this is entered as JSON.
+// The number of nested groups beyond which a value is entered as JSON.
 const DEEPEST = 6;
 const LONGEST_ARRAY = 16;
 
@@ -16,14 +16,17 @@ function fresh() {
   return `field-${ids}`;
 }
 
-/** The part for a parameter: `node`, and `read()`, which returns JSON text, or shows the error at the input and throws. */
+/**
+ * Makes the part of the form for a parameter. A part has a `node` and `read()`, which returns JSON text. If the input is
+ * invalid, `read()` shows the error at the input and throws it.
+ */
 export function field(param, types) {
   const made = part(param.name, param.type, { types, above: [] }, param.rust);
   made.node.dataset.param = param.name;
   return made;
 }
 
-/** The part for a value; `above` are the enclosing groups, each with its type if that has a name. */
+/** Makes the part for a value. `above` has an entry for each enclosing group: its named type, or null. */
 function part(name, type, { types, above }, shown = rust(type)) {
   const single = input(type, types);
   if (single) return leaf(name, shown, single);
@@ -35,7 +38,7 @@ function part(name, type, { types, above }, shown = rust(type)) {
     if (kind === "option") return optional(title, of, within);
     if (kind === "tuple") return group(title, "", positions(of, within));
     if (kind === "array" && of[1] <= LONGEST_ARRAY) return group(title, "", positions(Array(of[1]).fill(of[0]), within));
-    // Rows for single bytes are of no use.
+    // A list of bytes is entered as JSON, because a row for each byte is of no use.
     if (kind === "list" && of.number !== "u8") return items(title, of, within);
     if (kind === "map" && isKey(of[0], types)) return pairs(title, of, within);
     if (kind === "result") return variants(title, "", results(of), within);
@@ -55,7 +58,7 @@ function results([ok, error]) {
   return [{ name: "Ok", shape: { tuple: [ok] } }, { name: "Err", shape: { tuple: [error] } }];
 }
 
-/** The parts of the fields of a struct or a variant. */
+/** Makes the parts for the fields of a struct or a variant. */
 function content(shape, within) {
   if (shape === "unit") return { nodes: [], read: () => "null" };
   if (!shape.struct) return positions(shape.tuple, within);
@@ -71,7 +74,7 @@ function positions(types, within) {
   return { nodes: parts.map(({ node }) => node), read: () => `[${parts.map(({ read }) => read()).join(",")}]` };
 }
 
-/** One input, with its label and its error. */
+/** Makes a part of one input, with its label and its error. */
 function leaf(name, shown, { input, read }) {
   const id = fresh();
   const wrong = el("p", { class: "error field-error", id: `${id}-error`, role: "alert" });
@@ -107,7 +110,7 @@ function heading(name, shown) {
   return { label, nodes: [label, el("code", {}, shown)] };
 }
 
-/** Several parts under one title. */
+/** Makes a part of several parts under one title. */
 function group({ name, shown }, docs, { nodes, read }) {
   const { nodes: title, label } = heading(name, shown);
   const node = el("fieldset", { class: "group", "data-name": name }, el("legend", {}, ...title),
@@ -115,7 +118,7 @@ function group({ name, shown }, docs, { nodes, read }) {
   return { node, label, read };
 }
 
-/** An optional value. Its part is made when it is enabled, and keeps what was typed. */
+/** Makes the part for an optional value, with a check box. The part of the inner value is made when the box is first checked, and keeps its input. */
 function optional({ name, shown }, type, within) {
   const id = fresh();
   const given = el("input", { type: "checkbox", id, class: "given" });
@@ -131,7 +134,7 @@ function optional({ name, shown }, type, within) {
   return { node, label, read: () => (given.checked ? inner.read() : "null") };
 }
 
-/** One of several variants, with the fields of the selected one. */
+/** Makes the part for one of several variants, with the fields of the selected variant. */
 function variants(title, docs, all, within) {
   const names = choice(all.map(({ name }) => name));
   const which = leaf("variant", "", names);
@@ -145,7 +148,7 @@ function variants(title, docs, all, within) {
   };
   const follow = () => place.replaceChildren(...fields().nodes);
   names.input.addEventListener("change", follow);
-  // A variant without fields is the shortest choice.
+  // By default, a variant without fields is selected, if there is one.
   names.input.selectedIndex = Math.max(0, all.findIndex(({ shape }) => shape === "unit"));
   follow();
   const read = () => (picked().shape === "unit" ? which.read() : `{${which.read()}:${fields().read()}}`);
@@ -171,7 +174,7 @@ function pairs(title, [key, value], within) {
     const seen = new Set();
     const written = parts.map(({ from, to }) => {
       const read = from.read();
-      // In JSON, every key is a string, whatever it is in Rust.
+      // In JSON, every key is a string, also if it is a number in Rust.
       const name = read.startsWith('"') ? read : JSON.stringify(read);
       if (seen.has(name)) from.refuse("This key exists already.");
       seen.add(name);
@@ -181,7 +184,7 @@ function pairs(title, [key, value], within) {
   });
 }
 
-/** Any number of parts. `add()` makes one, `join(parts)` reads them. */
+/** Makes a part of any number of parts. `add()` makes an inner part, and `join(parts)` reads all of them. */
 function rows(title, add, join) {
   const parts = [];
   const list = el("ol", { class: "items" });

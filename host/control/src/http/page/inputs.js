@@ -1,14 +1,15 @@
-// The inputs for plain values: each has an element, and `read()`, which returns JSON text or throws the error.
+// The inputs for plain values. An input is an object of its element `input` and of `read()`, which returns JSON text or
+// throws an error.
 
 import { el } from "./dom.js";
 import { example, plainVariants, range } from "./types.js";
 
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 const SECONDS = /^(\d+)(?:\.(\d{1,9}))?$/;
-// A number input rounds numbers with more digits.
+// The number of bits that an `<input type="number">` keeps exactly. It rounds larger integers.
 const EXACT_BITS = 53n;
 
-/** The input for a type that needs only one; null for other types. */
+/** Makes the input for a type whose values need only one input. Returns null for other types. */
 export function input(type, types) {
   if (type === "bool") return tick();
   if (type === "string") return text();
@@ -19,13 +20,13 @@ export function input(type, types) {
   return variants ? choice(variants) : null;
 }
 
-/** One of several names. */
+/** Makes an input that selects one of several names. */
 export function choice(names) {
   const node = el("select", {}, ...names.map((name) => el("option", { value: name }, name)));
   return { input: node, read: () => JSON.stringify(node.value) };
 }
 
-/** A JSON input, for types without inputs of their own. */
+/** Makes an input for JSON text, for types without other inputs. */
 export function json(type, types) {
   const sample = JSON.stringify(example(type, types), null, 2);
   const rows = String(Math.min(10, sample.split("\n").length));

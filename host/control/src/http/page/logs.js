@@ -1,4 +1,4 @@
-// The logs of a plugin, as they are written.
+// Shows the log entries of a plugin as they are written.
 
 import { wantsToken } from "./api.js";
 import { el, foreign, setText, show } from "./dom.js";
@@ -7,7 +7,7 @@ import { clock } from "./text.js";
 
 const LEVELS = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 const MOST = 500;
-// For example for a plugin whose folder was removed, and may come back.
+// The time in milliseconds after which a refused stream is opened again. A removed plugin, for example, may be added again.
 const REFUSED_WAIT = 5_000;
 
 export class Logs {
@@ -24,7 +24,7 @@ export class Logs {
       this.#toEnd();
     });
     this.follows.addEventListener("change", () => this.#toEnd());
-    // Scrolling back stops following; scrolling to the end continues.
+    // Scrolling back disables `follow`, and scrolling to the end enables it.
     this.lines.addEventListener("scroll", () => {
       const { scrollTop, scrollHeight, clientHeight } = this.lines;
       this.follows.checked = scrollHeight - scrollTop - clientHeight < 8;
@@ -39,7 +39,7 @@ export class Logs {
       up: () => this.#interrupted(""),
       event: (event, number) => this.#take(event, number),
       refused: (error) => {
-        // Without a token, the whole page asks for one.
+        // If the token is missing or wrong, the whole page asks for it.
         if (wantsToken(error)) return;
         this.#interrupted(`New log entries are not shown: ${error.message}`);
         this.#again = setTimeout(() => this.stream.open(), REFUSED_WAIT);
@@ -63,7 +63,7 @@ export class Logs {
   }
 
   #take(event, number) {
-    // After a lost connection, the last entries come again.
+    // After a reconnection, the host sends the last entries again.
     if (number !== null && this.#seen.has(number)) return;
     this.#seen.add(number);
     const [level, message] = words(event);

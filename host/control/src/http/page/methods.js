@@ -1,4 +1,4 @@
-// The methods of a plugin, each with its form and its last result.
+// Shows the methods of a plugin, each with a form and its last result.
 
 import { ask, call } from "./api.js";
 import { busy, el, foreign, prose, setText, show } from "./dom.js";
@@ -15,7 +15,10 @@ export class Methods {
     this.node = el("section", { class: "card" }, el("h3", {}, "Methods"), this.quiet, this.body);
   }
 
-  /** Requests the methods again, if a generation serves; returns whether there was an answer. Input stays unless the methods differ. */
+  /**
+   * Requests the methods if a generation serves, and shows them. The forms keep their input unless the methods have changed.
+   * Returns whether the host answered.
+   */
   async load(serves) {
     let found = [];
     let answered = true;
@@ -49,7 +52,7 @@ export class Methods {
       method.docs ? el("p", { class: "docs" }, prose(method.docs)) : null,
       ...fields.map(({ node }) => node),
       el("div", { class: "row orders" }, button), output);
-    // Errors are shown here, and not in a bubble of the browser.
+    // The form itself shows errors, so the browser must not show them in its own popups.
     form.noValidate = true;
     form.addEventListener("submit", async (event) => {
       event.preventDefault();

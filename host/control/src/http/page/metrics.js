@@ -1,4 +1,4 @@
-// The durations of calls, from one histogram of the host's `/metrics`.
+// Reads the durations of calls from a histogram in the host's `/metrics`.
 
 import { ApiError, request } from "./api.js";
 
@@ -7,14 +7,14 @@ const PLUGIN = /(?:^|,)plugin="([^"]*)"/;
 
 let isThere = true;
 
-/** By plugin, the total duration of its timed calls in milliseconds, and their number; empty without measurements. */
+/** Returns, for each plugin, `sum`, the total duration of its timed calls in milliseconds, and `count`, their number. Empty if there are no measurements. */
 export async function durations() {
   if (!isThere) return new Map();
   try {
     const answer = await request("/metrics", { signal: AbortSignal.timeout(10_000) });
     return parse(await answer.text());
   } catch (error) {
-    // A host without metrics is not asked again.
+    // If the host has no metrics, this function does not request them again.
     if (error instanceof ApiError && error.status === 404) isThere = false;
     return new Map();
   }
@@ -27,7 +27,7 @@ function parse(text) {
     const plugin = PLUGIN.exec(labels ?? "")?.[1];
     if (plugin === undefined) continue;
     const timed = found.get(plugin) ?? { sum: 0, count: 0 };
-    // A plugin may have several lines: by mode and by outcome.
+    // A plugin may have several lines, one for each mode and outcome.
     timed[what] += Number(number) * (what === "sum" ? 1000 : 1);
     found.set(plugin, timed);
   }

@@ -1,12 +1,12 @@
-// The state of the page: the plugins as they were last listed, and the events since.
+// The state of the page: the last list of plugins, and the events since the page was opened.
 
 import { Problems, isBusy } from "./problems.js";
 import { SPAN } from "./spark.js";
 import { words } from "./words.js";
 
-// The number of entries that are always shown, and of the others.
+// The maximum number of entries in `history`, and in `details`.
 const KEPT = 200;
-// Kinds that may come many times a second are one entry with a count.
+// Events of these kinds may occur many times a second. Equal ones are combined into one entry with a count.
 const REPEATED = new Set(["plugin_panicked", "audit", "call_result"]);
 
 const UNTIMED = { sum: 0, count: 0 };
@@ -15,9 +15,9 @@ const UNTIMED = { sum: 0, count: 0 };
 export const STAGES = ["detect", "build", "store", "preflight", "load", "migrate", "swap"];
 
 export class Model {
-  /** By id, in the order of the list. */
+  /** The plugins, by id, in the order of the list. */
   plugins = new Map();
-  /** Whether the plugins were listed yet. */
+  /** Whether the plugins have been listed at least once. */
   isListed = false;
   /** The events, the newest first: `{ event, words, times, number }`. */
   history = [];
@@ -25,13 +25,13 @@ export class Model {
   details = [];
   /** The problems of plugins. */
   problems = new Problems();
-  /** By plugin: the running builds, each `{ event, number, progress }`; `progress` is missing until cargo reports some. */
+  /** The running builds, by plugin: `{ event, number, progress }`. `progress` is missing until cargo reports progress. */
   builds = new Map();
-  /** How many events were added. */
+  /** The number of events that were added. */
   number = 0;
   #run = null;
 
-  /** Adds a list of plugins and the durations of their calls, requested when `asked` events had been added. */
+  /** Sets the list of plugins and the durations of their calls. `asked` is the value of `number` when they were requested. */
   listed(infos, durations, asked) {
     const now = performance.now();
     const before = this.plugins;
@@ -43,29 +43,29 @@ export class Model {
       this.plugins.set(info.id, { info, ...charted(known, counted) });
     }
     this.problems.listed(new Map(infos.map((info) => [info.id, info])), asked);
-    // If the host will not load the result of a build, for a reason that it knew before, no event reports it.
+    // No event reports that the host will not load the result of a build for a reason that it has already reported.
     for (const { id, status, detail } of infos) {
       if (status === "error" && !isBusy(detail) && this.builds.get(id)?.number <= asked) this.builds.delete(id);
     }
   }
 
-  /** Events of an unknown period are missing. */
+  /** Interrupts the charts, because the page was not connected for some time. */
   gap() {
     for (const plugin of this.plugins.values()) plugin.counted = null;
   }
 
-  /** Adds an event; returns whether the list of plugins has changed. */
+  /** Adds an event. Returns whether the list of plugins must be requested again. */
   happened(event, id) {
     const run = id?.split("-")[0] ?? this.#run;
     if (run !== this.#run) {
-      // Another run of the host: the builds of the last one have ended.
+      // The host was restarted, so the builds of its previous run have ended.
       this.#run = run;
       this.problems.clear();
       this.builds.clear();
     }
     const plugin = event.plugin;
     if (event.event === "build_progress") {
-      // Shown at the running build: one entry a second would displace all others in the list.
+      // The progress is shown at the running build. An entry for each report would displace all others in the list.
       const build = this.builds.get(plugin);
       if (build !== undefined) build.progress = event;
       return false;
@@ -105,7 +105,7 @@ export class Model {
     const list = entry.words.matter === "detail" ? this.details : this.history;
     const same = REPEATED.has(entry.event.event) ? list.findIndex((old, at) => at < 16 && isSame(old, entry)) : -1;
     const before = same < 0 ? 0 : list.splice(same, 1)[0].times;
-    // An audit event may stand for many calls.
+    // One audit event may count several calls.
     entry.times = before + (entry.event.event === "audit" ? (entry.event.count ?? 1) : 1);
     list.unshift(entry);
     list.length = Math.min(list.length, KEPT);
@@ -117,16 +117,17 @@ function isSame(old, { event, words }) {
 }
 
 /**
- * The last minute, by second: calls per second and the mean duration of a call, with the last counts and their time.
- * Not each call is timed: in a second without a timed call, the last mean stays.
+ * Adds a second to the charts of the last minute: calls per second, and the mean duration of a call in milliseconds. Also
+ * returns `counted`, the counts of this second, from which the next second is calculated. The host does not time every
+ * call. For a second without a timed call, the previous mean is repeated.
  */
 function charted(known, counted) {
   if (!known) return { calls: [null], latency: [mean(counted.timed)], counted };
   const { calls, latency, counted: last } = known;
-  // A list that was requested in between adds no second.
+  // A list that follows the previous one in less than a second adds nothing.
   if (last !== null && counted.at - last.at < 900) return { calls, latency, counted: last };
   const next = (rate, time) => ({ calls: [...calls, rate].slice(-SPAN), latency: [...latency, time].slice(-SPAN), counted });
-  // After an unknown period, or with fewer calls than before because the host was restarted.
+  // The chart has a gap if the page was disconnected, or if the host was restarted, so that the number of calls is smaller.
   if (last === null || counted.calls < last.calls) return next(null, null);
   const timed = { sum: counted.timed.sum - last.timed.sum, count: counted.timed.count - last.timed.count };
   const held = latency.findLast((time) => time !== null) ?? null;

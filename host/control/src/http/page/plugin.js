@@ -1,4 +1,4 @@
-// One plugin: its state, the commands for it, and its details.
+// Shows one plugin: its state, buttons for commands, and its details.
 
 import { ansi } from "./ansi.js";
 import { ask, send } from "./api.js";
@@ -21,14 +21,14 @@ const FACTS = [
   ["memory", ({ info }) => (info.memory === null ? "–" : bytes(info.memory))],
 ];
 
-/** How many calls failed, by kind of failure. */
+/** Describes how many calls failed, by kind of failure. */
 function failed({ errors, failed }) {
   const why = Object.entries(failed ?? {}).filter(([, number]) => number > 0);
   return why.length === 0 ? count(errors) : why.map(([kind, number]) => `${count(number)} ${kind}`).join(", ");
 }
 
 export class PluginView {
-  /** The generation whose methods and versions were requested last. */
+  /** The generation for which methods and versions were last requested. Undefined if they must be requested again. */
   #asked = undefined;
 
   constructor(id, notify) {
@@ -75,7 +75,7 @@ export class PluginView {
     this.logs.close();
   }
 
-  /** Where the focus moves from a removed part: from a button to the one that replaces it. */
+  /** Returns the element to which the focus moves from the removed element `gone`: for a button, the one that replaces it. */
   heir(gone) {
     const version = this.versions.contains(gone) && gone.closest("li");
     if (version) return version.querySelector(".serves");
@@ -85,7 +85,7 @@ export class PluginView {
 
   draw(model) {
     const plugin = model.plugins.get(this.id);
-    // Its logs and events can still be read.
+    // For a removed plugin, only its logs and events are shown.
     this.node.classList.toggle("gone", !plugin);
     this.timeline.draw(model, this.id);
     if (!plugin) {
@@ -100,14 +100,14 @@ export class PluginView {
     drawStatus(this.status, info, building);
     setText(this.words, [info.id, info.version, info.description].filter(Boolean).join("  ·  "));
     const problem = model.problems.get(this.id);
-    // The problem shows the same in full. The status shows that it is building.
+    // The detail is not repeated if the problem or the status already shows it.
     const isShown = building || info.detail === "building" || (problem !== null && isDetail(info, problem));
     setText(this.detail, isShown ? "" : info.detail);
     const runs = info.generation !== null;
-    // Methods and versions change with the generation, and only then.
+    // Methods and versions change only with the generation.
     if (this.#asked !== info.generation) this.#learn(info.generation);
     show(this.reload, runs);
-    // A plugin that did not start, or waits for its restart, is retried until it is stopped.
+    // The host retries a plugin with an error until the plugin is stopped.
     show(this.stop, runs || info.status === "error");
     show(this.start, !runs);
     this.facts.forEach(({ value }, at) => setText(value, FACTS[at][1](plugin)));
@@ -117,7 +117,7 @@ export class PluginView {
     this.problem.draw(problem, info, ansi);
   }
 
-  /** Requests the methods and versions of a generation; retries with the next update if there is no answer. */
+  /** Requests the methods and versions of a generation. If there is no answer, the next call of `draw` requests them again. */
   async #learn(generation) {
     this.#asked = generation;
     const answered = await Promise.all([this.methods.load(generation !== null), this.#loadVersions()]);
@@ -165,7 +165,7 @@ export class PluginView {
   }
 }
 
-/** The state of a plugin, as a word and a colour. */
+/** Shows the status of a plugin as a word and a colour. */
 export function drawStatus(node, info, building) {
   node.dataset.status = building ? "building" : info.status;
   setText(node, building ? "building" : info.status.replace("_", " "));

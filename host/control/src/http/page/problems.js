@@ -1,25 +1,25 @@
-// The problems of plugins: what keeps the newest version of a plugin's source or configuration from serving.
+// The problems of plugins: the errors that keep the newest version of a plugin's source or configuration from serving.
 
-/** Whether the detail of a plugin describes what it does at the moment, and not a problem. */
+/** Whether the detail of a plugin describes a step in progress instead of a problem. */
 export function isBusy(detail) {
   return /^(building$|in stage )/.test(detail);
 }
 
-/** Whether the detail of a plugin describes that problem. */
+/** Whether the detail of a plugin describes the problem that `event` has reported. */
 export function isDetail({ detail }, event) {
-  // In the detail, the plugin and the stage precede the reason; in an event, the place does.
+  // In the detail, the plugin's id and the stage precede the reason. In the event, a file and a line may precede it.
   const reason = detail.replace(/^\S+: \w+ failed: /, "");
   return reason !== "" && event.error.endsWith(reason);
 }
 
 export class Problems {
   /**
-   * By plugin and kind: the `source`, the `configuration`, or, as with a restart, a `start` of an existing artifact.
-   * Solving one of them does not solve the others.
+   * The problems, by plugin and by kind. The kinds are `source`, `configuration`, and `start`, which is a failed start of an
+   * existing artifact, for example in a restart. Solving a problem of one kind does not solve the others.
    */
   #all = new Map();
 
-  /** The newest problem of a plugin. */
+  /** The event of the newest problem of a plugin, or null. */
   get(plugin) {
     return [...(this.#all.get(plugin)?.values() ?? [])].at(-1)?.event ?? null;
   }
@@ -32,7 +32,7 @@ export class Problems {
     this.#all.clear();
   }
 
-  /** Adds an event; `building` is whether that plugin was being built. */
+  /** Adds an event. `building` is whether a build of the event's plugin was running. */
   happened(event, number, building) {
     const known = this.#all.get(event.plugin) ?? new Map();
     const put = (what) => {
@@ -46,12 +46,12 @@ export class Problems {
       case "reload_failed":
         return put(building ? "source" : "start");
       case "configure_failed":
-        // A configuration that was sent by a command has left no problem behind.
+        // An event without a file is about a configuration that a command has sent. If it is rejected, no problem remains.
         if (event.file) put("configuration");
         return;
       case "configured":
         known.delete("configuration");
-        // The configuration may have been what kept the source from serving; only the host knows.
+        // The previous configuration may have been the cause of the failed reload. The next list of plugins shows whether it was.
         if (known.get("source")?.event.event === "reload_failed") known.get("source").doubted = true;
         return;
       case "build_unchanged":
@@ -61,7 +61,7 @@ export class Problems {
       case "reloaded":
         known.delete("configuration");
         known.delete("start");
-        // If an earlier version serves again, the problem of the newest one remains.
+        // A reload without a build, such as a rollback, does not solve the problem of the newest source.
         if (event.stages.build > 0) known.delete("source");
         return;
       case "plugin_stopped":
@@ -69,11 +69,11 @@ export class Problems {
     }
   }
 
-  /** Adds the states of plugins, by id. They do not include events since the request. */
+  /** Removes the problems that the listed states of plugins, by id, show to be solved. `asked` is the number of events before the request. */
   listed(infos, asked) {
     for (const [plugin, known] of this.#all) {
       const info = infos.get(plugin);
-      // A stopped plugin has no problem that keeps it from serving.
+      // A stopped or removed plugin has no problem.
       const idle = !info || (info.generation === null && info.status !== "error");
       for (const [what, { event, number, doubted }] of known) {
         const over = idle || (doubted && !isBusy(info.detail) && !isDetail(info, event));

@@ -1,8 +1,8 @@
-// A line chart of the last minute, in a box of constant size.
+// A line chart of the last minute, with a constant size.
 
 import { setText, svg } from "./dom.js";
 
-/** The number of seconds shown. */
+/** The number of seconds that a chart shows. */
 export const SPAN = 60;
 const WIDTH = 120;
 const HEIGHT = 32;
@@ -22,7 +22,7 @@ export class Spark {
     );
   }
 
-  /** Draws values, the newest last; null is a gap. `words` describes the newest one. */
+  /** Draws `values`, the newest last. A null is drawn as a gap. `words` describes the newest value. */
   draw(values, words) {
     setText(this.title, `${this.label}: ${words}`);
     const most = Math.max(...values.filter((value) => value !== null), 0) || 1;

@@ -1,8 +1,8 @@
-// A stream of events that reconnects by itself. An EventSource cannot send a token.
+// A stream of server-sent events that reconnects automatically. It replaces EventSource, which cannot send a token.
 
 import { ApiError, request, wantsToken } from "./api.js";
 
-// The host sends a comment every 15 s to show that it is alive.
+// The time in milliseconds without data after which the connection counts as lost. The host sends a comment every 15 s.
 const SILENCE = 40_000;
 const SHORTEST = 500;
 const LONGEST = 5_000;
@@ -16,8 +16,9 @@ export class Stream {
   #wake = () => {};
 
   /**
-   * `from` is the id after which to begin. Calls `on.event(event, id)`, `on.up()`, `on.lost(milliseconds until the next try)`
-   * and `on.refused(error)`, after which it does not try again.
+   * `from` is the id of the event after which to begin. The stream calls `on.event(event, id)` for each event, `on.up()`
+   * when it is connected, and `on.lost(milliseconds)` when the connection is lost, with the time until the next attempt.
+   * If the host rejects the request, it calls `on.refused(error)` and does not try again.
    */
   constructor(path, from, on) {
     this.#path = path;
@@ -38,7 +39,7 @@ export class Stream {
     this.#wake();
   }
 
-  /** Reconnects at once. */
+  /** Reconnects immediately. */
   hurry() {
     this.#wait = SHORTEST;
     this.#wake();

@@ -18,7 +18,7 @@ export function bytes(value) {
 }
 
 export function millis(value) {
-  // A call in process takes nanoseconds.
+  // Calls in process take nanoseconds.
   if (value > 0 && value < 0.001) return `${Math.max(1, Math.round(value * 1e6))} ns`;
   if (value > 0 && value < 0.01) return `${(value * 1000).toFixed(1)} µs`;
   if (value < 1) return `${Math.round(value * 1000)} µs`;
@@ -34,18 +34,18 @@ export function seconds(value) {
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
-/** A text, shortened if it is long. */
+/** Returns the text, truncated to `most` characters. */
 export function clip(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
-/** The time of day. */
+/** Formats the time of day of a timestamp. */
 export function clock(at) {
   const time = new Date(at);
   return Number.isNaN(time.getTime()) ? "" : time.toLocaleTimeString("en-GB");
 }
 
-/** A number as it was written: numbers of JavaScript have fewer digits than a u64. */
+/** A number with all its digits as text. A number of JavaScript cannot represent every u64. */
 export class Exact {
   constructor(source) {
     this.source = source;
@@ -61,7 +61,7 @@ export function parseExact(text) {
   );
 }
 
-/** A value as JSON, with line breaks only if a line would be long. */
+/** Formats a value as JSON, with line breaks only where a line would be long. */
 export function pretty(value, indent = "") {
   if (value instanceof Exact) return value.source;
   if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "null";

@@ -1,11 +1,11 @@
-// The events, the newest first: reloads with a bar of their stages, and problems.
+// Shows events, the newest first. An entry for a reload has a bar of its stages. Also shows the problem of a plugin.
 
 import { el, foreign, list, setText, show } from "./dom.js";
 import { STAGES } from "./model.js";
 import { clock, count, millis } from "./text.js";
 import { words } from "./words.js";
 
-// How many entries are shown with "every detail".
+// The maximum number of entries that are shown with "every detail".
 const ALL = 200;
 
 let ids = 0;
@@ -13,7 +13,7 @@ let ids = 0;
 export class Timeline {
   #again = null;
 
-  /** Shows `most` entries, or all with "every detail"; with the names of plugins or without. */
+  /** The timeline shows at most `most` entries, or more with "every detail". `named` is whether entries show the plugin's name. */
   constructor(title, { most, named }) {
     this.most = most;
     this.named = named;
@@ -30,7 +30,7 @@ export class Timeline {
       el("div", { class: "card-head" }, el("h3", {}, title), tools), this.legend, this.entries, this.empty);
   }
 
-  /** Shows the events of one plugin, or of all. */
+  /** Shows the events of the plugin `id`, or of all plugins if `id` is null. */
   draw(model, id) {
     this.#again = () => this.draw(model, id);
     const isMine = (plugin) => !id || !plugin || plugin === id;
@@ -48,7 +48,7 @@ export class Timeline {
         const link = node.querySelector(".entry-name");
         if (link) setText(link.firstElementChild, nameOf(entry.event.plugin, model));
         const bar = node.querySelector(".bar");
-        // All bars have the same scale, so that they can be compared; a short one stays visible.
+        // All bars have the same scale, so that they can be compared. A minimum width keeps short bars visible.
         if (bar && !entry.runs) bar.style.width = `${Math.max(2, (100 * entry.event.total_ms) / longest)}%`;
       },
     });
@@ -70,7 +70,7 @@ export class Timeline {
   }
 }
 
-/** The name of a plugin, once it is listed. */
+/** The name of a plugin or, if it is not listed yet, its id. */
 function nameOf(plugin, model) {
   return model.plugins.get(plugin)?.info.name ?? plugin;
 }
@@ -87,7 +87,7 @@ function bar(stages, total) {
   return el("div", { class: "track" }, drawn);
 }
 
-/** The problem that keeps a plugin's newest source from serving. */
+/** Shows the problem that keeps a plugin's newest source or configuration from serving. */
 export class Problem {
   #shown = null;
 
@@ -101,7 +101,7 @@ export class Problem {
   draw(event, info, paint) {
     show(this.node, event !== null);
     if (event === null) return;
-    // The generation that serves is shown separately from the version that does not.
+    // The note states which generation serves. The title states the problem of the newest version.
     setText(this.note, info.generation === null ? "No generation serves." : `g${info.generation} keeps serving.`);
     if (event === this.#shown) return;
     this.#shown = event;

@@ -1,11 +1,11 @@
-// The types of a method's parameters and results, as the host describes them.
+// Functions for the types of a method's parameters and results, in the form in which the host describes them.
 
 const DEEPEST = 4;
 
-/** The name of a number's type if it is a whole one. */
+/** Matches the name of an integer type. */
 const WHOLE = /^([iu])(\d+|size)$/;
 
-/** A type in Rust syntax. */
+/** Formats a type in Rust syntax. */
 export function rust(type) {
   if (typeof type === "string") return { unit: "()", string: "String", duration: "Duration" }[type] ?? type;
   const [kind, of] = Object.entries(type)[0];
@@ -26,7 +26,7 @@ export function rust(type) {
   }
 }
 
-/** The smallest and the largest value of an integer type; null for other types. */
+/** Returns the smallest and the largest value of an integer type, or null for other types. */
 export function range(name) {
   const [, sign, size] = WHOLE.exec(name) ?? [];
   if (sign === undefined) return null;
@@ -34,7 +34,7 @@ export function range(name) {
   return sign === "u" ? [0n, 2n ** bits - 1n] : [-(2n ** (bits - 1n)), 2n ** (bits - 1n) - 1n];
 }
 
-/** The variants of an enum whose variants have no fields. */
+/** Returns the names of the variants of an enum if none of them has fields, or null for other types. */
 export function plainVariants(type, types) {
   const variants = types[type?.named]?.shape?.enum;
   return variants?.every(({ shape }) => shape === "unit") ? variants.map(({ name }) => name) : null;
@@ -46,7 +46,7 @@ export function isKey(type, types) {
     plainVariants(type, types) !== null;
 }
 
-/** An example value of a type, to be edited. */
+/** Makes an example value of a type, which the user can edit. */
 export function example(type, types, depth = 0) {
   if (typeof type === "string") {
     return { unit: null, bool: false, char: "a", string: "", duration: { secs: 1, nanos: 0 } }[type] ?? null;

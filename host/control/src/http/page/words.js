@@ -1,8 +1,8 @@
-// Describes events: one line for each kind of event that a host emits.
+// Describes events. There is one line for each kind of event that a host emits.
 
 import { clip, millis, seconds } from "./text.js";
 
-/** By kind: a title, a text and the severity; `detail` is shown on demand only. */
+/** For each kind of event: a title, a text and the severity. Events with the severity `detail` are shown on demand only. */
 export const WORDS = {
   host_started: (event) => ["host started", `${event.running} plugin${event.running === 1 ? " runs" : "s run"}`, "quiet"],
   host_stopped: () => ["host stopped", "", "quiet"],
@@ -46,10 +46,10 @@ const RETIRED = {
   drop_panicked: "it panicked when it was dropped",
 };
 
-/** The events that the page reads; logs come in a stream of their own. */
+/** The kinds of events that the page's main stream contains. Logs have a separate stream. */
 export const KINDS = Object.keys(WORDS).filter((kind) => kind !== "log");
 
-/** An event as a title `what`, a text `more`, and its severity: `bad`, `note`, `quiet` or `detail`. */
+/** Describes an event by a title `what`, a text `more`, and its severity `matter`: `bad`, `note`, `quiet` or `detail`. */
 export function words(event, cause = null) {
   // A newer host may emit kinds that this page does not know.
   const [what, more, matter] = WORDS[event.event]?.(event, cause) ?? [event.event.replaceAll("_", " "), "", "detail"];

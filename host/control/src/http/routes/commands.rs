@@ -1,4 +1,4 @@
-//! The routes of the commands, which follow from the list of commands.
+//! The routes of the commands, generated from the list of commands.
 
 use super::App;
 use crate::{

@@ -1,4 +1,4 @@
-//! The route for events, as they happen.
+//! The route for the stream of events.
 
 use super::App;
 use crate::http::{
@@ -28,8 +28,8 @@ struct Wanted {
     kind: Option<String>,
 }
 
-/// Stream events from now on, as server-sent events. Each has an id. With the last id in the header `Last-Event-ID`,
-/// the stream continues after it; with `0`, it begins with the oldest event that is kept.
+/// Stream events from now on, as server-sent events. Each event has an id. With an id in the header `Last-Event-ID`,
+/// the stream continues after the event with this id. With `0`, it begins with the oldest event that the host keeps.
 #[utoipa::path(get, path = "/events", params(Wanted, ("last-event-id" = Option<String>, Header, description = "The id of the last event that was read")), responses((status = 200, description = "A stream that ends with the host", body = String, content_type = "text/event-stream")))]
 async fn events(
     State(app): State<Arc<App>>,
@@ -38,7 +38,7 @@ async fn events(
 ) -> Result<Response, ControlError> {
     let kinds = Filter::kinds(wanted.kind.as_deref().unwrap_or_default())?;
     if let Some(id) = &wanted.plugin {
-        // With a mistyped id, the reader would wait for ever.
+        // For an unknown id, the client gets an error instead of a stream without events.
         app.executor.host()?.info(id.as_str())?;
     }
     sse::stream(&app, Filter { plugin: wanted.plugin, kinds }, sse::last_id(&headers))

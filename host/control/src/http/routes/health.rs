@@ -1,5 +1,5 @@
-//! Whether the host is alive, and whether it is ready. For probes: these need no token, and their answers contain no
-//! secrets.
+//! The health checks: whether the host is alive, and whether it is ready. They need no token, and their answers contain
+//! no secrets.
 
 use super::App;
 use crate::http::{
@@ -18,21 +18,21 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready))
 }
 
-/// The answer itself is the information.
+/// The answer of a host that is alive.
 #[derive(Serialize, ToSchema)]
 struct Live {
-    /// true.
+    /// Always true: a host that is not alive does not answer.
     live: bool,
 }
 
 /// The number of plugins by state.
 #[derive(Serialize, ToSchema)]
 struct Ready {
-    /// true.
+    /// Always true: a host that is not ready answers with status 503.
     ready: bool,
     /// The number of plugins that serve.
     running: usize,
-    /// The number of plugins that did not start, or have crashed and were not restarted yet.
+    /// The number of plugins that failed to start, or that have crashed and wait for their restart.
     failed: usize,
 }
 
@@ -42,8 +42,8 @@ async fn live(caller: Caller, _: Params<Nothing>) -> Answered<Live> {
     Ok(Reply::new(&caller, Live { live: true }))
 }
 
-/// Whether the host is ready: each plugin that starts with it has started, or has failed to. A plugin that failed does
-/// not make the host unready: the others serve.
+/// Whether the host is ready: each plugin that starts with the host has started or has failed to start. The host is
+/// also ready if some plugins have failed, because the others serve.
 #[utoipa::path(get, path = "/health/ready", responses((status = 200, description = "It is ready", body = Envelope<Ready>)))]
 async fn ready(State(app): State<Arc<App>>, caller: Caller, _: Params<Nothing>) -> Answered<Ready> {
     let host = app.executor.host()?;

@@ -1,6 +1,7 @@
-//! The routes: those of the commands, which follow from the list of commands, and one file for each other group.
+//! The routes. Those of the commands are generated from the list of commands. Each other group of routes has a file.
 //!
-//! To add a group, write its `routes()` and merge it here; its paths then appear in `/openapi.json`.
+//! To add a group, write a file with a function `routes()`, and merge its result here. `/openapi.json` then lists its
+//! paths.
 
 mod commands;
 mod events;
@@ -33,7 +34,7 @@ pub(super) struct Api {
 /// A path in `/openapi.json`.
 pub(super) struct Route {
     pub(super) path: String,
-    /// The command at this path.
+    /// The command at this path, if it is the path of a command.
     pub(super) command: Option<Kind>,
 }
 
@@ -43,14 +44,14 @@ impl Api {
         Arc::new(Self { app, router, routes })
     }
 
-    /// Answers a request, or says why it is rejected.
+    /// Answers a request. The answer to a rejected request is an error.
     pub(super) async fn answer(&self, request: Request) -> Response {
         let route = self.route(request.uri().path());
         guard((&self.app, route), request, self.router.clone()).await
     }
 
-    /// The path as it is in `/openapi.json`. An unknown path has no name, so that a client cannot create any number of
-    /// names.
+    /// The route of a path, or `None` for an unknown path. So spans have only the paths in `/openapi.json` as values,
+    /// and clients cannot add arbitrary ones.
     fn route(&self, path: &str) -> Option<&Route> {
         let mut found = [Some(path), path.strip_prefix(PREFIX)].into_iter().flatten();
         found.find_map(|path| self.routes.get(path))
@@ -59,11 +60,11 @@ impl Api {
 
 /// The routes in `/openapi.json`.
 fn api() -> OpenApiRouter<Arc<App>> {
-    // The paths of commands contain the prefix: if the router added it, each request would take longer.
+    // The paths of commands already contain the prefix. If the router added it, each request would take longer.
     commands::routes().merge(common())
 }
 
-/// The routes that tools look for at the root. They also exist below the prefix.
+/// The routes that tools expect at the root. They also exist below the prefix.
 fn common() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().merge(events::routes()).merge(health::routes()).merge(metrics::routes())
 }
@@ -98,7 +99,7 @@ mod tests {
         let (_, document) = api().split_for_parts();
         let described = document.paths.paths.iter().filter(|(path, _)| path.starts_with(PREFIX));
         let operations: BTreeMap<_, _> = described.map(|(path, item)| (path.as_str(), item)).collect();
-        assert_eq!(operations.len(), Kind::ALL.len(), "each has a path of its own");
+        assert_eq!(operations.len(), Kind::ALL.len(), "each command has a path of its own");
         for kind in Kind::ALL {
             let declared = kind.declaration();
             let item = operations[declared.path];

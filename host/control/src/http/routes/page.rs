@@ -1,6 +1,7 @@
-//! The page: files that are part of this program, and headers that isolate it.
+//! The routes of the page: static files, which are part of this program, with headers that isolate the page.
 //!
-//! The page needs no token and contains no secrets: it requests the data that it shows, like any other client.
+//! The files need no token and contain no secrets. Their scripts request the data that they show, like any other
+//! client.
 
 use super::App;
 use axum::{
@@ -14,8 +15,9 @@ use axum::{
 };
 use std::sync::Arc;
 
-/// Only these files run, are shown or are requested; no text becomes markup (`require-trusted-types-for`); no other
-/// page can embed it in a frame.
+/// The content security policy of the page. The page can use only scripts and styles of this host, and send requests
+/// only to this host. Scripts cannot turn text into markup (`require-trusted-types-for`). No other page can embed the
+/// page in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 const HTML: &str = "text/html; charset=utf-8";
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_that_another_one_names_is_there() {
+    fn every_file_that_another_file_refers_to_exists() {
         for asset in ASSETS {
             for named in asset.text.split(['"', '\'']) {
                 let path = match named.strip_prefix("./") {
