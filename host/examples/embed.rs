@@ -8,7 +8,7 @@ use serde_json::json;
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // This program is also what plugins run in that have a process of their own, and in which new versions are tried.
+    // The child processes of plugins, and the trials of new versions, run this same program.
     replug::shim::run_if_asked();
     // And it is the parent of the program proper, which it starts again if a plugin crashes it.
     replug::parent::keep();

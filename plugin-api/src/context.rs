@@ -49,7 +49,7 @@ impl Context {
         &self.data_dir
     }
 
-    /// Whether the host tries this instance in a process of its own and then discards it, before the version
+    /// Whether the host tries this instance in a child process and then discards it, before the version
     /// serves.
     ///
     /// An `init` with a step that must not happen twice, such as sending a message, skips that step in a trial.
@@ -68,7 +68,7 @@ impl Context {
 ///
 /// A caller waits as long as the `call_timeout` of the manifest or its own deadline allows. A method that may
 /// take long should call this function regularly and return early if the result is true. The result of such a method is
-/// dropped. If a method in a process of its own does not return within `cancel_grace`, the host kills the process and
+/// dropped. If a method in a child process does not return within `cancel_grace`, the host kills the process and
 /// starts it again. In the host's process nothing can be interrupted, and only calls by name with a deadline are ever
 /// cancelled.
 ///

@@ -1,4 +1,4 @@
-//! The kill runs in small, in processes of their own: what they measure is the whole process.
+//! The kill runs in small, in child processes: what they measure is the whole process.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The soak in small, in a process of its own: what it measures is the whole process.
+//! The soak in small, in a child process: what it measures is the whole process.
 
 use std::{
     process::Command,

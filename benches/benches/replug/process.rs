@@ -50,7 +50,7 @@ pub(crate) fn echo_if_asked() {
     std::process::exit(0);
 }
 
-/// The other end of a socket, in a process of its own.
+/// The other end of a socket, in a child process.
 struct Echo {
     stream: UnixStream,
     child: Child,
@@ -77,7 +77,7 @@ impl Drop for Echo {
     }
 }
 
-/// Measures the method of `call.rs`, in a process of its own.
+/// Measures the method of `call.rs`, in a child process.
 pub(crate) fn measure() -> Result<Section> {
     let sandbox = Sandbox::fresh("bench")?;
     let package = sandbox.add("tests/fixtures/numbered")?;
@@ -100,7 +100,7 @@ pub(crate) fn measure() -> Result<Section> {
                 one_in: 1,
             },
             Contender {
-                name: "typed handle, plugin in a process of its own",
+                name: "typed handle, plugin in a child process",
                 run: Box::new(|repetitions| {
                     timed(repetitions, || drop(black_box(handle.increment(black_box(1)))))
                 }),
@@ -213,7 +213,7 @@ fn section(series: &[Series], crowds: &[Series], lives: &Lives) -> Section {
     let (ratio, scaling) = (series[1].ratio_to(&series[0]), crowds[0].ratio_to(&crowds[1]));
     let (trial, start) = (quantile(&lives.preflight, 0.5), quantile(&lives.starts, 0.5));
     Section {
-        title: "A plugin in a process of its own",
+        title: "A plugin in a child process",
         tables: vec![
             Table {
                 columns: vec!["one caller", "µs a call", "to the messages"],

@@ -117,10 +117,10 @@ impl Renderer {
             }
             EventKind::PluginDemoted { method: Some(method), line, signal, .. } => {
                 let crashed = crashed_the_host(method, line.as_deref(), signal.as_deref());
-                self.line(id, format!("{crashed}: it runs in a process of its own now"))
+                self.line(id, format!("{crashed}: it runs in a child process now"))
             }
             EventKind::PluginDemoted { method: None, reason, .. } => {
-                self.line(id, format!("{WARN}runs in a process of its own{WARN:#}: {reason}"))
+                self.line(id, format!("{WARN}runs in a child process{WARN:#}: {reason}"))
             }
             EventKind::PluginQuarantined { method: Some(method), line, signal, .. } => {
                 let crashed = crashed_the_host(method, line.as_deref(), signal.as_deref());

@@ -195,7 +195,7 @@ impl PluginInfo {
             Some(stage) => format!("in stage {}", stage.name()),
             None => {
                 let moved = progress.moved.as_ref().filter(|_| live.is_some());
-                let moved = moved.map(|why| format!("in a process of its own: {why}"));
+                let moved = moved.map(|why| format!("in a child process: {why}"));
                 let wrong = match (progress.faults.first().cloned(), worker.entry.closed_because()) {
                     (Some(error), Some(restarting)) if worker.entry.is_restarting() => {
                         Some(format!("{restarting}: {error}"))

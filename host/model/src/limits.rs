@@ -1,4 +1,4 @@
-//! Where a plugin's generations run, and the limits of a plugin's own process.
+//! Where a plugin's generations run, and the limits of a child process.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 pub enum Mode {
     /// In the host's own process, except for artifacts that have crashed the host, that would exceed the host's limits,
-    /// or in which a panic ends the process. Such artifacts run in a process of their own.
+    /// or in which a panic ends the process. Such artifacts run in a child process.
     #[default]
     Auto,
     /// In the host's own process. An artifact that cannot run there is rejected.
     InProcess,
-    /// In a process of its own.
+    /// In a child process.
     Process,
 }
 
@@ -43,7 +43,7 @@ pub struct Limits {
     pub processes: Option<u64>,
 }
 
-/// The resource limits of a plugin's own process: the table `[limits]`.
+/// The resource limits of a child process: the table `[limits]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitsSpec {
     /// The limits.
@@ -71,7 +71,7 @@ impl LimitsSpec {
     }
 }
 
-/// Whether a plugin's own process gets its own cgroup: the key `limits.cgroup`.
+/// Whether a child process gets its own cgroup: the key `limits.cgroup`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupUse {
     /// The process gets no cgroup.

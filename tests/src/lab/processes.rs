@@ -28,7 +28,7 @@ impl Lab {
     /// If it has none.
     pub fn pid(&self) -> Pid {
         let info = self.host().info(&self.id()).expect("the plugin");
-        info.process_id.and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("a process of its own")
+        info.process_id.and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("a child process")
     }
 
     /// Kills the process of the test's plugin, and does not wait for its end.

@@ -1,4 +1,4 @@
-//! What a plugin does is the same in the host's process and in one of its own: each behaviour is checked in both.
+//! A plugin behaves the same in the host's process and in a child process: each test checks both.
 
 mod values;
 

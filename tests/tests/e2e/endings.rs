@@ -1,4 +1,4 @@
-//! Plugins in processes of their own that misbehave while they are ended: they end all the same, and nothing with them.
+//! Plugins in child processes that misbehave while they are ended: they end all the same, and nothing with them.
 
 use replug::event::RetireOutcome;
 use replug_tests::{Lab, Neighbour, misbehave, neighbour::running};

@@ -26,7 +26,7 @@ use std::{
 /// Someone who is not root.
 const NOBODY: u32 = 65534;
 
-/// A host in this process that listens, with a plugin in a process of its own.
+/// A host in this process that listens, with a plugin in a child process.
 fn listening(name: &str) -> Lab {
     let mut lab = Lab::in_mode(name, Mode::Process);
     lab.install(misbehave("version=1"));

@@ -1,4 +1,4 @@
-//! Plugins in processes of their own that do their worst: it costs the call, and nothing else in the host.
+//! Plugins in child processes that do their worst: it costs the call, and nothing else in the host.
 
 use replug::{CallError, EventKind, Handle, manifest::Mode};
 use replug_api::call::Death;

@@ -115,7 +115,7 @@ fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
     assert_eq!((&demoted["plugin"], &demoted["method"]), (&id.as_str().into(), &"misbehave".into()));
     let info = host.ask(&format!("info {id}"))["result"].clone();
     assert_eq!((&info["mode"], &info["runs_in"]), (&"auto".into(), &"process".into()), "{info}");
-    assert_eq!(info["detail"], "in a process of its own: it crashed the host in misbehave (SIGSEGV)");
+    assert_eq!(info["detail"], "in a child process: it crashed the host in misbehave (SIGSEGV)");
     assert!(info["process_id"].is_u64(), "{info}");
     assert_eq!(host.ask("call dev.test.neighbour value []")["result"], 5, "it is back with its checkpoint");
     assert_eq!(host.ask("info dev.test.neighbour")["result"]["runs_in"], "in-process");
@@ -226,7 +226,7 @@ fn an_unrecorded_crash_is_attributed_to_the_only_plugin_in_a_call() {
     assert!(dev.interrupt().success());
 }
 
-/// A host with a plugin in a process of its own and one in its own process, in both of which a call hangs.
+/// A host with a plugin in a child process and one in its own process, in both of which a call hangs.
 fn busy(name: &str) -> (Lab, Dev, Pid) {
     let mut lab = Lab::in_mode(name, Mode::Process);
     lab.install(misbehave("version=1"));
@@ -272,7 +272,7 @@ fn a_host_killed_during_a_call_reports_it_and_demotes_no_plugin() {
     let mut host = embedder(&lab);
     let crashed = host.wait_for("host_crashed");
     let in_flight = ["dev.test.neighbour (hold)"].map(Value::from).to_vec();
-    assert_eq!(crashed["in_flight"], Value::from(in_flight), "the other was in a process of its own");
+    assert_eq!(crashed["in_flight"], Value::from(in_flight), "the other was in a child process");
     assert_eq!(host.ask("info dev.test.neighbour")["result"]["runs_in"], "in-process");
     assert!(host.leave().success());
 }

@@ -11,7 +11,7 @@ fn detail(lab: &Lab) -> String {
     lab.host().info(&lab.id()).unwrap().detail
 }
 
-/// Waits until it is told why the plugin runs in a process of its own.
+/// Waits until it is told why the plugin runs in a child process.
 fn demoted(lab: &mut Lab) -> String {
     lab.wait_for(|event| match &event.kind {
         EventKind::PluginDemoted { method: None, signal: None, reason, .. } => Some(reason.clone()),
@@ -30,7 +30,7 @@ fn a_plugin_over_a_host_limit_runs_in_a_process_or_is_rejected() {
         reason.starts_with("it would exceed a limit of the host: ") && reason.contains("is the limit"),
         "{reason}"
     );
-    assert_eq!(detail(&lab), format!("in a process of its own: {reason}"));
+    assert_eq!(detail(&lab), format!("in a child process: {reason}"));
     assert_eq!(lab.probe().increment(5), Ok(5));
     lab.install(misbehave("version=2"));
     lab.reload().unwrap();

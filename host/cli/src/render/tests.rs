@@ -195,7 +195,7 @@ fn a_host_crash_is_one_line_with_plugin_place_signal_and_consequence() {
         EventKind::PluginDemoted { method: method.clone(), line: at, signal, reason: reason.clone() };
     assert_eq!(
         plain(renderer.lines(&event(CALCULATOR, None, demoted))),
-        "calculator crashed the host in divide at src/lib.rs:12 (SIGSEGV): it runs in a process of its own now"
+        "calculator crashed the host in divide at src/lib.rs:12 (SIGSEGV): it runs in a child process now"
     );
     let quarantined = EventKind::PluginQuarantined { method, line, signal: None, reason };
     assert_eq!(

@@ -41,9 +41,9 @@ pub struct Manifest {
     pub config: serde_json::Map<String, serde_json::Value>,
     /// How a generation is replaced by the next one.
     pub reload: ReloadSpec,
-    /// How the plugin is called and supervised in a process of its own.
+    /// How the plugin is called and supervised in a child process.
     pub process: ProcessSpec,
-    /// What a process of its own may use.
+    /// What a child process may use.
     pub limits: LimitsSpec,
     /// The manifest, with the links in its path resolved.
     pub file: PathBuf,

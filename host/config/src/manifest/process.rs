@@ -1,4 +1,4 @@
-//! The keys for plugins in processes of their own: `mode`, `[process]`, `[limits]`, and the trial of all plugins.
+//! The keys for plugins in child processes: `mode`, `[process]`, `[limits]`, and the trial of all plugins.
 
 use super::{
     ManifestError,
@@ -28,7 +28,7 @@ const LEAST_OPEN_FILES: (u64, &str) =
 const LEAST_PROCESSES: (u64, &str) =
     (4, "the process itself has three threads, and one for each concurrent call; write 4 or more");
 
-/// How a plugin in a process of its own is called and supervised: the table `[process]`.
+/// How a plugin in a child process is called and supervised: the table `[process]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessSpec {
     /// How long a call may take. After this time, the caller gets an error and the call is cancelled.

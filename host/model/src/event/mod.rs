@@ -195,7 +195,7 @@ pub enum EventKind {
         /// The minimum time for which the call has run, in milliseconds.
         for_ms: u64,
     },
-    /// The plugin runs in a process of its own from now on, although its manifest does not ask for one.
+    /// The plugin runs in a child process from now on, although its manifest does not ask for one.
     PluginDemoted {
         /// The method or lifecycle step in which the plugin crashed the host; none if there was no crash.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,7 +206,7 @@ pub enum EventKind {
         /// The signal of the crash; none if there was no crash, or if the plugin called `exit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
-        /// Why the plugin runs in a process of its own.
+        /// Why the plugin runs in a child process.
         reason: String,
     },
     /// The plugin is quarantined until a user starts it or its artifact changes, because it has crashed the host, or
@@ -332,7 +332,7 @@ pub enum RetireOutcome {
     Unloaded,
     /// The instance was dropped, but the code could not be unmapped because something still refers to it.
     StillMapped,
-    /// The generation ran in a process of its own, which has ended.
+    /// The generation ran in a child process, which has ended.
     Ended,
     /// The instance could not be dropped because its drop panicked; the code stays mapped.
     DropPanicked,

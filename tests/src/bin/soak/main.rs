@@ -38,7 +38,7 @@ const WARM_UP: u64 = 100;
 enum Mode {
     /// Into the program itself
     InProcess,
-    /// Each into a process of its own
+    /// Each into a child process
     Process,
 }
 

@@ -43,7 +43,7 @@ fn shown(name: &str) -> Option<(Lab, Browser)> {
     Some((lab, browser))
 }
 
-/// A lab whose plugin needs no compiler and runs in a process of its own, with those lines in its manifest, a host that
+/// A lab whose plugin needs no compiler and runs in a child process, with those lines in its manifest, a host that
 /// watches, and a browser that shows the plugin.
 fn open(name: &str, lines: &str) -> Option<(Lab, Browser)> {
     let browser = browser()?;
