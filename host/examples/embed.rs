@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The child processes of plugins, and the trials of new versions, run this same program.
     replug::shim::run_if_asked();
     // And it is the parent of the program proper, which it starts again if a plugin crashes it.
-    replug::parent::keep();
+    replug::parent::supervise();
 
     let host = Host::builder().plugins("plugins").build().wait()?;
 

@@ -68,7 +68,7 @@ pub use replug_engine::{
 
 /// The process that starts the program again when a crash has ended it.
 pub mod parent {
-    pub use replug_engine::parent::{keep, keep_until_interrupted};
+    pub use replug_engine::parent::{supervise, supervise_until_interrupted};
 }
 
 /// The process that runs one plugin: this same program, run again.

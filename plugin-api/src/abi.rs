@@ -297,7 +297,7 @@ pub struct PanicRecord<'a> {
 #[derive(Clone, Copy, StableAbi)]
 pub struct HostServices {
     /// The first argument of [`HostServices::log`]: identifies the plugin and generation.
-    pub speaker: u64,
+    pub reporter: u64,
     /// The most verbose level of the log, 0 (none) to 5 (trace).
     pub max_level: u8,
     /// Receives a `tracing` event.

@@ -122,7 +122,7 @@ impl Subscriber for Bridge {
         let (message, fields) = fields.into_message_and_json();
         let spans = self.spans.around(event);
         (self.host.log)(
-            self.host.speaker,
+            self.host.reporter,
             &LogRecord {
                 level: number(metadata.level()),
                 target: metadata.target().into(),

@@ -135,11 +135,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
+extern "C" fn log(reporter: u64, record: &LogRecord<'_>) {
     // The host's subscriber may call the plugin: the events of that call must not arrive here again.
     info!(target: "asked", "from inside the host's log");
     locked(&LOGGED).push(format!(
-        "{speaker} {} {} {} {} {} {}",
+        "{reporter} {} {} {} {} {} {}",
         record.level,
         record.target,
         record.message,
@@ -164,7 +164,7 @@ extern "C" fn panicked(record: &PanicRecord<'_>) {
 fn root() -> PluginRootRef {
     static ATTACH: Once = Once::new();
     let root = header::HEADER.init_root_module::<PluginRootRef>().expect("the root module fits");
-    ATTACH.call_once(|| root.attach()(HostServices { speaker: 42, max_level: 4, log, panicked, cancelled }));
+    ATTACH.call_once(|| root.attach()(HostServices { reporter: 42, max_level: 4, log, panicked, cancelled }));
     root
 }
 

@@ -56,7 +56,7 @@ impl Build {
         let width = manifests.iter().map(|manifest| manifest.id.short().len()).max().unwrap_or(0);
         let mut failed = !problems.is_empty();
         for problem in &problems {
-            terminal::complain(problem);
+            terminal::error(problem);
         }
         for manifest in &manifests {
             let (sender, updates) = unbounded_channel();
@@ -130,7 +130,7 @@ fn show(manifest: &Manifest, made: &Result<Made, ReloadCause>, width: usize) -> 
             if !diagnostics.is_empty() {
                 terminal::note(&diagnostics);
             }
-            terminal::complain(&format!("{}: {error}", manifest.id));
+            terminal::error(&format!("{}: {error}", manifest.id));
             Ok(())
         }
     }

@@ -57,12 +57,12 @@ impl Call {
         let one = One::start(place?, &call.plugin).await?;
         let (id, generation) = (one.handle.id().clone(), one.handle.generation());
         let invocation = one.handle.invoke_json(call.method.clone(), call.arguments);
-        let answer = one.ask(invocation.into_future()).await?.map_err(CallFailure::from);
-        self.tell(json!({ "plugin": id, "method": call.method, "generation": generation }), answer)
+        let answer = one.finish(invocation.into_future()).await?.map_err(CallFailure::from);
+        self.print_outcome(json!({ "plugin": id, "method": call.method, "generation": generation }), answer)
     }
 
     /// Prints what came of the call; as JSON together with what is known of it.
-    fn tell(&self, mut known: Value, answer: Result<Value, CallFailure>) -> Result<(), CliError> {
+    fn print_outcome(&self, mut known: Value, answer: Result<Value, CallFailure>) -> Result<(), CliError> {
         if self.json {
             let failed = answer.is_err();
             match answer {
@@ -87,14 +87,14 @@ impl Call {
         let args = Some(call.arguments.clone()).filter(|arguments| !arguments.is_null());
         let asked = Execute { id: id.clone(), method: call.method.clone(), args, payload: None };
         let mut known = json!({ "plugin": id, "method": call.method });
-        match client.ask(Command::execute(asked)).await {
+        match client.send(Command::execute(asked)).await {
             Ok(Executed { generation, result, .. }) => {
                 known["generation"] = json!(generation);
                 let result = serde_json::from_str(result.get()).map_err(|error| client.unreadable(&error))?;
-                self.tell(known, Ok(result))
+                self.print_outcome(known, Ok(result))
             }
             Err(CliError::Answered { code, message, details, .. }) => {
-                self.tell(known, Err(CallFailure::answered(code, message, details)))
+                self.print_outcome(known, Err(CallFailure::answered(code, message, details)))
             }
             Err(CliError::BrokeOff { .. }) => {
                 let replug = terminal::invocation();

@@ -15,7 +15,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use replug::{
     Event,
-    control::{Envelope, ErrorBody, command::Request, distrust, find_socket, other_owner},
+    control::{Envelope, ErrorBody, command::Request, find_socket, other_owner, trust_problem},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ impl Client {
     }
 
     /// Sends a command to the host, and returns its answer.
-    pub(super) async fn ask<A: DeserializeOwned>(&self, request: Request<A>) -> Result<A, CliError> {
+    pub(super) async fn send<A: DeserializeOwned>(&self, request: Request<A>) -> Result<A, CliError> {
         let declared = request.command.kind().declaration();
         let payload = request.command.payload();
         let response = match declared.effect.is_read_only() {
@@ -113,7 +113,7 @@ impl Client {
         let broken = |reason: String| self.broken(&reason);
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unconnected(error))?;
         // In /tmp, any user may have created the socket.
-        let doubt = distrust(&self.socket, &stream).map_err(|error| self.unconnected(error))?;
+        let doubt = trust_problem(&self.socket, &stream).map_err(|error| self.unconnected(error))?;
         if let Some(reason) = doubt {
             return Err(CliError::Foreign { socket: self.socket.display().to_string(), reason });
         }

@@ -73,7 +73,7 @@ impl Inspect {
         let info = one.host.info(one.handle.id().as_str())?;
         let interfaces = one.handle.interfaces();
         let store = Store::open(&artifacts)?;
-        one.ask(async {}).await?;
+        one.finish(async {}).await?;
         let artifact = info.digest.and_then(|digest| store.get(digest));
         let file = artifact.as_ref().map(File::stored).transpose()?;
         self.show_plugin(&info, file.as_ref(), &interfaces)

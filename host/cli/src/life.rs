@@ -41,7 +41,7 @@ impl Of {
         let client = self.at.client()?;
         let id = self.plugin.at(&client).await?;
         let request = request(id.clone());
-        let answer = with_spinner(format!("{what} {}", id.short()), client.ask(request)).await?;
+        let answer = with_spinner(format!("{what} {}", id.short()), client.send(request)).await?;
         if self.json {
             return terminal::print_json(&json!(answer));
         }

@@ -71,7 +71,7 @@ impl List {
         } else {
             terminal::print(&described(&plugins, &dir, problems.len()))?;
             for problem in &problems {
-                terminal::complain(problem);
+                terminal::error(problem);
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(CliError::Printed) }

@@ -47,7 +47,7 @@ impl Logs {
             let path = command.kind().declaration().path;
             return follow(client.stream(path, &command.payload(), None).await?, show).await;
         }
-        let entries = client.ask(request).await?.logs;
+        let entries = client.send(request).await?.logs;
         entries.iter().try_for_each(|entry| show.show(json!(entry)))
     }
 }

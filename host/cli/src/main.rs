@@ -86,16 +86,16 @@ enum Command {
 fn main() -> ExitCode {
     replug::shim::run_if_asked();
     // Any command may start child processes, such as cargo.
-    replug_runtime::parent::heed_children();
+    replug_runtime::parent::restore_sigchld();
     // clap prints help and usage errors itself, and then exits with 0 or 2.
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Dev(dev) => {
-            replug::parent::keep_until_interrupted();
+            replug::parent::supervise_until_interrupted();
             in_runtime(dev.run())
         }
         Command::Run(run) => {
-            replug::parent::keep_until_interrupted();
+            replug::parent::supervise_until_interrupted();
             in_runtime(run.run())
         }
         Command::New(new) => new.run(),

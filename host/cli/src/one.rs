@@ -43,7 +43,7 @@ impl One {
     }
 
     /// Waits for the answer of the plugin, and stops it. A signal ends the wait; a call may go on then.
-    pub(super) async fn ask<T>(mut self, question: impl Future<Output = T>) -> Result<T, CliError> {
+    pub(super) async fn finish<T>(mut self, question: impl Future<Output = T>) -> Result<T, CliError> {
         let answer = tokio::select! {
             biased;
             () = self.signals.next() => return Err(CliError::Interrupted),

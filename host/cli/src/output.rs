@@ -217,12 +217,12 @@ impl Lines {
             let (text, ended) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
             self.line.extend(text.iter().take(room));
             if ended {
-                self.tell_line();
+                self.emit_line();
             }
         }
     }
 
-    fn tell_line(&mut self) {
+    fn emit_line(&mut self) {
         let text = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
         if self.second.0.elapsed() >= Duration::from_secs(1) {
             self.second = (Instant::now(), 0);
@@ -235,12 +235,12 @@ impl Lines {
 
     fn send(&mut self, text: String) -> bool {
         if self.left_out > 0 {
-            self.tell_left_out();
+            self.emit_left_out();
         }
         self.sender.try_send(Line { stream: self.stream, text }).is_ok()
     }
 
-    fn tell_left_out(&mut self) {
+    fn emit_left_out(&mut self) {
         let text = format!("({} lines left out)", self.left_out);
         if self.sender.try_send(Line { stream: self.stream, text }).is_ok() {
             self.left_out = 0;
@@ -251,10 +251,10 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         if !self.line.is_empty() {
-            self.tell_line();
+            self.emit_line();
         }
         if self.left_out > 0 {
-            self.tell_left_out();
+            self.emit_left_out();
         }
     }
 }

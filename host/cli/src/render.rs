@@ -22,17 +22,17 @@ pub(super) struct Renderer {
     /// The known plugins, and the generation of each that serves.
     plugins: BTreeMap<PluginId, Option<Generation>>,
     started: bool,
-    leaving: bool,
+    shutting_down: bool,
 }
 
 impl Renderer {
     pub(super) fn new(what: Loop) -> Self {
-        Self { what, plugins: BTreeMap::new(), started: false, leaving: false }
+        Self { what, plugins: BTreeMap::new(), started: false, shutting_down: false }
     }
 
     /// The host is about to end. From now on, stopped plugins are not reported.
-    pub(super) fn leave(&mut self) {
-        self.leaving = true;
+    pub(super) fn begin_shutdown(&mut self) {
+        self.shutting_down = true;
     }
 
     /// The lines for an event; `None` if it is not shown.
@@ -83,7 +83,7 @@ impl Renderer {
             }
             EventKind::GenerationRetired { outcome } => return self.retired(id, &generation, *outcome),
             EventKind::PluginStopped { reason } => {
-                if self.leaving {
+                if self.shutting_down {
                     return None;
                 }
                 let line = self.line(id, format!("{WARN}stopped{WARN:#}: {reason}"));

@@ -109,12 +109,12 @@ impl Serve {
                     self.call_again(&host, &event, &mut called_last);
                 }
                 (lines, writer) = captured.next(&host) => screen.log(&host, lines, writer.as_ref()),
-                () = screen.building.due() => if let Err(error) = screen.say_what_is_built() {
+                () = screen.building.due() => if let Err(error) = screen.print_progress() {
                     break Err(error);
                 },
             }
         };
-        screen.leave();
+        screen.begin_shutdown();
         let mut stopped = host.shutdown();
         let mut patience = pin!(sleep(PATIENCE));
         loop {
@@ -155,7 +155,7 @@ impl Serve {
             EventKind::HostStarted { .. } => {
                 let found = called(host, call).and_then(|id| Ok(host.plugin(id.as_str())?));
                 if let Err(error) = found {
-                    terminal::complain(&format!("--call: {error}"));
+                    terminal::error(&format!("--call: {error}"));
                 }
                 return;
             }
@@ -267,12 +267,12 @@ impl Screen {
         }
     }
 
-    fn say_what_is_built(&mut self) -> Result<(), CliError> {
+    fn print_progress(&mut self) -> Result<(), CliError> {
         self.building.line().map_or(Ok(()), |line| terminal::print(&line))
     }
 
-    fn leave(&mut self) {
-        self.renderer.leave();
+    fn begin_shutdown(&mut self) {
+        self.renderer.begin_shutdown();
         self.building.clear();
         if self.reader == Reader::Person {
             // The terminal shows ^C where the next line begins.

@@ -116,7 +116,7 @@ pub(super) async fn listed(client: &Client) -> Result<Listed, CliError> {
     let mut plugins = Vec::new();
     let mut page_no = 1;
     loop {
-        let page = client.ask(Command::list(List { page_no: Some(page_no), ..List::default() })).await?;
+        let page = client.send(Command::list(List { page_no: Some(page_no), ..List::default() })).await?;
         let before = plugins.len();
         plugins.extend(page.registered.into_iter().chain(page.unregistered));
         if plugins.len() >= page.total || plugins.len() == before {

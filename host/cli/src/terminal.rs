@@ -126,7 +126,7 @@ pub(super) fn note(text: &str) {
 }
 
 /// Prints an error. It may quote a file, which may contain anything.
-pub(super) fn complain(error: &impl Display) {
+pub(super) fn error(error: &impl Display) {
     note(&format!("{BAD}error:{BAD:#} {}", harmless(&error.to_string())));
 }
 
@@ -153,7 +153,7 @@ pub(super) fn print_error(error: &CliError) {
         match error {
             // The text has colours of its own, and contains no other sequences.
             CliError::Refused(text) => note(&format!("{BAD}error:{BAD:#} {text}")),
-            other => complain(other),
+            other => self::error(other),
         }
     }
 }

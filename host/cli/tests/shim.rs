@@ -37,7 +37,7 @@ fn start() -> Started {
     Started { child, control, service: Service::new(service), lifeline }
 }
 
-fn complaint(output: &Output) -> String {
+fn stderr_of(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(EXIT_UNFIT));
     assert!(output.stdout.is_empty());
     String::from_utf8(output.stderr.clone()).unwrap()
@@ -83,15 +83,15 @@ fn a_shim_that_was_stopped_is_woken_by_the_end_of_its_host_to_end_too() {
 #[test]
 fn a_shim_rejects_a_manual_start_and_a_dead_host() {
     let output = shim(std::process::id()).stdin(Stdio::null()).output().unwrap();
-    assert!(complaint(&output).contains("this command is internal"), "{}", complaint(&output));
+    assert!(stderr_of(&output).contains("this command is internal"), "{}", stderr_of(&output));
 
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     // No test is a child of process 1.
     let output = shim(1).stdin(OwnedFd::from(theirs)).output().unwrap();
     assert!(
-        complaint(&output).contains("the host that started this process is gone"),
+        stderr_of(&output).contains("the host that started this process is gone"),
         "{}",
-        complaint(&output)
+        stderr_of(&output)
     );
     assert_eq!(ours.read(&mut [0]).unwrap(), 0);
 }

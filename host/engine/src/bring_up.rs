@@ -7,7 +7,7 @@ use crate::{
     error::ReloadCause,
     event::Stage,
     load::{
-        LoadError, Speaker,
+        HostReporter, LoadError,
         process::{self, Environment, SavedBy, Start},
     },
     manifest::{Mode, Trial},
@@ -86,7 +86,7 @@ impl Place {
             let demotion = Demotion { what: Treatment::Quarantined, ..demotion };
             return Err(ReloadCause::Quarantined(Box::new(demotion)));
         }
-        match preflight::afford(artifact, facts, &budget(context)) {
+        match preflight::check_budget(artifact, facts, &budget(context)) {
             Ok(()) => Ok(Self::Inside),
             Err(error) if can_move => Ok(Self::Outside(Some(Moved::Unaffordable(error)))),
             Err(error) => Err(error.into()),
@@ -139,7 +139,7 @@ impl Candidate<'_> {
                 None => process::open_only(start, self.birth()?)?,
             };
             self.context.verdicts.note(tried, found);
-            return self.learn(found);
+            return self.apply_report(found);
         }
         let state: Option<SavedBy> = match self.job.entry.live() {
             None => self.job.state.clone(),
@@ -155,11 +155,11 @@ impl Candidate<'_> {
             None => process::try_out(start, self.birth()?, state)?,
         };
         self.context.verdicts.note(tried, found);
-        self.learn(found)
+        self.apply_report(found)
     }
 
     /// Removes the verdict of a version that passed its trial but failed to start.
-    pub(crate) fn doubt(&self) {
+    pub(crate) fn forget_verdict(&self) {
         self.context.verdicts.forget(&self.tried());
     }
 
@@ -179,7 +179,7 @@ impl Candidate<'_> {
         }
     }
 
-    fn learn(&mut self, found: process::TrialReport) -> Result<(), ReloadCause> {
+    fn apply_report(&mut self, found: process::TrialReport) -> Result<(), ReloadCause> {
         match self.place {
             Place::Inside if !found.panic_unwinds => {
                 self.move_out((LoadError::PanicAborts { path: self.copy.to_owned() }, |_| Moved::PanicAborts))
@@ -226,7 +226,7 @@ impl Candidate<'_> {
             static_tls_bytes: self.facts.static_tls_bytes,
             data_dir: self.data_dir()?,
             config: self.job.manifest.config_json(),
-            speaker: self.speaker(),
+            reporter: self.reporter(),
             crash_record: self.context.crash_record.as_ref(),
             origin: Origin::of(&self.artifact.path, self.artifact.companions.file, &self.job.manifest.root),
         };
@@ -243,7 +243,7 @@ impl Candidate<'_> {
     fn start(&self, on_death: Box<dyn FnOnce(Death, String) + Send>) -> Result<Start<'_>, ReloadCause> {
         Ok(Start {
             program: self.context.program.as_ref().map_err(Clone::clone)?,
-            speaker: self.speaker(),
+            reporter: self.reporter(),
             limits: self.job.manifest.limits,
             environment: self.environment(),
             static_tls_bytes: self.facts.static_tls_bytes,
@@ -276,9 +276,9 @@ impl Candidate<'_> {
         })
     }
 
-    fn speaker(&self) -> Speaker {
+    fn reporter(&self) -> HostReporter {
         let of = (self.job.entry.id.clone(), self.job.generation, self.artifact.digest);
-        Speaker::new(of, self.context.settings.events.downgrade(), self.context.log_bound.clone())
+        HostReporter::new(of, self.context.settings.events.downgrade(), self.context.log_bound.clone())
     }
 
     fn data_dir(&self) -> Result<PathBuf, ReloadCause> {

@@ -260,7 +260,7 @@ fn lasting(folder: PathBuf) -> PathBuf {
 
 async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     fence::register()?;
-    in_process::heed_children();
+    in_process::restore_sigchld();
     let config = builder.config;
     let plugins_dir = config.plugins.clone().unwrap_or_else(|| DEFAULT_PLUGINS_DIR.into());
     // The folder is watched before it is read, so that no change in between is missed.
@@ -282,9 +282,10 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         None if shim::is_offered() => Ok(Program::own()),
         None => Err(ProcessError::NoProgram),
     };
-    let keep = || CrashRecord::keep(state.run(), program.as_ref().ok());
-    let crash_record = builder.crash_record.then(keep);
-    let crash_record = crash_record.and_then(|kept| kept.inspect_err(|error| tracing::warn!("{error}")).ok());
+    let create = || CrashRecord::create(state.run(), program.as_ref().ok());
+    let crash_record = builder.crash_record.then(create);
+    let crash_record =
+        crash_record.and_then(|record| record.inspect_err(|error| tracing::warn!("{error}")).ok());
     let store = Store::open(state.artifacts())
         .inspect_err(|_| state.remove_run())
         .map_err(|error| unusable(error.to_string()))?;

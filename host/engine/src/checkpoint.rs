@@ -48,7 +48,7 @@ impl Checkpoints {
     /// # Errors
     ///
     /// [`CheckpointError`] if a saved state exists but cannot be used.
-    pub(crate) fn left(&self, id: &PluginId) -> Result<Option<SavedBy>, CheckpointError> {
+    pub(crate) fn last(&self, id: &PluginId) -> Result<Option<SavedBy>, CheckpointError> {
         let path = self.path(id);
         match fs::read(&path) {
             Ok(bytes) => decode(&path, &bytes).map(Some),
@@ -63,16 +63,16 @@ impl Checkpoints {
     /// # Errors
     ///
     /// * The error of the file system
-    pub(crate) fn keep(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
+    pub(crate) fn save(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
         self.write(id, saved, Durability::Process)
     }
 
-    /// Like [`Checkpoints::keep`], but returns after the file is on disk and survives a power failure.
+    /// Like [`Checkpoints::save`], but returns after the file is on disk and survives a power failure.
     ///
     /// # Errors
     ///
     /// * The error of the file system
-    pub(crate) fn keep_for_good(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
+    pub(crate) fn save_durably(&self, id: &PluginId, saved: (u32, &[u8])) -> io::Result<()> {
         self.write(id, saved, Durability::PowerCut)
     }
 
@@ -146,11 +146,11 @@ mod tests {
     fn the_last_checkpoint_is_returned_until_it_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let saved = in_dir(dir.path());
-        assert_eq!(saved.left(&id()).unwrap(), None);
-        saved.keep(&id(), (3, b"state")).unwrap();
-        assert_eq!(in_dir(dir.path()).left(&id()).unwrap(), Some((3, b"state".to_vec())));
-        saved.keep_for_good(&id(), (4, b"later")).unwrap();
-        assert_eq!(saved.left(&id()).unwrap(), Some((4, b"later".to_vec())));
+        assert_eq!(saved.last(&id()).unwrap(), None);
+        saved.save(&id(), (3, b"state")).unwrap();
+        assert_eq!(in_dir(dir.path()).last(&id()).unwrap(), Some((3, b"state".to_vec())));
+        saved.save_durably(&id(), (4, b"later")).unwrap();
+        assert_eq!(saved.last(&id()).unwrap(), Some((4, b"later".to_vec())));
         saved.remove(&id());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
     }
@@ -163,7 +163,7 @@ mod tests {
         std::thread::scope(|scope| {
             let keeping = scope.spawn(|| {
                 (0..300).try_for_each(|_| {
-                    saved.keep(&id(), (1, b"state"))?;
+                    saved.save(&id(), (1, b"state"))?;
                     saved.remove(&id());
                     io::Result::Ok(())
                 })
@@ -178,23 +178,23 @@ mod tests {
     #[test]
     fn a_truncated_or_changed_checkpoint_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
-        let left = in_dir(dir.path());
-        left.keep(&id(), (1, &[7; 100])).unwrap();
-        let good = fs::read(left.path(&id())).unwrap();
+        let other = in_dir(dir.path());
+        other.save(&id(), (1, &[7; 100])).unwrap();
+        let good = fs::read(other.path(&id())).unwrap();
         for length in 0..good.len() {
-            fs::write(left.path(&id()), &good[..length]).unwrap();
-            assert!(left.left(&id()).is_err(), "{length} bytes of the file");
+            fs::write(other.path(&id()), &good[..length]).unwrap();
+            assert!(other.last(&id()).is_err(), "{length} bytes of the file");
         }
         for place in (0..16).chain(HEADER_BYTES - 40..good.len()) {
             let mut bad = good.clone();
             bad[place] ^= 1;
-            fs::write(left.path(&id()), bad).unwrap();
-            assert!(left.left(&id()).is_err(), "byte {place} is changed");
+            fs::write(other.path(&id()), bad).unwrap();
+            assert!(other.last(&id()).is_err(), "byte {place} is changed");
         }
-        let first = left.put_aside(&id()).unwrap();
-        assert_eq!(left.left(&id()).unwrap(), None);
-        left.keep(&id(), (2, b"another")).unwrap();
-        let second = left.put_aside(&id()).unwrap();
+        let first = other.put_aside(&id()).unwrap();
+        assert_eq!(other.last(&id()).unwrap(), None);
+        other.save(&id(), (2, b"another")).unwrap();
+        let second = other.put_aside(&id()).unwrap();
         assert!(first != second && first.exists() && second.exists(), "no file is lost");
     }
 }

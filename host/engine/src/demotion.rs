@@ -249,9 +249,9 @@ fn plugin_of(file: &Path) -> Option<PluginId> {
 mod tests {
     use super::*;
     use crate::id::Generation;
-    use crate::registry::crash_record::{Blame, Suspect};
+    use crate::registry::crash_record::{Attribution, Suspect};
 
-    fn suspect(plugin: &str, digest: u8, blamed: Blame) -> Suspect {
+    fn suspect(plugin: &str, digest: u8, attribution: Attribution) -> Suspect {
         Suspect {
             plugin: plugin.parse().unwrap(),
             generation: Generation(1),
@@ -259,7 +259,7 @@ mod tests {
             interface: "Calculator".into(),
             method: "divide".into(),
             line: None,
-            blamed,
+            attribution,
         }
     }
 
@@ -269,8 +269,11 @@ mod tests {
 
     #[test]
     fn the_culprit_raised_the_signal_or_was_the_only_artifact_in_a_call() {
-        let (a, b) = (suspect("dev.test.a", 1, Blame::InFlight), suspect("dev.test.b", 2, Blame::InFlight));
-        let raised = suspect("dev.test.c", 3, Blame::Raised);
+        let (a, b) = (
+            suspect("dev.test.a", 1, Attribution::InFlight),
+            suspect("dev.test.b", 2, Attribution::InFlight),
+        );
+        let raised = suspect("dev.test.c", 3, Attribution::Raised);
         let named = |end, suspects: &[&Suspect]| {
             let crash = crash(end, suspects.iter().map(|&it| it.clone()).collect());
             crash.culprit().map(|it| it.plugin.to_string())
@@ -291,7 +294,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (id, bad, good) = ("dev.test.a".parse().unwrap(), Digest([1; 32]), Digest([2; 32]));
         let read = || Demotions::read(dir.path().join("demoted"));
-        let crash = crash(End::Signal("SIGSEGV"), vec![suspect("dev.test.a", 1, Blame::Raised)]);
+        let crash = crash(End::Signal("SIGSEGV"), vec![suspect("dev.test.a", 1, Attribution::Raised)]);
         let (of, event) = read().draw(&crash, &[], Processes::Possible).unwrap();
         assert_eq!(of.as_ref(), Some(&id));
         let EventKind::PluginDemoted { method, line: None, signal, reason } = event else {
@@ -313,7 +316,10 @@ mod tests {
     fn a_crash_without_a_culprit_demotes_no_plugin_and_lists_the_suspects() {
         let dir = tempfile::tempdir().unwrap();
         let demotions = Demotions::read(dir.path().join("demoted"));
-        let both = vec![suspect("dev.test.a", 1, Blame::InFlight), suspect("dev.test.b", 2, Blame::InFlight)];
+        let both = vec![
+            suspect("dev.test.a", 1, Attribution::InFlight),
+            suspect("dev.test.b", 2, Attribution::InFlight),
+        ];
         let (of, event) = demotions.draw(&crash(End::Unknown, both), &[], Processes::Possible).unwrap();
         let EventKind::HostCrashed { in_flight, .. } = event else { panic!("{event:?}") };
         assert_eq!((of, in_flight), (None, vec!["dev.test.a (divide)".into(), "dev.test.b (divide)".into()]));

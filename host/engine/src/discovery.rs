@@ -12,7 +12,7 @@ use crate::{
     manifest::{self, Discovery, Manifest, ManifestError},
     reload::Context,
     watch::{Change, Notice, Watcher, What},
-    worker::{Order, StartWhy, StopWhy, Worker, WorkerHandle},
+    worker::{Command, StartWhy, StopWhy, Worker, WorkerHandle},
 };
 use emptied::Emptied;
 use missing::Missing;
@@ -119,11 +119,11 @@ impl DiscoveryLoop {
     pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Notice>) {
         loop {
             let due = self.missing.due().into_iter().chain(self.unsettled.due()).min();
-            let believed = self.emptied.due();
+            let emptied_due = self.emptied.due();
             let notice = tokio::select! {
                 notice = inbox.recv() => notice,
-                () = sleep_until(believed.unwrap_or_else(Instant::now)), if believed.is_some() => {
-                    self.emptied.believed(Instant::now()).into_iter().for_each(|change| self.pass_on(change));
+                () = sleep_until(emptied_due.unwrap_or_else(Instant::now)), if emptied_due.is_some() => {
+                    self.emptied.take_due(Instant::now()).into_iter().for_each(|change| self.pass_on(change));
                     continue;
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Some(Notice::PluginsChanged),
@@ -134,10 +134,10 @@ impl DiscoveryLoop {
                     let Some(change) = self.emptied.sift(change, Instant::now()) else { continue };
                     self.pass_on(change);
                 }
-                Some(Notice::PluginsChanged) => self.look_again(),
+                Some(Notice::PluginsChanged) => self.rescan(),
                 Some(Notice::Lost(reason)) => {
                     tracing::warn!("changes may have been missed ({reason}): checking everything again");
-                    self.look_again();
+                    self.rescan();
                     self.rebuild_all();
                 }
             }
@@ -148,7 +148,7 @@ impl DiscoveryLoop {
         let Some(worker) = self.workers.lock().get(change.plugin.as_str()).cloned() else {
             // A removed plugin may have been added again.
             if change.what == What::Manifest {
-                self.look_again();
+                self.rescan();
             }
             return;
         };
@@ -160,16 +160,16 @@ impl DiscoveryLoop {
         // The manifest may have another id now, which makes it the manifest of another plugin.
         if manifest::read(&root).is_ok_and(|found| found.id != change.plugin) {
             if self.missing.hold(change, Instant::now()) {
-                self.look_again();
+                self.rescan();
             }
             return;
         }
         for change in self.missing.is_back(&change.plugin).into_iter().chain([change]) {
-            let _ = worker.orders.send(Order::Changed(change));
+            let _ = worker.commands.send(Command::Changed(change));
         }
     }
 
-    /// Orders a build of all plugins. Unchanged plugins are not reloaded.
+    /// Requests a build of all plugins. Unchanged plugins are not reloaded.
     fn rebuild_all(&self) {
         for worker in self.workers.lock().all() {
             let id = &worker.entry.id;
@@ -181,11 +181,11 @@ impl DiscoveryLoop {
                 what: What::Source,
                 before: None,
             };
-            let _ = worker.orders.send(Order::Changed(change));
+            let _ = worker.commands.send(Command::Changed(change));
         }
     }
 
-    fn look_again(&mut self) {
+    fn rescan(&mut self) {
         let served = {
             let workers = self.workers.lock();
             workers
@@ -255,9 +255,9 @@ impl DiscoveryLoop {
             let is_there = now.is_some_and(|now| now.root == root) || !own.is_empty();
             if is_there {
                 // Until the plugin's inputs are watched, only discovery notices an edit of the manifest.
-                let unread = now.filter(|now| !worker.progress.lock().knows(now)).map(edit_of);
+                let unread = now.filter(|now| !worker.progress.lock().is_latest(now)).map(edit_of);
                 for change in self.missing.is_back(id).into_iter().chain(unread) {
-                    let _ = worker.orders.send(Order::Changed(change));
+                    let _ = worker.commands.send(Command::Changed(change));
                 }
                 continue;
             }
@@ -265,7 +265,7 @@ impl DiscoveryLoop {
             // now.
             if let Some(moved) = now {
                 self.missing.is_back(id);
-                let _ = worker.orders.send(Order::Moved(Arc::new(moved.clone())));
+                let _ = worker.commands.send(Command::Moved(Arc::new(moved.clone())));
                 continue;
             }
             if !self.missing.is_gone(id, Instant::now()) {
@@ -273,7 +273,7 @@ impl DiscoveryLoop {
             }
             workers.present.retain(|other| other != id);
             let why = if is_anothers { StopWhy::Renamed } else { StopWhy::Removed };
-            let _ = worker.orders.send(Order::Stop(why, oneshot::channel().0));
+            let _ = worker.commands.send(Command::Stop(why, oneshot::channel().0));
         }
     }
 
@@ -286,9 +286,9 @@ impl DiscoveryLoop {
         let answer = with_host.is_some().then_some(answer);
         let worker = match workers.by_id.get(&id) {
             Some(worker) => {
-                let _ = worker.orders.send(Order::Return(Arc::new(manifest)));
+                let _ = worker.commands.send(Command::Return(Arc::new(manifest)));
                 if let Some(reply) = with_host {
-                    let _ = worker.orders.send(Order::Start(StartWhy::WithHost, reply));
+                    let _ = worker.commands.send(Command::Start(StartWhy::WithHost, reply));
                 }
                 worker.clone()
             }

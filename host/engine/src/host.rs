@@ -20,7 +20,7 @@ use crate::{
     reload::Context,
     snapshot::Metrics,
     suggest,
-    worker::{Configured, Order, Reply, StartWhy, StopWhy, WorkerHandle},
+    worker::{Command, Configured, Reply, StartWhy, StopWhy, WorkerHandle},
 };
 use parking_lot::Mutex;
 use replug_api::call::Interface;
@@ -194,7 +194,7 @@ impl Host {
     /// applied keys, and the keys that require a restart. If the configuration changes anything, the host emits
     /// [`EventKind::ConfigChanged`] with the same lists.
     ///
-    /// If `[defaults]` has changed, each plugin's manifest is read again after the plugin's current order. If the new
+    /// If `[defaults]` has changed, each plugin's manifest is read again after the plugin's current command. If the new
     /// settings require a new instance, a new generation of the same artifact replaces the old generation.
     pub fn apply(&self, config: &HostConfig) -> Applied {
         live::apply(&self.inner.context, &self.inner.workers, config)
@@ -240,7 +240,7 @@ impl Host {
     /// * [`HostError::UnknownPlugin`]
     /// * [`HostError::Reload`] if the new version failed to start; the previous generation keeps serving
     pub fn reload(&self, id: &str) -> Pending<Result<Generation, HostError>> {
-        self.order(id, Order::Reload)
+        self.command(id, Command::Reload)
     }
 
     /// Rolls the plugin back to the artifact `to`, which serves as a new generation. If `to` is `None`, the target is the
@@ -251,7 +251,7 @@ impl Host {
     ///
     /// As [`Host::reload`], and [`HostError::WrongState`] if the plugin does not run.
     pub fn rollback(&self, id: &str, to: Option<Digest>) -> Pending<Result<Generation, HostError>> {
-        self.order(id, |reply| Order::Rollback(to, reply))
+        self.command(id, |reply| Command::Rollback(to, reply))
     }
 
     /// Starts a plugin that does not run. A running plugin continues unchanged. In both cases, the plugin's quarantine
@@ -265,7 +265,7 @@ impl Host {
     ///
     /// As [`Host::reload`].
     pub fn start(&self, id: &str) -> Pending<Result<Generation, HostError>> {
-        self.order(id, |reply| Order::Start(StartWhy::Asked, reply))
+        self.command(id, |reply| Command::Start(StartWhy::Asked, reply))
     }
 
     /// Rejects new calls of the plugin, waits for running calls up to its `drain_timeout`, saves its state for the next
@@ -275,7 +275,7 @@ impl Host {
     ///
     /// [`HostError::UnknownPlugin`].
     pub fn stop(&self, id: &str) -> Pending<Result<(), HostError>> {
-        self.order(id, |reply| Order::Stop(StopWhy::Asked, reply))
+        self.command(id, |reply| Command::Stop(StopWhy::Asked, reply))
     }
 
     /// Stops the plugin like [`Host::stop`], but discards its state, so the next start begins without a state. If the
@@ -285,7 +285,7 @@ impl Host {
     ///
     /// [`HostError::UnknownPlugin`].
     pub fn stop_and_discard(&self, id: &str) -> Pending<Result<(), HostError>> {
-        self.order(id, |reply| Order::Stop(StopWhy::Discarded, reply))
+        self.command(id, |reply| Command::Stop(StopWhy::Discarded, reply))
     }
 
     /// Stops the plugin like [`Host::stop`], and resets its status to that of a plugin that was never started.
@@ -294,7 +294,7 @@ impl Host {
     ///
     /// [`HostError::UnknownPlugin`].
     pub fn unregister(&self, id: &str) -> Pending<Result<(), HostError>> {
-        self.order(id, |reply| Order::Stop(StopWhy::Unregistered, reply))
+        self.command(id, |reply| Command::Stop(StopWhy::Unregistered, reply))
     }
 
     /// Overrides the configuration in the plugin's manifest until the manifest has another configuration or the host
@@ -305,7 +305,7 @@ impl Host {
     /// * [`HostError::UnknownPlugin`]
     /// * [`HostError::Reload`] if the plugin rejects the configuration
     pub fn configure(&self, id: &str, config: Map<String, Value>) -> Pending<Result<Configured, HostError>> {
-        self.order(id, |reply| Order::Configure(config, reply))
+        self.command(id, |reply| Command::Configure(config, reply))
     }
 
     /// Stops all plugins in the reverse order of their addition, saves their states for the next host, and ends the host.
@@ -323,7 +323,7 @@ impl Host {
             };
             for worker in leaving {
                 let (reply, answer) = oneshot::channel();
-                if worker.orders.send(Order::Stop(StopWhy::ShutDown, reply)).is_ok() {
+                if worker.commands.send(Command::Stop(StopWhy::ShutDown, reply)).is_ok() {
                     let _ = answer.await;
                 }
             }
@@ -342,15 +342,15 @@ impl Host {
         Pending::new(receiver, || ())
     }
 
-    fn order<T: Send + 'static>(
+    fn command<T: Send + 'static>(
         &self,
         id: &str,
-        make: impl FnOnce(Reply<T>) -> Order,
+        make: impl FnOnce(Reply<T>) -> Command,
     ) -> Pending<Result<T, HostError>> {
         let (reply, receiver) = oneshot::channel();
         match self.worker(id) {
             // If the worker has ended, the reply is dropped, and `Pending` returns the error below.
-            Ok(worker) => drop(worker.orders.send(make(reply))),
+            Ok(worker) => drop(worker.commands.send(make(reply))),
             Err(error) => drop(reply.send(Err(error))),
         }
         Pending::new(receiver, || Err(HostError::ShutDown))

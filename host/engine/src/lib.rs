@@ -22,7 +22,7 @@
 //! | `registry` | the serving generation, the swap, and the retirement of the old generation |
 //! | `handle.rs` | the handles of callers; the path of a call uses only this module and the registry |
 //! | `lifecycle/` | the state machine of a plugin: decides when to build, restart, roll back or quarantine |
-//! | `worker/` | one task for each plugin, which carries out the plugin's orders one after the other |
+//! | `worker/` | one task for each plugin, which carries out the plugin's commands one after the other |
 //! | `discovery.rs` | starts workers for new plugins, and stops removed plugins |
 //! | `bring_up.rs` | runs the trial of an artifact, and makes an instance of it, in this process or in a child process |
 //! | `demotion.rs` | the artifacts that have crashed, and whether they run in a child process or not at all |

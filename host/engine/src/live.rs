@@ -8,7 +8,7 @@ use crate::{
     event::EventKind,
     reload::Context,
     watch::{FileWatch, Poll},
-    worker::Order,
+    worker::Command,
 };
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -38,7 +38,7 @@ pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &
     let done = {
         let mut state = context.settings.config.lock();
         let mut now = HostConfig::clone(&state.now);
-        let (applied, restart_needed) = now.take_over(config);
+        let (applied, restart_needed) = now.apply(config);
         // After a rejected configuration, a valid one is reported even if it changes nothing.
         let was_refused = state.refused.take().is_some();
         if applied.is_empty() && restart_needed == state.pending && !was_refused {
@@ -55,7 +55,7 @@ pub(crate) fn apply(context: &Context, workers: &Mutex<WorkerHandles>, config: &
     for worker in workers.lock().all() {
         if concerns("defaults.") {
             // An error means that the host has ended.
-            let _ = worker.orders.send(Order::NewDefaults);
+            let _ = worker.commands.send(Command::NewDefaults);
         }
         if concerns("log.")
             && let Some(live) = worker.entry.live()

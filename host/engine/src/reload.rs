@@ -25,7 +25,7 @@ use crate::{
     id::{Digest, Generation, PluginId},
     load::{
         LifecycleError, LogBound,
-        in_process::{heed_children, static_tls_limit, static_tls_used, tls_keys_used},
+        in_process::{restore_sigchld, static_tls_limit, static_tls_used, tls_keys_used},
         process::{ProcessError, Program, SavedBy},
     },
     manifest::Manifest,
@@ -163,7 +163,7 @@ pub(crate) async fn build(
 ) -> Result<Built, ReloadError> {
     let (entry, manifest) = job;
     let began = Instant::now();
-    heed_children();
+    restore_sigchld();
     let report = |progress| context.settings.events.plugin(&entry.id, EventKind::BuildProgress(progress));
     let built = context.builder.build_reporting(manifest, report).instrument(spans::build()).await;
     stages.build = millis(began.elapsed());
@@ -207,15 +207,15 @@ fn launch(mut candidate: Candidate<'_>, stages: &mut Stages) -> Result<Installed
         timed(spans::migrate(), &mut stages.migrate, || make_room(candidate.context, candidate.job))
             .map_err(at(Stage::Migrate))?;
     let fresh = timed(spans::load(), &mut stages.load, || candidate.bring_up()).map_err(at(Stage::Load));
-    let fresh = fresh.inspect_err(|_| candidate.doubt())?;
+    let fresh = fresh.inspect_err(|_| candidate.forget_verdict())?;
     if let Err(cause) = candidate.job.steps.check() {
         give_up(fresh);
         return Err(at(Stage::Load)(cause));
     }
-    match take_over(candidate.job, &fresh, stages) {
+    match replace_old(candidate.job, &fresh, stages) {
         Ok(old) => Ok(Installed::Serving { live: fresh, old, moved: candidate.place.moved() }),
         Err(error) => {
-            candidate.doubt();
+            candidate.forget_verdict();
             give_up(fresh);
             Err(error)
         }
@@ -270,7 +270,7 @@ pub(crate) fn budget(context: &Context) -> Budget {
 ///
 /// While the state is handed over, calls wait, because the old generation must not change its state after it was saved.
 /// The pause ends with this function. If a step fails, the old generation serves again.
-fn take_over(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option<Retiring>, ReloadError> {
+fn replace_old(job: &Job, fresh: &Arc<Live>, stages: &mut Stages) -> Result<Option<Retiring>, ReloadError> {
     let at = |stage| failed(&job.entry, stage);
     job.entry.accepts(fresh).map_err(|mismatch| at(Stage::Load)(mismatch.into()))?;
     let paused =

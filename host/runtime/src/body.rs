@@ -117,7 +117,7 @@ pub struct Traits {
     /// The body uses memory outside of the host's process.
     pub outside_the_process: bool,
     /// A crash in the body is a crash of the host's process. Threads that run its code are marked in the crash record.
-    pub blamable: bool,
+    pub attributable: bool,
     /// A call in the body can be [aborted](Body::interrupt). Otherwise, a call that does not return keeps its thread.
     pub interruptible: bool,
     /// A lifecycle step returns by the deadline that was set when the body was made. Otherwise, it may never return.

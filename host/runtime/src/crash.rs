@@ -1,3 +1,3 @@
 //! Reads the crash record of a crashed process: for the parent, which restarts the program, and for tests.
 
-pub use crate::registry::crash_record::{Blame, Crash, End, Suspect, note_end, pass_on, read};
+pub use crate::registry::crash_record::{Attribution, Crash, End, Suspect, note_end, pass_on, read};

@@ -1,11 +1,11 @@
-//! The host's end: sends requests over the control connection, orders over the service connection and calls over lanes,
+//! The host's end: sends requests over the control connection, commands over the service connection and calls over lanes,
 //! and reads the plugin's reports.
 //!
 //! This module sets no deadline by itself. The owner of a connection may set one on its stream.
 
 use super::{
-    Answer, Call, Channel, Create, Failure, Giving, Health, Hello, Kind, LaneId, Level, Load, Loaded, Order,
-    Reply, Report, Request, RequestId, State, Timed, WireError, message::Message,
+    Answer, Call, Channel, Command, Create, DescriptorSender, Failure, Health, Hello, Kind, LaneId, Level,
+    Load, Loaded, Reply, Report, Request, RequestId, State, Timed, WireError, message::Message,
 };
 use std::{
     io::{Read, Write},
@@ -33,14 +33,14 @@ pub struct Greeting {
     pub events: UnixStream,
     /// The read end of a pipe: when no write end is left, the shim kills itself and the processes that it started.
     pub lifeline: OwnedFd,
-    /// The shim's end of the connection for orders. The host writes to the other end with [`Service`].
+    /// The shim's end of the connection for commands. The host writes to the other end with [`Service`].
     pub service: UnixStream,
 }
 
 /// The control connection to a shim.
 #[derive(Debug)]
 pub struct Control {
-    channel: Channel<Giving>,
+    channel: Channel<DescriptorSender>,
     last: RequestId,
 }
 
@@ -52,11 +52,11 @@ impl Control {
     /// * [`WireError::OtherProtocol`] if the shim's version differs
     /// * [`WireError`] if the process is not a shim, or has ended
     pub fn greet(stream: impl Into<Timed>, greeting: Greeting) -> Result<Self, WireError> {
-        let mut channel = Channel::new(Giving::new(stream));
+        let mut channel = Channel::new(DescriptorSender::new(stream));
         let Greeting { events, lifeline, service } = greeting;
-        channel.stream_mut().give(events);
-        channel.stream_mut().give(lifeline);
-        channel.stream_mut().give(service);
+        channel.stream_mut().attach(events);
+        channel.stream_mut().attach(lifeline);
+        channel.stream_mut().attach(service);
         let id = RequestId::default();
         channel.send(Kind::Hello, id, [&Hello::own().encode()?, &[]])?;
         Hello::decode(channel.receive()?.of_kind(Kind::Hello)?)?.check()?;
@@ -74,7 +74,7 @@ impl Control {
     ///
     /// * [`Failure::Limit`], [`Failure::Load`], and those of [`Control::start`]
     pub fn load(&mut self, load: Load) -> Result<Loaded, ControlError> {
-        match self.ask(&Request::Load(load))? {
+        match self.exchange(&Request::Load(load))? {
             Reply::Loaded(loaded) => Ok(loaded),
             reply => refused("load", reply),
         }
@@ -86,7 +86,7 @@ impl Control {
     ///
     /// * As for [`Control::start`].
     pub fn create(&mut self, create: Create) -> Result<(), ControlError> {
-        self.order(&Request::Create(create))
+        self.execute(&Request::Create(create))
     }
 
     /// `Plugin::start`
@@ -97,7 +97,7 @@ impl Control {
     /// * [`Failure::Life`] if the plugin fails or panics
     /// * [`Failure::OutOfTurn`], [`Failure::Broken`]
     pub fn start(&mut self) -> Result<(), ControlError> {
-        self.order(&Request::Start)
+        self.execute(&Request::Start)
     }
 
     /// `Plugin::stop`
@@ -106,7 +106,7 @@ impl Control {
     ///
     /// * As for [`Control::start`].
     pub fn stop(&mut self) -> Result<(), ControlError> {
-        self.order(&Request::Stop)
+        self.execute(&Request::Stop)
     }
 
     /// `Plugin::health`
@@ -115,7 +115,7 @@ impl Control {
     ///
     /// * As for [`Control::start`].
     pub fn health(&mut self) -> Result<Health, ControlError> {
-        match self.ask(&Request::Health)? {
+        match self.exchange(&Request::Health)? {
             Reply::Health(health) => Ok(health),
             reply => refused("health", reply),
         }
@@ -127,7 +127,7 @@ impl Control {
     ///
     /// * As for [`Control::start`].
     pub fn configure(&mut self, config: impl Into<String>) -> Result<(), ControlError> {
-        self.order(&Request::Configure { config: config.into() })
+        self.execute(&Request::Configure { config: config.into() })
     }
 
     /// `Plugin::save`
@@ -136,7 +136,7 @@ impl Control {
     ///
     /// * As for [`Control::start`].
     pub fn save(&mut self) -> Result<Vec<u8>, ControlError> {
-        match self.ask(&Request::Save)? {
+        match self.exchange(&Request::Save)? {
             Reply::Saved(state) => Ok(state.0),
             reply => refused("save", reply),
         }
@@ -148,7 +148,7 @@ impl Control {
     ///
     /// * As for [`Control::start`].
     pub fn restore(&mut self, from_version: u32, state: Vec<u8>) -> Result<(), ControlError> {
-        self.order(&Request::Restore { from_version, state: State(state) })
+        self.execute(&Request::Restore { from_version, state: State(state) })
     }
 
     /// Drops the instance once the calls in it have ended.
@@ -157,7 +157,7 @@ impl Control {
     ///
     /// * As for [`Control::start`]. The instance is gone even if its drop panicked.
     pub fn destroy(&mut self) -> Result<(), ControlError> {
-        self.order(&Request::Destroy)
+        self.execute(&Request::Destroy)
     }
 
     /// Asks the shim to end by itself. The process that started the shim has to wait for its end.
@@ -166,22 +166,22 @@ impl Control {
     ///
     /// * As for [`Control::start`].
     pub fn exit(mut self) -> Result<(), ControlError> {
-        self.order(&Request::Exit)
+        self.execute(&Request::Exit)
     }
 
-    fn order(&mut self, request: &Request) -> Result<(), ControlError> {
-        match self.ask(request)? {
+    fn execute(&mut self, request: &Request) -> Result<(), ControlError> {
+        match self.exchange(request)? {
             Reply::Done => Ok(()),
             reply => refused(request.name(), reply),
         }
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Reply, WireError> {
+    fn exchange(&mut self, request: &Request) -> Result<Reply, WireError> {
         self.last = self.last.next();
         self.channel.send(Kind::Request, self.last, [&request.encode()?, &[]])?;
         let reply = Reply::decode(self.channel.receive()?.reply_to(self.last, Kind::Reply)?);
         // The next request may come much later.
-        self.channel.lay_aside();
+        self.channel.shrink();
         reply
     }
 }
@@ -193,22 +193,22 @@ fn refused<T>(request: &'static str, reply: Reply) -> Result<T, ControlError> {
     }
 }
 
-/// The service connection to a shim. The shim executes orders on this connection at once, and does not answer them.
+/// The service connection to a shim. The shim executes commands on this connection at once, and does not answer them.
 ///
 /// So the host can open a lane or cancel a call without waiting for a lifecycle step of the plugin.
 #[derive(Debug)]
 pub struct Service {
-    channel: Channel<Giving>,
+    channel: Channel<DescriptorSender>,
     lanes: u64,
 }
 
 impl Service {
     /// Uses `stream`, whose other end was sent with the [`Greeting`].
     pub fn new(stream: impl Into<Timed>) -> Self {
-        Self { channel: Channel::new(Giving::new(stream)), lanes: 0 }
+        Self { channel: Channel::new(DescriptorSender::new(stream)), lanes: 0 }
     }
 
-    /// Sets a deadline: an order that is not sent by then fails with [`WireError::TimedOut`].
+    /// Sets a deadline: a command that is not sent by then fails with [`WireError::TimedOut`].
     pub fn until(&mut self, until: Instant) {
         self.channel.stream_mut().stream_mut().until(Some(until));
     }
@@ -223,8 +223,8 @@ impl Service {
         let (ours, theirs) = UnixStream::pair()?;
         self.lanes += 1;
         let id = LaneId(self.lanes);
-        self.channel.stream_mut().give(theirs);
-        self.order(Order::OpenLane(id))?;
+        self.channel.stream_mut().attach(theirs);
+        self.send(Command::OpenLane(id))?;
         Ok((id, ours))
     }
 
@@ -234,7 +234,7 @@ impl Service {
     ///
     /// * [`WireError`] if the shim has ended, or does not read any more
     pub fn cancel(&mut self, lane: LaneId, call: RequestId) -> Result<(), WireError> {
-        self.order(Order::Cancel { lane, call })
+        self.send(Command::Cancel { lane, call })
     }
 
     /// Sets the most verbose level of the plugin's log.
@@ -243,11 +243,11 @@ impl Service {
     ///
     /// * [`WireError`] if the shim has ended, or does not read any more
     pub fn set_max_level(&mut self, level: Level) -> Result<(), WireError> {
-        self.order(Order::SetMaxLevel(level))
+        self.send(Command::SetMaxLevel(level))
     }
 
-    fn order(&mut self, order: Order) -> Result<(), WireError> {
-        self.channel.send(Kind::Order, RequestId::default(), [&order.encode()?, &[]])
+    fn send(&mut self, command: Command) -> Result<(), WireError> {
+        self.channel.send(Kind::Command, RequestId::default(), [&command.encode()?, &[]])
     }
 }
 
@@ -277,8 +277,8 @@ impl<S> Lane<S> {
     }
 
     /// Frees the memory of a very large answer. There must be no call on the lane.
-    pub fn lay_aside(&mut self) {
-        self.channel.lay_aside();
+    pub fn shrink(&mut self) {
+        self.channel.shrink();
     }
 
     /// The bytes of memory that the lane uses.

@@ -23,12 +23,12 @@ const AT_ONCE: usize = 4;
 
 /// The host's end.
 #[derive(Debug)]
-pub struct Giving {
+pub struct DescriptorSender {
     stream: Timed,
     outgoing: Vec<OwnedFd>,
 }
 
-impl Giving {
+impl DescriptorSender {
     /// Uses `stream` as the host's end of a connection.
     pub fn new(stream: impl Into<Timed>) -> Self {
         Self { stream: stream.into(), outgoing: Vec::new() }
@@ -40,19 +40,19 @@ impl Giving {
     }
 
     /// Sends a descriptor with the next frame.
-    pub fn give(&mut self, descriptor: impl Into<OwnedFd>) {
+    pub fn attach(&mut self, descriptor: impl Into<OwnedFd>) {
         self.outgoing.push(descriptor.into());
     }
 }
 
-impl Read for Giving {
+impl Read for DescriptorSender {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // The kernel closes received descriptors, because this call provides no space for them.
         self.stream.read(buffer)
     }
 }
 
-impl Write for Giving {
+impl Write for DescriptorSender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_vectored(&[IoSlice::new(bytes)])
     }
@@ -60,8 +60,8 @@ impl Write for Giving {
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let giving: Vec<_> = self.outgoing.iter().map(OwnedFd::as_fd).collect();
-        if !giving.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&giving)) {
+        let outgoing: Vec<_> = self.outgoing.iter().map(OwnedFd::as_fd).collect();
+        if !outgoing.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&outgoing)) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one frame"));
         }
         let written = self
@@ -83,12 +83,12 @@ impl Write for Giving {
 
 /// The shim's end.
 #[derive(Debug)]
-pub struct Taking {
+pub struct DescriptorReceiver {
     stream: UnixStream,
     incoming: VecDeque<OwnedFd>,
 }
 
-impl Taking {
+impl DescriptorReceiver {
     /// Uses `stream` as the shim's end of a connection.
     pub fn new(stream: UnixStream) -> Self {
         Self { stream, incoming: VecDeque::new() }
@@ -102,7 +102,7 @@ impl Taking {
     }
 }
 
-impl Read for Taking {
+impl Read for DescriptorReceiver {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -118,7 +118,7 @@ impl Read for Taking {
     }
 }
 
-impl Write for Taking {
+impl Write for DescriptorReceiver {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write(bytes)
     }

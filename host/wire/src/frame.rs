@@ -19,7 +19,7 @@ const COUNTED: usize = HEADER - 4;
 /// The size of one read; a frame that fits in it is not copied.
 const WINDOW: usize = 8 << 10;
 /// The memory that a channel keeps for the next large frame.
-const KEPT: usize = 1 << 20;
+const MAX_IDLE_BUFFER: usize = 1 << 20;
 
 /// The kind of a frame.
 #[repr(u8)]
@@ -37,8 +37,8 @@ pub enum Kind {
     Answer = 5,
     /// A [`Report`](super::Report) of the shim's.
     Report = 6,
-    /// An [`Order`](super::Order) of the host's, on the service connection.
-    Order = 7,
+    /// A [`Command`](super::Command) of the host's, on the service connection.
+    Command = 7,
 }
 
 impl Kind {
@@ -50,7 +50,7 @@ impl Kind {
             4 => Self::Call,
             5 => Self::Answer,
             6 => Self::Report,
-            7 => Self::Order,
+            7 => Self::Command,
             other => return Err(WireError::UnknownKind(other)),
         })
     }
@@ -164,8 +164,8 @@ impl<S> Channel<S> {
 
     /// Frees the memory of a very large frame. The owner of an idle channel calls this method. Otherwise, the channel
     /// frees the memory when it next waits for a frame.
-    pub fn lay_aside(&mut self) {
-        if self.large.capacity() > KEPT {
+    pub fn shrink(&mut self) {
+        if self.large.capacity() > MAX_IDLE_BUFFER {
             self.large = Vec::new();
         }
     }
@@ -238,7 +238,7 @@ impl<S: Read> Channel<S> {
 
     /// Reads a header.
     fn begin(&mut self) -> Result<Begun, WireError> {
-        self.lay_aside();
+        self.shrink();
         self.fill(HEADER).map_err(|error| match error {
             WireError::Truncated { missing: HEADER } => WireError::Closed,
             error => error,

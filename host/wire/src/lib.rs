@@ -35,11 +35,11 @@ mod timed;
 
 pub use call::{Answer, AnswerBody, Call};
 pub use client::{Control, ControlError, Greeting, Lane, Reports, Service};
-pub use descriptors::{Giving, Taking};
+pub use descriptors::{DescriptorReceiver, DescriptorSender};
 pub use error::WireError;
 pub use frame::{Channel, Frame, Kind, MAX_FRAME, RequestId};
 pub use message::{
-    Create, Described, Failure, Health, Hello, LaneId, Level, Load, Loaded, Message, Order, Reply, Report,
+    Command, Create, Described, Failure, Health, Hello, LaneId, Level, Load, Loaded, Message, Reply, Report,
     Request, State,
 };
 pub use timed::Timed;

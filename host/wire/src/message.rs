@@ -92,12 +92,12 @@ impl Request {
     }
 }
 
-/// An order of the host, which is executed at once, even during a lifecycle step. There is no reply.
+/// A command of the host, which is executed at once, even during a lifecycle step. There is no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Order {
+pub enum Command {
     /// Serves calls on the connection whose descriptor is sent along.
     OpenLane(LaneId),
-    /// Signals to the call that its caller no longer waits. The shim ignores the order if the call or the lane has
+    /// Signals to the call that its caller no longer waits. The shim ignores the command if the call or the lane has
     /// ended.
     Cancel {
         /// The lane of the call.
@@ -366,8 +366,8 @@ impl Message for Request {
     const WHAT: &'static str = "a request";
 }
 
-impl Message for Order {
-    const WHAT: &'static str = "an order";
+impl Message for Command {
+    const WHAT: &'static str = "a command";
 }
 
 impl Message for Reply {
@@ -382,7 +382,7 @@ impl Message for Report {
 pub(super) fn read_anything(bytes: &[u8]) {
     let _ = Hello::decode(bytes);
     let _ = Request::decode(bytes);
-    let _ = Order::decode(bytes);
+    let _ = Command::decode(bytes);
     let _ = Reply::decode(bytes);
     let _ = Report::decode(bytes);
 }

@@ -15,7 +15,7 @@ use std::{env, io, process, thread};
 
 fn main() -> Result<(), HostError> {
     replug::shim::run_if_asked();
-    replug::parent::keep();
+    replug::parent::supervise();
     print(&json!({ "event": "here", "pid": process::id() }));
     let mut folders = env::args_os().skip(1);
     let mut folder = || folders.next().expect("a plugins folder and a state folder");

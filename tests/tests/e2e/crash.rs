@@ -1,6 +1,6 @@
 //! Plugins that end the process they run in, and what is known of it afterwards.
 
-use replug_runtime::crash::{Blame, Crash, End, Suspect, note_end, read};
+use replug_runtime::crash::{Attribution, Crash, End, Suspect, note_end, read};
 use replug_tests::{Hold, Lab, command::replug, misbehave};
 use rustix::process::Signal;
 use std::{
@@ -53,15 +53,15 @@ fn crash(lab: &Lab, victim: &Child) -> Crash {
 }
 
 /// The one that is suspected, as (plugin, what it was doing, what speaks against it).
-fn only(crash: &Crash) -> (String, String, Blame) {
+fn only(crash: &Crash) -> (String, String, Attribution) {
     let [suspect] = &crash.suspects[..] else { panic!("{crash}") };
     named(suspect)
 }
 
-fn named(suspect: &Suspect) -> (String, String, Blame) {
+fn named(suspect: &Suspect) -> (String, String, Attribution) {
     assert_eq!(suspect.generation.0, 1);
     let place = format!("{}.{}", suspect.interface, suspect.method);
-    (suspect.plugin.to_string(), place, suspect.blamed)
+    (suspect.plugin.to_string(), place, suspect.attribution)
 }
 
 /// Runs a plugin with these orders whose method does this deed, until that has ended the process.
@@ -77,7 +77,7 @@ fn ended_by(name: &str, orders: &str, deed: &str) -> (Lab, ExitStatus, Crash) {
 fn names_the_method(deed: &str, end: End) -> ExitStatus {
     let (lab, status, crash) = ended_by(deed, "", deed);
     assert_eq!(crash.end, end);
-    assert_eq!(only(&crash), (lab.id(), "Probe.misbehave".into(), Blame::Raised));
+    assert_eq!(only(&crash), (lab.id(), "Probe.misbehave".into(), Attribution::Raised));
     let digest = crash.suspects[0].digest.to_string();
     let artifacts = fs::read_dir(lab.state_dir().join("artifacts")).unwrap().flatten();
     assert!(artifacts.map(|it| it.file_name()).any(|name| name.to_string_lossy().starts_with(&digest)));
@@ -88,7 +88,7 @@ fn names_the_step(step: &str, orders: &str) {
     let (lab, status, crash) = ended_by(&format!("in-{step}"), orders, "");
     assert_eq!(status.signal(), Some(sigabrt()));
     assert_eq!(crash.end, End::Signal("SIGABRT"));
-    assert_eq!(only(&crash), (lab.id(), format!(".{step}"), Blame::Raised));
+    assert_eq!(only(&crash), (lab.id(), format!(".{step}"), Attribution::Raised));
 }
 
 fn sigabrt() -> i32 {
@@ -116,7 +116,7 @@ fn an_exit_in_the_middle_of_a_call_names_the_method_and_keeps_its_status() {
 fn an_exit_on_a_thread_of_the_plugin_s_own_names_the_plugin() {
     let (lab, status, crash) = ended_by("exits-elsewhere", "", "exit-0-on-a-thread");
     assert_eq!((status.code(), crash.end), (Some(0), End::Exit));
-    assert_eq!(only(&crash), (lab.id(), ".a thread of its own".into(), Blame::Raised));
+    assert_eq!(only(&crash), (lab.id(), ".a thread of its own".into(), Attribution::Raised));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn an_exit_without_handlers_is_attributed_by_the_waiting_process() {
     note_end(&left_behind(&lab), status).unwrap();
     let crash = read(&left_behind(&lab)).unwrap();
     assert_eq!(crash.end, End::Exit);
-    assert_eq!(only(&crash), (lab.id(), "Probe.misbehave".into(), Blame::InFlight));
+    assert_eq!(only(&crash), (lab.id(), "Probe.misbehave".into(), Attribution::InFlight));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_crash_in_a_step_of_its_life_names_the_step() {
 fn a_crash_on_a_thread_of_the_plugin_s_own_names_the_plugin() {
     let (lab, _, crash) = ended_by("elsewhere", "", "write-to-null-elsewhere");
     assert_eq!(crash.end, End::Signal("SIGSEGV"));
-    assert_eq!(only(&crash), (lab.id(), ".a thread of its own".into(), Blame::Raised));
+    assert_eq!(only(&crash), (lab.id(), ".a thread of its own".into(), Attribution::Raised));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_crash_in_a_call_by_name_names_the_method() {
     command.args(["call", &lab.id(), "work", "--state-dir"]).arg(lab.state_dir()).current_dir(lab.dir());
     let mut called = command.stderr(Stdio::null()).spawn().unwrap();
     assert_eq!(called.wait().unwrap().signal(), Some(Signal::SEGV.as_raw()));
-    assert_eq!(only(&crash(&lab, &called)), (lab.id(), "Probe.work".into(), Blame::Raised));
+    assert_eq!(only(&crash(&lab, &called)), (lab.id(), "Probe.work".into(), Attribution::Raised));
 }
 
 /// Two plugins in the middle of a call, of which the second waits for a word to do this.
@@ -208,7 +208,7 @@ fn a_crash_is_attributed_to_the_raising_plugin_of_two_in_a_call() {
     victim.wait().unwrap();
     drop(first);
     let named = only(&crash(&lab, &victim));
-    assert_eq!(named, (neighbour(&lab), "Probe.misbehave".into(), Blame::Raised));
+    assert_eq!(named, (neighbour(&lab), "Probe.misbehave".into(), Attribution::Raised));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_kill_makes_all_plugins_in_a_call_suspects_and_none_the_culprit() {
         assert_eq!(crash.end, end);
         let mut suspects: Vec<_> = crash.suspects.iter().map(named).collect();
         suspects.sort_by(|a, b| a.0.cmp(&b.0));
-        let suspect = |id| (id, "Probe.misbehave".to_owned(), Blame::InFlight);
+        let suspect = |id| (id, "Probe.misbehave".to_owned(), Attribution::InFlight);
         assert_eq!(suspects, [suspect(lab.id()), suspect(neighbour(&lab))]);
     };
     expect(crash(&lab, &victim), End::Unknown);
@@ -278,7 +278,7 @@ fn each_host_of_a_process_has_the_record_in_its_own_folder() {
     let mut victim = start(&mut victim_of(&[(&first, &[]), (&second, &deed)]));
     victim.wait().unwrap();
     let named = only(&crash(&second, &victim));
-    assert_eq!(named, (second.id(), "Probe.misbehave".into(), Blame::Raised));
+    assert_eq!(named, (second.id(), "Probe.misbehave".into(), Attribution::Raised));
     let elsewhere = crash(&first, &victim);
     assert_eq!((elsewhere.end, elsewhere.suspects), (End::Signal("SIGSEGV"), Vec::new()));
 }
@@ -311,7 +311,7 @@ fn a_truncated_crash_record_fails_no_call_and_is_complete_at_the_end() {
     file_of_record(&lab).set_len(0).unwrap();
     drop(inside);
     victim.wait().unwrap();
-    assert_eq!(only(&crash(&lab, &victim)), (lab.id(), "Probe.misbehave".into(), Blame::Raised));
+    assert_eq!(only(&crash(&lab, &victim)), (lab.id(), "Probe.misbehave".into(), Attribution::Raised));
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn a_forked_child_does_not_clear_the_mark_of_its_parent() {
     let mut victim = offered_victim(&lab, &[order(&lab.id(), "fork-one-that-returns")]);
     let status = victim.wait().unwrap();
     note_end(&left_behind(&lab), status).unwrap();
-    assert_eq!(only(&crash(&lab, &victim)), (lab.id(), "Probe.misbehave".into(), Blame::InFlight));
+    assert_eq!(only(&crash(&lab, &victim)), (lab.id(), "Probe.misbehave".into(), Attribution::InFlight));
 }
 
 #[test]
@@ -367,6 +367,6 @@ fn a_signal_from_another_thread_is_not_attributed_to_its_target() {
     assert_eq!(status.signal(), Some(sigabrt()));
     let crash = crash(&lab, &victim);
     assert_eq!(crash.end, End::Signal("SIGABRT"));
-    assert!(crash.suspects.iter().all(|it| it.blamed == Blame::InFlight), "{crash}");
+    assert!(crash.suspects.iter().all(|it| it.attribution == Attribution::InFlight), "{crash}");
     assert_eq!(crash.suspects.len(), 2, "{crash}");
 }

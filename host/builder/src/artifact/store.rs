@@ -128,7 +128,7 @@ impl Store {
         let companions = match dynamic(incoming.as_file()) {
             Some(dynamic) => {
                 let libraries = Libraries::of(built, &dynamic, &Known::new());
-                self.keep_libraries(copied.digest, &libraries)?
+                self.store_libraries(copied.digest, &libraries)?
             }
             None => Companions::none(copied.digest),
         };

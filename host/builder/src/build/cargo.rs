@@ -45,12 +45,12 @@ pub(super) async fn build(
 ) -> Result<(Output, Option<Template>), BuildError> {
     let (mut artifact, mut diagnostics, mut scripted) = (None, Vec::new(), false);
     let mut command = command(manifest, facts, std);
-    let note = Note::ask(&mut command, facts);
+    let note = Note::request(&mut command, facts);
     let mut run = Run::begin(facts).await?;
     let beginning = Beginning::now(facts);
     let finished = process::run(command, |line| {
         let Ok(message) = serde_json::from_str(line) else { return };
-        run.hear(&message);
+        run.note(&message);
         match message {
             Message::CompilerArtifact(it)
                 if it.manifest_path == facts.file && it.target.crate_types.contains(&CrateType::CDyLib) =>
@@ -94,7 +94,7 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
     // two cargo processes would then wait for each other's lock.
     command.env("CARGO_BUILD_BUILD_DIR", &facts.target_dir);
     command.args(["--profile", &spec.profile]);
-    progress::ask(&mut command);
+    progress::enable(&mut command);
     // Dependencies are built once, but linked at every edit, and linking is faster if they are smaller. A profile that
     // the author configures is not changed.
     if spec.profile == "dev" && !facts.sets_profile("dev") && env::var_os(DEV_DEBUG).is_none() {

@@ -108,7 +108,7 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
     let mut line = Vec::new();
     loop {
         let read = pipe.fill_buf().await?;
-        silence::is_broken();
+        silence::note_output();
         let end = read.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map(|at| at + 1);
         let taken = end.unwrap_or(read.len());
         line.extend_from_slice(&read[..taken]);
@@ -116,7 +116,7 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
         if taken > 0 && line.ends_with(b"\r") {
             // Cargo ends each progress report with a carriage return. Progress does not belong to the output. Other
             // text before a carriage return is kept as the beginning of the current line.
-            if progress::hear(&line) {
+            if progress::forward(&line) {
                 line.clear();
             }
             continue;

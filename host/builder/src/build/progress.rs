@@ -2,7 +2,7 @@
 //! carriage return, so that the next report replaces it on the terminal. Cargo reports the number of crates to compile
 //! only in these lines.
 //!
-//! Run a build in [`reported`] to receive its progress; [`hear`] reads the output of the build's processes.
+//! Run a build in [`reported`] to receive its progress; [`forward`] reads the output of the build's processes.
 
 use replug_model::event::BuildProgress;
 use std::{process::Command, time::Duration};
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 tokio::task_local! {
-    static HEARD: watch::Sender<Option<BuildProgress>>;
+    static PROGRESS: watch::Sender<Option<BuildProgress>>;
 }
 
 /// The minimum interval between two reports.
@@ -21,14 +21,14 @@ const PACE: Duration = Duration::from_secs(1);
 /// Runs `work`, and passes the progress of the builds in it to `report`: first immediately, and then at most once a
 /// second the latest progress.
 pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: impl Future<Output = T>) -> T {
-    let (sender, mut heard) = watch::channel(None);
-    let work = HEARD.scope(sender, work);
+    let (sender, mut received) = watch::channel(None);
+    let work = PROGRESS.scope(sender, work);
     tokio::pin!(work);
     let mut not_before = Instant::now();
     loop {
         let news = async {
             // The sender exists as long as the work runs.
-            let _ = heard.changed().await;
+            let _ = received.changed().await;
             sleep_until(not_before).await;
         };
         tokio::select! {
@@ -36,7 +36,7 @@ pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: imp
             done = &mut work => return done,
             () = news => {}
         }
-        if let Some(progress) = heard.borrow_and_update().clone() {
+        if let Some(progress) = received.borrow_and_update().clone() {
             report(progress);
         }
         not_before = Instant::now() + PACE;
@@ -44,7 +44,7 @@ pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: imp
 }
 
 /// Makes cargo print its progress even if its output is not a terminal.
-pub(super) fn ask(cargo: &mut Command) {
+pub(super) fn enable(cargo: &mut Command) {
     cargo.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "160");
     cargo.env("CARGO_TERM_PROGRESS_TERM_INTEGRATION", "false");
 }
@@ -56,7 +56,7 @@ pub(super) fn note(doing: &str) {
 
 /// Parses `written`, the text up to a carriage return, and reports the progress in it. Returns whether the text was
 /// progress of cargo.
-pub(super) fn hear(written: &[u8]) -> bool {
+pub(super) fn forward(written: &[u8]) -> bool {
     let progress = str::from_utf8(written).ok().and_then(read);
     let is_progress = progress.is_some();
     progress.into_iter().for_each(send);
@@ -65,8 +65,8 @@ pub(super) fn hear(written: &[u8]) -> bool {
 
 fn send(progress: BuildProgress) {
     // Outside of `reported`, the progress is dropped.
-    let _ = HEARD.try_with(|heard| {
-        heard.send_if_modified(|known| {
+    let _ = PROGRESS.try_with(|sender| {
+        sender.send_if_modified(|known| {
             let is_news = known.as_ref() != Some(&progress);
             *known = Some(progress);
             is_news
@@ -79,8 +79,8 @@ fn send(progress: BuildProgress) {
 fn read(written: &str) -> Option<BuildProgress> {
     let text = written.trim_start_matches("\u{1b}[K").trim();
     if let Some(bar) = text.strip_prefix('[') {
-        let (bar, said) = bar.split_once("] ")?;
-        let (counts, doing) = said.split_once(':').unwrap_or((said, ""));
+        let (bar, rest) = bar.split_once("] ")?;
+        let (counts, doing) = rest.split_once(':').unwrap_or((rest, ""));
         let (done, total) = counts.split_once('/')?;
         let is_bar = bar.chars().all(|c| "=> ".contains(c));
         let progress = BuildProgress {
@@ -127,10 +127,10 @@ mod tests {
         let (reporter, mut reports) = tokio::sync::mpsc::unbounded_channel();
         let report = |progress: BuildProgress| reporter.send(progress.done.unwrap()).unwrap();
         let build = async {
-            let hear = |done: u64| assert!(hear(format!("[=> ] {done}/25: a").as_bytes()));
-            hear(0);
+            let forward = |done: u64| assert!(forward(format!("[=> ] {done}/25: a").as_bytes()));
+            forward(0);
             let first = reports.recv().await;
-            (1..=24).for_each(hear);
+            (1..=24).for_each(forward);
             (first, reports.recv().await)
         };
         assert_eq!(reported(report, build).await, (Some(0), Some(24)));

@@ -167,8 +167,8 @@ impl<'f> Run<'f> {
     }
 
     /// Processes a message of cargo.
-    pub(super) fn hear(&mut self, message: &Message) {
-        self.reported.hear(message);
+    pub(super) fn note(&mut self, message: &Message) {
+        self.reported.note(message);
     }
 
     /// Records that the build has finished. Adds its inputs to `inputs`, as far as cargo has reported them.

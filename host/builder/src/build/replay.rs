@@ -52,7 +52,7 @@ pub(super) struct Note {
 impl Note {
     /// Makes `command`, a cargo build, record how it calls rustc. Returns `None` if another wrapper of rustc is
     /// configured, or if the wrapper cannot be written.
-    pub(super) fn ask(command: &mut Command, facts: &Facts) -> Option<Self> {
+    pub(super) fn request(command: &mut Command, facts: &Facts) -> Option<Self> {
         let wrapped = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
             .iter()
             .any(|name| env::var_os(name).is_some());

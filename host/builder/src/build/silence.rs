@@ -14,20 +14,20 @@ tokio::task_local! {
 struct Processes {
     running: usize,
     /// When a process of the build last started or wrote something.
-    heard_at: Instant,
+    last_output: Instant,
 }
 
 impl Processes {
     /// The time at which the silence of the processes reaches `limit`. Returns an error if that time has passed. If no
     /// process runs, the silence begins at `now`.
     fn deadline(&self, now: Instant, limit: Duration) -> Result<Instant, TooSilent> {
-        let silent_since = if self.running == 0 { now } else { self.heard_at };
+        let silent_since = if self.running == 0 { now } else { self.last_output };
         Some(silent_since + limit).filter(|end| *end > now).ok_or(TooSilent)
     }
 
-    fn one_starts(&mut self, now: Instant) {
+    fn started(&mut self, now: Instant) {
         self.running += 1;
-        self.heard_at = now;
+        self.last_output = now;
     }
 }
 
@@ -37,7 +37,7 @@ pub(super) struct TooSilent;
 
 /// Runs `work`, and drops it when the processes that it runs have written nothing for `limit`.
 pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, TooSilent> {
-    let processes = Arc::new(Mutex::new(Processes { running: 0, heard_at: Instant::now() }));
+    let processes = Arc::new(Mutex::new(Processes { running: 0, last_output: Instant::now() }));
     let work = PROCESSES.scope(processes.clone(), work);
     tokio::pin!(work);
     let mut deadline = Instant::now() + limit;
@@ -55,15 +55,15 @@ pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = T>) -
 pub(super) fn process_starts() -> Running {
     let processes = PROCESSES.try_with(Arc::clone).ok();
     if let Some(processes) = &processes {
-        processes.lock().one_starts(Instant::now());
+        processes.lock().started(Instant::now());
     }
     Running(processes)
 }
 
 /// Records that a process of the build has written something.
-pub(super) fn is_broken() {
+pub(super) fn note_output() {
     // Outside of a build, silence is not measured.
-    let _ = PROCESSES.try_with(|processes| processes.lock().heard_at = Instant::now());
+    let _ = PROCESSES.try_with(|processes| processes.lock().last_output = Instant::now());
 }
 
 /// A running process of a build.
@@ -90,10 +90,10 @@ mod tests {
     #[test]
     fn a_process_that_writes_nothing_reaches_the_limit() {
         let begin = Instant::now();
-        let mut processes = Processes { running: 0, heard_at: begin };
-        processes.one_starts(at(begin, 0));
+        let mut processes = Processes { running: 0, last_output: begin };
+        processes.started(at(begin, 0));
         assert_eq!(processes.deadline(at(begin, 59), LIMIT), Ok(at(begin, 60)));
-        processes.heard_at = at(begin, 59);
+        processes.last_output = at(begin, 59);
         assert_eq!(
             processes.deadline(at(begin, 60), LIMIT),
             Ok(at(begin, 119)),
@@ -105,16 +105,16 @@ mod tests {
     #[test]
     fn a_build_that_waits_for_its_turn_is_not_silent() {
         let begin = Instant::now();
-        let mut processes = Processes { running: 0, heard_at: begin };
+        let mut processes = Processes { running: 0, last_output: begin };
         assert_eq!(processes.deadline(at(begin, 600), LIMIT), Ok(at(begin, 660)));
-        processes.one_starts(at(begin, 600));
+        processes.started(at(begin, 600));
         assert_eq!(processes.deadline(at(begin, 601), LIMIT), Ok(at(begin, 660)), "counted from its start");
     }
 
     #[tokio::test]
     async fn a_process_outside_a_build_has_no_silence_limit() {
         let running = process_starts();
-        is_broken();
+        note_output();
         drop(running);
         assert_eq!(bounded(LIMIT, async { 1 }).await, Ok(1));
     }

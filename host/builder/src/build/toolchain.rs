@@ -56,13 +56,15 @@ pub(super) struct Toolchain {
 
 impl Toolchain {
     pub(super) async fn find(root: &Path, settings: &Settings) -> Result<Self, BuildError> {
-        let (sysroot, libdir) = match ask(command("rustc"), root).await {
+        let (sysroot, libdir) = match sysroot_of(command("rustc"), root).await {
             // If rustup has no default toolchain, use the toolchain of the `cargo run` that started this program.
-            Err(_) if env::var_os("RUSTUP_TOOLCHAIN").is_some() => ask(Command::new("rustc"), root).await?,
+            Err(_) if env::var_os("RUSTUP_TOOLCHAIN").is_some() => {
+                sysroot_of(Command::new("rustc"), root).await?
+            }
             asked => asked?,
         };
         let libdir = match named_compiler(settings) {
-            Some(rustc) => ask(command(rustc), root).await?.1,
+            Some(rustc) => sysroot_of(command(rustc), root).await?.1,
             None => libdir,
         };
         // A `cargo` or `rustc` in PATH is usually rustup's proxy, which needs about 10 ms to find the toolchain.
@@ -93,7 +95,7 @@ fn named_compiler(settings: &Settings) -> Option<PathBuf> {
 }
 
 /// The sysroot of a compiler, and the folder of its libraries.
-async fn ask(mut rustc: Command, root: &Path) -> Result<(PathBuf, PathBuf), BuildError> {
+async fn sysroot_of(mut rustc: Command, root: &Path) -> Result<(PathBuf, PathBuf), BuildError> {
     rustc.current_dir(root).args(["--print", "sysroot", "--print", "target-libdir"]);
     let mut lines = Vec::new();
     let program = rustc.get_program().to_string_lossy().into_owned();

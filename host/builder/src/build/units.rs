@@ -171,15 +171,15 @@ impl Reported {
     }
 
     /// Processes a message of cargo.
-    pub(super) fn hear(&mut self, message: &Message) {
+    pub(super) fn note(&mut self, message: &Message) {
         match message {
-            Message::CompilerArtifact(artifact) => drop(self.hear_artifact(artifact)),
-            Message::BuildScriptExecuted(run) => drop(self.hear_run(run)),
+            Message::CompilerArtifact(artifact) => drop(self.note_artifact(artifact)),
+            Message::BuildScriptExecuted(run) => drop(self.note_script_run(run)),
             _ => {}
         }
     }
 
-    fn hear_artifact(&mut self, artifact: &Artifact) -> Option<()> {
+    fn note_artifact(&mut self, artifact: &Artifact) -> Option<()> {
         let folder = artifact.manifest_path.parent()?.as_std_path();
         if is_downloaded(folder) {
             return None;
@@ -200,7 +200,7 @@ impl Reported {
         Some(())
     }
 
-    fn hear_run(&mut self, run: &BuildScript) -> Option<()> {
+    fn note_script_run(&mut self, run: &BuildScript) -> Option<()> {
         // Cargo has reported the build script's program before, unless the package is downloaded.
         self.folders.get(&run.package_id.repr)?;
         let list = run.out_dir.parent()?.join("output").into();
@@ -247,12 +247,12 @@ impl Reported {
 /// Adds the inputs that a build script has declared to `unit`. If the script has declared none, adds the whole package.
 fn reads_of_script(output: &Path, folder: &Path, unit: &mut Unit) {
     let text = String::from_utf8_lossy(&fs::read(output).unwrap_or_default()).into_owned();
-    let mut says = false;
+    let mut has_rerun_lines = false;
     for line in text.lines() {
         let Some(word) = line.strip_prefix("cargo::").or_else(|| line.strip_prefix("cargo:")) else {
             continue;
         };
-        says |= word.starts_with("rerun-if-");
+        has_rerun_lines |= word.starts_with("rerun-if-");
         if let Some(path) = word.strip_prefix("rerun-if-changed=") {
             let path = folder.join(path.trim_end());
             if path.is_dir() {
@@ -262,7 +262,7 @@ fn reads_of_script(output: &Path, folder: &Path, unit: &mut Unit) {
             };
         }
     }
-    if !says {
+    if !has_rerun_lines {
         unit.package_dir = Some(folder.to_owned());
     }
 }

@@ -180,7 +180,7 @@ fn a_routine_event_prints_no_line() {
     let kept = EventKind::GenerationRetired { outcome: RetireOutcome::Kept };
     assert!(renderer.lines(&event(CALCULATOR, Some(1), kept)).is_none());
     assert!(renderer.lines(&event(CALCULATOR, None, EventKind::BuildSuperseded)).is_none());
-    renderer.leave();
+    renderer.begin_shutdown();
     let stopped = EventKind::PluginStopped { reason: "the host has shut down".into() };
     assert!(renderer.lines(&event(CALCULATOR, None, stopped)).is_none());
 }

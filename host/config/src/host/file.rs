@@ -192,7 +192,7 @@ impl HostConfig {
 
     /// Sets the keys that can change while a host runs to the values of `other`. Returns these keys and the other keys,
     /// as far as their values differ.
-    pub fn take_over(&mut self, other: &Self) -> (Vec<String>, Vec<String>) {
+    pub fn apply(&mut self, other: &Self) -> (Vec<String>, Vec<String>) {
         let (live, at_start) = self.differing(other).into_iter().partition(|key| keys::is_live(key));
         self.keep_artifacts = other.keep_artifacts;
         self.retained_bytes_limit = other.retained_bytes_limit;

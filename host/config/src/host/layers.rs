@@ -49,9 +49,9 @@ const RUST_LOG: &str = "RUST_LOG";
 #[derive(Clone, Debug)]
 pub struct Layers {
     file: File,
-    fallbacks: Vec<Saying>,
+    fallbacks: Vec<Setting>,
     environment: Vec<(String, String)>,
-    flags: Vec<Saying>,
+    flags: Vec<Setting>,
     /// See [`Layers::plugins_by_filter`].
     plugins_log: Option<LevelFilter>,
 }
@@ -110,14 +110,14 @@ impl Layers {
     /// Sets a default, which even the file overrides.
     #[must_use]
     pub fn fallback(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.fallbacks.push(Saying::of(key, "the default", value.into()));
+        self.fallbacks.push(Setting::of(key, "the default", value.into()));
         self
     }
 
     /// Sets a value that overrides all others; `flag` is its name for the user, such as `--state-dir`.
     #[must_use]
     pub fn flag(mut self, key: &str, flag: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.flags.push(Saying::of(key, flag, value.into()));
+        self.flags.push(Setting::of(key, flag, value.into()));
         self
     }
 
@@ -160,14 +160,14 @@ impl Layers {
         let path = self.path();
         let file = self.read_file(path)?;
         let mut layers = Figment::new();
-        for saying in &self.fallbacks {
-            layers = layers.merge(saying);
+        for setting in &self.fallbacks {
+            layers = layers.merge(setting);
         }
         if let Some(tree) = &file {
-            layers = layers.merge(InFile { path, said: said(tree) });
+            layers = layers.merge(InFile { path, values: values(tree) });
         }
-        for saying in self.said_by_environment().iter().chain(&self.flags) {
-            layers = layers.merge(saying);
+        for setting in self.environment_settings().iter().chain(&self.flags) {
+            layers = layers.merge(setting);
         }
         let broken = |error: Error| ConfigError::Elsewhere {
             by: "the configuration".into(),
@@ -220,23 +220,23 @@ impl Layers {
         Ok(Some(tree))
     }
 
-    fn said_by_environment(&self) -> Vec<Saying> {
+    fn environment_settings(&self) -> Vec<Setting> {
         let of = |name: &str| self.environment.iter().find(|(it, _)| it == name).map(|(_, text)| text);
         let rust_log = of(RUST_LOG).filter(|text| filter::check(text).is_ok());
-        let rust_log = rust_log.map(|text| Saying::of("log.filter", RUST_LOG, text.as_str().into()));
+        let rust_log = rust_log.map(|text| Setting::of("log.filter", RUST_LOG, text.as_str().into()));
         let all = keys::all();
         let own = all.iter().filter_map(|key| {
             let name = variable(key);
             let text = of(&name)?;
             let value = as_value(text);
             Some(match value.as_str() {
-                Some(names) if keys::LISTS.contains(&key.as_str()) => Saying::of(key, &name, split(names)),
+                Some(names) if keys::LISTS.contains(&key.as_str()) => Setting::of(key, &name, split(names)),
                 // As in the file, a duration stands for a table with the key `window`, so that it can be merged key by
                 // key.
                 Some(_) if key == "defaults.reload.confirm" => {
-                    Saying::of("defaults.reload.confirm.window", &name, value)
+                    Setting::of("defaults.reload.confirm.window", &name, value)
                 }
-                _ => Saying::of(key, &name, value),
+                _ => Setting::of(key, &name, value),
             })
         });
         rust_log.into_iter().chain(own).collect()
@@ -264,32 +264,32 @@ fn anchor(file: &Path, layers: &Figment, config: &mut HostConfig) {
 
 /// One value, and its source.
 #[derive(Clone, Debug)]
-struct Saying {
+struct Setting {
     by: String,
-    said: serde_json::Value,
+    values: serde_json::Value,
 }
 
-impl Saying {
+impl Setting {
     fn of(key: &str, by: &str, value: serde_json::Value) -> Self {
         let wrap = |inner, part: &str| serde_json::json!({ part: inner });
-        Self { by: by.into(), said: key.rsplit('.').fold(value, wrap) }
+        Self { by: by.into(), values: key.rsplit('.').fold(value, wrap) }
     }
 }
 
-impl Provider for Saying {
+impl Provider for Setting {
     fn metadata(&self) -> Metadata {
         Metadata::named(self.by.clone())
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, Error> {
-        Ok(layer(figment::value::Value::serialize(&self.said)?))
+        Ok(layer(figment::value::Value::serialize(&self.values)?))
     }
 }
 
 /// The file as a layer. In figment's metadata, only this layer has a `source`.
 struct InFile<'a> {
     path: &'a Path,
-    said: serde_json::Value,
+    values: serde_json::Value,
 }
 
 impl Provider for InFile<'_> {
@@ -298,15 +298,17 @@ impl Provider for InFile<'_> {
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, Error> {
-        Ok(layer(figment::value::Value::serialize(&self.said)?))
+        Ok(layer(figment::value::Value::serialize(&self.values)?))
     }
 }
 
 /// The values of a tree. An infinite number or NaN becomes null, which no key accepts.
-fn said(tree: &Node) -> serde_json::Value {
+fn values(tree: &Node) -> serde_json::Value {
     match &tree.value {
-        Value::Array(items) => items.iter().map(said).collect(),
-        Value::Table(entries) => entries.iter().map(|entry| (entry.key.clone(), said(&entry.node))).collect(),
+        Value::Array(items) => items.iter().map(values).collect(),
+        Value::Table(entries) => {
+            entries.iter().map(|entry| (entry.key.clone(), values(&entry.node))).collect()
+        }
         _ => tree.to_json().unwrap_or_default(),
     }
 }
@@ -364,15 +366,15 @@ fn entry(key: &str, value: &serde_json::Value, file: Option<&Node>) -> Entry {
         Some(Value::Table(entries)) => entries.as_slice(),
         _ => &[],
     };
-    let said = entries.iter().find(|entry| entry.key == key);
-    let line = said.map_or(1, |entry| entry.line);
-    Entry { key: key.into(), line, node: with_lines(value, said.map(|entry| &entry.node)) }
+    let own = entries.iter().find(|entry| entry.key == key);
+    let line = own.map_or(1, |entry| entry.line);
+    Entry { key: key.into(), line, node: with_lines(value, own.map(|entry| &entry.node)) }
 }
 
 /// Names the variable or the flag in an error about a value that is not from the file.
 fn explain(layers: &Figment, error: ManifestError) -> ConfigError {
-    let said_by = error.key().and_then(|key| layers.find_metadata(key));
-    let Some(by) = said_by.filter(|it| it.source.is_none()) else { return ConfigError::InFile(error) };
+    let set_by = error.key().and_then(|key| layers.find_metadata(key));
+    let Some(by) = set_by.filter(|it| it.source.is_none()) else { return ConfigError::InFile(error) };
     let text = error.to_string();
     let place = error.path().display().to_string();
     let reason = text.strip_prefix(&place).and_then(|rest| rest.split_once(": ")).map(|(_, reason)| reason);

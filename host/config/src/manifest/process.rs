@@ -167,13 +167,13 @@ pub(super) fn limits(file: &Path, node: Option<&Node>) -> Result<LimitsSpec, Man
 
 /// A number of bytes: as a number, or as text with a unit.
 pub(crate) fn size(table: &Fields<'_>, key: &str) -> Result<Option<u64>, ManifestError> {
-    let said =
+    let value =
         table.get(key, "a whole number of bytes, or text such as \"512MiB\"", |value| match value {
             Value::Integer(bytes) => u64::try_from(*bytes).ok().map(Ok),
             Value::String(text) => Some(Err(text)),
             _ => None,
         })?;
-    let text = match said {
+    let text = match value {
         None => return Ok(None),
         Some(Ok(bytes)) => return Ok(Some(bytes)),
         Some(Err(text)) => text,

@@ -92,7 +92,7 @@ impl Audit {
     }
 
     /// Runs [`Self::sum_up`] once a second, forever.
-    pub(crate) async fn keep_up(&self) {
+    pub(crate) async fn write_batches(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
             self.sum_up();

@@ -104,11 +104,11 @@ impl Recent {
         {
             let mut rings = self.rings.lock();
             if let (Some(plugin), true) = (&numbered.event.plugin, LOGS.contains(&kind)) {
-                rings.logs.entry(plugin.clone()).or_default().keep(&numbered, (KEPT_LOGS, LOGS_BYTES));
+                rings.logs.entry(plugin.clone()).or_default().push(&numbered, (KEPT_LOGS, LOGS_BYTES));
             }
             let [floods, others] = &mut rings.events;
             let ring = if FLOODS.contains(&kind) { floods } else { others };
-            ring.keep(&numbered, (KEPT_EVENTS, EVENTS_BYTES));
+            ring.push(&numbered, (KEPT_EVENTS, EVENTS_BYTES));
             rings.newest = number;
         }
         self.newest.send_replace(number);

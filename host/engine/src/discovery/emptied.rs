@@ -40,7 +40,7 @@ impl Emptied {
     }
 
     /// Removes and returns the changes that are due now.
-    pub(super) fn believed(&mut self, now: Instant) -> Vec<Change> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<Change> {
         let all = std::mem::take(&mut self.0).into_iter();
         let (due, kept) = all.partition(|(_, (_, since))| *since + GRACE <= now);
         self.0 = kept;
@@ -68,13 +68,13 @@ mod tests {
         assert!(emptied.has(&path) && emptied.due() == Some(now + GRACE));
         fs::write(&path, "id = 'dev.test.emptied'").unwrap();
         assert!(emptied.sift(change(What::Manifest), now).is_some(), "the manifest has content again");
-        assert_eq!((emptied.due(), emptied.believed(now + GRACE)), (None, Vec::new()), "no change is held");
+        assert_eq!((emptied.due(), emptied.take_due(now + GRACE)), (None, Vec::new()), "no change is held");
 
         fs::write(&path, "").unwrap();
         assert_eq!(emptied.sift(change(What::Manifest), now), None);
-        assert_eq!(emptied.believed(now), []);
-        let believed = emptied.believed(now + GRACE);
-        assert_eq!(believed.iter().map(|it| &it.path).collect::<Vec<_>>(), [&path]);
+        assert_eq!(emptied.take_due(now), []);
+        let due = emptied.take_due(now + GRACE);
+        assert_eq!(due.iter().map(|it| &it.path).collect::<Vec<_>>(), [&path]);
         assert!(!emptied.has(&path));
         assert!(emptied.sift(change(What::Source), now).is_some(), "source may be empty");
     }

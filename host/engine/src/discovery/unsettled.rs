@@ -17,18 +17,18 @@ impl Unsettled {
         now: Instant,
     ) -> Vec<(PathBuf, String)> {
         let mut before = std::mem::take(&mut self.0);
-        let mut believed = Vec::new();
+        let mut due = Vec::new();
         for (path, error) in problems {
             // Another problem with the same file means that the file is still being written.
             let since =
                 before.remove(&path).filter(|(known, _)| *known == error).map_or(now, |(_, since)| since);
             if since + GRACE <= now {
-                believed.push((path, error));
+                due.push((path, error));
             } else {
                 self.0.insert(path, (error, since));
             }
         }
-        believed
+        due
     }
 
     /// The time at which the first of these problems has to be checked again.
@@ -46,9 +46,8 @@ mod tests {
         let (mut unsettled, begin) = (Unsettled::default(), Instant::now());
         let mut sift = |errors: &[&str], now| {
             let problems = errors.iter().map(|error| (PathBuf::from("plugin.toml"), (*error).to_owned()));
-            let believed =
-                unsettled.sift(problems, now).into_iter().map(|(_, error)| error).collect::<Vec<_>>();
-            (believed, unsettled.due())
+            let due = unsettled.sift(problems, now).into_iter().map(|(_, error)| error).collect::<Vec<_>>();
+            (due, unsettled.due())
         };
         assert_eq!(sift(&["empty"], begin), (Vec::new(), Some(begin + GRACE)));
         assert_eq!(sift(&[], begin + GRACE), (Vec::new(), None), "the manifest is complete");

@@ -46,13 +46,13 @@ impl Failures {
 impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = [(Failure::Ended, "ended"), (Failure::FailedToStart, "failed to start")];
-        let said =
+        let counts =
             what.map(|(what, verb)| (self.count(what), verb)).into_iter().filter(|(count, _)| *count > 0);
-        let said = said.map(|(count, verb)| match count {
+        let counts = counts.map(|(count, verb)| match count {
             1 => format!("{verb} once"),
             _ => format!("{verb} {count} times"),
         });
-        f.write_str(&said.collect::<Vec<_>>().join(" and "))
+        f.write_str(&counts.collect::<Vec<_>>().join(" and "))
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Aim {
 impl Aim {
     /// The aim after an edit.
     fn edited(self) -> Self {
-        // An order for a new generation still holds after an edit.
+        // A command for a new generation still holds after an edit.
         if self == Self::Renew { Self::Renew } else { Self::Update }
     }
 }
@@ -72,7 +72,7 @@ impl Build {
         Self { aim, retries: 0, waits: 0, stage: Stage::Waiting }
     }
 
-    /// Whether other orders and work may interrupt the build.
+    /// Whether other commands and work may interrupt the build.
     pub(super) fn is_open(&self) -> bool {
         self.stage != Stage::Considering
     }

@@ -33,7 +33,7 @@ impl Effects {
 /// An action that takes no time.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Reject an order, without carrying it out, because a stop has made it pointless.
+    /// Reject a command, without carrying it out, because a stop has made it pointless.
     Refuse(Ticket),
     /// Set the time of the restart until which callers wait.
     ExpectRestart(Instant),
@@ -93,7 +93,7 @@ pub(crate) enum Work {
     /// Watch the files that the failed build would have read. With `since_it_began`, a file that was saved since the
     /// build began counts as a change.
     Rewatch { since_it_began: bool },
-    /// Cancel the build and its order.
+    /// Cancel the build and its command.
     CancelBuild,
     /// Install the version, with this state; [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
     /// [`Input::NotInstalled`].
@@ -104,7 +104,7 @@ pub(crate) enum Work {
     /// Report that the version failed to start. If the version that was stopped to make room did not start again,
     /// report that first.
     EndInstall,
-    /// Roll back, or reject the order.
+    /// Roll back, or reject the command.
     RollBack(Rollback),
     /// Stop the serving generation, and save its state with `saves`; [`Input::Ended`]. With `report`, report that the
     /// plugin was stopped.

@@ -9,8 +9,8 @@ use std::time::Instant;
 pub(crate) enum By {
     /// The author, in the manifest.
     Edit,
-    /// A user or client, through an order, which is answered.
-    Order,
+    /// A user or client, through a command, which is answered.
+    Command,
 }
 
 /// The faults of a plugin.
@@ -152,10 +152,10 @@ impl Faults {
     }
 
     /// Records that an earlier version failed to start, or that the serving version rejects its configuration. If an
-    /// order has set the configuration, no fault is recorded: the order is answered with the error.
+    /// command has set the configuration, no fault is recorded: the command is answered with the error.
     pub(super) fn is_refused(&mut self, text: String, configuring: Option<By>) {
         match configuring {
-            Some(By::Order) => {}
+            Some(By::Command) => {}
             Some(By::Edit) => self.words_are_refused(text),
             None => self.other = Some(text),
         }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_rejected_config_is_a_fault_only_if_it_comes_from_the_manifest() {
         let mut faults = Faults::default();
-        faults.is_refused("ordered".into(), Some(By::Order));
+        faults.is_refused("set by a command".into(), Some(By::Command));
         assert_eq!(faults, Faults::default());
         faults.is_refused("written".into(), Some(By::Edit));
         faults.serves(true);

@@ -15,7 +15,7 @@ pub(super) struct History {
     pub(super) taken_back: BTreeSet<Digest>,
 }
 
-/// The result of an order to roll back.
+/// The result of a command to roll back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rollback {
     /// The plugin is rolled back from this generation to this artifact.
@@ -41,7 +41,7 @@ impl History {
 }
 
 impl Lifecycle {
-    /// Determines the target of an order to roll back, to this artifact or to the previous one.
+    /// Determines the target of a command to roll back, to this artifact or to the previous one.
     pub(super) fn roll_back(&mut self, to: Option<Digest>) -> Effects {
         self.service.is_unwatched();
         // A version that has crashed counts as the current version, too, so that it can be rolled back.

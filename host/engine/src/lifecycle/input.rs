@@ -1,9 +1,9 @@
-//! The inputs of the lifecycle: orders, results of work, and events, which the worker reports.
+//! The inputs of the lifecycle: commands, results of work, and events, which the worker reports.
 
 #[cfg(doc)]
 use super::Lifecycle;
 use super::{
-    Aim, Candidate, Compiled, Config, Death, Ending, NotInstalled, Reading, Request, Settings, StartBy,
+    Aim, Candidate, CommandKind, Compiled, Config, Death, Ending, NotInstalled, Reading, Settings, StartBy,
     Ticket, Version,
 };
 use crate::{id::Digest, manifest::Manifest};
@@ -14,11 +14,11 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 pub(crate) enum Input {
     /// The plugin was removed, and was found again with this manifest.
     Returned(Arc<Manifest>),
-    /// An order was given.
-    Order(Ticket, Request),
-    /// The order in progress was carried out, or has failed.
+    /// A command was given.
+    Command(Ticket, CommandKind),
+    /// The command in progress was carried out, or has failed.
     Finished,
-    /// The order in progress requires a build with this aim.
+    /// The command in progress requires a build with this aim.
     Build(Aim),
     /// Git writes no files, or has taken too long.
     GitIsQuiet,
@@ -38,7 +38,7 @@ pub(crate) enum Input {
     Moved { root: PathBuf, file: PathBuf },
     /// The build resulted in the serving version.
     Unchanged,
-    /// The order in progress sets this configuration. `serves`: a generation serves.
+    /// The command in progress sets this configuration. `serves`: a generation serves.
     Configure { config: Config, serves: bool },
     /// The attempt to apply a configuration has ended. `taken`: the serving generation has accepted the configuration, or
     /// another instance serves with it.
@@ -89,9 +89,9 @@ pub(crate) enum Input {
     TaskEnded { serves: bool },
     /// The checkpoint was taken or has failed. `late`: the call that saves the state has not returned yet.
     CheckpointEnded { late: bool },
-    /// An order to roll back, to this artifact or to the previous one.
+    /// A command to roll back, to this artifact or to the previous one.
     RollBack(Option<Digest>),
-    /// An order to stop. The plugin's state is saved, unless it is to be discarded.
+    /// A command to stop. The plugin's state is saved, unless it is to be discarded.
     Stop { discards: bool },
     /// The generation that served has ended. `checkpoint`: a checkpoint existed before.
     Ended { ending: Ending, checkpoint: bool },

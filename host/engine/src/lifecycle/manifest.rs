@@ -18,11 +18,11 @@ pub(super) enum Manifests {
     Pending { in_force: Arc<Manifest>, latest: Arc<Manifest> },
 }
 
-/// A configuration that was set by an order. It takes precedence over the configuration of the manifest.
+/// A configuration that was set by a command. It takes precedence over the configuration of the manifest.
 #[derive(Debug)]
 pub(super) struct Override {
     config: Config,
-    /// The configuration that the manifest had when the order was given. The override ends when the manifest has
+    /// The configuration that the manifest had when the command was given. The override ends when the manifest has
     /// another configuration.
     instead_of: Config,
 }
@@ -70,8 +70,8 @@ pub(super) struct Edit {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Origin {
     Edit(Edit),
-    /// An order. `instead_of` is the configuration of the manifest.
-    Order {
+    /// A command. `instead_of` is the configuration of the manifest.
+    Command {
         instead_of: Config,
     },
 }
@@ -87,7 +87,7 @@ impl Configuring {
     pub(super) fn by(&self) -> By {
         match self.origin {
             Origin::Edit(_) => By::Edit,
-            Origin::Order { .. } => By::Order,
+            Origin::Command { .. } => By::Command,
         }
     }
 }
@@ -148,12 +148,12 @@ impl Lifecycle {
         effects.and_then(Some(Work::GoOn(self.next_after(edit, may_come_up))))
     }
 
-    /// Sets another configuration by an order.
+    /// Sets another configuration by a command.
     pub(super) fn configure(&mut self, now: Instant, config: Config, serves: bool) -> Effects {
         let new = Manifest { config: config.clone(), ..(**self.manifests.in_force()).clone() };
         let (new, instead_of) = (Arc::new(new), self.manifests.latest().config.clone());
         if serves {
-            let origin = Origin::Order { instead_of };
+            let origin = Origin::Command { instead_of };
             self.activity.configure_begins(Configuring { origin, manifest: new.clone() });
             return Effects::work(Work::Configure(new));
         }
@@ -176,7 +176,7 @@ impl Lifecycle {
                 let may_come_up = self.may_come_up(edit);
                 effects.and_then(Some(Work::GoOn(self.next_after(edit, may_come_up))))
             }
-            Origin::Order { instead_of } => {
+            Origin::Command { instead_of } => {
                 if taken {
                     self.overrides(manifest.config.clone(), instead_of);
                 }
@@ -227,12 +227,12 @@ impl Lifecycle {
         self.overrides = Some(Override { config, instead_of });
     }
 
-    /// The manifest with the configuration that an order has set. If the configuration of the manifest has changed since,
+    /// The manifest with the configuration that a command has set. If the configuration of the manifest has changed since,
     /// the override ends.
     fn with_override(&mut self, read: Arc<Manifest>) -> Arc<Manifest> {
         match &self.overrides {
-            Some(by_order) if by_order.instead_of == read.config => {
-                Arc::new(Manifest { config: by_order.config.clone(), ..(*read).clone() })
+            Some(by_command) if by_command.instead_of == read.config => {
+                Arc::new(Manifest { config: by_command.config.clone(), ..(*read).clone() })
             }
             _ => {
                 self.overrides = None;

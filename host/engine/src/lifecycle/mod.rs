@@ -8,18 +8,18 @@
 //!
 //! | part | states | inputs that leave the state |
 //! |---|---|---|
-//! | [`Intent`]: whether the plugin is to run | `Rest`, `Run` | `Wanted`; an order to stop |
+//! | [`Intent`]: whether the plugin is to run | `Rest`, `Run` | `Wanted`; a command to stop |
 //! | [`Service`]: the serving generation | `Stopped`: no generation has served since the last stop | `Served` |
 //! | | `Down`: the process of the last generation has ended | `Served`, `Stop`, a failed restart |
 //! | | `GivenUp`: the last generation was quarantined, or did not start again | `Served`, `Stop` |
 //! | | `Serving`: a generation serves; the state holds its `Trust` and its checkpoints | `Served`, `Died`, `Stop`, `NotInstalled` |
-//! | | `Backoff`: no generation serves until an artifact is restarted | `Due`, `Served`, an order to stop |
-//! | [`Activity`]: the order that is being carried out | `Idle` | `Order` |
-//! | | `Order`, in a [`Phase`]: a build, a new configuration, a stop, or other work | `Finished` |
-//! | the stage of a build | waits for git | `GitIsQuiet`, an order to stop |
-//! | | compiles | `Compiled`, `Considered`, an order to stop |
+//! | | `Backoff`: no generation serves until an artifact is restarted | `Due`, `Served`, a command to stop |
+//! | [`Activity`]: the command that is being carried out | `Idle` | `Command` |
+//! | | `Command`, in a [`Phase`]: a build, a new configuration, a stop, or other work | `Finished` |
+//! | the stage of a build | waits for git | `GitIsQuiet`, a command to stop |
+//! | | compiles | `Compiled`, `Considered`, a command to stop |
 //! | | considers a change | `Considered` |
-//! | | pauses | `PauseOver`, an order to stop |
+//! | | pauses | `PauseOver`, a command to stop |
 //! | [`Start`]: how the plugin starts, if it is starting | from the store, from its source, from the store again | `Tried`, `SourceTried` |
 //! | [`Install`]: the version that is being installed, if any | `Starts`: with the saved state or without | `Served`, `Unchanged`, `PassedOver`, `NotInstalled` |
 //! | | `Returns`: the version that was stopped to make room starts again | `Served`, `NotInstalled` |
@@ -27,14 +27,14 @@
 //! | | `AtStop`: it is kept | `Served`, `StateLost`, a stop that discards it |
 //! | [`Manifests`] | `InForce`: the manifest that was read last is in force | `ManifestRead`, `ManifestRefused` |
 //! | | `Pending`: the manifest that was read last waits for another instance | `Served`, `ConfigureEnded`, `ManifestRead`, `Returned` |
-//! | [`Override`]: a configuration that was set by an order, if any | | `ManifestRead` with another configuration, `Returned` |
+//! | [`Override`]: a configuration that was set by a command, if any | | `ManifestRead` with another configuration, `Returned` |
 //! | [`History`]: which versions have served, and which was confirmed last | | |
 //! | [`Faults`]: the faults of the plugin | its manifest is unreadable or was rejected; its newest source does not serve; another failure | the repair of the fault |
-//! | [`Task`]: work that the lifecycle has begun without an order | `Restart`, `GoBack`, `Checkpoint`, `Judge`, or none | the end of the work |
+//! | [`Task`]: work that the lifecycle has begun without a command | `Restart`, `GoBack`, `Checkpoint`, `Judge`, or none | the end of the work |
 //!
 //! The lifecycle decides:
 //!
-//! * which order is carried out next, which one waits, and which one is rejected because of a stop;
+//! * which command is carried out next, which one waits, and which one is rejected because of a stop;
 //! * which version a plugin starts with, with which saved state, and what follows if that version does not start;
 //! * how a build continues;
 //! * the work that follows an edit of the manifest or a stop;
@@ -77,7 +77,7 @@ pub(crate) use install::{Because, BeginsWith, Candidate, NotInstalled};
 pub(crate) use manifest::{Config, Next, Reading, Settings};
 use manifest::{Manifests, Override};
 use queue::{Activity, Phase, Waiting};
-pub(crate) use queue::{Request, Ticket};
+pub(crate) use queue::{CommandKind, Ticket};
 pub(crate) use saved::Ending;
 use saved::Saved;
 use service::Service;
@@ -146,7 +146,7 @@ pub(crate) struct Confirm {
     pub(crate) min_calls: u64,
 }
 
-/// Work that the lifecycle has begun without an order. The lifecycle waits for its end.
+/// Work that the lifecycle has begun without a command. The lifecycle waits for its end.
 #[derive(Debug)]
 enum Task {
     /// A restart. `deaths` counts the recent unexpected ends of the process.
@@ -223,7 +223,7 @@ impl Lifecycle {
     pub(crate) fn step(&mut self, now: Instant, input: Input) -> Effects {
         let may_go_on = matches!(
             input,
-            Input::Order(..)
+            Input::Command(..)
                 | Input::Finished
                 | Input::Calls { .. }
                 | Input::TaskEnded { .. }
@@ -235,7 +235,7 @@ impl Lifecycle {
         let builds_on = matches!(effects.then, Some(Work::WaitForGit | Work::Compile | Work::Pause));
         let is_overtaken = builds_on && self.is_overtaken();
         if effects.then.is_none() && may_go_on || is_overtaken {
-            let Effects { now, then } = self.attend();
+            let Effects { now, then } = self.take_waiting();
             effects.now.extend(now);
             effects.then = then;
         }
@@ -253,8 +253,8 @@ impl Lifecycle {
             Input::ConfigureEnded { taken } => self.configured(now, taken),
             Input::BuildFailed { text, is_missing } => self.build_failed(now, text, is_missing),
             Input::StartAsked { serves, pardoned } => self.start_asked(serves, pardoned),
-            Input::Order(ticket, request) => {
-                self.waiting.push_back((ticket, request));
+            Input::Command(ticket, kind) => {
+                self.waiting.push_back((ticket, kind));
                 Effects::default()
             }
             Input::Finished => {
@@ -319,7 +319,7 @@ impl Lifecycle {
             | Input::ConfigureEnded { .. }
             | Input::BuildFailed { .. }
             | Input::StartAsked { .. }
-            | Input::Order(..)
+            | Input::Command(..)
             | Input::Finished
             | Input::Install(_)
             | Input::NotInstalled(_)
@@ -353,7 +353,7 @@ impl Lifecycle {
         self.manifests.latest()
     }
 
-    /// Whether the configuration was set by an order.
+    /// Whether the configuration was set by a command.
     pub(crate) fn is_overridden(&self) -> bool {
         self.overrides.is_some()
     }

@@ -1,35 +1,35 @@
-//! The queue of orders. One order is carried out at a time. A stop cancels a running build and the waiting orders that
-//! it makes pointless.
+//! The queue of commands. One command is carried out at a time. A stop cancels a running build and the waiting commands
+//! that it makes pointless.
 
 use super::{By, Effect, Effects, Intent, Lifecycle, Work, build::Build, manifest::Configuring};
 use std::collections::VecDeque;
 
-/// The number of an order. The worker holds the order itself and the recipient of the answer.
+/// The number of a command. The worker holds the command itself and the recipient of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(pub(crate) u64);
 
-/// How an order relates to a stop and to a running build.
+/// How a command relates to a stop and to a running build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum CommandKind {
     /// A file has changed: the running build may be out of date.
     Change,
     /// A command of a user or client, which is answered. A stop makes the command pointless.
-    Command,
+    Client,
     /// A fact that holds whether the plugin is stopped or not.
     Notice,
     /// Stop the plugin.
     Stop,
 }
 
-/// The order that is being carried out, if any.
+/// The command that is being carried out, if any.
 #[derive(Debug)]
 pub(super) enum Activity {
     Idle,
-    /// An order is carried out.
-    Order(Phase),
+    /// A command is carried out.
+    Command(Phase),
 }
 
-/// The work of an order.
+/// The work of a command.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// A build, which can be cancelled.
@@ -49,7 +49,7 @@ pub(super) enum Phase {
 
 impl Activity {
     pub(super) fn comes_to(&mut self, what: Phase) {
-        if let Self::Order(phase) = self {
+        if let Self::Command(phase) = self {
             *phase = what;
         }
     }
@@ -60,7 +60,7 @@ impl Activity {
     }
 
     pub(super) fn configure_ends(&mut self) -> Option<Configuring> {
-        let Self::Order(phase) = self else { return None };
+        let Self::Command(phase) = self else { return None };
         match std::mem::replace(phase, Phase::Other) {
             Phase::Configure { what, within } => {
                 *phase = within.map_or(Phase::Other, Phase::Build);
@@ -75,7 +75,7 @@ impl Activity {
 
     /// Returns `discards` and `was_up` of the stop, or `None` if no stop is being carried out.
     pub(super) fn stop_ends(&mut self) -> Option<(bool, bool)> {
-        let Self::Order(Phase::Stop { discards, was_up }) = *self else { return None };
+        let Self::Command(Phase::Stop { discards, was_up }) = *self else { return None };
         self.comes_to(Phase::Other);
         Some((discards, was_up))
     }
@@ -83,64 +83,64 @@ impl Activity {
     /// The build that is in progress.
     pub(super) fn build(&self) -> Option<Build> {
         match self {
-            Self::Order(Phase::Build(build)) => Some(*build),
-            Self::Order(_) | Self::Idle => None,
+            Self::Command(Phase::Build(build)) => Some(*build),
+            Self::Command(_) | Self::Idle => None,
         }
     }
 
     /// Whether a build is in progress, or continues after a new configuration.
     pub(super) fn builds(&self) -> bool {
-        let Self::Order(phase) = self else { return false };
+        let Self::Command(phase) = self else { return false };
         matches!(phase, Phase::Build(_) | Phase::Configure { within: Some(_), .. })
     }
 
-    /// Whether other work may begin now. It may if no order is being carried out, or if the order is a build that may be
+    /// Whether other work may begin now. It may if no command is being carried out, or if the command is a build that may be
     /// interrupted.
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Idle => true,
-            Self::Order(Phase::Build(build)) => build.is_open(),
-            Self::Order(Phase::Configure { .. } | Phase::Stop { .. } | Phase::Other) => false,
+            Self::Command(Phase::Build(build)) => build.is_open(),
+            Self::Command(Phase::Configure { .. } | Phase::Stop { .. } | Phase::Other) => false,
         }
     }
 
     /// The origin of the configuration that is being applied to the plugin. `None` if no configuration is being applied.
     pub(super) fn configures(&self) -> Option<By> {
         match self {
-            Self::Order(Phase::Configure { what, .. }) => Some(what.by()),
-            Self::Order(Phase::Build(_) | Phase::Stop { .. } | Phase::Other) | Self::Idle => None,
+            Self::Command(Phase::Configure { what, .. }) => Some(what.by()),
+            Self::Command(Phase::Build(_) | Phase::Stop { .. } | Phase::Other) | Self::Idle => None,
         }
     }
 }
 
-/// The waiting orders, the oldest first.
-pub(super) type Waiting = VecDeque<(Ticket, Request)>;
+/// The waiting commands, the oldest first.
+pub(super) type Waiting = VecDeque<(Ticket, CommandKind)>;
 
 impl Lifecycle {
-    /// Begins with a waiting order, if the running work allows it.
-    pub(super) fn attend(&mut self) -> Effects {
+    /// Begins with a waiting command, if the running work allows it.
+    pub(super) fn take_waiting(&mut self) -> Effects {
         match self.activity {
             _ if self.task.is_some() => Effects::default(),
             Activity::Idle => Effects::default().and_then(self.next()),
-            Activity::Order(Phase::Build(build)) if build.is_open() => self.disturb(build),
-            Activity::Order(_) => Effects::default(),
+            Activity::Command(Phase::Build(build)) if build.is_open() => self.disturb(build),
+            Activity::Command(_) => Effects::default(),
         }
     }
 
-    /// Handles a waiting order during a build: a stop cancels the build, and a change may supersede the compilation.
+    /// Handles a waiting command during a build: a stop cancels the build, and a change may supersede the compilation.
     fn disturb(&mut self, mut build: Build) -> Effects {
         if self.is_overtaken() {
-            // No waiting order may start the plugin again before the stop.
+            // No waiting command may start the plugin again before the stop.
             self.rests();
-            let is_pointless = |request| matches!(request, Request::Change | Request::Command);
+            let is_pointless = |kind| matches!(kind, CommandKind::Change | CommandKind::Client);
             let (pointless, kept): (Waiting, Waiting) =
-                self.waiting.drain(..).partition(|(_, request)| is_pointless(*request));
+                self.waiting.drain(..).partition(|(_, kind)| is_pointless(*kind));
             self.waiting = kept;
             self.build_ends();
             let refused = pointless.into_iter().map(|(ticket, _)| Effect::Refuse(ticket));
             return Effects::of(refused).and_then(Some(Work::CancelBuild));
         }
-        let change = self.waiting.iter().position(|(_, request)| *request == Request::Change);
+        let change = self.waiting.iter().position(|(_, kind)| *kind == CommandKind::Change);
         let Some((ticket, _)) = change.and_then(|at| self.waiting.remove(at)) else {
             return Effects::default();
         };
@@ -149,18 +149,18 @@ impl Lifecycle {
         Effects::work(work)
     }
 
-    /// Whether a stop is among the waiting orders.
+    /// Whether a stop is among the waiting commands.
     pub(super) fn is_overtaken(&self) -> bool {
-        self.waiting.iter().any(|(_, request)| *request == Request::Stop)
+        self.waiting.iter().any(|(_, kind)| *kind == CommandKind::Stop)
     }
 
-    /// Begins with the oldest waiting order.
+    /// Begins with the oldest waiting command.
     fn next(&mut self) -> Option<Work> {
-        let (ticket, request) = self.waiting.pop_front()?;
-        if request == Request::Stop {
+        let (ticket, kind) = self.waiting.pop_front()?;
+        if kind == CommandKind::Stop {
             self.rests();
         }
-        self.activity = Activity::Order(Phase::Other);
+        self.activity = Activity::Command(Phase::Other);
         Some(Work::CarryOut(ticket))
     }
 

@@ -35,7 +35,7 @@ impl Saved {
 }
 
 impl Lifecycle {
-    /// Begins a stop of the plugin by an order.
+    /// Begins a stop of the plugin by a command.
     pub(super) fn stop(&mut self, discards: bool) -> Effects {
         // A plugin whose process has ended counts as running, because it was about to be restarted.
         let was_up = !matches!(self.service, Service::Stopped | Service::GivenUp { .. });

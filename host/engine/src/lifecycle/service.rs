@@ -235,7 +235,7 @@ impl Lifecycle {
         Err(Effect::Quarantine { digest: last.digest, reason })
     }
 
-    /// Begins the work that is due, if no order or other work prevents it.
+    /// Begins the work that is due, if no command or other work prevents it.
     pub(super) fn due_now(&mut self, now: Instant) -> Effects {
         if !self.activity.is_open() || self.task.is_some() {
             return Effects::default();

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartBy {
     /// A user or client, who gets the error if the version rejects its configuration.
-    Order,
+    Command,
     /// The host. `same_program`: the version has served in the host's present program, which has the same interfaces, so
     /// the start is answered before the source is built.
     Host { same_program: bool },

@@ -214,7 +214,7 @@ fn is_plugin(path: &Path, facts: &Facts) -> Result<(), PreflightError> {
 ///
 /// [`PreflightError::OutOfTlsKeys`], [`PreflightError::OutOfMemoryBudget`] or [`PreflightError::OutOfStaticTls`] if a
 /// resource is exhausted.
-pub fn afford(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(), PreflightError> {
+pub fn check_budget(artifact: &Artifact, facts: &Facts, budget: &Budget) -> Result<(), PreflightError> {
     let path = &artifact.copy_of;
     let Budget { tls_keys_used: used, tls_keys_limit: limit, tls_keys_reserve: reserve, .. } = *budget;
     let takes_keys = facts.std == StdLinkage::Static;

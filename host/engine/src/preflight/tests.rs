@@ -43,14 +43,14 @@ fn refusal(facts: &Facts) -> String {
     check(&artifact(), facts, Unload::Never).unwrap_err().to_string()
 }
 
-fn unaffordable(facts: &Facts, budget: &Budget) -> String {
-    afford(&artifact(), facts, budget).unwrap_err().to_string()
+fn over_budget(facts: &Facts, budget: &Budget) -> String {
+    check_budget(&artifact(), facts, budget).unwrap_err().to_string()
 }
 
 #[test]
 fn a_loadable_plugin_passes() {
     check(&artifact(), &facts(), Unload::Verified).unwrap();
-    afford(&artifact(), &facts(), &Budget::default()).unwrap();
+    check_budget(&artifact(), &facts(), &Budget::default()).unwrap();
 }
 
 #[test]
@@ -83,25 +83,25 @@ fn nodelete_is_rejected_only_if_the_manifest_requires_unloading() {
 fn a_static_std_is_rejected_when_thread_local_keys_run_short() {
     let own = Facts { std: StdLinkage::Static, ..facts() };
     let last = Budget { tls_keys_used: 1024 - 64 - 2, ..Budget::default() };
-    afford(&artifact(), &own, &last).unwrap();
+    check_budget(&artifact(), &own, &last).unwrap();
     let full = Budget { tls_keys_used: last.tls_keys_used + 1, ..last };
-    let error = unaffordable(&own, &full);
+    let error = over_budget(&own, &full);
     for words in ["959 of 1024 thread-local keys", "never released", "shared libstd", "restart the host"] {
         assert!(error.contains(words), "{error}");
     }
-    afford(&artifact(), &facts(), &full).unwrap();
+    check_budget(&artifact(), &facts(), &full).unwrap();
 }
 
 #[test]
 fn a_plugin_past_the_memory_limit_is_rejected_with_help() {
     let facts = Facts { private_bytes: 2 << 20, ..facts() };
     let at = Budget { bytes_retained: (1 << 30) - (2 << 20), ..Budget::default() };
-    afford(&artifact(), &facts, &at).unwrap();
-    let error = unaffordable(&facts, &Budget { bytes_retained: at.bytes_retained + 1, ..at });
+    check_budget(&artifact(), &facts, &at).unwrap();
+    let error = over_budget(&facts, &Budget { bytes_retained: at.bytes_retained + 1, ..at });
     for words in ["keep 1022.0 MiB", "it takes 2.0 MiB", "1024.0 MiB is the limit", "restart the host"] {
         assert!(error.contains(words), "{error}");
     }
-    unaffordable(&Facts { private_bytes: u64::MAX, ..facts }, &at);
+    over_budget(&Facts { private_bytes: u64::MAX, ..facts }, &at);
 }
 
 #[test]
@@ -126,10 +126,10 @@ fn two_allocators_in_one_plugin_are_rejected() {
 fn static_tls_is_limited_except_for_its_first_user() {
     let takes = |static_tls_bytes| Facts { static_tls_bytes, ..facts() };
     let used = |static_tls_used| Budget { static_tls_used, ..Budget::default() };
-    afford(&artifact(), &takes(4096), &used(0)).unwrap();
-    afford(&artifact(), &takes(256), &used(256)).unwrap();
-    afford(&artifact(), &takes(0), &used(4096)).unwrap();
-    let refused = unaffordable(&takes(257), &used(256));
+    check_budget(&artifact(), &takes(4096), &used(0)).unwrap();
+    check_budget(&artifact(), &takes(256), &used(256)).unwrap();
+    check_budget(&artifact(), &takes(0), &used(4096)).unwrap();
+    let refused = over_budget(&takes(257), &used(256));
     assert!(refused.contains("257 bytes") && refused.contains("keep 256, and 512 is the limit"), "{refused}");
     assert!(refused.contains("optional_static_tls=4096"), "{refused}");
 }

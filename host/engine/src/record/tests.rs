@@ -16,7 +16,7 @@ fn id() -> PluginId {
 enum Happens {
     Serves(Digest, How),
     IsGood,
-    Ordered(Wanted),
+    Set(Wanted),
     Quarantine(Digest),
     Lift,
 }
@@ -32,7 +32,7 @@ fn after(history: &[Happens]) -> Record {
                 record.serves(served, how, (Map::new(), None));
             }
             IsGood => record.is_good(),
-            Ordered(wanted) => record.set_wanted(wanted),
+            Set(wanted) => record.set_wanted(wanted),
             Quarantine(digest) => record.quarantine(digest, "it died".into()),
             Lift => record.lift_quarantine(),
         }
@@ -46,10 +46,10 @@ fn auto_start_decides_the_start_unless_a_user_has_decided() {
         |history: &[Happens]| [true, false].map(|auto_start| after(history).starts_with_host(auto_start));
     assert_eq!(starts(&[]), [true, false]);
     assert_eq!(starts(&[Serves(A, How::Built)]), [true, false]);
-    assert_eq!(starts(&[Ordered(Wanted::Stopped)]), [false, false]);
-    assert_eq!(starts(&[Ordered(Wanted::Unregistered)]), [false, false]);
-    assert_eq!(starts(&[Ordered(Wanted::Running)]), [true, true], "a user has started the plugin");
-    assert_eq!(starts(&[Ordered(Wanted::Stopped), Ordered(Wanted::AsManifest)]), [true, false]);
+    assert_eq!(starts(&[Set(Wanted::Stopped)]), [false, false]);
+    assert_eq!(starts(&[Set(Wanted::Unregistered)]), [false, false]);
+    assert_eq!(starts(&[Set(Wanted::Running)]), [true, true], "a user has started the plugin");
+    assert_eq!(starts(&[Set(Wanted::Stopped), Set(Wanted::AsManifest)]), [true, false]);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn records_in(dir: &tempfile::TempDir, run: &str) -> Records {
 /// A record with a value in each of its fields.
 fn full() -> Record {
     let mut record = after(&[
-        Ordered(Wanted::Running),
+        Set(Wanted::Running),
         Serves(A, How::Built),
         IsGood,
         Serves(B, How::Built),

@@ -2,7 +2,7 @@
 //! temporarily missing.
 
 use super::{
-    Order, Worker, at,
+    Command, Worker, at,
     cause::Cause,
     overlap::{Settled, Verdict},
 };
@@ -90,20 +90,20 @@ impl Worker {
             stages.detect = cause.age_ms();
         }
         self.emit(EventKind::BuildStarted { cause: cause.change.as_ref().map(|change| change.path.clone()) });
-        let manifest = self.said();
+        let manifest = self.latest_manifest();
         let (context, entry) = (self.context.clone(), self.shared.entry.clone());
         let before = Stamps::of(&self.inputs);
         self.overlap.build_begins(SystemTime::now());
         let building = reload::build(&context, (&entry, &manifest), stages).instrument(cause.span(self));
         let newer = {
             tokio::pin!(building);
-            let mut awaited = self.attend(building.as_mut()).await;
+            let mut awaited = self.wait_for(building.as_mut()).await;
             loop {
                 let change = match awaited {
                     Awaited::Done(built) => break Err(built),
                     Awaited::Changed(change) => change,
                     Awaited::Next(_) => {
-                        awaited = self.attend(building.as_mut()).await;
+                        awaited = self.wait_for(building.as_mut()).await;
                         continue;
                     }
                     Awaited::Stopped(stopped) => return Err(stopped),
@@ -112,9 +112,9 @@ impl Worker {
                     break Ok(change);
                 }
                 let next = self.step(Input::Considered { supersedes: false });
-                awaited = match self.heed(next) {
+                awaited = match self.interruption(next) {
                     Some(awaited) => awaited,
-                    None => self.attend(building.as_mut()).await,
+                    None => self.wait_for(building.as_mut()).await,
                 };
             }
         };
@@ -168,8 +168,8 @@ impl Worker {
         }
     }
 
-    /// Waits for `work`. Meanwhile, handles orders, deaths and the due work of the serving generation.
-    async fn attend<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Awaited<T> {
+    /// Waits for `work`. Meanwhile, handles commands, deaths and the due work of the serving generation.
+    async fn wait_for<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Awaited<T> {
         loop {
             let input = tokio::select! {
                 done = &mut work => return Awaited::Done(done),
@@ -178,26 +178,26 @@ impl Worker {
                     continue;
                 }
                 () = at(self.lifecycle.due()) => Input::Due,
-                order = self.inbox.recv() => match order {
-                    Some(order) => self.receive(order),
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.receive(command),
                     None => return Awaited::Stopped(HostError::ShutDown),
                 },
             };
             let is_due = matches!(input, Input::Due);
-            let next = self.tend(input).await;
+            let next = self.process(input).await;
             if is_due {
                 self.doing(Some(Stage::Build));
             }
-            if let Some(awaited) = self.heed(next) {
+            if let Some(awaited) = self.interruption(next) {
                 return awaited;
             }
         }
     }
 
     /// Converts the work that the lifecycle requests during a build into the result of the wait.
-    fn heed<T>(&mut self, work: Option<Work>) -> Option<Awaited<T>> {
-        let mut change_of = |ticket| match self.orders.remove(&ticket) {
-            Some(Order::Changed(change)) => Some(change),
+    fn interruption<T>(&mut self, work: Option<Work>) -> Option<Awaited<T>> {
+        let mut change_of = |ticket| match self.commands.remove(&ticket) {
+            Some(Command::Changed(change)) => Some(change),
             _ => None,
         };
         match work? {
@@ -213,7 +213,7 @@ impl Worker {
         self.doing(Some(Stage::Build));
         self.shared.entry.set_reason("it is being built: wait for it to come up");
         let mut folders: BTreeSet<PathBuf> = self.inputs.dirs.clone();
-        folders.insert(self.said().root.clone());
+        folders.insert(self.latest_manifest().root.clone());
         let mut locks = std::mem::take(&mut self.stale_locks);
         let waiting = async {
             let stale = locks.wait_for_git(&folders, StaleLocks::PATIENCE).await;
@@ -222,7 +222,7 @@ impl Worker {
         let waiting = waiting.instrument(span.clone());
         tokio::pin!(waiting);
         loop {
-            match self.attend(waiting.as_mut()).await {
+            match self.wait_for(waiting.as_mut()).await {
                 Awaited::Done((locks, stale)) => {
                     self.stale_locks = locks;
                     for lock in stale {
@@ -251,7 +251,7 @@ impl Worker {
         let pause = sleep(GRACE);
         tokio::pin!(pause);
         loop {
-            match self.attend(pause.as_mut()).await {
+            match self.wait_for(pause.as_mut()).await {
                 Awaited::Done(()) => return Ok(self.step(Input::PauseOver)),
                 // The next compilation reads the changed file.
                 Awaited::Changed(change) | Awaited::Next(change) => {
@@ -266,7 +266,7 @@ impl Worker {
 
     /// Whether the change supersedes the running build.
     async fn is_superseded_by(&mut self, change: &Change) -> bool {
-        let own = self.context.builder.own_writes(&self.said(), (Moment::During, &change.path));
+        let own = self.context.builder.own_writes(&self.latest_manifest(), (Moment::During, &change.path));
         let supersedes = match self.overlap.judge(change, own) {
             // The manifest may have been edited before the build began, but the build uses the manifest that was read
             // last.
@@ -287,8 +287,8 @@ impl Worker {
 
     /// Whether the manifest exists and differs from the manifest that was read last.
     fn has_unread_manifest(&self) -> bool {
-        match self.context.settings.now().defaults.read(&self.said().root) {
-            Ok(found) => !self.shared.progress.lock().knows(&found),
+        match self.context.settings.now().defaults.read(&self.latest_manifest().root) {
+            Ok(found) => !self.shared.progress.lock().is_latest(&found),
             Err(_) => !self.is_missing(),
         }
     }
@@ -296,7 +296,7 @@ impl Worker {
     /// Whether a prebuilt library is still being copied into the plugin's folder: it is missing or incomplete, and it or
     /// the manifest has changed within [`GRACE`].
     fn is_on_its_way(&self, built: &Result<Built, ReloadError>) -> bool {
-        let manifest = self.said();
+        let manifest = self.latest_manifest();
         if self.is_missing() {
             return false;
         }
@@ -321,7 +321,7 @@ impl Worker {
             return false;
         }
         let now = Stamps::of(&self.inputs);
-        let manifest = self.said();
+        let manifest = self.latest_manifest();
         let is_edited = |path: &PathBuf| {
             self.context.builder.own_writes(&manifest, (Moment::After, path)) == OwnWrites::None
         };

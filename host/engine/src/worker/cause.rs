@@ -1,4 +1,4 @@
-//! The cause of a reload: a saved file, an order, a start or a rollback.
+//! The cause of a reload: a saved file, a command, a start or a rollback.
 
 use super::Worker;
 use crate::{
@@ -39,7 +39,7 @@ impl Cause {
         Self { change: Some(change), ..Self::to(Why::Build(Aim::Update)) }
     }
 
-    pub(super) fn order() -> Self {
+    pub(super) fn command() -> Self {
         Self::to(Why::Build(Aim::Renew))
     }
 
@@ -97,7 +97,7 @@ impl Cause {
         self.span = Span::none();
     }
 
-    /// Milliseconds since the save, or since the order.
+    /// Milliseconds since the save, or since the command.
     pub(super) fn age_ms(&self) -> f64 {
         let saved_at = self.change.as_ref().map(|change| change.saved_at);
         let age = saved_at.and_then(|at| SystemTime::now().duration_since(at).ok());

@@ -14,7 +14,7 @@ impl Worker {
         if change.before.is_some() {
             self.do_now(Input::Edited);
         }
-        let own = self.context.builder.own_writes(&self.said(), (Moment::After, &change.path));
+        let own = self.context.builder.own_writes(&self.latest_manifest(), (Moment::After, &change.path));
         let change = match (self.overlap.judge_late(&change, own), change.what) {
             (Settled::Repeat(change), _) => change,
             (settled, What::Source) => return self.warn_of(&settled),
@@ -43,7 +43,7 @@ impl Worker {
     /// Like [`Worker::watch_sources`]. A file that was not watched before and is newer than `as_of` counts as changed.
     pub(super) async fn watch_sources_as_of(&mut self, as_of: Option<SystemTime>) {
         if self.watcher.is_some() {
-            let inputs = self.context.builder.inputs(&self.said()).await;
+            let inputs = self.context.builder.inputs(&self.latest_manifest()).await;
             self.present = Stamps::of(&inputs);
             self.watch(Inputs { as_of, ..inputs });
         }

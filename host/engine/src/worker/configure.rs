@@ -1,4 +1,4 @@
-//! Applies a new configuration, from an edit of the manifest or from an order.
+//! Applies a new configuration, from an edit of the manifest or from an command.
 
 use super::{Worker, cause::Cause};
 use crate::{
@@ -61,8 +61,8 @@ impl Worker {
     async fn hand_over(&mut self, live: Arc<Live>, new: &Arc<Manifest>) -> Result<Configured, HostError> {
         let config = new.config_json();
         let (generation, digest) = (live.generation, live.digest);
-        let said = self.bounded((live.clone(), Step::OnConfig), move || live.configure(&config)).await;
-        match said {
+        let answer = self.bounded((live.clone(), Step::OnConfig), move || live.configure(&config)).await;
+        match answer {
             Ok(Ok(())) => Ok(Configured::Live(generation)),
             Ok(Err(LifecycleError { code, .. })) if code == PluginError::RESTART_REQUIRED => {
                 let renewed = (Source::Stored(digest), new.clone());
@@ -79,8 +79,8 @@ impl Worker {
         error.into()
     }
 
-    /// Applies a configuration that an order sets. If the plugin rejects it, the previous configuration stays in force.
-    pub(super) async fn configure_by_order(&mut self, config: Config) -> Result<Configured, HostError> {
+    /// Applies a configuration that a command sets. If the plugin rejects it, the previous configuration stays in force.
+    pub(super) async fn configure_by_command(&mut self, config: Config) -> Result<Configured, HostError> {
         let live = self.shared.entry.live();
         match (self.step(Input::Configure { config, serves: live.is_some() }), live) {
             (Some(Work::Configure(new)), Some(live)) => self.configure(live, &new).await.0,

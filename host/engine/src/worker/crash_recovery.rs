@@ -35,7 +35,7 @@ impl Worker {
             BeginsWith::HandedOver | BeginsWith::Nothing => return None,
         };
         if self.shared.entry.live().is_none() && self.record.is_own() && self.saved.is_none() {
-            match self.context.checkpoints.left(self.id()) {
+            match self.context.checkpoints.last(self.id()) {
                 Ok(None) if is_kept => {
                     let file = self.context.checkpoints.path(self.id());
                     self.lose_state(&format!("{} is missing", file.display()));
@@ -65,7 +65,7 @@ impl Worker {
     pub(super) fn keep_state(&mut self) {
         self.note_state();
         let (true, Some((version, state))) = (self.record.is_own(), &self.saved) else { return };
-        if let Err(error) = self.context.checkpoints.keep_for_good(self.id(), (*version, state)) {
+        if let Err(error) = self.context.checkpoints.save_durably(self.id(), (*version, state)) {
             let reason = format!("its state cannot be written: {error}; it is lost when the host ends");
             self.emit(EventKind::CheckpointLost { reason });
         }

@@ -1,4 +1,4 @@
-//! Rollbacks, by order or because too many calls of a new generation fail while `confirm` watches it.
+//! Rollbacks, by command or because too many calls of a new generation fail while `confirm` watches it.
 
 use super::{Worker, cause::Cause};
 use crate::{

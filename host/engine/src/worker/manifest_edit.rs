@@ -13,7 +13,7 @@ use std::{sync::Arc, time::SystemTime};
 impl Worker {
     /// Applies a move of the plugin's folder: watches and builds the source in the new folder.
     pub(super) async fn moved(&mut self, manifest: &Manifest) {
-        // The folder may have been moved again. Then the host sends another order for that move.
+        // The folder may have been moved again. Then the host sends another command for that move.
         let is_there = || {
             manifest::read(&manifest.root)
                 .map_or_else(|_| manifest::holds_manifest(&manifest.root), |found| found.id == manifest.id)
@@ -32,13 +32,13 @@ impl Worker {
         // The events report the result.
         match (self.take_manifest(reading).await, self.shared.entry.live()) {
             (Next::Build, _) => {
-                let (plugin, path) = (self.id().clone(), self.said().file.clone());
+                let (plugin, path) = (self.id().clone(), self.latest_manifest().file.clone());
                 let saved_at = SystemTime::now();
                 let edited = Change { plugin, path, saved_at, what: What::Manifest, before: None };
                 let _ = self.rebuild(Cause::of(edited)).await;
             }
             (Next::Renew, Some(live)) => {
-                let manifest = self.said();
+                let manifest = self.latest_manifest();
                 let again = (Source::Stored(live.digest), manifest.clone());
                 if let Err(error) = self.install(again, Cause::resume(), Stages::default()).await {
                     self.do_now(Input::ManifestRefused { manifest, text: error.to_string() });
@@ -67,8 +67,8 @@ impl Worker {
     }
 
     /// Reads the manifest again if it was unusable. Without a watcher, the host notices a repaired manifest only when it
-    /// handles an order.
-    pub(super) async fn look_at_unusable(&mut self) {
+    /// handles a command.
+    pub(super) async fn reread_unusable_manifest(&mut self) {
         if self.lifecycle.faults().of_manifest() {
             self.take_manifest(Reading::Edit).await;
         }
@@ -96,7 +96,7 @@ impl Worker {
                 return Next::Nothing;
             }
         };
-        self.shared.progress.lock().has_read(&manifest);
+        self.shared.progress.lock().note_read(&manifest);
         let live = self.shared.entry.live();
         let serves = live.as_ref().map(|live| match live.traits().settings_are_fixed {
             true => Settings::Fixed,

@@ -1,19 +1,19 @@
-//! The worker: one task for each plugin, which carries out the plugin's orders one after the other. Only the worker
+//! The worker: one task for each plugin, which carries out the plugin's commands one after the other. Only the worker
 //! reloads its plugin.
 //!
-//! Only a build can be interrupted: a newer save begins it again, and an order to stop cancels it. The installation after
+//! Only a build can be interrupted: a newer save begins it again, and a command to stop cancels it. The installation after
 //! the build runs to its end.
 
 mod bounded;
 mod building;
 mod cause;
 mod changed;
+mod command;
 mod configure;
 mod crash_recovery;
 mod go_back;
 mod install;
 mod manifest_edit;
-mod order;
 mod overlap;
 mod progress;
 mod remember;
@@ -37,8 +37,8 @@ use crate::{
     watch::{Inputs, StaleLocks, Stamps, Watcher},
 };
 use cause::Cause;
+pub(crate) use command::{Command, Reply, StartWhy, StopWhy};
 pub use configure::Configured;
-pub(crate) use order::{Order, Reply, StartWhy, StopWhy};
 use overlap::Overlap;
 use parking_lot::Mutex;
 pub(crate) use progress::Progress;
@@ -56,7 +56,7 @@ pub(crate) struct WorkerHandle {
     pub(crate) entry: Arc<Entry>,
     pub(crate) manifest: Arc<Mutex<Arc<Manifest>>>,
     pub(crate) progress: Arc<Mutex<Progress>>,
-    pub(crate) orders: mpsc::UnboundedSender<Order>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
 }
 
 /// The task that runs one plugin.
@@ -64,13 +64,13 @@ pub(crate) struct Worker {
     context: Arc<Context>,
     watcher: Option<Arc<Watcher>>,
     shared: WorkerHandle,
-    inbox: mpsc::UnboundedReceiver<Order>,
+    inbox: mpsc::UnboundedReceiver<Command>,
     deaths: Deaths,
     /// The state of the plugin, and the decisions that follow from it.
     lifecycle: Lifecycle,
-    /// The orders that were received and have not been answered yet.
-    orders: BTreeMap<Ticket, Order>,
-    /// The number of orders that were received.
+    /// The commands that were received and have not been answered yet.
+    commands: BTreeMap<Ticket, Command>,
+    /// The number of commands that were received.
     received: u64,
     last_generation: u64,
     /// The plugin's record, which outlives the host.
@@ -102,7 +102,7 @@ impl Worker {
         (manifest, unusable): (Manifest, Option<ManifestError>),
         with_host: Option<Reply<Generation>>,
     ) -> WorkerHandle {
-        let (orders, inbox) = mpsc::unbounded_channel();
+        let (commands, inbox) = mpsc::unbounded_channel();
         let mut record = context.records.of(&manifest.id);
         record.note(|record| record.reads(&manifest));
         let past = Past { unusable: unusable.as_ref().map(ToString::to_string), ..shell::past(&record) };
@@ -110,13 +110,13 @@ impl Worker {
         let lifecycle = Lifecycle::new(manifest.clone(), past, shell::any_number());
         let mut progress = Progress::of(&record);
         progress.faults = lifecycle.faults().clone();
-        progress.has_read(&manifest);
+        progress.note_read(&manifest);
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
         let handle = WorkerHandle {
             entry,
             manifest: Arc::new(Mutex::new(manifest)),
             progress: Arc::new(Mutex::new(progress)),
-            orders,
+            commands,
         };
         let worker = Self {
             context: context.clone(),
@@ -125,7 +125,7 @@ impl Worker {
             inbox,
             deaths: Deaths::default(),
             lifecycle,
-            orders: BTreeMap::new(),
+            commands: BTreeMap::new(),
             received: 0,
             last_generation: record.generation(),
             record,
@@ -138,14 +138,14 @@ impl Worker {
             overlap: Overlap::default(),
             stale_locks: StaleLocks::default(),
         };
-        tokio::spawn(worker.run(Order::Begin { with_host, unusable }));
+        tokio::spawn(worker.run(Command::Begin { with_host, unusable }));
         handle
     }
 
-    /// Carries out an order. Breaks the worker's loop when the host has shut down.
-    async fn carry_out(&mut self, order: Order) -> ControlFlow<()> {
-        match order {
-            Order::Begin { with_host, unusable } => {
+    /// Carries out a command. Breaks the worker's loop when the host has shut down.
+    async fn carry_out(&mut self, command: Command) -> ControlFlow<()> {
+        match command {
+            Command::Begin { with_host, unusable } => {
                 match with_host {
                     Some(reply) => self.start_with_host(reply).await,
                     None => self.watch_sources().await,
@@ -155,39 +155,39 @@ impl Worker {
                     self.take_edit().await;
                 }
             }
-            Order::Changed(change) => self.changed(change).await,
-            Order::NewDefaults => self.read_and_build(Reading::Defaults).await,
-            Order::Return(manifest) => {
-                self.shared.progress.lock().has_read(&manifest);
+            Command::Changed(change) => self.changed(change).await,
+            Command::NewDefaults => self.read_and_build(Reading::Defaults).await,
+            Command::Return(manifest) => {
+                self.shared.progress.lock().note_read(&manifest);
                 self.do_now(Input::Returned(manifest));
                 self.watch_sources().await;
             }
-            Order::Moved(manifest) => self.moved(&manifest).await,
-            Order::Reload(reply) => {
+            Command::Moved(manifest) => self.moved(&manifest).await,
+            Command::Reload(reply) => {
                 self.want();
-                self.look_at_unusable().await;
-                let done = self.rebuild(Cause::order()).await;
+                self.reread_unusable_manifest().await;
+                let done = self.rebuild(Cause::command()).await;
                 self.record.save();
                 let _ = reply.send(done);
             }
-            Order::Start(StartWhy::Asked, reply) => {
+            Command::Start(StartWhy::Asked, reply) => {
                 let done = self.start().await;
                 self.record.save();
                 let _ = reply.send(done);
             }
-            Order::Start(StartWhy::WithHost, reply) => self.start_with_host(reply).await,
-            Order::Configure(config, reply) => {
-                let done = self.configure_by_order(config).await;
+            Command::Start(StartWhy::WithHost, reply) => self.start_with_host(reply).await,
+            Command::Configure(config, reply) => {
+                let done = self.configure_by_command(config).await;
                 let _ = reply.send(done);
             }
-            Order::Rollback(to, reply) => {
+            Command::Rollback(to, reply) => {
                 let done = self.rollback(to).await.map(|(from, generation)| {
                     self.emit(EventKind::RolledBack { from, reason: "it was asked for".into() });
                     generation
                 });
                 let _ = reply.send(done);
             }
-            Order::Stop(why, reply) => {
+            Command::Stop(why, reply) => {
                 self.note_stop(why);
                 self.stop(why).await;
                 if let (StopWhy::Removed | StopWhy::Renamed, Some(watcher)) = (why, &self.watcher) {
@@ -204,13 +204,13 @@ impl Worker {
 
     async fn start(&mut self) -> Result<Generation, HostError> {
         self.want();
-        self.look_at_unusable().await;
+        self.reread_unusable_manifest().await;
         let pardoned = self.lift_quarantine();
         let live = self.shared.entry.live().map(|live| live.generation);
         match (self.step(Input::StartAsked { serves: live.is_some(), pardoned }), live) {
             (Some(Work::EndStart), Some(generation)) => Ok(generation),
             (Some(Work::BuildSource), _) => {
-                let done = self.rebuild(Cause::order()).await;
+                let done = self.rebuild(Cause::command()).await;
                 // If the build fails but another version serves, the start has succeeded.
                 done.or_else(|error| self.shared.entry.live().map(|live| live.generation).ok_or(error))
             }
@@ -235,13 +235,13 @@ impl Worker {
 
     /// Reports an error. `gap_ms` is how long calls have waited, in milliseconds, if they have.
     fn report_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
-        // If an order has set the rejected configuration, the plugin stays as it was before.
-        if self.lifecycle.configures() != Some(By::Order) {
+        // If a command has set the rejected configuration, the plugin stays as it was before.
+        if self.lifecycle.configures() != Some(By::Command) {
             self.note_why_down(error);
         }
         let configures = self.lifecycle.configures();
         let kept_generation = self.shared.entry.live().map(|live| live.generation);
-        let file = Some(self.manifest().file.clone()).filter(|_| configures != Some(By::Order));
+        let file = Some(self.manifest().file.clone()).filter(|_| configures != Some(By::Command));
         let key = error.cause.unfit_config_key().filter(|_| !self.lifecycle.is_overridden());
         let at = file.as_ref().zip(key).and_then(|(file, key)| Some((file, manifest::line_of(file, &key)?)));
         let (stage, mut error) = (error.stage, error.cause.to_string());
@@ -271,14 +271,14 @@ impl Worker {
     }
 
     /// The manifest that was read last, whether it is in force or not. A new version follows this manifest.
-    fn said(&self) -> Arc<Manifest> {
+    fn latest_manifest(&self) -> Arc<Manifest> {
         self.lifecycle.latest_manifest().clone()
     }
 
     /// Whether the manifest is missing. Returns `false` without a watcher, because the host does not notice a removal
     /// then.
     fn is_missing(&self) -> bool {
-        self.watcher.is_some() && !manifest::holds_manifest(&self.said().root)
+        self.watcher.is_some() && !manifest::holds_manifest(&self.latest_manifest().root)
     }
 
     fn doing(&self, stage: Option<Stage>) {

@@ -304,19 +304,19 @@ mod tests {
     #[test]
     fn a_file_that_differs_after_every_build_is_reported_as_unstable() {
         let mut bench = Bench::new();
-        let mut said = Vec::new();
+        let mut reported = Vec::new();
         for round in 0.. {
             assert!(round < 10, "the builds do not end");
             match bench.build_that_writes("pb/stamp.rs", &format!("{round}")) {
                 (Verdict::Held, Settled::Unstable(paths)) => {
-                    said = paths;
+                    reported = paths;
                     break;
                 }
                 (Verdict::SupersedesIfItLasts, _) | (_, Settled::Repeat(_)) => {}
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(said, [bench.path("pb/stamp.rs")]);
+        assert_eq!(reported, [bench.path("pb/stamp.rs")]);
         bench.overlap.edited();
         let again = bench.build_that_writes("pb/stamp.rs", "after an edit elsewhere");
         assert_eq!(

@@ -41,12 +41,12 @@ impl Progress {
     }
 
     /// Stores the text of a manifest that was just read.
-    pub(super) fn has_read(&mut self, manifest: &Manifest) {
+    pub(super) fn note_read(&mut self, manifest: &Manifest) {
         self.manifest_text = manifest.text.clone();
     }
 
     /// Whether this manifest has the same text as the manifest that was read last.
-    pub(crate) fn knows(&self, found: &Manifest) -> bool {
+    pub(crate) fn is_latest(&self, found: &Manifest) -> bool {
         found.has_same_text(&self.manifest_text)
     }
 
@@ -77,9 +77,9 @@ mod tests {
         let half = written("id = 'dev.test.one'\n");
         let whole = written("id = 'dev.test.one'\nbinary = 'plugin.so'\n");
         let mut progress = Progress::default();
-        progress.has_read(&half);
-        assert!(progress.knows(&half) && !progress.knows(&whole));
-        progress.has_read(&whole);
-        assert!(progress.knows(&whole) && !progress.knows(&half));
+        progress.note_read(&half);
+        assert!(progress.is_latest(&half) && !progress.is_latest(&whole));
+        progress.note_read(&whole);
+        assert!(progress.is_latest(&whole) && !progress.is_latest(&half));
     }
 }

@@ -39,7 +39,7 @@ impl Worker {
 
     /// Starts the plugin, from the store if possible. Returns after the source was built.
     pub(super) async fn start_where_stopped(&mut self) -> Result<Generation, HostError> {
-        self.bring_up(StartBy::Order, &mut None).await
+        self.bring_up(StartBy::Command, &mut None).await
     }
 
     /// Starts the plugin, as the lifecycle requests. `reply` receives the result if it is due before the end.
@@ -124,15 +124,15 @@ impl Worker {
     /// Starts a version that rejects the current configuration with the configuration that it has accepted before. The
     /// result is the same as if the host had not been restarted.
     async fn with_accepted_config(&mut self, (digest, refusal): (Digest, String)) -> Option<Generation> {
-        let said = self.manifest();
+        let rejected = self.manifest();
         let serving = self.record.serving().filter(|serving| serving.digest == digest)?;
         let config = serving.config.clone();
-        if config == said.config {
+        if config == rejected.config {
             return None;
         }
-        let accepted = Arc::new(Manifest { config, ..(*said).clone() });
+        let accepted = Arc::new(Manifest { config, ..(*rejected).clone() });
         let generation = self.resume(digest, accepted).await.ok()?;
-        self.do_now(Input::ManifestRefused { manifest: said, text: refusal });
+        self.do_now(Input::ManifestRefused { manifest: rejected, text: refusal });
         Some(generation)
     }
 

@@ -33,7 +33,7 @@ impl Worker {
         let inputs = built.inputs;
         cause.warnings = built.warnings;
         let source = if renews { Source::Rebuilt(built.artifact) } else { Source::Built(built.artifact) };
-        let installed = self.install((source, self.said()), cause, stages).await;
+        let installed = self.install((source, self.latest_manifest()), cause, stages).await;
         // The watch is set last, because it takes a few milliseconds. It also reports the changes since the build began.
         self.watch(inputs);
         installed

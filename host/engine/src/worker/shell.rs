@@ -1,6 +1,6 @@
 //! The shell around the [lifecycle](crate::lifecycle): it hands in inputs, and carries out effects and work.
 
-use super::{Order, Worker, at, cause::Cause};
+use super::{Command, Worker, at, cause::Cause};
 use crate::{
     error::ReloadCause,
     event::{EventKind, Stage},
@@ -30,22 +30,22 @@ pub(super) fn any_number() -> u64 {
 }
 
 impl Worker {
-    /// Carries out `begin` and then one order after the other, until the host shuts down.
-    pub(super) async fn run(mut self, begin: Order) {
+    /// Carries out `begin` and then one command after the other, until the host shuts down.
+    pub(super) async fn run(mut self, begin: Command) {
         let begin = self.receive(begin);
-        let mut work = self.tend(begin).await;
+        let mut work = self.process(begin).await;
         loop {
             work = if let Some(Work::CarryOut(ticket)) = work {
-                if let Some(order) = self.orders.remove(&ticket)
-                    && self.carry_out(order).await.is_break()
+                if let Some(command) = self.commands.remove(&ticket)
+                    && self.carry_out(command).await.is_break()
                 {
                     return;
                 }
-                // Deaths that have happened are handled before the next order.
+                // Deaths that have happened are handled before the next command.
                 self.take_deaths();
-                self.tend(Input::Finished).await
+                self.process(Input::Finished).await
             } else if let Some(input) = self.next_input().await {
-                self.tend(input).await
+                self.process(input).await
             } else {
                 return;
             }
@@ -58,19 +58,19 @@ impl Worker {
             tokio::select! {
                 biased;
                 died = self.deaths.next() => self.died(died),
-                order = self.inbox.recv() => return order.map(|order| self.receive(order)),
+                command = self.inbox.recv() => return command.map(|command| self.receive(command)),
                 () = at(self.lifecycle.due()) => return Some(Input::Due),
             }
         }
     }
 
-    /// Stores an order, and returns the input for it.
-    pub(super) fn receive(&mut self, order: Order) -> Input {
+    /// Stores a command, and returns the input for it.
+    pub(super) fn receive(&mut self, command: Command) -> Input {
         let ticket = Ticket(self.received);
         self.received += 1;
-        let request = order.request();
-        self.orders.insert(ticket, order);
-        Input::Order(ticket, request)
+        let kind = command.kind();
+        self.commands.insert(ticket, command);
+        Input::Command(ticket, kind)
     }
 
     /// Hands in an input that leads to no work, and applies its effects.
@@ -79,9 +79,9 @@ impl Worker {
         debug_assert!(work.is_none(), "{work:?} is left undone");
     }
 
-    /// Hands in an input, and carries out the work that follows. Returns work that belongs to an order or its build
+    /// Hands in an input, and carries out the work that follows. Returns work that belongs to a command or its build
     /// without carrying it out.
-    pub(super) async fn tend(&mut self, input: Input) -> Option<Work> {
+    pub(super) async fn process(&mut self, input: Input) -> Option<Work> {
         let mut work = self.step(input);
         loop {
             let ended = match work? {
@@ -94,7 +94,7 @@ impl Worker {
                 }
                 Work::Checkpoint => self.checkpoint().await,
                 Work::CountCalls => self.count_calls(),
-                of_an_order => return Some(of_an_order),
+                of_a_command => return Some(of_a_command),
             };
             work = self.step(ended);
             self.record.save();
@@ -115,8 +115,8 @@ impl Worker {
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Refuse(ticket) => {
-                if let Some(order) = self.orders.remove(&ticket) {
-                    order.refuse(self.id());
+                if let Some(command) = self.commands.remove(&ticket) {
+                    command.refuse(self.id());
                 }
             }
             Effect::ExpectRestart(due) => self.shared.entry.restart_due(due),

@@ -39,7 +39,7 @@ impl Died {
 }
 
 /// The deaths that the worker has not received yet. They have a separate channel, because the worker receives deaths
-/// while it carries out an order.
+/// while it carries out a command.
 pub(super) struct Deaths {
     receiver: mpsc::UnboundedReceiver<Died>,
     sender: mpsc::UnboundedSender<Died>,
@@ -159,7 +159,7 @@ impl Worker {
             let state = (saving.state_version(), saving.save()?);
             // An unchanged state is on disk already.
             let is_to_be_written = is_own && (was_unwritten || before.as_ref() != Some(&state));
-            let written = if is_to_be_written { checkpoints.keep(&id, (state.0, &state.1)) } else { Ok(()) };
+            let written = if is_to_be_written { checkpoints.save(&id, (state.0, &state.1)) } else { Ok(()) };
             if let (Err(error), false) = (&written, was_unwritten) {
                 tracing::warn!(
                     "{id}: its checkpoint cannot be written, and will not outlive the host: {error}"

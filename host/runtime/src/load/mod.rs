@@ -7,14 +7,14 @@ mod log_bound;
 mod over_wire;
 pub mod process;
 mod ration;
-mod speaker;
+mod reporter;
 
 pub use in_process::{InterfaceMismatch, LifecycleError, LoadError, Offered};
 pub(crate) use in_process::{Method, interface};
 pub(crate) use json::parsed;
 pub use log_bound::LogBound;
-pub(crate) use speaker::Listener;
-pub use speaker::Speaker;
+pub use reporter::HostReporter;
+pub(crate) use reporter::ReportSink;
 
 /// Logs the error of a step. The error has no other consequence.
 fn warn(step: Result<(), LifecycleError>) {

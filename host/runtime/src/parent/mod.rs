@@ -56,7 +56,7 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// ```no_run
 /// # mod replug { pub use replug_runtime::parent; pub mod shim { pub fn run_if_asked() {} } }
 /// replug::shim::run_if_asked();
-/// replug::parent::keep();
+/// replug::parent::supervise();
 /// // the program itself
 /// ```
 ///
@@ -79,14 +79,14 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// process 1, as in a container, the parent reaps orphaned processes.
 ///
 /// If no parent can be set up, this prints a warning to standard error, and the program continues without one.
-pub fn keep() {
-    keep_as(Interrupt::Anything);
+pub fn supervise() {
+    supervise_with(Interrupt::Anything);
 }
 
-/// Like [`keep`], for a program that treats `SIGINT` as a request to exit, like `SIGTERM`. If such a program does not
+/// Like [`supervise`], for a program that treats `SIGINT` as a request to exit, like `SIGTERM`. If such a program does not
 /// exit after the first Ctrl-C, the parent kills it 5 s after the second one, or at the third one.
-pub fn keep_until_interrupted() {
-    keep_as(Interrupt::End);
+pub fn supervise_until_interrupted() {
+    supervise_with(Interrupt::End);
 }
 
 /// Whether this process ignores a signal.
@@ -98,11 +98,11 @@ pub fn is_ignored(signal: i32) -> bool {
 /// Restores the default action of SIGCHLD in this process, if this process has inherited SIGCHLD as ignored. While
 /// SIGCHLD is ignored, a process cannot get the exit status of its children.
 #[doc(hidden)]
-pub fn heed_children() {
-    in_process::heed_children();
+pub fn restore_sigchld() {
+    in_process::restore_sigchld();
 }
 
-fn keep_as(interrupt: Interrupt) {
+fn supervise_with(interrupt: Interrupt) {
     let badge = env::var(BADGE).ok().and_then(|text| text.parse::<Badge>().ok());
     match badge.as_ref().map(Badge::standing) {
         Some(Standing::Child) => follow(badge.as_ref()),

@@ -46,7 +46,7 @@ impl Ended {
 
     /// Whether the exit status belongs into the crash record. It does not if another process terminated the child with a
     /// signal.
-    pub(super) fn is_telling(&self) -> bool {
+    pub(super) fn is_attributable(&self) -> bool {
         self.status.signal().is_none_or(|signal| self.is_crash(signal))
     }
 
@@ -74,7 +74,7 @@ impl Ended {
     }
 
     /// Names the culprits, and how they crashed the program.
-    fn blame(&self, culprits: &[&Suspect]) -> String {
+    fn describe(&self, culprits: &[&Suspect]) -> String {
         let how = match self.status.signal() {
             Some(signal) => signal_name(signal).unwrap_or("a signal").to_owned(),
             None => format!("exit with status {}", self.code()),
@@ -95,7 +95,7 @@ pub(super) struct History {
     unexplained: VecDeque<Instant>,
     /// The artifacts to which a crash was attributed. If such an artifact crashes the program again, the host failed to
     /// move it to a child process.
-    blamed: BTreeSet<(PluginId, Digest)>,
+    attributed: BTreeSet<(PluginId, Digest)>,
 }
 
 impl History {
@@ -107,11 +107,14 @@ impl History {
             return Verdict::End(ended.code(), what);
         };
         let culprits: Vec<_> = ended.crashes.iter().filter_map(Crash::culprit).collect();
-        let mut blame = |it: &&Suspect| self.blamed.insert((it.plugin.clone(), it.digest));
+        let mut is_new = |it: &&Suspect| self.attributed.insert((it.plugin.clone(), it.digest));
         // `count` visits all culprits, so that each of them is added to `blamed`.
-        if culprits.iter().filter(|it| blame(it)).count() > 0 {
+        if culprits.iter().filter(|it| is_new(it)).count() > 0 {
             // The next host reports the consequence for the plugin, after it has built its plugins.
-            return Verdict::Again(Some(format!("warning: {}: starting it again", ended.blame(&culprits))));
+            return Verdict::Again(Some(format!(
+                "warning: {}: starting it again",
+                ended.describe(&culprits)
+            )));
         }
         self.unexplained.push_back(now);
         self.unexplained.retain(|at| now.duration_since(*at) < WINDOW);
@@ -130,7 +133,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::crash_record::Blame;
+    use crate::registry::crash_record::Attribution;
     use replug_model::id::Generation;
     use signal_hook::consts::{SIGSEGV, SIGTERM};
 
@@ -150,7 +153,7 @@ mod tests {
             interface: "Probe".into(),
             method: "misbehave".into(),
             line: None,
-            blamed: Blame::Raised,
+            attribution: Attribution::Raised,
         };
         Crash { pid: 1, end, suspects: vec![suspect] }
     }
@@ -190,7 +193,7 @@ mod tests {
     #[test]
     fn an_exit_without_a_culprit_is_a_crash_and_names_all_suspects() {
         let mut crash = crash(End::Exit, 1);
-        crash.suspects[0].blamed = Blame::InFlight;
+        crash.suspects[0].attribution = Attribution::InFlight;
         let other = Suspect { plugin: "dev.test.other".parse().unwrap(), ..crash.suspects[0].clone() };
         crash.suspects.push(other);
         let ended = Ended { crashes: vec![crash], hosts_left: true, ..exited(3) };

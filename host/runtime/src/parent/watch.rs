@@ -104,7 +104,7 @@ impl Watch {
         let mut history = History::default();
         loop {
             let status = self.wait();
-            let ended = self.look_back(status);
+            let ended = self.find_cause(status);
             if self.asked.is_some_and(|asked| asked.elapsed() < LEAVING) {
                 // The child exited on request, so it is not restarted. If the parent had to kill it, the status is that
                 // of the signal with which the exit was requested.
@@ -202,7 +202,7 @@ impl Watch {
     }
 
     /// Finds out how the child terminated.
-    fn look_back(&mut self, status: ExitStatus) -> Ended {
+    fn find_cause(&mut self, status: ExitStatus) -> Ended {
         let runs = self.runs();
         let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
         let mut ended = Ended { status, short_of_memory, ..Ended::default() };
@@ -210,7 +210,7 @@ impl Watch {
             // An error means that the host was shut down, and has no run folder any more.
             runs.iter().for_each(|run| drop(write_down(memory, run)));
         }
-        if ended.is_telling() {
+        if ended.is_attributable() {
             // The child could not record its own exit in some cases: after SIGKILL, a stack overflow, or `_exit`. An
             // error means that there is no crash record to write to.
             runs.iter().for_each(|run| drop(note_end(run, status)));

@@ -247,12 +247,12 @@ impl Entry {
 
     /// Makes this record the serving one, and keeps the old one until no thread uses it.
     fn open(&self, inner: &mut Inner, record: Record) {
-        inner.keep(self.slot.open(Box::into_raw(Box::new(record))));
+        inner.free_when_unused(self.slot.open(Box::into_raw(Box::new(record))));
     }
 
     /// Empties the slot, and keeps the old record until no thread uses it.
     fn shut(&self, inner: &mut Inner, why: Shut) {
-        inner.keep(self.slot.shut(why));
+        inner.free_when_unused(self.slot.shut(why));
     }
 
     fn retiring(self: &Arc<Self>, live: Option<Arc<Live>>) -> Option<Retiring> {
@@ -307,13 +307,13 @@ impl Drop for Entry {
     fn drop(&mut self) {
         // Each caller holds the entry, so no record of it is in use.
         let inner = self.inner.get_mut();
-        inner.keep(self.slot.shut(Shut::Closed(String::new())));
+        inner.free_when_unused(self.slot.shut(Shut::Closed(String::new())));
     }
 }
 
 impl Inner {
     /// Keeps a record that is out of the slot, unless it is null, until no thread uses it.
-    fn keep(&mut self, record: *mut Record) {
+    fn free_when_unused(&mut self, record: *mut Record) {
         if !record.is_null() {
             self.leaving.push(record);
         }

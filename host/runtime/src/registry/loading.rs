@@ -10,7 +10,7 @@ use super::{
 use crate::{
     body::Body,
     load::{
-        LifecycleError, LoadError, Speaker,
+        HostReporter, LifecycleError, LoadError,
         in_process::{self, Opened, take_static_tls},
         process::{self, ProcessError, Purpose, Start},
     },
@@ -35,7 +35,7 @@ pub struct LoadSpec<'a> {
     /// `[config]` as JSON.
     pub config: String,
     /// Passes on what the plugin logs.
-    pub speaker: Speaker,
+    pub reporter: HostReporter,
     /// The crash record that names the plugin if it crashes this process.
     pub crash_record: Option<&'a CrashRecord>,
     /// Where the artifact's instructions come from, for the crash record.
@@ -98,7 +98,7 @@ impl Live {
         };
         let instance = observer.take(Step::Init, || {
             let _marked = lease.mark(Step::Init);
-            opened.create(birth, spec.speaker)
+            opened.create(birth, spec.reporter)
         })?;
         Ok(Self::new(identity, lease, Box::new(instance)))
     }

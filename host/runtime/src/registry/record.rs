@@ -162,12 +162,12 @@ impl Live {
     }
 
     fn marked(&self, step: Step) -> Marked {
-        if self.traits.blamable { self.lease.mark(step) } else { Marked::nobody() }
+        if self.traits.attributable { self.lease.mark(step) } else { Marked::nobody() }
     }
 
     /// The mark of a thread that calls this interface.
     pub(super) fn mark_of(&self, interface: &str) -> Mark {
-        if !self.traits.blamable {
+        if !self.traits.attributable {
             return Mark::NOBODY;
         }
         let place = self.interfaces().position(|offered| offered.name == interface);

@@ -48,7 +48,7 @@ fn close_each_from(first: RawFd) -> io::Result<()> {
 
 /// Resets each ignored signal to its default, except SIGPIPE, which Rust programs ignore. The caller calls this
 /// before the program has a second thread.
-pub(super) fn heed_signals() -> io::Result<()> {
+pub(super) fn reset_ignored_signals() -> io::Result<()> {
     // The C library reserves some signals: `sigaction` fails for those.
     const LAST: i32 = 64;
     for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {

@@ -116,7 +116,7 @@ fn serve_host(mut arguments: impl Iterator<Item = OsString>) -> Result<serve::En
     let host = host.ok_or(ShimError::NotByAHost)?;
     let keeps_capabilities = arguments.next().is_some_and(|it| it == SHIM_KEEPS_CAPABILITIES);
     inherited::close_all().map_err(ShimError::system("cannot close inherited descriptors"))?;
-    inherited::heed_signals().map_err(ShimError::system("cannot reset ignored signals"))?;
+    inherited::reset_ignored_signals().map_err(ShimError::system("cannot reset ignored signals"))?;
     guard::follow(host)?;
     limits::no_core().map_err(ShimError::system("cannot turn off core dumps"))?;
     limits::end_before_the_host();

@@ -1,7 +1,7 @@
 //! Sends the plugin's reports to the host: log events and panics. The host receives them in
 //! `host/runtime/src/load/process/output.rs`.
 
-use crate::load::Listener;
+use crate::load::ReportSink;
 use parking_lot::Mutex;
 use replug_wire::{Channel, Kind, Level, Message, Report, Reports, RequestId};
 use std::{
@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-/// A listener that sends each report before it returns, so that the last reports of the plugin are not lost with the
+/// Sends each report before it returns, so that the last reports of the plugin are not lost with the
 /// process.
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
@@ -32,12 +32,12 @@ impl Reporter {
     }
 }
 
-impl Listener for Reporter {
+impl ReportSink for Reporter {
     fn max_level(&self) -> Level {
         Level(self.max_level.load(Ordering::Relaxed))
     }
 
-    fn hear(&self, report: Report) {
+    fn report(&self, report: Report) {
         let Ok(bytes) = report.cut_short().encode() else { return };
         // A host that no longer listens is about to end this process.
         let _ = self.host.lock().send(Kind::Report, RequestId::default(), [&bytes, &[]]);

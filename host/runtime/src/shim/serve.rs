@@ -8,8 +8,8 @@ use crate::{
 use parking_lot::RwLock;
 use replug_api::abi::Birth;
 use replug_wire::{
-    Channel, Create, Failure, Health, Hello, Kind, Load, Message, Reply, Request, RequestId, State, Taking,
-    WireError,
+    Channel, Create, DescriptorReceiver, Failure, Health, Hello, Kind, Load, Message, Reply, Request,
+    RequestId, State, WireError,
 };
 use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -31,7 +31,7 @@ pub(super) enum Ended {
 
 /// A shim that has completed the handshake with its host.
 pub(super) struct Shim {
-    control: Channel<Taking>,
+    control: Channel<DescriptorReceiver>,
     reporter: Reporter,
     /// The library, until an instance is made from it.
     opened: Option<Opened>,
@@ -43,7 +43,7 @@ pub(super) struct Shim {
 impl Shim {
     /// Greets the host. Returns the shim with its lifeline, and the service, which is not running yet.
     pub(super) fn meet(control: UnixStream) -> Result<(Self, OwnedFd, Service), ShimError> {
-        let mut control = Channel::new(Taking::new(control));
+        let mut control = Channel::new(DescriptorReceiver::new(control));
         let greeting = Hello::decode(control.receive()?.of_kind(Kind::Hello)?)?;
         // The shim answers before it checks the host's greeting, so that the host can report the difference.
         control.send(Kind::Hello, RequestId::default(), [&Hello::own().encode()?, &[]])?;
@@ -68,7 +68,7 @@ impl Shim {
             let id = frame.id;
             let request = Request::decode(frame.of_kind(Kind::Request)?)?;
             // The plugin's own panics are contained. A panic that arrives here is one of the shim.
-            let done = catch_unwind(AssertUnwindSafe(|| self.obey(&request)));
+            let done = catch_unwind(AssertUnwindSafe(|| self.execute(&request)));
             let broken = |_| {
                 Err(Failure::Broken {
                     message: format!("the plugin's process panicked in `{}`", request.name()),
@@ -91,7 +91,7 @@ impl Shim {
         }
     }
 
-    fn obey(&mut self, request: &Request) -> Result<Reply, Failure> {
+    fn execute(&mut self, request: &Request) -> Result<Reply, Failure> {
         match request {
             Request::Load(load) => self.load(load),
             Request::Create(create) => self.create(create),

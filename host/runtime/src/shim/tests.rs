@@ -161,9 +161,11 @@ fn a_shim_rejects_an_invalid_load_and_still_serves() {
 }
 
 /// What a shim does whose host sends these frames and then closes its end.
-fn run_with(frames: impl FnOnce(&mut Channel<wire::Giving>)) -> (Result<Ended, ShimError>, Vec<u8>) {
+fn run_with(
+    frames: impl FnOnce(&mut Channel<wire::DescriptorSender>),
+) -> (Result<Ended, ShimError>, Vec<u8>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let mut host = Channel::new(wire::Giving::new(ours));
+    let mut host = Channel::new(wire::DescriptorSender::new(ours));
     let thread = thread::spawn(move || Shim::meet(theirs)?.0.serve());
     frames(&mut host);
     let ours = host.stream_mut().stream_mut();
@@ -178,7 +180,7 @@ fn run_with(frames: impl FnOnce(&mut Channel<wire::Giving>)) -> (Result<Ended, S
 fn a_host_that_cannot_be_talked_to_ends_the_shim_with_the_reason() {
     use wire::{Hello, Kind, Message};
     let hello = |protocol| Hello { protocol, api: "9.9.9".into() }.encode().unwrap();
-    let send = |host: &mut Channel<wire::Giving>, kind, payload: &[u8]| {
+    let send = |host: &mut Channel<wire::DescriptorSender>, kind, payload: &[u8]| {
         host.send(kind, RequestId(0), [payload, &[]]).unwrap();
     };
     let (end, received) = run_with(|host| send(host, Kind::Hello, &hello(99)));
@@ -193,7 +195,7 @@ fn a_host_that_cannot_be_talked_to_ends_the_shim_with_the_reason() {
 
     let (end, _) = run_with(|host| {
         for _ in 0..3 {
-            host.stream_mut().give(UnixStream::pair().unwrap().0);
+            host.stream_mut().attach(UnixStream::pair().unwrap().0);
         }
         send(host, Kind::Hello, &hello(wire::PROTOCOL));
         send(host, Kind::Request, &[0xff; 100]);

@@ -103,37 +103,39 @@ fn a_request_times_out_at_its_deadline_despite_partial_progress() {
 #[test]
 fn descriptors_arrive_with_their_frame_in_order_and_the_host_takes_none() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (mut giving, mut taking) = (Channel::new(Giving::new(ours)), Channel::new(Taking::new(theirs)));
+    let (mut sender, mut receiver) =
+        (Channel::new(DescriptorSender::new(ours)), Channel::new(DescriptorReceiver::new(theirs)));
     let mut writers = Vec::new();
     for id in 0..3 {
         let (reader, writer) = pipe().unwrap();
         writers.push(writer);
-        giving.stream_mut().give(reader);
-        giving.send(Kind::Request, RequestId(id), [&[0; 9000], &[]]).unwrap();
+        sender.stream_mut().attach(reader);
+        sender.send(Kind::Request, RequestId(id), [&[0; 9000], &[]]).unwrap();
     }
     for (id, mut writer) in writers.into_iter().enumerate() {
-        assert_eq!(taking.receive().unwrap().id, RequestId(id as u64));
-        let mut reader = File::from(taking.stream_mut().take().unwrap());
+        assert_eq!(receiver.receive().unwrap().id, RequestId(id as u64));
+        let mut reader = File::from(receiver.stream_mut().take().unwrap());
         writer.write_all(&[id as u8]).unwrap();
         drop(writer);
         let mut got = Vec::new();
         reader.read_to_end(&mut got).unwrap();
         assert_eq!(got, [id as u8]);
     }
-    assert!(taking.stream_mut().take().is_none());
+    assert!(receiver.stream_mut().take().is_none());
 }
 
 #[test]
 fn a_descriptor_of_an_unsent_frame_is_not_sent_with_the_next() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (mut giving, mut taking) = (Channel::new(Giving::new(ours)), Channel::new(Taking::new(theirs)));
-    giving.stream_mut().give(pipe().unwrap().0);
-    giving.stream_mut().stream_mut().until(Some(Instant::now()));
-    assert!(matches!(giving.send(Kind::Order, RequestId(0), [b"", b""]), Err(WireError::TimedOut)));
-    giving.stream_mut().stream_mut().until(None);
-    giving.send(Kind::Order, RequestId(0), [b"", b""]).unwrap();
-    taking.receive().unwrap();
-    assert!(taking.stream_mut().take().is_none());
+    let (mut sender, mut receiver) =
+        (Channel::new(DescriptorSender::new(ours)), Channel::new(DescriptorReceiver::new(theirs)));
+    sender.stream_mut().attach(pipe().unwrap().0);
+    sender.stream_mut().stream_mut().until(Some(Instant::now()));
+    assert!(matches!(sender.send(Kind::Command, RequestId(0), [b"", b""]), Err(WireError::TimedOut)));
+    sender.stream_mut().stream_mut().until(None);
+    sender.send(Kind::Command, RequestId(0), [b"", b""]).unwrap();
+    receiver.receive().unwrap();
+    assert!(receiver.stream_mut().take().is_none());
 }
 
 #[test]
@@ -208,7 +210,7 @@ fn a_lane_resumes_a_late_answer_and_serves_the_next_call() {
 }
 
 #[test]
-fn orders_go_out_unanswered_with_their_descriptors() {
+fn commands_carry_descriptors_and_get_no_reply() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut service = Service::new(ours);
     let (first, mut lane) = service.open_lane().unwrap();
@@ -216,12 +218,12 @@ fn orders_go_out_unanswered_with_their_descriptors() {
     service.set_max_level(Level(5)).unwrap();
     let (second, _) = service.open_lane().unwrap();
     assert_ne!(first, second);
-    let mut taking = Channel::new(Taking::new(theirs));
-    let mut next = || Order::decode(taking.receive().unwrap().of_kind(Kind::Order).unwrap()).unwrap();
-    assert_eq!(next(), Order::OpenLane(first));
-    assert_eq!(next(), Order::Cancel { lane: first, call: RequestId(4) });
-    assert_eq!([next(), next()], [Order::SetMaxLevel(Level(5)), Order::OpenLane(second)]);
-    let mut theirs = UnixStream::from(taking.stream_mut().take().unwrap());
+    let mut receiver = Channel::new(DescriptorReceiver::new(theirs));
+    let mut next = || Command::decode(receiver.receive().unwrap().of_kind(Kind::Command).unwrap()).unwrap();
+    assert_eq!(next(), Command::OpenLane(first));
+    assert_eq!(next(), Command::Cancel { lane: first, call: RequestId(4) });
+    assert_eq!([next(), next()], [Command::SetMaxLevel(Level(5)), Command::OpenLane(second)]);
+    let mut theirs = UnixStream::from(receiver.stream_mut().take().unwrap());
     lane.write_all(b"hello").unwrap();
     let mut heard = [0; 5];
     theirs.read_exact(&mut heard).unwrap();

@@ -18,7 +18,7 @@ fn seeds() -> Vec<Vec<u8>> {
         let (outcome, body) = answer.encode();
         frame(5, 1, &[&[outcome], body.bytes()].concat())
     }));
-    seeds.extend(orders().iter().map(|it| frame(7, 0, &it.encode().unwrap())));
+    seeds.extend(commands().iter().map(|it| frame(7, 0, &it.encode().unwrap())));
     seeds.extend(reports().iter().map(|it| frame(6, 0, &it.encode().unwrap())));
     seeds
 }

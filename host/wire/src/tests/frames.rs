@@ -76,10 +76,10 @@ fn the_memory_of_a_very_large_frame_is_given_back() {
 }
 
 #[test]
-fn a_channel_that_is_laid_aside_keeps_no_memory_of_a_very_large_frame() {
+fn a_channel_that_is_shrunk_keeps_no_memory_of_a_very_large_frame() {
     let mut channel = Channel::new(Memory::of(frame(2, 1, &[0; 4 << 20])));
     channel.receive().unwrap();
-    channel.lay_aside();
+    channel.shrink();
     assert!(channel.memory() < 1 << 16);
 }
 

@@ -35,9 +35,13 @@ pub(super) fn requests() -> Vec<Request> {
     ]
 }
 
-pub(super) fn orders() -> [Order; 3] {
+pub(super) fn commands() -> [Command; 3] {
     let lane = LaneId(300);
-    [Order::OpenLane(lane), Order::Cancel { lane, call: RequestId(70_000) }, Order::SetMaxLevel(Level(2))]
+    [
+        Command::OpenLane(lane),
+        Command::Cancel { lane, call: RequestId(70_000) },
+        Command::SetMaxLevel(Level(2)),
+    ]
 }
 
 pub(super) fn replies() -> Vec<Reply> {
@@ -86,7 +90,7 @@ pub(super) fn reports() -> [Report; 2] {
 fn every_message_round_trips_and_no_prefix_of_one_decodes() {
     there_and_back(Hello::own());
     requests().into_iter().for_each(there_and_back);
-    orders().into_iter().for_each(there_and_back);
+    commands().into_iter().for_each(there_and_back);
     replies().into_iter().for_each(there_and_back);
     reports().into_iter().for_each(there_and_back);
 }

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     if let Some(dir) = &arguments.serve {
-        replug::parent::keep();
+        replug::parent::supervise();
         return serve::serve(dir);
     }
     let seed = arguments.seed.unwrap_or_else(random::seed);

@@ -138,19 +138,19 @@ impl Store {
     }
 
     /// Copies the libraries of an artifact into the store; `file` is the digest of the artifact's own file.
-    pub(super) fn keep_libraries(&self, file: Digest, found: &Libraries) -> Result<Companions, StoreError> {
+    pub(super) fn store_libraries(&self, file: Digest, found: &Libraries) -> Result<Companions, StoreError> {
         let mut companions = Companions::none(file);
         for (name, path) in &found.own {
-            companions.libraries.push(self.keep_library(name, path)?);
+            companions.libraries.push(self.store_library(name, path)?);
         }
         companions.std = match &found.std {
-            Some((name, path)) => Some(self.keep_std(name, path)?),
-            None => found.needed.iter().find_map(|needed| self.kept_std(&needed.name)),
+            Some((name, path)) => Some(self.store_std(name, path)?),
+            None => found.needed.iter().find_map(|needed| self.stored_std(&needed.name)),
         };
         Ok(companions)
     }
 
-    fn keep_library(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
+    fn store_library(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
         let unreadable = |source| StoreError::unreadable(path, source);
         let mut from = File::open(path).map_err(unreadable)?;
         let before = Stamp::of(&from).map_err(unreadable)?;
@@ -186,9 +186,9 @@ impl Store {
         incoming.persist(&to).map(drop).map_err(|error| failed(error.error))
     }
 
-    /// Like [`Store::keep_library`], but reads the file again only if it may have changed. A standard library is large,
+    /// Like [`Store::store_library`], but reads the file again only if it may have changed. A standard library is large,
     /// and rarely changes because it belongs to the toolchain.
-    fn keep_std(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
+    fn store_std(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
         let stamp = File::open(path).and_then(|file| Stamp::of(&file)).ok();
         let mut seen = self.seen_std.lock();
         if let Some((_, library)) = seen.get(path).filter(|(found, _)| Some(found) == stamp.as_ref())
@@ -197,7 +197,7 @@ impl Store {
         {
             return Ok(library.clone());
         }
-        let library = self.keep_library(name, path)?;
+        let library = self.store_library(name, path)?;
         if let Some(stamp) = stamp {
             seen.insert(path.to_owned(), (stamp, library.clone()));
         }
@@ -205,7 +205,7 @@ impl Store {
     }
 
     /// A standard library with this name in the store, for an artifact whose toolchain is no longer installed.
-    fn kept_std(&self, name: &str) -> Option<Library> {
+    fn stored_std(&self, name: &str) -> Option<Library> {
         if !crate::artifact::libraries::is_std(name) {
             return None;
         }

@@ -219,10 +219,10 @@ fn a_file_that_was_named_has_to_be_there_and_the_usual_one_need_not() {
 }
 
 #[test]
-fn take_over_applies_live_keys_and_lists_keys_that_require_a_restart() {
+fn apply_sets_live_keys_and_lists_keys_that_require_a_restart() {
     let mut config = HostConfig::default();
     let other = Folder::with(FULL).layers(&[]).read().unwrap();
-    let (applied, restart_needed) = config.take_over(&other);
+    let (applied, restart_needed) = config.apply(&other);
     assert_eq!(
         applied,
         [
@@ -251,7 +251,7 @@ fn take_over_applies_live_keys_and_lists_keys_that_require_a_restart() {
         ]
     );
     assert_eq!((config.keep_artifacts, config.log.format), (3, LogFormat::Text));
-    assert!(config.take_over(&other).0.is_empty());
+    assert!(config.apply(&other).0.is_empty());
 }
 
 #[test]
@@ -270,9 +270,9 @@ fn a_port_alone_means_loopback_in_the_file_a_flag_and_a_variable() {
 fn a_folder_that_is_named_in_another_way_is_no_other_folder() {
     let mut relative = HostConfig { plugins: Some("plugins".into()), ..HostConfig::default() };
     let here = env::current_dir().unwrap().join("plugins");
-    assert_eq!(relative.take_over(&HostConfig { plugins: Some(here), ..HostConfig::default() }).1, [""; 0]);
+    assert_eq!(relative.apply(&HostConfig { plugins: Some(here), ..HostConfig::default() }).1, [""; 0]);
     let elsewhere = HostConfig { plugins: Some("/elsewhere".into()), ..HostConfig::default() };
-    assert_eq!(relative.take_over(&elsewhere).1, ["plugins"]);
+    assert_eq!(relative.apply(&elsewhere).1, ["plugins"]);
 }
 
 #[test]

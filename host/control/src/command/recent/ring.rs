@@ -25,7 +25,7 @@ struct Gone {
 
 impl Ring {
     /// Adds an entry, and drops the oldest entries until the ring is within the limits on number and bytes.
-    pub(super) fn keep(&mut self, entry: &Numbered, (most, most_bytes): (usize, usize)) {
+    pub(super) fn push(&mut self, entry: &Numbered, (most, most_bytes): (usize, usize)) {
         self.bytes += entry.bytes;
         self.entries.push_back(entry.clone());
         while self.entries.len() > most || self.bytes > most_bytes {

@@ -9,7 +9,7 @@ mod tls;
 mod unix;
 
 pub use plane::{Control, Listening};
-pub use unix::{distrust, socket_path};
+pub use unix::{socket_path, trust_problem};
 
 use super::{
     caller::Connection,

@@ -159,7 +159,7 @@ impl Serving {
         let auditing = app.executor.clone();
         let place = Arc::new(Mutex::new(Some(Exclusive::new(unix.file, claim))));
         let mut listeners = vec![
-            tokio::spawn(async move { auditing.audit().keep_up().await }).abort_handle(),
+            tokio::spawn(async move { auditing.audit().write_batches().await }).abort_handle(),
             tokio::spawn(accept(unix.listener, api.clone())).abort_handle(),
             tokio::spawn(keep_files(place.clone(), tcp.as_ref().map(Tcp::kept_token))).abort_handle(),
         ];

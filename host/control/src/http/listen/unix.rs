@@ -135,7 +135,7 @@ fn open_to_others(folder: &Path) -> io::Result<Option<String>> {
 /// # Errors
 ///
 /// If the folder cannot be read, or the user of the listener cannot be determined.
-pub fn distrust(socket: &Path, connected: &UnixStream) -> io::Result<Option<String>> {
+pub fn trust_problem(socket: &Path, connected: &UnixStream) -> io::Result<Option<String>> {
     let folder = socket.parent().unwrap_or(socket);
     if let Some(reason) = open_to_others(folder)? {
         return Ok(Some(format!("its folder {} is open to other users: {reason}", folder.display())));

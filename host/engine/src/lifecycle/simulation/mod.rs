@@ -1,7 +1,7 @@
 //! Histories of inputs, at random but from a seed, on simulated time: what the lifecycle does must be right in all of them.
 //!
 //! A [`World`] plays the worker and all that it works with: it carries out what the lifecycle asks for, with builds and
-//! versions that fail, die and take their time, while orders come in. It knows by its own count what may happen, and notes
+//! versions that fail, die and take their time, while commands come in. It knows by its own count what may happen, and notes
 //! the first thing that may not. `cargo xtask simulate` runs other histories, or one again with all that happens in it.
 
 mod world;
@@ -142,7 +142,7 @@ fn all_states_are_left(moves: &Moves) {
         ("serving", "NotInstalled", "given up"),
         ("backoff", "Due", "down"),
         ("backoff", "Served", "serving"),
-        ("backoff", "Order", "down"),
+        ("backoff", "Command", "down"),
         ("down", "Served", "serving"),
         ("down", "TaskEnded", "backoff"),
         ("down", "TaskEnded", "given up"),

@@ -13,7 +13,8 @@ use super::{Dice, Moves};
 use crate::{
     id::{Digest, PluginId},
     lifecycle::{
-        Confirm, Death, Effect, Exit, Input, Lifecycle, Past, Policy, Request, Service, Ticket, Version, Work,
+        CommandKind, Confirm, Death, Effect, Exit, Input, Lifecycle, Past, Policy, Service, Ticket, Version,
+        Work,
     },
     record::How,
 };
@@ -26,9 +27,9 @@ use std::{
 use texts::Says;
 use watch::Watch;
 
-/// What orders there are.
+/// What commands there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum Command {
     Save,
     Reload,
     Start,
@@ -41,13 +42,13 @@ pub(super) enum Order {
     Stop,
 }
 
-impl Order {
-    pub(super) fn request(self) -> Request {
+impl Command {
+    pub(super) fn kind(self) -> CommandKind {
         match self {
-            Self::Save | Self::Edit => Request::Change,
-            Self::Reload | Self::Start | Self::Rollback | Self::Configure => Request::Command,
-            Self::Return | Self::Defaults | Self::Move => Request::Notice,
-            Self::Stop => Request::Stop,
+            Self::Save | Self::Edit => CommandKind::Change,
+            Self::Reload | Self::Start | Self::Rollback | Self::Configure => CommandKind::Client,
+            Self::Return | Self::Defaults | Self::Move => CommandKind::Notice,
+            Self::Stop => CommandKind::Stop,
         }
     }
 }
@@ -105,7 +106,7 @@ pub(super) struct World {
     unclear: Option<(u8, Instant)>,
     /// Whether everything goes well from now on.
     calm: bool,
-    orders: BTreeMap<Ticket, Order>,
+    commands: BTreeMap<Ticket, Command>,
     /// What was given, and not yet received.
     inbox: VecDeque<Ticket>,
     /// Deaths that no one has heard of: whether the generation served then.
@@ -139,7 +140,7 @@ impl World {
             tried: None,
             unclear: None,
             calm: false,
-            orders: BTreeMap::new(),
+            commands: BTreeMap::new(),
             inbox: VecDeque::new(),
             deaths: VecDeque::new(),
             moves: Moves::new(),
@@ -173,12 +174,12 @@ impl World {
         let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
         let is_right = newest || !self.watch.is_wanted || explained || self.watch.was_chosen();
         self.watch.rule(is_right, || "the newest source does not serve, and nothing says why".into());
-        self.give(Order::Start);
+        self.give(Command::Start);
         self.save();
         self.settle();
         let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
         self.watch.rule(newest, || "it was started and saved, and the newest source does not serve".into());
-        self.give(Order::Stop);
+        self.give(Command::Stop);
         self.settle();
         self.watch.rule(self.serves.is_none(), || "it was stopped and serves".into());
         self.watch.all_are_answered();
@@ -205,19 +206,25 @@ impl World {
     /// Something happens outside of the worker, or time passes.
     fn happens(&mut self) {
         match self.dice.below(20) {
-            0..3 => self.give(Order::Start),
+            0..3 => self.give(Command::Start),
             3..7 => {
                 self.save();
             }
-            7 => self.give(Order::Reload),
-            8 => self.give(Order::Rollback),
+            7 => self.give(Command::Reload),
+            8 => self.give(Command::Rollback),
             9 => {
-                let orders =
-                    [Order::Return, Order::Defaults, Order::Move, Order::Configure, Order::Edit, Order::Edit];
-                let order = orders[self.dice.below(6) as usize];
-                self.give(order);
+                let commands = [
+                    Command::Return,
+                    Command::Defaults,
+                    Command::Move,
+                    Command::Configure,
+                    Command::Edit,
+                    Command::Edit,
+                ];
+                let command = commands[self.dice.below(6) as usize];
+                self.give(command);
             }
-            10..12 => self.give(Order::Stop),
+            10..12 => self.give(Command::Stop),
             12..16 => self.kill(),
             16 => self.now += self.dice.up_to(Duration::from_secs(30)),
             _ => {
@@ -233,13 +240,13 @@ impl World {
             self.source += 1;
             self.watch.is_edited();
         }
-        self.give(Order::Save);
+        self.give(Command::Save);
     }
 
-    fn give(&mut self, order: Order) {
-        let ticket = Ticket(self.orders.len() as u64);
-        self.orders.insert(ticket, order);
-        self.watch.given(ticket, order);
+    fn give(&mut self, command: Command) {
+        let ticket = Ticket(self.commands.len() as u64);
+        self.commands.insert(ticket, command);
+        self.watch.given(ticket, command);
         self.inbox.push_back(ticket);
     }
 
@@ -263,8 +270,8 @@ impl World {
     /// The worker is idle: it takes what was given, or does what is due.
     fn receive(&mut self) {
         while let Some(ticket) = self.inbox.pop_front() {
-            let request = self.orders[&ticket].request();
-            self.drive(Input::Order(ticket, request));
+            let kind = self.commands[&ticket].kind();
+            self.drive(Input::Command(ticket, kind));
         }
         // A clock may be early.
         if self.machine.due().is_some_and(|due| due <= self.now) || self.dice.chance(1, 8) {
@@ -325,7 +332,7 @@ impl World {
         self.watch.rule(says == expected, || format!("{says:?} are its manifests, and not {expected:?}"));
         self.watch
             .rule(published == expected[0], || format!("{published:?} is what others take to be in force"));
-        self.watch.begins(effects.then.as_ref(), &self.orders);
+        self.watch.begins(effects.then.as_ref(), &self.commands);
         self.watch.intends(&self.machine);
         effects.then
     }

@@ -12,11 +12,11 @@ use std::{
 
 /// Makes the kernel keep the exit status of child processes: clears the flag `SA_NOCLDWAIT` of `SIGCHLD`, and restores
 /// the default action if the signal was ignored. Logs a warning if it has changed anything.
-pub fn heed_children() {
+pub fn restore_sigchld() {
     // SAFETY: an all-zero `sigaction` is a valid value of a C struct. The first call writes to it, and the second call
     // reads from it. The second call sets the action that the first call has read, without the flag; if the signal was
     // ignored, it sets the default action, which is not a function.
-    let heeded = unsafe {
+    let restored = unsafe {
         let mut action: sigaction = zeroed();
         if sigaction(libc::SIGCHLD, null(), &mut action) != 0 {
             return;
@@ -31,7 +31,7 @@ pub fn heed_children() {
         action.sa_flags &= !libc::SA_NOCLDWAIT;
         sigaction(libc::SIGCHLD, &action, null_mut()) == 0
     };
-    if heeded {
+    if restored {
         tracing::warn!(
             "this process ignored SIGCHLD, which hides the exit status of its child processes, such as builds; the host \
              has corrected this. The cause is a plugin in this process, or the program that started the host"

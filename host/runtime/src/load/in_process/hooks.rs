@@ -19,16 +19,16 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 /// The program's hook, if plugins can reach it.
 static OWN: OnceLock<Option<Hook>> = OnceLock::new();
 
-/// Keeps the program's hook, if plugins can reach it. Must be called before a library sets its own hook; [`put_back`]
+/// Keeps the program's hook, if plugins can reach it. Must be called before a library sets its own hook; [`restore_own`]
 /// must be called afterwards.
-pub(super) fn keep() -> Option<&'static Hook> {
+pub(super) fn take_own() -> Option<&'static Hook> {
     OWN.get_or_init(|| is_shared(library_of_std().as_deref()?).then(panic::take_hook)).as_ref()
 }
 
 /// Replaces the hook that a library has set with the program's hook. The library must still be mapped, because dropping
 /// its hook may run its code.
-pub(super) fn put_back() {
-    let Some(own) = keep() else { return };
+pub(super) fn restore_own() {
+    let Some(own) = take_own() else { return };
     panic::set_hook(Box::new(move |info| {
         if !report(info) {
             own(info);
@@ -58,6 +58,6 @@ mod tests {
         assert_eq!(own.file_name(), std::env::current_exe().unwrap().file_name());
         assert!(!is_shared(&own));
         assert!(is_shared(Path::new("/lib/libstd-0123456789abcdef.so")));
-        assert!(keep().is_none());
+        assert!(take_own().is_none());
     }
 }

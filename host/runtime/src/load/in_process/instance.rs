@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     body::{Body, Retire, Traits},
-    load::speaker::Listener,
+    load::reporter::ReportSink,
     registry::{ColumnLease, OneIn},
 };
 use abi_stable::std_types::RVec;
@@ -82,9 +82,9 @@ impl std::fmt::Debug for Instance {
 
 impl Opened {
     /// Creates an instance: connects the plugin to the host, and runs `Plugin::init`.
-    pub(crate) fn create(self, birth: Birth, speaker: impl Listener) -> Result<Instance, LifecycleError> {
+    pub(crate) fn create(self, birth: Birth, reporter: impl ReportSink) -> Result<Instance, LifecycleError> {
         let plugin = birth.id.to_string();
-        let services = services::services(&self.path, speaker, self.root.hook_panics());
+        let services = services::services(&self.path, reporter, self.root.hook_panics());
         services::attach(self.root.attach(), services);
         let made = judge(&plugin, Step::Init, self.root.create()(birth))?;
         let offered = made.interfaces.iter().map(|&bound| {
@@ -136,7 +136,7 @@ impl Body for Instance {
     fn traits(&self) -> Traits {
         Traits {
             outside_the_process: false,
-            blamable: true,
+            attributable: true,
             interruptible: false,
             steps_have_a_deadline: false,
             settings_are_fixed: false,

@@ -34,7 +34,7 @@ mod static_tls;
 
 pub(crate) use cancel::Cancellation;
 pub use check::InterfaceMismatch;
-pub use children::heed_children;
+pub use children::restore_sigchld;
 pub(crate) use instance::Instance;
 pub use instance::LifecycleError;
 pub use keys::tls_keys_used;

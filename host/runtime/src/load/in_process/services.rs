@@ -2,7 +2,7 @@
 //! `plugin-api/src/bridge.rs` sends.
 
 use super::{cancel::cancelled, hooks};
-use crate::load::speaker::{Listener, print_panic};
+use crate::load::reporter::{ReportSink, print_panic};
 use parking_lot::{Mutex, RwLock};
 use replug_api::abi::{HostServices, LogRecord, Object, PanicRecord};
 use replug_wire::{Level, Report};
@@ -27,7 +27,7 @@ use std::{
 /// path.
 ///
 /// A mapped library may report at any time, from a thread of its own. An unmapped library has no entry.
-static SPEAKERS: LazyLock<RwLock<Speakers>> = LazyLock::new(RwLock::default);
+static REPORTERS: LazyLock<RwLock<Reporters>> = LazyLock::new(RwLock::default);
 /// Held by the thread that changes panic hooks.
 static HOOK_CHANGE: Mutex<()> = Mutex::new(());
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -36,19 +36,19 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 pub(super) type HookPanics = extern "C" fn(bool);
 
 #[derive(Default)]
-struct Speakers {
-    by_number: HashMap<u64, (Arc<dyn Listener>, HookPanics)>,
+struct Reporters {
+    by_number: HashMap<u64, (Arc<dyn ReportSink>, HookPanics)>,
     by_path: HashMap<PathBuf, u64>,
 }
 
 /// Registers a listener for the library at `path`, and makes the table of functions that the library calls.
-pub(super) fn services(path: &Path, speaker: impl Listener, hook: HookPanics) -> HostServices {
+pub(super) fn services(path: &Path, reporter: impl ReportSink, hook: HookPanics) -> HostServices {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let max_level = speaker.max_level().0;
-    let mut speakers = SPEAKERS.write();
-    speakers.by_number.insert(number, (Arc::new(speaker), hook));
-    speakers.by_path.insert(path.into(), number);
-    HostServices { speaker: number, max_level, log, panicked, cancelled }
+    let max_level = reporter.max_level().0;
+    let mut reporters = REPORTERS.write();
+    reporters.by_number.insert(number, (Arc::new(reporter), hook));
+    reporters.by_path.insert(path.into(), number);
+    HostServices { reporter: number, max_level, log, panicked, cancelled }
 }
 
 /// Removes the listener and the panic hook of a library that is about to be unmapped.
@@ -60,9 +60,9 @@ pub(super) fn forget(path: &Path) {
     // to set.
     let _one_at_a_time = HOOK_CHANGE.lock();
     let (leaving, staying) = {
-        let mut speakers = SPEAKERS.write();
-        let leaving = speakers.by_path.remove(path).and_then(|number| speakers.by_number.remove(&number));
-        (leaving, speakers.by_number.values().map(|(_, hook)| *hook).collect::<Vec<_>>())
+        let mut reporters = REPORTERS.write();
+        let leaving = reporters.by_path.remove(path).and_then(|number| reporters.by_number.remove(&number));
+        (leaving, reporters.by_number.values().map(|(_, hook)| *hook).collect::<Vec<_>>())
     };
     // The lock of `SPEAKERS` must be released here: changing the hook waits for panics that are being reported, and
     // reporting them takes that lock.
@@ -72,7 +72,7 @@ pub(super) fn forget(path: &Path) {
         hook(true);
         hook(false);
         staying.iter().for_each(|hook| hook(true));
-        hooks::put_back();
+        hooks::restore_own();
     }
 }
 
@@ -80,16 +80,16 @@ pub(super) fn forget(path: &Path) {
 pub(super) fn attach(attach: extern "C" fn(HostServices), services: HostServices) {
     // Attaching a library changes the hook, if the plugin shares it with the program.
     let _one_at_a_time = HOOK_CHANGE.lock();
-    hooks::keep();
+    hooks::take_own();
     attach(services);
-    hooks::put_back();
+    hooks::restore_own();
 }
 
-extern "C" fn log(speaker: u64, record: &LogRecord<'_>) {
+extern "C" fn log(reporter: u64, record: &LogRecord<'_>) {
     contain(|| {
-        let speaker = SPEAKERS.read().by_number.get(&speaker).map(|(speaker, _)| speaker.clone());
-        let Some(speaker) = speaker else { return };
-        speaker.hear(Report::Log {
+        let reporter = REPORTERS.read().by_number.get(&reporter).map(|(reporter, _)| reporter.clone());
+        let Some(reporter) = reporter else { return };
+        reporter.report(Report::Log {
             level: Level(record.level),
             target: record.target.into(),
             message: record.message.into(),
@@ -131,14 +131,14 @@ extern "C" fn panicked(record: &PanicRecord<'_>) {
     contain(|| {
         let location = format!("{}:{}:{}", record.file, record.line, record.column);
         note_panic(&record.message, &location);
-        let speaker = speaker_at(record.location);
+        let reporter = reporter_at(record.location);
         let (message, backtrace) = (record.message.as_str(), record.backtrace.as_str());
         // The plugin's std does not know the names of threads that the host's std has started.
         let here = record.thread.is_empty().then(thread::current);
         let thread =
             here.as_ref().map_or(Some(record.thread.as_str()), thread::Thread::name).unwrap_or_default();
-        match speaker {
-            Some(speaker) => speaker.hear(Report::Panic {
+        match reporter {
+            Some(reporter) => reporter.report(Report::Panic {
                 message: message.into(),
                 location,
                 thread: thread.into(),
@@ -154,7 +154,7 @@ extern "C" fn panicked(record: &PanicRecord<'_>) {
 pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
     let Some(location) = info.location() else { return false };
     let place = Object(ptr::from_ref(location).cast());
-    if !library_at(place).is_some_and(|path| SPEAKERS.read().by_path.contains_key(&path)) {
+    if !library_at(place).is_some_and(|path| REPORTERS.read().by_path.contains_key(&path)) {
         return false;
     }
     let payload = info.payload();
@@ -177,19 +177,19 @@ pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
     true
 }
 
-/// The listener for the library that contains an address.
+/// The sink for the reports of the library that contains an address.
 ///
 /// A panic in the standard library that plugins share is in no plugin's library. It is attributed to a plugin only if
 /// that plugin is the only one.
-fn speaker_at(address: Object) -> Option<Arc<dyn Listener>> {
+fn reporter_at(address: Object) -> Option<Arc<dyn ReportSink>> {
     let path = library_at(address);
-    let speakers = SPEAKERS.read();
-    let number = path.and_then(|path| speakers.by_path.get(&path).copied());
-    let (speaker, _) = match number {
-        Some(number) => speakers.by_number.get(&number)?,
-        None => speakers.by_number.values().next().filter(|_| speakers.by_number.len() == 1)?,
+    let reporters = REPORTERS.read();
+    let number = path.and_then(|path| reporters.by_path.get(&path).copied());
+    let (reporter, _) = match number {
+        Some(number) => reporters.by_number.get(&number)?,
+        None => reporters.by_number.values().next().filter(|_| reporters.by_number.len() == 1)?,
     };
-    Some(Arc::clone(speaker))
+    Some(Arc::clone(reporter))
 }
 
 /// The path of the library that contains an address.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::load::{
     in_process::{self, TUNABLES, more_static_tls},
-    speaker::Speaker,
+    reporter::HostReporter,
 };
 use parking_lot::Mutex;
 use replug_api::call::Death;
@@ -31,9 +31,9 @@ use std::{
 
 /// How long a child may take to send its greeting.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
-/// How long sending an order on the service connection may take. The child always reads this connection. The time is
+/// How long sending a command on the service connection may take. The child always reads this connection. The time is
 /// long because the child is killed after it, and the sending thread may be delayed for seconds on a busy machine.
-const ORDER_DEADLINE: Duration = Duration::from_secs(10);
+const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The program that the host runs as a shim.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub struct Start<'a> {
     /// The program to run.
     pub program: &'a Program,
     /// Receives the reports of the plugin and the output of its process.
-    pub speaker: Speaker,
+    pub reporter: HostReporter,
     /// The limits of the process.
     pub limits: LimitsSpec,
     /// The environment and the capabilities of the process.
@@ -101,8 +101,8 @@ impl Child {
         if start.static_tls_bytes > 0 {
             command.env(TUNABLES, more_static_tls(start.static_tls_bytes));
         }
-        let mut bounds = Bounds::prepare(start.limits, (&start.speaker.plugin, start.speaker.generation))?;
-        in_process::heed_children();
+        let mut bounds = Bounds::prepare(start.limits, (&start.reporter.plugin, start.reporter.generation))?;
+        in_process::restore_sigchld();
         let mut child = spawner::spawn(command).map_err(|error| {
             bounds.discard();
             failed(error)
@@ -122,21 +122,21 @@ impl Child {
         let no_thread = |error: io::Error| {
             failed(io::Error::other(format!("cannot start a thread that reads its output: {error}")))
         };
-        let speaker = Arc::new(start.speaker);
+        let reporter = Arc::new(start.reporter);
         let end = life.process.clone();
         let mut outputs = Vec::new();
         if let Some(stdout) = stdout {
             outputs.push(
-                drain(ProcessStream::until(&end, stdout), "stdout", (&speaker, None)).map_err(no_thread)?,
+                drain(ProcessStream::until(&end, stdout), "stdout", (&reporter, None)).map_err(no_thread)?,
             );
         }
         if let Some(stderr) = stderr {
             let tail = Some(life.tail.clone());
             outputs.push(
-                drain(ProcessStream::until(&end, stderr), "stderr", (&speaker, tail)).map_err(no_thread)?,
+                drain(ProcessStream::until(&end, stderr), "stderr", (&reporter, tail)).map_err(no_thread)?,
             );
         }
-        outputs.push(listen(ProcessStream::until(&end, our_events), speaker).map_err(no_thread)?);
+        outputs.push(listen(ProcessStream::until(&end, our_events), reporter).map_err(no_thread)?);
         let wait = move || reaper.wait(outputs, start.on_death);
         thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(no_thread)?;
         let failed_hello = |error| Self::process_error(Step::Hello, HELLO_DEADLINE, (&life, error));
@@ -164,14 +164,14 @@ impl Child {
         })
     }
 
-    /// Sends an order on the service connection, where it does not have to wait for a lifecycle step.
+    /// Sends a command on the service connection, where it does not have to wait for a lifecycle step.
     pub(super) fn service<T>(
         &self,
-        order: impl FnOnce(&mut Service) -> Result<T, WireError>,
+        command: impl FnOnce(&mut Service) -> Result<T, WireError>,
     ) -> Result<T, WireError> {
         let mut service = self.service.lock();
-        service.until(Deadline::after(ORDER_DEADLINE).until);
-        order(&mut service)
+        service.until(Deadline::after(COMMAND_DEADLINE).until);
+        command(&mut service)
     }
 
     /// Derives the error of a request from the error of the connection and the state of the process.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     body::{Body, Retire, Traits},
-    load::{LifecycleError, Offered, speaker::Listener, warn},
+    load::{LifecycleError, Offered, reporter::ReportSink, warn},
     registry::{ColumnLease, OneIn},
 };
 use replug_api::{describe::Interface, remote::RemoteObject};
@@ -65,7 +65,7 @@ impl Instance {
             Purpose::Serve(successor) => (false, Some(successor)),
             Purpose::Trial => (true, None),
         };
-        let max_level = start.speaker.max_level();
+        let max_level = start.reporter.max_level();
         let child = Arc::new(Child::start(start)?);
         let Birth { id, generation, path, shared_std, data_dir, config, step_timeout, .. } = birth;
         let Birth { call_timeout, cancel_grace, .. } = birth;
@@ -137,7 +137,7 @@ impl Body for Instance {
     fn traits(&self) -> Traits {
         Traits {
             outside_the_process: true,
-            blamable: false,
+            attributable: false,
             interruptible: true,
             steps_have_a_deadline: true,
             settings_are_fixed: true,

@@ -23,9 +23,9 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    fn keep(&self, mut lane: Lane) {
+    fn put_back(&self, mut lane: Lane) {
         // An idle lane may stay unused for a long time, so it must not keep large buffers.
-        lane.wire.lay_aside();
+        lane.wire.shrink();
         self.idle.lock().push(lane);
     }
 }
@@ -77,7 +77,7 @@ impl Child {
 
     /// Returns a lane to the idle ones after its call has returned.
     pub(super) fn give_back(&self, lane: Lane) {
-        self.lanes.keep(lane);
+        self.lanes.put_back(lane);
     }
 
     /// Handles, in the background, a lane whose caller no longer waits.
@@ -133,7 +133,7 @@ mod tests {
         lane.wire.call(call).unwrap();
         answering.join().unwrap();
         let lanes = Lanes::default();
-        lanes.keep(lane);
+        lanes.put_back(lane);
         assert!(lanes.idle.lock()[0].wire.memory() < 1 << 16);
     }
 }

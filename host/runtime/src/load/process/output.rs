@@ -2,7 +2,7 @@
 //! blocks on a full pipe, and makes each line a log event. The host also forwards the reports of the plugin. It reads
 //! all three streams until the process has exited, even if another process keeps them open.
 
-use crate::load::speaker::{Listener, Portions, Speaker};
+use crate::load::reporter::{HostReporter, Portions, ReportSink};
 use parking_lot::Mutex;
 use replug_model::text;
 use replug_wire::Reports;
@@ -87,9 +87,9 @@ impl<S: Read + AsFd> Read for ProcessStream<S> {
 pub(super) fn drain(
     stream: ProcessStream<impl Read + AsFd + Send + 'static>,
     name: &'static str,
-    to: (&Arc<Speaker>, Option<Tail>),
+    to: (&Arc<HostReporter>, Option<Tail>),
 ) -> io::Result<thread::JoinHandle<()>> {
-    let (speaker, tail) = (to.0.clone(), to.1);
+    let (reporter, tail) = (to.0.clone(), to.1);
     let read = move || {
         let mut stream = BufReader::new(stream);
         let portions = Portions::of_lines(name);
@@ -97,9 +97,9 @@ pub(super) fn drain(
             if let Some(tail) = &tail {
                 tail.push(&line);
             }
-            speaker.emit_limited(&portions, portions.plain(line));
+            reporter.emit_limited(&portions, portions.plain(line));
         }
-        speaker.settle(&portions);
+        reporter.settle(&portions);
     };
     thread::Builder::new().name(format!("replug-{name}")).spawn(read)
 }
@@ -124,15 +124,15 @@ fn next_line(stream: &mut impl BufRead) -> Option<String> {
 /// An error of the operating system if no thread can be started.
 pub(super) fn listen(
     events: ProcessStream<UnixStream>,
-    speaker: Arc<Speaker>,
+    reporter: Arc<HostReporter>,
 ) -> io::Result<thread::JoinHandle<()>> {
-    let hear = move || {
+    let forward = move || {
         let mut reports = Reports::new(events);
         // An error only ends the reports. The process is not killed, because its calls may still work.
         while let Ok(Some(report)) = reports.next_blocking() {
-            speaker.hear(report);
+            reporter.report(report);
         }
-        speaker.settle_log();
+        reporter.settle_log();
     };
-    thread::Builder::new().name("replug-reports".into()).spawn(hear)
+    thread::Builder::new().name("replug-reports".into()).spawn(forward)
 }

@@ -4,7 +4,7 @@ use super::{
     layout::{Fault, Kind, thread_slots},
     line::line,
     notes::{self, Note},
-    read::{Blame, Crash, End, Suspect},
+    read::{Attribution, Crash, End, Suspect},
 };
 use crate::registry::mark::{Doing, Mark, MarkContents};
 use std::path::Path;
@@ -32,7 +32,7 @@ fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
     for thread_slot in thread_slots(record) {
         let innermost = thread_slot.rev().find_map(|mark| Mark(mark).read());
         let found = innermost.and_then(|contents| behind(run_dir, contents));
-        let found = found.map(|(note, place)| of(note, place, Blame::InFlight));
+        let found = found.map(|(note, place)| of(note, place, Attribution::InFlight));
         suspects.extend(found.filter(|suspect| !suspects.contains(suspect)));
     }
     suspects
@@ -59,19 +59,20 @@ fn behind(run_dir: &Path, contents: MarkContents) -> Option<(Note, Place)> {
 
 fn raised(note: Note, place: Place, fault: &Fault) -> Suspect {
     let line = line(&note, fault);
-    Suspect { line, ..of(note, place, Blame::Raised) }
+    Suspect { line, ..of(note, place, Attribution::Raised) }
 }
 
-fn of(note: Note, (interface, method): Place, blamed: Blame) -> Suspect {
+fn of(note: Note, (interface, method): Place, attribution: Attribution) -> Suspect {
     let Note { plugin, generation, digest, .. } = note;
-    Suspect { plugin, generation, digest, interface, method, line: None, blamed }
+    Suspect { plugin, generation, digest, interface, method, line: None, attribution }
 }
 
 impl Crash {
     /// The plugin to which the crash is attributed, if there is one: the plugin whose thread crashed the process;
     /// otherwise, if it is known how the process terminated, the only plugin whose code was running.
     pub fn culprit(&self) -> Option<&Suspect> {
-        if let Some(raised) = self.suspects.iter().find(|suspect| suspect.blamed == Blame::Raised) {
+        if let Some(raised) = self.suspects.iter().find(|suspect| suspect.attribution == Attribution::Raised)
+        {
             return Some(raised);
         }
         let first = self.suspects.first()?;

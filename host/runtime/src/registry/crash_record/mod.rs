@@ -39,7 +39,7 @@ pub use notes::Origin;
 pub(crate) use notes::{Note, NotedInterface};
 pub use output::pass_on;
 pub(crate) use read::write_down;
-pub use read::{Blame, Crash, End, Suspect, note_end, read};
+pub use read::{Attribution, Crash, End, Suspect, note_end, read};
 
 use crate::{load::process::Program, recorder::Recorder};
 use layout::{HEADER_BYTES, Header, RECORD_NAME};
@@ -86,14 +86,14 @@ pub struct RecordError {
 replug_model::readable::readable!(RecordError);
 
 impl CrashRecord {
-    /// Keeps the record of this process in a host's run folder, until this value is dropped or the process terminates.
+    /// Creates the record of this process in the run folder of a host. It exists until this value is dropped or the process terminates.
     /// `program` is the program that can be run as a recorder.
     ///
     /// # Errors
     ///
     /// * [`RecordError`] if a file or folder cannot be created, if the kernel does not provide the memory, or if this
     ///   process was forked from a process that keeps a record
-    pub fn keep(run_dir: &Path, program: Option<&Program>) -> Result<Self, RecordError> {
+    pub fn create(run_dir: &Path, program: Option<&Program>) -> Result<Self, RecordError> {
         let path = run_dir.join(RECORD_NAME);
         let failed = |source: io::Error| RecordError { path: path.clone(), source };
         if fault::is_in_child() {

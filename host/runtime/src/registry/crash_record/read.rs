@@ -54,12 +54,12 @@ pub struct Suspect {
     /// The line of the plugin's source that crashed the process, such as `src/lib.rs:12`; `None` if it is unknown.
     pub line: Option<String>,
     /// Why the plugin is suspected.
-    pub blamed: Blame,
+    pub attribution: Attribution,
 }
 
 /// Why a plugin is suspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
+pub enum Attribution {
     /// The plugin's thread raised the signal, or called `exit`.
     Raised,
     /// The plugin's code was running when the process terminated, and it is unknown which thread caused that.
@@ -137,9 +137,9 @@ impl fmt::Display for Crash {
             End::Unknown => write!(f, "without recording a reason")?,
         }
         for (number, suspect) in self.suspects.iter().enumerate() {
-            let how = match (number, suspect.blamed) {
-                (0, Blame::Raised) => " in ",
-                (0, Blame::InFlight) => "; running: ",
+            let how = match (number, suspect.attribution) {
+                (0, Attribution::Raised) => " in ",
+                (0, Attribution::InFlight) => "; running: ",
                 _ => ", ",
             };
             write!(f, "{how}{suspect}")?;

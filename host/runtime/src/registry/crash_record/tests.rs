@@ -62,15 +62,15 @@ fn read_back(record: &[u8]) -> Option<Crash> {
     read(run_dir(record).path())
 }
 
-fn suspects(record: &[u8]) -> Vec<(String, Blame)> {
+fn suspects(record: &[u8]) -> Vec<(String, Attribution)> {
     let crash = read_back(record).expect("a record");
-    crash.suspects.into_iter().map(|it| (format!("{}.{}", it.interface, it.method), it.blamed)).collect()
+    crash.suspects.into_iter().map(|it| (format!("{}.{}", it.interface, it.method), it.attribution)).collect()
 }
 
 #[test]
 fn the_thread_that_raised_the_signal_is_the_only_suspect() {
     let record = with_fault(with_mark(1, 0, call(0)), Kind::Raised, call(9), 0);
-    assert_eq!(suspects(&record), [("Probe.method 9".into(), Blame::Raised)]);
+    assert_eq!(suspects(&record), [("Probe.method 9".into(), Attribution::Raised)]);
     assert_eq!(read_back(&record).unwrap().end, End::Signal("SIGSEGV"));
 }
 
@@ -85,8 +85,8 @@ fn a_fault_with_a_foreign_mark_names_no_suspect_of_this_host() {
 fn a_fault_outside_of_any_call_is_attributed_by_its_address() {
     let fault = |address| with_fault(with_mark(1, 0, call(0)), Kind::Raised, 0, address);
     let own = ".a thread of its own".to_owned();
-    assert_eq!(suspects(&fault(1999)), [(own, Blame::Raised)]);
-    assert_eq!(suspects(&fault(2000)), [("Probe.work".into(), Blame::InFlight)]);
+    assert_eq!(suspects(&fault(1999)), [(own, Attribution::Raised)]);
+    assert_eq!(suspects(&fault(2000)), [("Probe.work".into(), Attribution::InFlight)]);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn without_a_fault_the_innermost_call_of_each_thread_is_suspected_once() {
         let mut record = with_mark(thread_slot, 0, call(1));
         put(&mut record, HEADER_BYTES + thread_slot * SEAT_BYTES + 8, &call(0).to_ne_bytes());
         put(&mut record, HEADER_BYTES + 5 * SEAT_BYTES, &call(0).to_ne_bytes());
-        assert_eq!(suspects(&record), [("Probe.work".into(), Blame::InFlight)]);
+        assert_eq!(suspects(&record), [("Probe.work".into(), Attribution::InFlight)]);
         assert_eq!(read_back(&record).unwrap().end, End::Unknown);
     }
 }
@@ -105,7 +105,7 @@ fn without_a_fault_the_innermost_call_of_each_thread_is_suspected_once() {
 fn an_unreadable_mark_does_not_hide_the_outer_mark() {
     let mut record = with_mark(2, 0, call(0));
     put(&mut record, HEADER_BYTES + 2 * SEAT_BYTES + 8, &3_u64.to_ne_bytes());
-    assert_eq!(suspects(&record), [("Probe.work".into(), Blame::InFlight)]);
+    assert_eq!(suspects(&record), [("Probe.work".into(), Attribution::InFlight)]);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_exit_outside_of_any_plugin_is_not_a_crash() {
 #[test]
 fn an_exit_during_a_call_is_attributed_to_that_call() {
     let record = with_fault(fresh(), Kind::Exit, call(0), 0);
-    assert_eq!(suspects(&record), [("Probe.work".into(), Blame::Raised)]);
+    assert_eq!(suspects(&record), [("Probe.work".into(), Attribution::Raised)]);
     assert_eq!(read_back(&record).unwrap().end, End::Exit);
 }
 
@@ -140,7 +140,10 @@ fn an_exit_noted_by_another_process_names_the_running_plugin() {
     let dir = run_dir(&with_mark(1, 0, call(0)));
     note_end(dir.path(), ExitStatus::from_raw(0)).unwrap();
     let Crash { end, suspects, .. } = read(dir.path()).unwrap();
-    assert_eq!((end, suspects[0].method.as_str(), suspects[0].blamed), (End::Exit, "work", Blame::InFlight));
+    assert_eq!(
+        (end, suspects[0].method.as_str(), suspects[0].attribution),
+        (End::Exit, "work", Attribution::InFlight)
+    );
     let dir = run_dir(&with_fault(with_mark(1, 0, call(0)), Kind::Left, 0, 0));
     note_end(dir.path(), ExitStatus::from_raw(0)).unwrap();
     assert_eq!(read(dir.path()), None, "it exited by itself");
@@ -156,8 +159,8 @@ fn an_exit_outside_of_any_call_is_attributed_by_return_addresses() {
     let crash = left(1000).expect("a plugin called it");
     assert_eq!(crash.end, End::Exit);
     assert_eq!(
-        (crash.suspects[0].method.as_str(), crash.suspects[0].blamed),
-        ("a thread of its own", Blame::Raised)
+        (crash.suspects[0].method.as_str(), crash.suspects[0].attribution),
+        ("a thread of its own", Attribution::Raised)
     );
     assert_eq!(left(999), None);
 }
@@ -239,7 +242,7 @@ fn a_folder_without_a_record_has_no_crash() {
 #[test]
 fn a_note_is_removed_when_its_column_is_released() {
     let dir = tempfile::tempdir().unwrap();
-    let record = CrashRecord::keep(dir.path(), None).unwrap();
+    let record = CrashRecord::create(dir.path(), None).unwrap();
     let mut lease = crate::registry::ColumnLease::take().unwrap();
     lease.note(&record, &note()).unwrap();
     let notes = || fs::read_dir(dir.path().join(NOTES_NAME)).unwrap().count();
@@ -250,16 +253,16 @@ fn a_note_is_removed_when_its_column_is_released() {
 
 #[test]
 fn hosts_of_a_process_share_one_record_until_the_last_is_dropped() {
-    let keep = || {
+    let create = || {
         let dir = tempfile::tempdir().unwrap();
-        let record = CrashRecord::keep(dir.path(), None).unwrap();
+        let record = CrashRecord::create(dir.path(), None).unwrap();
         let file = fs::metadata(dir.path().join(RECORD_NAME)).unwrap().ino();
         (dir, record, file)
     };
-    let (first, second) = (keep(), keep());
+    let (first, second) = (create(), create());
     assert_eq!(first.2, second.2);
     drop((first, second));
-    let (dir, ..) = keep();
+    let (dir, ..) = create();
     assert_eq!(fs::metadata(dir.path().join(RECORD_NAME)).unwrap().len(), RECORD_BYTES as u64);
 }
 

@@ -109,7 +109,7 @@ impl World {
     }
 
     /// What serves takes its configuration, asks for another instance, or refuses it. Returns what follows.
-    fn is_configured(&mut self, with: Says, by_order_instead_of: Option<u64>) -> Option<Work> {
+    fn is_configured(&mut self, with: Says, by_command_instead_of: Option<u64>) -> Option<Work> {
         self.takes_time();
         let before = self.machine.faults().clone();
         let mut taken = self.calm || self.dice.chance(1, 2);
@@ -119,13 +119,13 @@ impl World {
             let text = "it refuses its configuration".to_owned();
             self.step(Input::Refused(text.clone()));
             let faults = self.machine.faults();
-            let by_order = by_order_instead_of.is_some();
-            let is_so = if by_order { *faults == before } else { faults.first() == Some(&text) };
+            let by_command = by_command_instead_of.is_some();
+            let is_so = if by_command { *faults == before } else { faults.first() == Some(&text) };
             self.watch.rule(is_so, || format!("it was refused, and of {before:?} came something else"));
         }
         if taken {
             self.accepts(with);
-            if let Some(instead_of) = by_order_instead_of {
+            if let Some(instead_of) = by_command_instead_of {
                 self.watch.overridden = Some((with.config, instead_of));
             }
         }

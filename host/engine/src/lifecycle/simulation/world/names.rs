@@ -15,7 +15,7 @@ pub(super) fn name(service: &Service) -> &'static str {
 pub(super) fn name_of(input: &Input) -> &'static str {
     match input {
         Input::Returned(_) => "Returned",
-        Input::Order(..) => "Order",
+        Input::Command(..) => "Command",
         Input::Finished => "Finished",
         Input::Build(_) => "Build",
         Input::GitIsQuiet => "GitIsQuiet",

@@ -12,7 +12,7 @@ impl World {
     /// The plugin is to come up, as the lifecycle says.
     pub(super) fn start(&mut self) {
         let by = match self.dice.below(3) {
-            0 => StartBy::Order,
+            0 => StartBy::Command,
             1 => StartBy::Host { same_program: true },
             _ => StartBy::Host { same_program: false },
         };
@@ -35,7 +35,7 @@ impl World {
                 Some(Work::ServeAccepted(digest)) => {
                     let was_refused = self.machine.faults().refused().is_some_and(|(it, _)| it == digest);
                     let may_fit =
-                        by != StartBy::Order && (unfit.take() == Some(digest) || built && was_refused);
+                        by != StartBy::Command && (unfit.take() == Some(digest) || built && was_refused);
                     self.watch.rule(may_fit, || format!("{digest:?} goes back to another configuration"));
                     let said = self.machine.manifest().clone();
                     // What it has accepted before.

@@ -4,7 +4,7 @@ use super::World;
 use crate::lifecycle::{Ending, Input, Work};
 
 impl World {
-    /// The plugin is stopped by an order.
+    /// The plugin is stopped by a command.
     pub(super) fn stop(&mut self) {
         self.hear();
         let discards = self.dice.chance(1, 4);

@@ -3,10 +3,10 @@
 mod builds;
 mod effects;
 
-use super::{Order, texts::Says};
+use super::{Command, texts::Says};
 use crate::{
     id::Digest,
-    lifecycle::{Confirm, Input, Intent, Lifecycle, Policy, Request, Service, Ticket, Version, Work},
+    lifecycle::{CommandKind, Confirm, Input, Intent, Lifecycle, Policy, Service, Ticket, Version, Work},
 };
 use builds::Builds;
 use std::{
@@ -21,15 +21,15 @@ pub(super) struct Watch {
     /// What is in force, and what the manifest said when it was read last.
     pub(super) in_force: Says,
     pub(super) latest: Says,
-    /// The configuration that was set by an order, and what the manifest said then.
+    /// The configuration that was set by a command, and what the manifest said then.
     pub(super) overridden: Option<(u64, u64)>,
     /// How many builds in a row have failed since an edit.
     pub(super) failed_builds: u32,
-    /// Whether someone wants the plugin to run, as far as orders have been carried out.
+    /// Whether someone wants the plugin to run, as far as commands have been carried out.
     pub(super) is_wanted: bool,
-    /// The orders that are not answered.
-    open: BTreeMap<Ticket, Order>,
-    /// The last order that the lifecycle knows of.
+    /// The commands that are not answered.
+    open: BTreeMap<Ticket, Command>,
+    /// The last command that the lifecycle knows of.
     received: Option<Ticket>,
     under_way: Option<Ticket>,
     builds: Option<Builds>,
@@ -125,9 +125,9 @@ impl Watch {
         self.in_force.policy
     }
 
-    pub(super) fn given(&mut self, ticket: Ticket, order: Order) {
-        self.note(|| format!("given: {order:?} as {ticket:?}"));
-        self.open.insert(ticket, order);
+    pub(super) fn given(&mut self, ticket: Ticket, command: Command) {
+        self.note(|| format!("given: {command:?} as {ticket:?}"));
+        self.open.insert(ticket, command);
     }
 
     fn answered(&mut self, ticket: Ticket) {
@@ -148,15 +148,15 @@ impl Watch {
                 self.has_task = false;
             }
             Input::Finished => self.under_way = None,
-            Input::Order(ticket, _) => self.received = Some(*ticket),
+            Input::Command(ticket, _) => self.received = Some(*ticket),
             _ => self.build_takes(input),
         }
     }
 
     /// The lifecycle wants this to be done.
-    pub(super) fn begins(&mut self, work: Option<&Work>, orders: &BTreeMap<Ticket, Order>) {
+    pub(super) fn begins(&mut self, work: Option<&Work>, commands: &BTreeMap<Ticket, Command>) {
         let mut known = self.open.iter().filter(|(ticket, _)| Some(**ticket) <= self.received);
-        let is_overtaken = known.any(|(_, order)| *order == Order::Stop);
+        let is_overtaken = known.any(|(_, command)| *command == Command::Stop);
         let builds_on = matches!(work, Some(Work::WaitForGit | Work::Compile | Work::Pause));
         self.rule(!(builds_on && is_overtaken), || format!("{work:?} is done while a stop waits"));
         match work {
@@ -184,22 +184,23 @@ impl Watch {
                 self.rule(first == Some(*ticket), || format!("{ticket:?} overtakes {first:?}"));
                 self.answered(*ticket);
                 self.under_way = Some(*ticket);
-                if orders[ticket] == Order::Stop {
+                if commands[ticket] == Command::Stop {
                     self.rests();
                 }
             }
             Some(Work::CancelBuild) => {
-                let stops = self.open.values().any(|order| *order == Order::Stop);
+                let stops = self.open.values().any(|command| *command == Command::Stop);
                 let builds = self.builds.take().is_some();
                 self.rule(builds && stops, || "a build is cancelled without a stop".into());
                 let known = self.open.iter().filter(|(ticket, _)| Some(**ticket) <= self.received);
-                let mut pointless =
-                    known.filter(|(_, order)| !matches!(order.request(), Request::Stop | Request::Notice));
+                let mut pointless = known.filter(|(_, command)| {
+                    !matches!(command.kind(), CommandKind::Stop | CommandKind::Notice)
+                });
                 let left = pointless.next().map(|(ticket, _)| *ticket);
                 self.rule(left.is_none(), || format!("a stop leaves {left:?} waiting"));
                 self.rests();
             }
-            Some(work) if work.is_of_a_build() => self.build_does(work, orders),
+            Some(work) if work.is_of_a_build() => self.build_does(work, commands),
             Some(task) => {
                 let is_free = !self.has_task && (self.under_way.is_none() || self.builds.is_some());
                 self.rule(is_free, || format!("{task:?} is done while something else is"));

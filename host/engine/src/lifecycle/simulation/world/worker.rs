@@ -1,6 +1,6 @@
 //! What the worker does, as far as the lifecycle has asked for it: it builds, lets versions serve, or fails to.
 
-use super::{Order, World, digest};
+use super::{Command, World, digest};
 use crate::{
     id::Digest,
     lifecycle::{Aim, Candidate, Compiled, Input, Reading, Rollback, Ticket, Work},
@@ -10,42 +10,42 @@ use std::{sync::Arc, time::Duration};
 
 impl World {
     pub(super) fn carry_out(&mut self, ticket: Ticket) {
-        let order = self.orders[&ticket];
-        self.watch.note(|| format!("carried out: {order:?}, {ticket:?}"));
-        match order {
-            Order::Stop => self.stop(),
-            Order::Return => {
+        let command = self.commands[&ticket];
+        self.watch.note(|| format!("carried out: {command:?}, {ticket:?}"));
+        match command {
+            Command::Stop => self.stop(),
+            Command::Return => {
                 self.file = self.file.edited(&mut self.dice);
                 self.watch.overridden = None;
                 self.accepts(self.file);
                 self.step(Input::Returned(Arc::new(self.file.manifest())));
             }
-            Order::Defaults => {
+            Command::Defaults => {
                 let next = self.edit(Reading::Defaults);
                 self.follow_up(next);
             }
-            Order::Move => {
+            Command::Move => {
                 self.unclear = None;
                 self.step(Input::Moved { root: "elsewhere".into(), file: "elsewhere/plugin.toml".into() });
                 let next = self.edit(Reading::Moved);
                 self.follow_up(next);
             }
-            Order::Save => {
+            Command::Save => {
                 if self.dice.chance(3, 4) {
                     self.watch.failed_builds = 0;
                     self.step(Input::Edited);
                 }
                 self.rebuild(Aim::Update);
             }
-            Order::Reload => {
+            Command::Reload => {
                 self.watch.wanted();
                 self.step(Input::Wanted);
                 self.rebuild(Aim::Renew);
             }
-            Order::Start => self.start_by_order(),
-            Order::Rollback => self.roll_back(),
-            Order::Configure => self.configure(),
-            Order::Edit => {
+            Command::Start => self.start_by_command(),
+            Command::Rollback => self.roll_back(),
+            Command::Configure => self.configure(),
+            Command::Edit => {
                 let next = self.edit(Reading::Edit);
                 self.follow_up(next);
             }
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Someone asks for the plugin to run.
-    fn start_by_order(&mut self) {
+    fn start_by_command(&mut self) {
         self.watch.wanted();
         self.step(Input::Wanted);
         let (serves, pardoned) = (self.serves.is_some(), !self.quarantined.is_empty());
@@ -142,7 +142,7 @@ impl World {
             }
             let mut work = None;
             if let Some(ticket) = self.inbox.pop_front() {
-                work = self.drive(Input::Order(ticket, self.orders[&ticket].request()));
+                work = self.drive(Input::Command(ticket, self.commands[&ticket].kind()));
                 self.watch.is_attended(ticket);
             } else if self.machine.due().is_some_and(|due| due <= self.now) {
                 work = self.drive(Input::Due);
@@ -246,8 +246,8 @@ impl World {
             self.hear();
             let work = match self.inbox.pop_front() {
                 Some(ticket) if self.dice.chance(1, 4) => {
-                    let request = self.orders[&ticket].request();
-                    self.step(Input::Order(ticket, request))
+                    let kind = self.commands[&ticket].kind();
+                    self.step(Input::Command(ticket, kind))
                 }
                 Some(ticket) => {
                     self.inbox.push_front(ticket);

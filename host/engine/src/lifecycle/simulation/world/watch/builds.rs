@@ -1,6 +1,6 @@
 //! What may happen in a build.
 
-use super::{super::Order, Watch};
+use super::{super::Command, Watch};
 use crate::lifecycle::{Aim, Compiled, Input, Ticket, Work};
 use std::collections::BTreeMap;
 
@@ -66,18 +66,19 @@ impl Watch {
     }
 
     /// The lifecycle wants this to be done for the build.
-    pub(super) fn build_does(&mut self, work: &Work, orders: &BTreeMap<Ticket, Order>) {
+    pub(super) fn build_does(&mut self, work: &Work, commands: &BTreeMap<Ticket, Command>) {
         match work {
             Work::Consider(ticket) => {
                 let compiles = self.builds.is_some_and(|builds| builds.at == At::Compiler);
                 let is_due =
-                    compiles && !self.has_task && matches!(orders[ticket], Order::Save | Order::Edit);
+                    compiles && !self.has_task && matches!(commands[ticket], Command::Save | Command::Edit);
                 self.rule(is_due, || format!("{ticket:?} is no change that a build is to hear of"));
                 self.build_comes_to(At::Change);
             }
             Work::Include(ticket) => {
                 let waits = self.builds.is_some_and(|builds| matches!(builds.at, At::Git | At::Pause));
-                let is_due = waits && !self.has_task && matches!(orders[ticket], Order::Save | Order::Edit);
+                let is_due =
+                    waits && !self.has_task && matches!(commands[ticket], Command::Save | Command::Edit);
                 self.rule(is_due, || format!("{ticket:?} is no change that a build includes"));
             }
             Work::WaitForGit => self.build_comes_to(At::Git),
@@ -123,11 +124,11 @@ impl Watch {
         self.rule(is_so, || format!("a build ends as {aim:?}, and it is {builds:?}"));
     }
 
-    /// An order was received while a build was under way: what concerns the build is not to wait.
+    /// A command was received while a build was under way: what concerns the build is not to wait.
     pub(in super::super) fn is_attended(&mut self, ticket: Ticket) {
-        let order = self.open.get(&ticket).copied();
+        let command = self.open.get(&ticket).copied();
         let builds = self.builds.is_some();
-        let waits = matches!(order, Some(Order::Stop)) && builds;
+        let waits = matches!(command, Some(Command::Stop)) && builds;
         self.rule(!waits, || format!("{ticket:?} is to stop a build that goes on"));
     }
 }

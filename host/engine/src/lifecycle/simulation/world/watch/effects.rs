@@ -1,6 +1,6 @@
 //! What may be done at once.
 
-use super::{super::Order, Expected, Watch};
+use super::{super::Command, Expected, Watch};
 use crate::lifecycle::Effect;
 use std::time::Instant;
 
@@ -8,20 +8,20 @@ impl Watch {
     pub(in super::super) fn does(&mut self, now: Instant, effect: Effect, tried: Option<u8>) {
         match effect {
             Effect::Refuse(ticket) => {
-                let order = self.open.get(&ticket).copied();
+                let command = self.open.get(&ticket).copied();
                 let is_pointless = matches!(
-                    order,
+                    command,
                     Some(
-                        Order::Save
-                            | Order::Edit
-                            | Order::Reload
-                            | Order::Start
-                            | Order::Rollback
-                            | Order::Configure
+                        Command::Save
+                            | Command::Edit
+                            | Command::Reload
+                            | Command::Start
+                            | Command::Rollback
+                            | Command::Configure
                     )
                 );
-                let stops = self.open.values().any(|order| *order == Order::Stop);
-                self.rule(is_pointless && stops, || format!("{ticket:?} is refused: {order:?}"));
+                let stops = self.open.values().any(|command| *command == Command::Stop);
+                self.rule(is_pointless && stops, || format!("{ticket:?} is refused: {command:?}"));
                 self.answered(ticket);
             }
             Effect::ExpectRestart(at) => {

@@ -1,10 +1,10 @@
-//! The orders of a worker, and their answers.
+//! The commands of a worker, and their answers.
 
 use super::{Config, Configured};
 use crate::{
     error::HostError,
     id::{Digest, Generation, PluginId},
-    lifecycle::Request,
+    lifecycle::CommandKind,
     manifest::{Manifest, ManifestError},
     record::Wanted,
     watch::Change,
@@ -12,9 +12,9 @@ use crate::{
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// An order to a worker.
-pub(crate) enum Order {
-    /// The first order of each worker. If `with_host` is set, start the plugin, unless its manifest or its record forbids
+/// A command to a worker.
+pub(crate) enum Command {
+    /// The first command of each worker. If `with_host` is set, start the plugin, unless its manifest or its record forbids
     /// that, and answer `with_host`. Then, if the manifest was `unusable`, read it again.
     Begin { with_host: Option<Reply<Generation>>, unusable: Option<ManifestError> },
     /// A file of the plugin has changed.
@@ -37,18 +37,20 @@ pub(crate) enum Order {
     Stop(StopWhy, Reply<()>),
 }
 
-impl Order {
-    /// How the order relates to a stop and to a running build.
-    pub(super) fn request(&self) -> Request {
+impl Command {
+    /// How the command relates to a stop and to a running build.
+    pub(super) fn kind(&self) -> CommandKind {
         match self {
-            Self::Changed(_) => Request::Change,
-            Self::Reload(_) | Self::Start(..) | Self::Rollback(..) | Self::Configure(..) => Request::Command,
-            Self::Begin { .. } | Self::NewDefaults | Self::Return(_) | Self::Moved(_) => Request::Notice,
-            Self::Stop(..) => Request::Stop,
+            Self::Changed(_) => CommandKind::Change,
+            Self::Reload(_) | Self::Start(..) | Self::Rollback(..) | Self::Configure(..) => {
+                CommandKind::Client
+            }
+            Self::Begin { .. } | Self::NewDefaults | Self::Return(_) | Self::Moved(_) => CommandKind::Notice,
+            Self::Stop(..) => CommandKind::Stop,
         }
     }
 
-    /// Rejects an order that a stop has made pointless.
+    /// Rejects a command that a stop has made pointless.
     pub(super) fn refuse(self, plugin: &PluginId) {
         let refusal =
             || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped meanwhile".into() };
@@ -59,13 +61,13 @@ impl Order {
             Self::Configure(_, reply) => {
                 let _ = reply.send(Err(refusal()));
             }
-            // The other orders have no recipient of an answer, or are not rejected.
+            // The other commands have no recipient of an answer, or are not rejected.
             _ => {}
         }
     }
 }
 
-/// The channel for the answer to an order.
+/// The channel for the answer to a command.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
 
 /// Why a plugin is started.

@@ -14,19 +14,19 @@ use serde_json::Value;
 use std::{sync::Arc, thread, time::Instant};
 
 /// Receives the reports of a plugin. The methods are called on the plugin's threads, while they run the plugin's code.
-pub(crate) trait Listener: Send + Sync + 'static {
-    /// The most verbose level that the listener wants now.
+pub(crate) trait ReportSink: Send + Sync + 'static {
+    /// The most verbose level that is wanted now.
     fn max_level(&self) -> Level;
 
     /// Takes a report. A panic must be stored or sent before this method returns, because the process may be about to
     /// abort.
-    fn hear(&self, report: Report);
+    fn report(&self, report: Report);
 }
 
-/// The host's listener for the reports of one generation. Passes them to the host's `tracing` subscriber, and emits them
-/// as events.
+/// The sink for the reports of one generation. Passes them to the host's `tracing` subscriber, and emits them as
+/// events.
 #[derive(Clone, Debug)]
-pub struct Speaker {
+pub struct HostReporter {
     pub(crate) plugin: PluginId,
     pub(crate) generation: Generation,
     pub(crate) digest: Digest,
@@ -62,12 +62,12 @@ impl Portions {
     }
 }
 
-impl Listener for Speaker {
+impl ReportSink for HostReporter {
     fn max_level(&self) -> Level {
         self.bound.wanted()
     }
 
-    fn hear(&self, report: Report) {
+    fn report(&self, report: Report) {
         match report {
             // The plugin may still log at an earlier, more verbose level.
             Report::Log { level, .. } if !self.bound.admits(level) => {}
@@ -78,8 +78,8 @@ impl Listener for Speaker {
     }
 }
 
-impl Speaker {
-    /// A listener for the given plugin, generation and artifact. It emits no events after the host has shut down.
+impl HostReporter {
+    /// A sink for the given plugin, generation and artifact. It emits no events after the host has shut down.
     pub fn new(of: (PluginId, Generation, Digest), events: WeakEventSink, bound: LogBound) -> Self {
         let (plugin, generation, digest) = of;
         Self { plugin, generation, digest, events, bound, log: Portions::of_log() }
@@ -111,10 +111,10 @@ impl Speaker {
 
     /// Starts a thread that emits the number of left-out reports at `end`, even if the plugin reports nothing more.
     fn settle_after(&self, of: &Portions, end: Instant) {
-        let (speaker, portions) = (self.clone(), of.clone());
+        let (reporter, portions) = (self.clone(), of.clone());
         let settle = move || {
             let left_out = portions.ration.settle_after(end);
-            speaker.emit_left_out(&portions, left_out);
+            reporter.emit_left_out(&portions, left_out);
         };
         // If no thread can be started, the count is emitted before the next report.
         let _ = thread::Builder::new().name("replug-left-out".into()).spawn(settle);
