@@ -22,7 +22,7 @@ impl LogBound {
         bound
     }
 
-    /// Changes the setting. The change takes effect for the listeners at once. The caller must still set the level of
+    /// Changes the setting. The change takes effect for the report sinks at once. The caller must still set the level of
     /// the plugins that run.
     pub fn set(&self, setting: Option<LevelFilter>) {
         self.0.store(level(setting.unwrap_or(LevelFilter::TRACE)).0, Ordering::Relaxed);

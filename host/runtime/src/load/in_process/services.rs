@@ -23,7 +23,7 @@ use std::{
     thread,
 };
 
-/// The listeners of all mapped libraries: by the number that a library passes with each report, and by the library's
+/// The reporters of all mapped libraries: by the number that a library passes with each report, and by the library's
 /// path.
 ///
 /// A mapped library may report at any time, from a thread of its own. An unmapped library has no entry.
@@ -41,7 +41,7 @@ struct Reporters {
     by_path: HashMap<PathBuf, u64>,
 }
 
-/// Registers a listener for the library at `path`, and makes the table of functions that the library calls.
+/// Registers a reporter for the library at `path`, and makes the table of functions that the library calls.
 pub(super) fn services(path: &Path, reporter: impl ReportSink, hook: HookPanics) -> HostServices {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let max_level = reporter.max_level().0;
@@ -51,7 +51,7 @@ pub(super) fn services(path: &Path, reporter: impl ReportSink, hook: HookPanics)
     HostServices { reporter: number, max_level, log, panicked, cancelled }
 }
 
-/// Removes the listener and the panic hook of a library that is about to be unmapped.
+/// Removes the reporter and the panic hook of a library that is about to be unmapped.
 ///
 /// Plugins that link the shared standard library share one hook. If they do, the hook of another library replaces the
 /// removed hook.

@@ -25,7 +25,7 @@ use std::{
 const EXIT_GRACE: Duration = Duration::from_millis(100);
 /// How long to wait, after a process has exited, until its death is known.
 pub(super) const REAP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the last output of a process may take to reach its listeners, after the process has exited. This is less
+/// How long the last output of a process may take to reach its report sinks, after the process has exited. This is less
 /// than [`REAP_TIMEOUT`], so that a thread that waits for the death gets its cause.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 /// How long a killed process may take to disappear from its cgroup.
@@ -217,7 +217,7 @@ impl Drop for Reaper {
     }
 }
 
-/// Waits until the output of the process has been reported. The time is limited, because listeners may be slow.
+/// Waits until the output of the process has been reported. The time is limited, because report sinks may be slow.
 fn read_to_the_end(outputs: Vec<thread::JoinHandle<()>>) {
     let (reading, read) = mpsc::channel::<()>();
     let join = move || {
