@@ -103,7 +103,8 @@ pub trait Body: Send + Sync {
     /// the body is [interruptible](Traits::interruptible).
     fn interrupt(&self, reason: &str);
 
-    /// Stops and drops the instance, and frees its resources. No call runs in the body any more, and no call will begin.
+    /// Stops and drops the instance, and frees its resources. No call runs in the body any more, and no call will
+    /// begin.
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome;
 
     /// Drops an instance that never served. If the instance was started, the caller has stopped it. The caller also

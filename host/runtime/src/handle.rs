@@ -73,7 +73,8 @@ impl<I: Interface + ?Sized> Handle<I> {
     /// The limit replaces `call_timeout` of the manifest. If a call into a plugin in a child process takes longer, it
     /// returns [`CallError::Timeout`]. A plugin in the host's process runs on the calling thread, which the host cannot
     /// take back. There, the deadline only bounds how long a call waits before it begins. A caller that must continue
-    /// at the deadline in any case uses [`DynHandle::invoke_json`] with an [`Invocation::timeout`], and awaits the call.
+    /// at the deadline in any case uses [`DynHandle::invoke_json`] with an [`Invocation::timeout`], and awaits the
+    /// call.
     pub fn within(this: &Self, limit: Duration) -> TimedHandle<I> {
         TimedHandle::new(TimedCaller::bound(&this.bound, limit))
     }
@@ -177,8 +178,9 @@ impl DynHandle {
         self.entry.live().map(|live| live.interfaces().cloned().collect()).unwrap_or_default()
     }
 
-    /// Prepares a call. `method` is the method's name, or `Interface.name` if two interfaces have a method of that name.
-    /// `arguments` is a JSON object by parameter name, a JSON array by position, or null if there are no arguments.
+    /// Prepares a call. `method` is the method's name, or `Interface.name` if two interfaces have a method of that
+    /// name. `arguments` is a JSON object by parameter name, a JSON array by position, or null if there are no
+    /// arguments.
     ///
     /// The call begins when the [`Invocation`] is awaited, or when [`Invocation::wait`] runs it.
     pub fn invoke_json(&self, method: impl Into<String>, arguments: Value) -> Invocation {

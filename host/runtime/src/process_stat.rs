@@ -36,8 +36,8 @@ impl ProcessStat {
     }
 }
 
-/// Whether this process ignores a signal. For example, `nohup` makes its program ignore SIGHUP, and a shell script makes
-/// its background programs ignore SIGINT.
+/// Whether this process ignores a signal. For example, `nohup` makes its program ignore SIGHUP, and a shell script
+/// makes its background programs ignore SIGINT.
 pub(crate) fn ignores(signal: i32) -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| is_in(&status, signal))
 }

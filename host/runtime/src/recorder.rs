@@ -2,9 +2,9 @@
 //!
 //! The crash record is in memory, so that no file system delays a call that writes its mark. A killed host cannot write
 //! this memory to a file. If the host has a [parent](crate::parent), the parent writes it. A host without a parent
-//! starts a *recorder*: a second process of the same program, in a process group of its own. The recorder has the memory
-//! as its standard output and the file as its standard error, and waits until the host exits. Then it copies the memory
-//! to the file and exits.
+//! starts a *recorder*: a second process of the same program, in a process group of its own. The recorder has the
+//! memory as its standard output and the file as its standard error, and waits until the host exits. Then it copies the
+//! memory to the file and exits.
 //!
 //! The recorder locks the file until it exits. A process that reads the file waits for that lock, so that it never
 //! reads the file before it is written.

@@ -65,7 +65,7 @@ fn end_as_calls_do(mode: Mode) {
         for (result, usual) in at_the_end.into_iter().zip(&usual) {
             match &result {
                 Ok(_) => assert_eq!(&result, usual),
-                Err(reason) => assert_eq!(reason, "the calling thread is ending"),
+                Err(reason) => assert_eq!(reason, "the calling thread is exiting"),
             }
         }
     }

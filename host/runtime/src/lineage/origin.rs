@@ -90,8 +90,8 @@ pub fn origin(pid: Pid) -> io::Result<Origin> {
         Err(error) => return Err(error.into()),
     };
     let facts = Facts::read(Path::new(&format!("/proc/{pid}")));
-    // The kernel reuses the pid only after the process has exited. So, if the process is still alive now, the facts that
-    // were read are its own.
+    // The kernel reuses the pid only after the process has exited. So, if the process is still alive now, the facts
+    // that were read are its own.
     let mut end = [PollFd::new(&process, PollFlags::IN)];
     if poll(&mut end, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0 {
         return Err(ended());

@@ -32,8 +32,8 @@ fn cut_json(text: &mut String) {
     }
 }
 
-/// Cuts a value to at most `left` bytes, and subtracts its size from `left`. A string gets at most half of the remaining
-/// bytes, so that a long string leaves room for the values after it.
+/// Cuts a value to at most `left` bytes, and subtracts its size from `left`. A string gets at most half of the
+/// remaining bytes, so that a long string leaves room for the values after it.
 fn cut_value(value: Value, left: &mut usize) -> Value {
     *left = left.saturating_sub(VALUE_BYTES);
     match value {

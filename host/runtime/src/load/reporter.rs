@@ -23,8 +23,8 @@ pub(crate) trait ReportSink: Send + Sync + 'static {
     fn report(&self, report: Report);
 }
 
-/// The sink for the reports of one generation. Passes them to the host's `tracing` subscriber, and emits them as
-/// events.
+/// The host's sink for the reports of one generation. Passes them to the host's `tracing` subscriber, and emits
+/// them as events.
 #[derive(Clone, Debug)]
 pub struct HostReporter {
     pub(crate) plugin: PluginId,

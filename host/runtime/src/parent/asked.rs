@@ -19,8 +19,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The meaning of SIGINT for the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interrupt {
-    /// SIGINT may have any meaning, such as to discard the line that is being typed. It counts as a request to exit only
-    /// together with a SIGTERM.
+    /// SIGINT may have any meaning, such as to discard the line that is being typed. It counts as a request to exit
+    /// only together with a SIGTERM.
     Anything,
     /// SIGINT is a request to exit, like SIGTERM.
     End,

@@ -1,10 +1,10 @@
 //! A small process that restarts this program after a crash.
 //!
-//! A crash of a plugin in the host's process is a crash of the program, and no code of the program runs after it. So the
-//! program first becomes a parent, which only waits. The parent runs the program once more, with the same arguments, as
-//! its child. The child does the work of the program, with the same standard streams, in the same process group. The
-//! child writes into the crash record which plugin runs. If the child crashes, the parent reads the record and starts
-//! another child. The host in the new child prevents the same version of the plugin from crashing it again.
+//! A crash of a plugin in the host's process is a crash of the program, and no code of the program runs after it. So
+//! the program first becomes a parent, which only waits. The parent runs the program once more, with the same
+//! arguments, as its child. The child does the work of the program, with the same standard streams, in the same process
+//! group. The child writes into the crash record which plugin runs. If the child crashes, the parent reads the record
+//! and starts another child. The host in the new child prevents the same version of the plugin from crashing it again.
 //!
 //! * `mod.rs`: distinguishes parent and child, and makes sure that neither outlives the other.
 //! * `watch.rs`: waits for the exit of the child, and forwards signals to it.
@@ -66,17 +66,17 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// number of the signal that terminated the child. The parent also exits after the fifth crash within a minute that
 /// cannot be attributed to a plugin.
 ///
-/// If a program returns from `main` or calls `exit` while it has a host, the parent prints a warning, because that may be
-/// unintended. A program that exits by `_exit` must shut its hosts down first.
+/// If a program returns from `main` or calls `exit` while it has a host, the parent prints a warning, because that may
+/// be unintended. A program that exits by `_exit` must shut its hosts down first.
 ///
 /// The parent forwards signals that request to exit, to stop or to continue to the child. It does not forward signals
-/// from the terminal, because the terminal sends them to the child as well. If the parent is killed, the child is killed,
-/// too. A signal that is ignored when the program starts, as `SIGHUP` is under `nohup`, stays ignored.
+/// from the terminal, because the terminal sends them to the child as well. If the parent is killed, the child is
+/// killed, too. A signal that is ignored when the program starts, as `SIGHUP` is under `nohup`, stays ignored.
 ///
-/// If a program gets `SIGTERM`, and within 30 s another `SIGTERM` or a `SIGINT`, the parent enforces the request, because
-/// a plugin may have replaced the program's signal handlers: it kills a program that has not exited 5 s after the second
-/// signal, or that gets a third one. The parent then exits with 128 plus the number of the last of these signals. As
-/// process 1, as in a container, the parent reaps orphaned processes.
+/// If a program gets `SIGTERM`, and within 30 s another `SIGTERM` or a `SIGINT`, the parent enforces the request,
+/// because a plugin may have replaced the program's signal handlers: it kills a program that has not exited 5 s after
+/// the second signal, or that gets a third one. The parent then exits with 128 plus the number of the last of these
+/// signals. As process 1, as in a container, the parent reaps orphaned processes.
 ///
 /// If no parent can be set up, this prints a warning to standard error, and the program continues without one.
 pub fn supervise() {
@@ -221,7 +221,8 @@ impl Badge {
         }
         let parent_lives = u32::try_from(self.parent).is_ok_and(|parent| ProcessStat::of(parent).is_some());
         let own_age = ProcessStat::of(process::id()).map(|own| own.started.saturating_sub(self.started));
-        // The child starts within a second after its badge was made. A process that started later has inherited the badge.
+        // The child starts within a second after its badge was made. A process that started later has inherited the
+        // badge.
         match own_age {
             Some(age) if !parent_lives && age < 100 => Standing::Orphan,
             _ => Standing::Stranger,

@@ -44,13 +44,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The signals that the parent handles, unless this process has inherited them as ignored. An ignored signal must have no
-/// effect on the program, so the child, too, inherits it as ignored. SIGCHLD is handled in any case, because the parent
-/// would otherwise not notice the exit of a child.
+/// The signals that the parent handles, unless this process has inherited them as ignored. An ignored signal must have
+/// no effect on the program, so the child, too, inherits it as ignored. SIGCHLD is handled in any case, because the
+/// parent would otherwise not notice the exit of a child.
 const HANDLED: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
 
-/// If the child crashes within this time after a request to exit, it is not restarted. If it still runs after this time,
-/// the signal was not a request to exit.
+/// If the child crashes within this time after a request to exit, it is not restarted. If it still runs after this
+/// time, the signal was not a request to exit.
 const LEAVING: Duration = Duration::from_secs(30);
 
 /// Why no parent process could be set up.

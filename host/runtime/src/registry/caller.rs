@@ -1,4 +1,5 @@
-//! The path of a call: thread slot, slot, edge, and back. The hot path of the host.
+//! The path of a call, which is the hot path of the host: from the thread slot through the plugin's slot to the edge,
+//! and back.
 
 use super::{
     entry::Entry,
@@ -25,11 +26,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a process that has just died probably takes to be started again.
+/// The time after which a caller is asked to retry if the restart of a dead process is not scheduled yet.
 const SOON: Duration = Duration::from_millis(200);
 
 thread_local! {
-    /// Whether this thread is running the state hand-over of a plugin.
+    /// Whether this thread is handing over the state of a plugin.
     pub(super) static HANDING_OVER: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -40,7 +41,8 @@ pub struct EntryCaller {
     pub(super) port: usize,
 }
 
-// SAFETY: 1. A port holds an object and the methods of the export that it is bound to, as `Live::interface` returned them.
+// SAFETY: 1. A port holds an object and the methods of the export that it is bound to, as `Live::interface` returned
+// them.
 // 2. The generation is pinned until the outcome has been taken apart, and a panic in it has been read and dropped.
 unsafe impl Caller for EntryCaller {
     #[inline]
@@ -55,8 +57,8 @@ unsafe impl Caller for EntryCaller {
 }
 
 impl EntryCaller {
-    /// Prepares a call. If anything about the call is unusual, returns `None`, and the slow path finds out and reports
-    /// why. So the code that is inlined into callers stays small.
+    /// Prepares a call on the fast path. Returns `None` in every unusual case, which the slow path then handles. This
+    /// keeps the code that is inlined into callers small.
     #[inline(always)]
     fn ready(&self, method: u32) -> Option<Ready> {
         let level = ThreadSlot::fast_path_slot()?.enter()?;
@@ -76,8 +78,7 @@ impl EntryCaller {
         Some(Ready::new(pin, (object, export), mark.method(method)))
     }
 
-    /// The slow path. It takes a thread's first call, the calls that are chosen to be timed, and calls that cannot
-    /// be made.
+    /// The slow path. It handles a thread's first call, the calls that are timed, and calls that cannot be made.
     #[cold]
     #[inline(never)]
     fn call_slowly<T, E>(
@@ -98,7 +99,7 @@ impl EntryCaller {
             let watch = Stopwatch::start();
             let outcome = call(object, edge);
             let took = watch.stop();
-            // The kind of failure is found out later. For the time measured, it does not matter.
+            // The kind of failure is determined later. The measured time does not depend on it.
             let returned = matches!(outcome, Outcome::Returned(_));
             let end = if returned { CallEnd::Ok } else { CallEnd::Failed(Failure::Lost) };
             self.entry.note_time(took, end, &record.live);
@@ -107,7 +108,7 @@ impl EntryCaller {
     }
 }
 
-/// A call that can be made, to a method of the generation that is pinned and marked.
+/// A prepared call of a method: its generation is pinned, and the thread is marked.
 struct Ready {
     pin: Pin,
     object: Object,
@@ -143,10 +144,10 @@ impl Ready {
     }
 }
 
-/// The value, or the outcome that replaced it.
+/// The returned value, or the outcome if no value was returned.
 ///
-/// This is a function of its own, so that nothing of an outcome is left to be dropped after the call. A value that has
-/// to be dropped must be in memory, even on the fast path.
+/// This is a function of its own, so that no outcome has to be dropped after the call. The compiler keeps a value that
+/// has to be dropped in memory, even on the fast path.
 #[inline(always)]
 fn taken_apart<T, E>(outcome: Outcome<T, E>) -> Result<T, Outcome<T, E>> {
     match outcome {
@@ -155,7 +156,7 @@ fn taken_apart<T, E>(outcome: Outcome<T, E>) -> Result<T, Outcome<T, E>> {
     }
 }
 
-/// The kind of end of a call that returned no value.
+/// How a call that returned no value is counted.
 #[cold]
 fn end_of<E>(error: &Result<E, CallError>) -> CallEnd {
     match error {
@@ -184,7 +185,7 @@ pub struct TimedCaller {
 }
 
 impl TimedCaller {
-    /// The handle `of`, with a deadline for its calls.
+    /// The same interface of the same plugin as `of`, with a deadline for each call.
     pub(crate) fn bound<I: ?Sized>(of: &Bound<I, EntryCaller>, after: Duration) -> Bound<I, Self> {
         let timed = Self { caller: of.caller().clone(), after };
         // SAFETY: 1: its edges are those of the caller that it wraps.
@@ -203,7 +204,7 @@ unsafe impl Caller for TimedCaller {
     }
 }
 
-/// The note of the call's deadline, if the call had to wait for a pin.
+/// Keeps the deadline of a call that had to wait for a pin. The deadline applies until this value is dropped.
 pub(crate) type Rest = Option<Noted>;
 
 /// The newest generation, pinned for the duration of one call.
@@ -217,7 +218,7 @@ impl Pin {
     #[inline(always)]
     pub(super) fn record(&self) -> &Record {
         // SAFETY: `Slot::pin` returned the pointer, not null, for this pin's hazard cell, which is only cleared
-        // when the pin's level is dropped; until then, the thread that unpublishes the record does not free it.
+        // when the pin's level is dropped. Until then, no thread frees the record.
         unsafe { &*self.record }
     }
 
@@ -259,8 +260,8 @@ fn count_failure(thread_slot: &'static ThreadSlot, record: &Record, why: Failure
 }
 
 impl Entry {
-    /// Pins the generation that serves. Waits while the state is handed over. The caller holds the second value for
-    /// the duration of the call.
+    /// Pins the generation that serves. Waits while the state is handed over. The caller must keep the second value
+    /// until the call has returned.
     #[inline(always)]
     pub(crate) fn pin(&self) -> Result<(Pin, Rest), CallError> {
         let Some(thread_slot) = ThreadSlot::mine() else { return Err(self.thread_is_ending()) };
@@ -269,8 +270,8 @@ impl Entry {
         if record.is_null() { self.pin_slowly(level) } else { Ok((Pin { level, record }, None)) }
     }
 
-    // Takes the parts of a pin instead of a pin. A pin whose address is taken is kept in memory, even on the fast path,
-    // and that takes as long as the rest of the path.
+    // Takes the parts of a pin instead of a pin. The compiler keeps a pin whose address is taken in memory, even on the
+    // fast path, and that takes as long as the rest of the path.
     #[cold]
     fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
         let mut pin = Pin { level, record: null_mut() };
@@ -334,7 +335,7 @@ impl Entry {
 
     #[cold]
     fn thread_is_ending(&self) -> CallError {
-        CallError::NotRunning { plugin: self.id.to_string(), reason: "the calling thread is ending".into() }
+        CallError::NotRunning { plugin: self.id.to_string(), reason: "the calling thread is exiting".into() }
     }
 
     #[cold]
@@ -374,11 +375,11 @@ pub(crate) fn panicked(live: &Live, method: &str, panic: Panic) -> CallError {
     }
 }
 
-/// The reason why a call did not return. Runs on the thread that made it.
+/// The reason why a call returned no result. Must be called on the thread that made the call.
 #[cold]
 pub(crate) fn lost(live: &Live, method: &str) -> CallError {
     match remote::take_lost() {
-        // A plugin in a child process cannot name a method that it does not have.
+        // A child process does not know the name of a method that its plugin does not have.
         Some(CallError::NotImplemented { plugin, generation, .. }) => {
             CallError::NotImplemented { plugin, generation, method: method.to_owned() }
         }

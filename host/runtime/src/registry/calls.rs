@@ -34,21 +34,21 @@ pub struct CallsIn {
     pub mode: Mode,
     /// How many calls there were, and how many failed.
     pub calls: Calls,
-    /// The durations of calls that returned, for those that were timed.
+    /// The durations of the timed calls that returned.
     pub returned: Histogram,
-    /// The durations of calls that failed, for those that were timed.
+    /// The durations of the timed calls that failed.
     pub failed: Histogram,
 }
 
 impl Entry {
-    /// All calls of all generations until now.
+    /// The number of calls of all generations so far.
     pub fn calls(&self) -> Calls {
         let mut total = self.calls_in(Mode::InProcess);
         total += self.calls_in(Mode::Process);
         total
     }
 
-    /// The calls of all generations with their durations, by mode.
+    /// The number and the durations of the calls of all generations so far, by mode.
     pub fn calls_by_mode(&self) -> [CallsIn; 2] {
         [Mode::InProcess, Mode::Process].map(|mode| {
             let (returned, failed) = self.times.of(mode).read();

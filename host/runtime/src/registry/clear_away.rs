@@ -1,10 +1,11 @@
 //! Removes the private copy of an artifact that is no longer needed. Only the parts that are still mapped keep
 //! their disk space.
 //!
-//! Much of a library's file is debug information, which is not loaded: in the sample calculator, built by default,
-//! 2.5 of 3.7 MB. But a backtrace maps the whole file, and std keeps the most recent files mapped. So the file is
-//! never truncated, which would cause a SIGBUS in a reader. Instead, a hole is punched into the part that is not
-//! mapped. A process that opened the file before its name was removed, and maps it later, reads zeros.
+//! Much of a library's file is debug information, which is not loaded: in the sample calculator, with the default
+//! profile, 2.5 of 3.7 MB. But a backtrace maps the whole file, and std keeps the most recent files mapped. So the file
+//! is never truncated, because that would raise SIGBUS in a reader. Instead, a hole is punched into the part that is
+//! not mapped. A process that opened the file before its name was removed, and maps it later, reads zeros from the
+//! hole.
 
 use replug_model::copy::libraries_of_copy;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -22,8 +23,8 @@ const PAGE_BYTES: u64 = 64 << 10;
 /// still be mapped and are kept.
 pub fn clear_away(copy: &Path, loaded_bytes: u64) {
     let file = open_to_write(copy);
-    // The mapping needs no name, and the next generation has its own copy. If the file stays, it is removed with the
-    // run folder.
+    // A mapping does not need the name of its file, and the next generation has its own copy. If the removal fails, the
+    // file is removed with the run folder.
     let _ = fs::remove_file(copy);
     let _ = fs::remove_dir_all(libraries_of_copy(copy));
     if let Ok(file) = file {
@@ -82,8 +83,8 @@ mod tests {
     const LENGTH: usize = 1 << 20;
     const LOADED: u64 = 100_000;
 
-    /// A copy, as the store makes it, and its state after it was cleared away: the number of its blocks, and the
-    /// file, which has no name any more.
+    /// Makes a copy, as the store does, and clears it away within `meanwhile`. Returns the disk space of the file in
+    /// bytes, and the file, which has no name any more.
     fn cleared_away(meanwhile: impl FnOnce(&File, &mut dyn FnMut())) -> (u64, File) {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("plugin-1.so");
@@ -92,12 +93,12 @@ mod tests {
         let file = File::open(&copy).unwrap();
         meanwhile(&file, &mut || clear_away(&copy, LOADED));
         assert!(!copy.exists());
-        assert_eq!(file.metadata().unwrap().len(), LENGTH as u64, "it was truncated");
+        assert_eq!(file.metadata().unwrap().len(), LENGTH as u64, "the file was truncated");
         (file.metadata().unwrap().blocks() * 512, file)
     }
 
     #[test]
-    fn a_copy_that_no_one_reads_gives_its_room_back_and_keeps_what_is_loaded() {
+    fn an_unmapped_copy_keeps_only_the_disk_space_of_its_loaded_part() {
         let (bytes, file) = cleared_away(|_, clear_away| clear_away());
         assert!((LOADED..LENGTH as u64 / 2).contains(&bytes), "{bytes}");
         let mut loaded = vec![0; LOADED as usize];
@@ -106,32 +107,32 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_is_mapped_as_a_whole_stays_as_it_is() {
+    fn a_copy_that_is_mapped_as_a_whole_keeps_its_disk_space() {
         let (bytes, _) = cleared_away(|file, clear_away| {
             // SAFETY: the kernel picks an address at which nothing is mapped.
             let start =
                 unsafe { mmap(null_mut(), LENGTH, ProtFlags::READ, MapFlags::PRIVATE, file, 0) }.unwrap();
             clear_away();
-            // SAFETY: all of it is mapped, and no code changes it.
+            // SAFETY: the whole file is mapped, and no code changes it.
             let seen = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), LENGTH) };
             assert!(seen.iter().all(|byte| *byte == 7));
-            // SAFETY: it was mapped above, and `seen` is not used after this.
+            // SAFETY: the file was mapped above, and `seen` is not used after this.
             unsafe { munmap(start, LENGTH) }.unwrap();
         });
         assert!(bytes >= LENGTH as u64, "{bytes}");
     }
 
     #[test]
-    fn only_what_can_be_read_behind_the_place_counts() {
+    fn only_a_readable_mapping_beyond_the_offset_counts() {
         let path = Path::new("/run/p-1.so");
         let line = |rights: &str, offset: u64, inode: u64, name: &str| {
             format!("7f0000000000-7f0000010000 {rights} {offset:08x} fe:00 {inode} {name}")
         };
         let is_read = |line: &str| is_read_behind(line, 0x20000, (42, path));
         assert!(is_read(&line("r--p", 0x20000, 42, "/run/p-1.so (deleted)")));
-        assert!(is_read(&line("r-xp", 0x20000, 7, "/run/p-1.so (deleted)")), "another number, the same name");
+        assert!(is_read(&line("r-xp", 0x20000, 7, "/run/p-1.so (deleted)")), "another inode, the same name");
         assert!(is_read(&line("r--p", 0x18000, 42, "")));
-        assert!(!is_read(&line("r--p", 0x10000, 42, "/run/p-1.so")), "it ends there");
+        assert!(!is_read(&line("r--p", 0x10000, 42, "/run/p-1.so")), "it ends at the offset");
         assert!(!is_read(&line("---p", 0x20000, 42, "/run/p-1.so")), "it is not readable");
         assert!(!is_read(&line("r--p", 0x20000, 43, "/run/p-2.so")));
         assert!(is_read("nonsense") && is_read("x-y r--p z fe:00 42"));

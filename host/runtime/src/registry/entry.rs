@@ -30,25 +30,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A plugin's entry. It outlives the plugin's generations, and handles keep it after the host has ended.
+/// A plugin's entry. It outlives the plugin's generations, and handles keep it after the host has shut down.
 pub struct Entry {
     /// The plugin.
     pub id: PluginId,
     pub(super) slot: GatedSlot<Record>,
     inner: Mutex<Inner>,
-    /// The durations of calls, by mode. They are boxed to be away from the slot, which each call reads.
+    /// The durations of calls, by mode. They are boxed, so that they do not share a cache line with the slot, which
+    /// each call reads.
     pub(super) times: Box<ByMode<CallTimes>>,
 }
 
 struct Inner {
     /// The interfaces that typed handles need, by the number of their port.
     wanted: Vec<&'static InterfaceExport>,
-    /// The generation that serves, or that calls wait for while the gate is paused.
+    /// The generation that serves or is paused.
     live: Option<Arc<Live>>,
-    /// The time limit of a call, including its waiting, as set by the generation that served last.
+    /// The time limit of a call, as set by the generation that served last. It includes the time for which the call
+    /// waits for a generation.
     call_timeout: Option<Duration>,
-    /// The number of the current pause. While there is one, the gate is paused. `pauses` counts all pauses.
+    /// The number of the current pause; `None` if the gate is not paused.
     pause: Option<u64>,
+    /// The number of pauses so far.
     pauses: u64,
     /// Records that no longer serve and may still be in use.
     leaving: Vec<*mut Record>,
@@ -62,7 +65,7 @@ struct Inner {
 unsafe impl Send for Inner {}
 
 impl Entry {
-    /// A plugin that does not run. `reason` says why, and what to do.
+    /// The entry of a plugin that does not run. `reason` is the reason, and what the user can do.
     pub fn new(id: PluginId, reason: &str) -> Self {
         Self {
             id,
@@ -81,7 +84,7 @@ impl Entry {
         }
     }
 
-    /// The generation that serves.
+    /// The generation that serves or is paused, if any.
     pub fn live(&self) -> Option<Arc<Live>> {
         self.inner.lock().live.clone()
     }
@@ -100,13 +103,14 @@ impl Entry {
         self.slot.set_reason(reason);
     }
 
-    /// Whether the plugin's process has ended and is being restarted.
+    /// Whether the plugin's process has terminated and is being restarted.
     pub fn is_restarting(&self) -> bool {
         matches!(self.slot.why_shut(), Some(Shut::Restarting(_)))
     }
 
-    /// A record of `outer`'s generation with all interfaces that handles need by now, announced in `hazard`. `None` if
-    /// `outer` is not this plugin's, or the plugin is closed. The calling thread has announced `outer`.
+    /// Finds or makes a record of the generation of `outer` with all interfaces that handles need now, and announces it
+    /// in `hazard`. `outer` is the record of an outer call of the calling thread, so that thread announces it. Returns
+    /// `None` if `outer` is not a record of this plugin that no longer serves, or if the plugin is closed.
     pub(super) fn stay_in(&self, outer: *mut Record, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
         let mut inner = self.inner.lock();
         if !inner.leaving.contains(&outer) || matches!(self.slot.why_shut(), Some(Shut::Closed(_))) {
@@ -115,7 +119,7 @@ impl Entry {
         // SAFETY: records in `leaving` are not freed yet.
         let of_outer = unsafe { &*outer };
         let record = if of_outer.ports.len() < inner.wanted.len() {
-            // A handle was made since. If the generation lacks the handle's interface, the port has no methods.
+            // A handle was made after `outer`. If the generation lacks the handle's interface, the port has no methods.
             let port = |&wanted: &&'static InterfaceExport| {
                 port(&of_outer.live, wanted).unwrap_or_else(|_| Port::without_methods(wanted))
             };
@@ -131,12 +135,12 @@ impl Entry {
         Some(record)
     }
 
-    /// The time limit of a call that has to wait, if its caller sets none.
+    /// The time limit of a call that has to wait for a generation, if its caller sets no limit.
     pub(super) fn call_timeout(&self) -> Option<Duration> {
         self.inner.lock().call_timeout
     }
 
-    /// The calls of all generations until now that ran in this mode.
+    /// The number of calls so far of all generations that ran in this mode.
     pub(super) fn calls_in(&self, mode: Mode) -> Calls {
         let inner = self.inner.lock();
         let mut total = *inner.past.of(mode);
@@ -147,7 +151,7 @@ impl Entry {
         total
     }
 
-    /// How many generations no longer serve and have not ended yet.
+    /// How many generations no longer serve and have not been dropped yet.
     pub fn draining(&self) -> usize {
         self.inner.lock().retiring.iter().filter(|live| live.strong_count() > 0).count()
     }
@@ -162,14 +166,18 @@ impl Entry {
         thread_slot::count_in(&records)
     }
 
-    /// The caller of a typed handle. If a generation serves, it must offer the interface.
+    /// The caller of a typed handle.
+    ///
+    /// # Errors
+    ///
+    /// * [`InterfaceMismatch`] if a generation serves and does not offer the interface in the host's form
     pub fn bound<I: Interface + ?Sized>(
         self: &Arc<Self>,
     ) -> Result<Bound<I, EntryCaller>, InterfaceMismatch> {
         let caller = self.caller(I::REMOTE)?;
-        // SAFETY: 1: the edges that it hands out are those of its port, which `Live::interface` has given for
-        // `I::REMOTE`: these themselves, for an instance in a child process, and otherwise edges whose layouts were
-        // compared with them.
+        // SAFETY: 1: the edges that the caller passes on are those of its port, which `Live::interface` has returned
+        // for `I::REMOTE`. For an instance in a child process, they are the edges of `I::REMOTE` itself. Otherwise,
+        // their layouts were compared with those of `I::REMOTE`.
         Ok(unsafe { Bound::new(caller) })
     }
 
@@ -193,7 +201,11 @@ impl Entry {
         Ok(EntryCaller { entry: self.clone(), port })
     }
 
-    /// Whether a generation that offers these interfaces can serve the existing handles.
+    /// Checks whether a generation can serve the existing handles.
+    ///
+    /// # Errors
+    ///
+    /// * [`InterfaceMismatch`] if it does not offer an interface that a handle needs
     pub fn accepts(&self, live: &Live) -> Result<(), InterfaceMismatch> {
         ports(live, &self.inner.lock().wanted).map(drop)
     }
@@ -205,6 +217,10 @@ impl Entry {
     }
 
     /// Makes `live` the serving generation, and returns the previous one, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// * [`InterfaceMismatch`] if it does not offer an interface that a handle needs; the previous generation serves on
     pub fn publish(self: &Arc<Self>, live: Arc<Live>) -> Result<Option<Retiring>, InterfaceMismatch> {
         let mut inner = self.inner.lock();
         let ports = ports(&live, &inner.wanted)?;
@@ -221,7 +237,8 @@ impl Entry {
         self.take_out(&mut self.inner.lock(), Shut::Closed(reason.to_owned()))
     }
 
-    /// Takes out a generation whose process has ended. New calls wait for the next one, for at most `patience`.
+    /// Takes a generation whose process has terminated out of service. New calls wait for the next generation, for at
+    /// most `patience`. Returns `None` if that generation does not serve.
     pub fn suspend(self: &Arc<Self>, generation: Generation, patience: Duration) -> Option<Retiring> {
         let mut inner = self.inner.lock();
         if inner.live.as_ref()?.generation != generation {
@@ -230,10 +247,10 @@ impl Entry {
         self.take_out(&mut inner, Shut::Restarting(Restart { patience, due: None }))
     }
 
-    /// Takes out the generation that serves, if any.
+    /// Takes the serving generation out of service, if there is one.
     fn take_out(self: &Arc<Self>, inner: &mut Inner, why: Shut) -> Option<Retiring> {
         self.shut(inner, why);
-        // A pause belonged to the generation that is taken out.
+        // A pause ends with the generation that was paused.
         inner.pause = None;
         let old = inner.live.take();
         inner.note_retiring(old.as_ref());
@@ -266,8 +283,8 @@ impl Entry {
         thread_slot::count_in(&inner.records_of(live))
     }
 
-    /// Waits for the calls that run on generations that no longer serve. At `deadline`, interrupts those generations that
-    /// can be interrupted, with that reason.
+    /// Waits for the calls that run on [interruptible](crate::body::Traits::interruptible) generations that no longer
+    /// serve. After `deadline`, interrupts the generations on which calls still run, with that reason.
     pub fn cut_off(&self, deadline: Duration, reason: &str) {
         let began = Instant::now();
         let retiring: Vec<_> = self.inner.lock().retiring.iter().filter_map(Weak::upgrade).collect();
@@ -291,7 +308,8 @@ impl Entry {
     fn drained_within(&self, live: &Arc<Live>, deadline: Option<Duration>) -> bool {
         let began = Instant::now();
         let mut nap = Duration::from_micros(5);
-        // Callers announce the end of a call by a plain store and wake no thread: that makes calls fast, but requires polling.
+        // Callers announce the end of a call with a plain store, and wake no thread. This makes calls fast, but
+        // requires polling here.
         while !self.is_drained(live) {
             if deadline.is_some_and(|deadline| began.elapsed() >= deadline) {
                 return false;
@@ -339,8 +357,9 @@ impl Inner {
         self.leaving.retain(|&record| {
             let used = thread_slot::with_hazards(|hazards| in_use(record, hazards));
             if !used {
-                // SAFETY: the record came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in no hazard cell:
-                // no thread uses it or will (see `Slot::publish`). It leaves the list, so this happens once.
+                // SAFETY: the record came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in no
+                // hazard cell. So no thread uses it, and none will (see `Slot::publish`). The record is removed from
+                // the list, so it is freed once.
                 drop(unsafe { Box::from_raw(record) });
             }
             used
@@ -366,16 +385,21 @@ pub struct Retiring {
 }
 
 impl Retiring {
-    /// Waits until the last call has ended, and returns the generation; returns itself after `deadline`.
+    /// Waits until the last call has returned, and returns the generation.
+    ///
+    /// # Errors
+    ///
+    /// Returns this value if calls still run after `deadline`.
     pub fn drain(self, deadline: Option<Duration>) -> Result<Live, Self> {
         let began = Instant::now();
         if !self.entry.drained_within(&self.live, deadline) {
             return Err(self);
         }
         let Self { entry, mut live } = self;
-        // Listings of generations hold a reference only for moments.
+        // Other code that lists generations may hold references to this one, but only briefly.
         loop {
-            // The lock lets a thread that sums up the calls find each of them in exactly one place.
+            // Under the lock, each call is moved to `past` at once, so that a thread that sums up the calls counts each
+            // of them exactly once.
             let unwrapped = {
                 let mut inner = entry.inner.lock();
                 Arc::try_unwrap(live).inspect(|live| *inner.past.of_mut(live.traits().mode()) += live.calls())

@@ -1,9 +1,9 @@
 //! The two halves of an asymmetric fence: nearly free for callers, a system call for the thread that swaps.
 //!
 //! A caller announces the record that it is about to use, and then checks that this record still serves. A swapper
-//! replaces the serving record, and then checks which threads have announced it. Both need their store to be visible
-//! before their load. Callers only keep the compiler from reordering. The swapper makes each running thread of the
-//! process execute a full barrier.
+//! replaces the serving record, and then checks which threads have announced it. On both sides, the store must be
+//! visible before the load. Callers only prevent the compiler from reordering them. The swapper makes each running
+//! thread of the process execute a full barrier.
 
 use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -30,7 +30,11 @@ pub struct NoMembarrier;
 
 replug_model::readable::readable!(NoMembarrier);
 
-/// Registers this process for `heavy`. The caller calls this before anything is published; it may be called again.
+/// Registers this process for `heavy`. Must be called before the first record is published; may be called again.
+///
+/// # Errors
+///
+/// * [`NoMembarrier`] if the kernel or a sandbox rejects the system call
 pub fn register() -> Result<(), NoMembarrier> {
     let wanted = MembarrierCommand::RegisterPrivateExpedited;
     if !membarrier_query().contains_command(wanted) {

@@ -1,8 +1,8 @@
 //! The slot, and the gate, which determines what callers do while the slot is empty.
 //!
-//! The slot and the gate change together, under one lock, and in an order on which callers without a lock can rely:
-//! a gate opens when the slot is full, and shuts before the slot is emptied. So a caller that finds the slot empty
-//! and then the gate open finds a full slot when it looks again, or a gate that has shut since.
+//! The slot and the gate change together, under one lock, and in an order on which callers without a lock can rely: the
+//! gate is opened after the slot is filled, and shut before the slot is emptied. So if a caller finds the slot empty
+//! and then the gate open, it finds the slot full when it reads the slot again, unless the gate was shut meanwhile.
 //!
 //! This file is also compiled with a model checker's atomics and locks (`tests/tests/slot_model.rs`), so it imports
 //! them from its parent module.
@@ -15,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a caller does that finds the slot empty.
+/// Why the slot is empty, which determines what callers do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shut {
     /// The state is being handed over: new calls wait.
     Paused,
-    /// The plugin's process has ended and is being restarted: new calls wait.
+    /// The plugin's process has terminated and is being restarted: new calls wait.
     Restarting(Restart),
-    /// Calls are rejected. The text says why, and what to do.
+    /// Calls are rejected. The text is the reason, and what the user can do.
     Closed(String),
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum Shut {
 pub(crate) struct Restart {
     /// How long new calls wait.
     pub(super) patience: Duration,
-    /// When the restart is due, once that is known.
+    /// When the restart is due; `None` while this is unknown.
     pub(super) due: Option<Instant>,
 }
 
@@ -81,7 +81,7 @@ impl<T> GatedSlot<T> {
             if !record.is_null() {
                 return Ok(record);
             }
-            // The gate has shut since it was passed.
+            // The gate was shut after it was passed.
         }
     }
 
@@ -126,7 +126,7 @@ impl<T> GatedSlot<T> {
         old
     }
 
-    /// Sets when a process that has ended is restarted.
+    /// Sets when the terminated process is restarted.
     pub(super) fn set_due(&self, due: Instant) {
         if let Some(Shut::Restarting(restart)) = &mut *self.shut.lock() {
             restart.due = Some(due);

@@ -1,4 +1,4 @@
-//! How a generation comes up: an artifact becomes a [`Live`], in this process or in a child process.
+//! Makes a generation: loads an artifact into this process or a child process, and makes a [`Live`].
 
 use super::{
     Entry, TooManyGenerations,
@@ -22,7 +22,7 @@ use std::{
     sync::Arc,
 };
 
-/// What is needed to load a generation into this process.
+/// The parameters for loading a generation into this process.
 pub struct LoadSpec<'a> {
     /// The private copy of the artifact.
     pub path: &'a Path,
@@ -30,29 +30,29 @@ pub struct LoadSpec<'a> {
     pub shared_std: Option<&'a Path>,
     /// The static thread-local storage that the artifact takes, in bytes.
     pub static_tls_bytes: u64,
-    /// A data folder for this plugin alone.
+    /// The folder for the plugin's own data.
     pub data_dir: PathBuf,
     /// `[config]` as JSON.
     pub config: String,
-    /// Passes on what the plugin logs.
+    /// Receives the plugin's logs and panics.
     pub reporter: HostReporter,
     /// The crash record that names the plugin if it crashes this process.
     pub crash_record: Option<&'a CrashRecord>,
-    /// Where the artifact's instructions come from, for the crash record.
+    /// The artifact and its sources, in which the reader of the crash record looks up source lines.
     pub origin: Option<Origin>,
 }
 
-/// Follows a generation that is loaded into this process.
+/// Observes the steps by which a generation is loaded into this process.
 pub trait Observer {
-    /// The error that ends the loading.
+    /// The error with which loading fails.
     type Error: From<TooManyGenerations> + From<LoadError> + From<LifecycleError>;
 
-    /// Takes a step that runs the author's code and has no deadline of its own.
+    /// Runs a step that runs the author's code and has no deadline of its own.
     ///
     /// # Errors
     ///
     /// * The error of the step
-    /// * The observer's own error, if it does not want the step to be taken
+    /// * The observer's own error, if it rejects the step
     fn take<T, E: Into<Self::Error>>(
         &self,
         step: Step,
@@ -68,20 +68,20 @@ impl Live {
     ///
     /// # Errors
     ///
-    /// * [`TooManyGenerations`], [`LoadError`], [`LifecycleError`] of `init`, and those of the observer
+    /// * [`TooManyGenerations`], [`LoadError`], [`LifecycleError`] of `init`, and the errors of the observer
     pub fn load_in_process<O: Observer>(
         identity: Identity,
         spec: LoadSpec<'_>,
         observer: &O,
     ) -> Result<Self, O::Error> {
         let mut lease = ColumnLease::take()?;
-        // This comes before the library's constructors run, because they may crash, too.
+        // The note is written before the library's constructors run, because they may crash, too.
         note(&mut lease, (&identity, &spec), None);
         let opened = observer.take(Step::Load, || {
             let _marked = lease.mark(Step::Load);
             Ok::<_, O::Error>(in_process::open(spec.path, spec.shared_std))
         })?;
-        // A library that was opened and is rejected stays mapped nevertheless.
+        // A library that was opened stays mapped, even if it is rejected.
         if !matches!(opened, Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. })) {
             observer.mapped();
             take_static_tls(spec.static_tls_bytes);
@@ -103,7 +103,7 @@ impl Live {
         Ok(Self::new(identity, lease, Box::new(instance)))
     }
 
-    /// Starts a child process, loads an artifact there, and makes the instance. `entry` is that of the plugin.
+    /// Starts a child process, loads an artifact there, and makes the instance. `entry` is the plugin's entry.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Live {
         Ok(Self::in_body(identity, Box::new(instance))?)
     }
 
-    /// The generation whose instance is in this body.
+    /// Makes the generation whose instance is in this body.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Live {
     }
 }
 
-/// Records the version in the crash record, as far as it is known.
+/// Writes a note about the generation into the crash record, with the interfaces and addresses if the library is open.
 fn note(lease: &mut ColumnLease, (identity, spec): (&Identity, &LoadSpec<'_>), opened: Option<&Opened>) {
     let Some(record) = spec.crash_record else { return };
     let noted = |(name, methods)| NotedInterface { name, methods };

@@ -5,8 +5,9 @@ use replug_model::step::Step;
 
 /// The code that a thread is running: a generation, and a method or a lifecycle step.
 ///
-/// From the top: 16 bits of column, counted from 1; 16 bits of the interface's position in `export!`, or [`STEPS`]; 32
-/// bits of the method's or the step's number. A crash is not attributed to a mark without a column.
+/// From the most significant bit: 16 bits for the column, counted from 1; 16 bits for the interface's position in
+/// `export!`, or [`STEPS`]; 32 bits for the number of the method or the step. A mark without a column refers to no
+/// plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(pub(super) u64);
 
@@ -25,9 +26,9 @@ pub(super) struct MarkContents {
 pub(super) enum Doing {
     /// A call: the interface by its position, the method by its index.
     Call { interface: u16, method: u32 },
-    /// A step of the plugin's life.
+    /// A lifecycle step.
     Step(Step),
-    /// Something that no version of this program has written.
+    /// A step whose number is invalid.
     Unknown,
 }
 
@@ -72,8 +73,8 @@ impl Mark {
 pub(crate) struct Marked(#[expect(dead_code, reason = "dropping it removes the mark")] Option<Level>);
 
 impl Marked {
-    /// Marks the calling thread. If the thread is inside too many calls, or about to end, it stays unmarked: the step
-    /// is more important than the mark.
+    /// Marks the calling thread. If the thread is inside too many calls, or is exiting, it stays unmarked, because the
+    /// step is more important than the mark.
     pub(super) fn new(column: CallColumn, step: Step) -> Self {
         let level = ThreadSlot::mine().and_then(ThreadSlot::enter);
         if let Some(level) = &level {
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_says_what_it_was_made_of() {
+    fn a_mark_is_read_as_it_was_made() {
         let column = CallColumn::numbered(4095);
         let call = Mark::interface(column, 3).method(u32::MAX);
         let doing = Doing::Call { interface: 3, method: u32::MAX };
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_without_a_lane_blames_no_one() {
+    fn a_mark_without_a_column_has_no_contents() {
         assert_eq!(Mark::NOBODY.read(), None);
         assert_eq!(Mark::NOBODY.method(7).read(), None);
     }

@@ -1,9 +1,9 @@
 //! The registry: the generation of each plugin that serves, and how the next one replaces it.
 //!
-//! [`Entry`] is a plugin's entry in the registry. It outlives every generation, and handles hold it. `caller.rs` is
-//! the path of a call. A call reads the `slot`, and writes to its thread's `thread_slot`. The thread that swaps
-//! pays for both, with the `fence`. If no generation serves, the `gate` says whether to wait or to give up. What
-//! each thread is running is also in the [`crash_record`], which outlives the process.
+//! [`Entry`] is a plugin's entry in the registry. It outlives every generation, and handles hold it. `caller.rs` is the
+//! path of a call. A call reads the `slot`, and writes to its thread's `thread_slot`. The `fence` moves the cost of
+//! synchronizing both to the thread that swaps. If no generation serves, the `gate` decides whether a call waits or
+//! fails. The [`crash_record`], which outlives the process, also has what each thread is running.
 //!
 //! **Architecture Invariant:** while a generation serves, a call takes no lock, makes no system call, allocates
 //! nothing and writes no memory that another thread writes.
@@ -26,7 +26,7 @@ mod successor;
 mod thread_slot;
 mod watchdog;
 
-/// The atomics and locks of the slot and its gate. `tests/tests/slot_model.rs` replaces them by a model checker's.
+/// The atomics and locks of the slot and its gate. `tests/tests/slot_model.rs` replaces them with a model checker's.
 mod sync {
     pub(super) use parking_lot::{Condvar, Mutex};
     pub(super) use std::sync::atomic::{AtomicPtr, Ordering};

@@ -21,7 +21,7 @@ use replug_model::{
 use replug_wire::Level;
 use std::{sync::Arc, time::Duration};
 
-/// A generation that has started: its body, and the data about it.
+/// A generation that has an instance: its body, and the data about it.
 pub struct Live {
     /// The plugin.
     pub plugin: PluginId,
@@ -29,12 +29,12 @@ pub struct Live {
     pub generation: Generation,
     /// The artifact.
     pub digest: Digest,
-    /// The host's own process or a child process. The methods of `self` run the steps, and mark them.
+    /// The body. The steps are run through the methods of `Live`, because they mark the thread.
     pub(super) body: Box<dyn Body>,
     traits: Traits,
     /// The private memory of the generation's library, in bytes.
     pub private_bytes: u64,
-    /// The end of the mapped part of the library's file, in bytes.
+    /// The offset in the library's file, in bytes, at which its last mapped segment ends.
     pub(super) loaded_file_bytes: u64,
     pub(super) lease: ColumnLease,
 }
@@ -50,7 +50,7 @@ pub struct Identity {
     pub digest: Digest,
     /// The private memory of the generation's library, in bytes.
     pub private_bytes: u64,
-    /// The end of the mapped part of the library's file, in bytes.
+    /// The offset in the library's file, in bytes, at which its last mapped segment ends.
     pub loaded_file_bytes: u64,
 }
 
@@ -66,12 +66,12 @@ impl Live {
         self.traits
     }
 
-    /// Whether the plugin has state to hand over.
+    /// Whether the plugin has state to hand over to its next generation.
     pub fn stateful(&self) -> bool {
         self.body.stateful()
     }
 
-    /// `Plugin::STATE_VERSION`
+    /// The version of the format of the plugin's state: `Plugin::STATE_VERSION`.
     pub fn state_version(&self) -> u32 {
         self.body.state_version()
     }
@@ -81,28 +81,30 @@ impl Live {
         self.body.offered().iter().map(Offered::description)
     }
 
-    /// The limits that are in force, and those of the manifest that are not.
+    /// The limits that are in force, and those of the manifest (`asked`) that are not. `None` if there is nothing to
+    /// report.
     pub fn limits(&self, asked: LimitsSpec) -> Option<LimitsInForce> {
         self.body.limits(asked)
     }
 
-    /// The pid of the child process, if the generation runs in one. It is only for display: what follows from it is in
+    /// The pid of the child process, if the generation runs in one. It is only for display: decisions depend on
     /// [`Traits`].
     pub fn process_id(&self) -> Option<u32> {
         self.body.process_id()
     }
 
-    /// What the child process uses, if the generation runs in one that has not ended.
+    /// The resources that the child process uses; `None` if the generation does not run in a child process, or if that
+    /// process has exited.
     pub fn usage(&self) -> Option<ProcessUsage> {
         self.body.usage()
     }
 
-    /// Sets the most verbose level that the plugin logs.
+    /// Sets the most verbose level at which the plugin logs.
     pub fn set_max_level(&self, level: Level) {
         self.body.set_max_level(level);
     }
 
-    /// The time limit of a call, after which its caller gets an error, if there is one.
+    /// The time limit of each call, if there is one. When it passes, the caller gets an error.
     pub(super) fn call_timeout(&self) -> Option<Duration> {
         self.body.call_timeout()
     }
@@ -120,42 +122,42 @@ impl Live {
         Method::all(self.body.offered())
     }
 
-    /// The method of that name, which may be written `Interface.method`.
+    /// Finds a method by its name, which may also be written `Interface.method`.
     pub(crate) fn method(&self, wanted: &str) -> Result<Method<'_>, String> {
         Method::named(self.body.offered(), wanted)
     }
 
-    /// `Plugin::start`
+    /// Calls `Plugin::start`. The errors of all steps are those of [`Body`].
     pub fn start(&self) -> Result<(), LifecycleError> {
         let _marked = self.marked(Step::Start);
         self.body.start()
     }
 
-    /// `Plugin::stop`
+    /// Calls `Plugin::stop`.
     pub fn stop(&self) -> Result<(), LifecycleError> {
         let _marked = self.marked(Step::Stop);
         self.body.stop()
     }
 
-    /// `Plugin::health`: whether the plugin is healthy, and its message.
+    /// Calls `Plugin::health`. Returns whether the plugin is healthy, and its message.
     pub fn health(&self) -> Result<(bool, String), LifecycleError> {
         let _marked = self.marked(Step::Health);
         self.body.health()
     }
 
-    /// `Plugin::on_config`
+    /// Calls `Plugin::on_config` with the configuration, which is JSON.
     pub fn configure(&self, config: &str) -> Result<(), LifecycleError> {
         let _marked = self.marked(Step::OnConfig);
         self.body.configure(config)
     }
 
-    /// `Plugin::save`
+    /// Calls `Plugin::save`, and returns the saved state.
     pub fn save(&self) -> Result<Vec<u8>, LifecycleError> {
         let _marked = self.marked(Step::Save);
         self.body.save()
     }
 
-    /// `Plugin::restore`
+    /// Calls `Plugin::restore` with a saved state and the state version in which it was saved.
     pub fn restore(&self, from_version: u32, state: &[u8]) -> Result<(), LifecycleError> {
         let _marked = self.marked(Step::Restore);
         self.body.restore(from_version, state)
@@ -174,7 +176,7 @@ impl Live {
         place.map_or(Mark::NOBODY, |place| Mark::interface(self.lease.column(), place))
     }
 
-    /// The calls of this generation.
+    /// The number of calls of this generation so far.
     pub fn calls(&self) -> Calls {
         self.lease.total()
     }

@@ -3,8 +3,8 @@
 //!
 //! A caller [pins](Slot::pin): it writes the pointer that it has read into its own hazard cell, and reads the slot
 //! again. A swapper [publishes](Slot::publish): it replaces the pointer and executes the heavy fence. From then on,
-//! each thread that still uses the old record has it in a hazard cell. So once no cell holds it, no cell ever will
-//! again.
+//! each thread that still uses the old record has the record's pointer in a hazard cell, and no other thread can pin
+//! the record. So once no cell contains the pointer, no cell will contain it again.
 //!
 //! This file is also compiled with a model checker's atomics (`tests/tests/slot_model.rs`), so it imports its
 //! atomics and fences from its parent module.
@@ -14,7 +14,7 @@ use super::sync::{AtomicPtr, Ordering};
 
 /// Holds a pointer to the record that serves, or null.
 ///
-/// The slot does not own what it points to.
+/// The slot does not own the record.
 #[derive(Debug)]
 pub(crate) struct Slot<T> {
     current: AtomicPtr<T>,

@@ -1,7 +1,7 @@
-//! Repeats a call that has reached a generation whose process is dead, on the next generation.
+//! Repeats a call on the next generation if the process of its generation is dead.
 //!
-//! A caller may pin a generation between the death of its process and the moment when the generation is taken out.
-//! Its call cannot have begun, so it waits for the restart, like any later call.
+//! A caller may pin a generation after its process has died and before the host has taken the generation out of
+//! service. The call cannot have begun, so it waits for the restart, like any later call.
 
 use super::{
     caller::{Pin, Rest, lost, panicked},
@@ -45,7 +45,7 @@ impl Entry {
         }
     }
 
-    /// Pins the generation that follows one whose process is dead.
+    /// Pins the generation that follows `dead`, whose process is dead.
     fn pin_after(&self, dead: Generation) -> Result<(Pin, Rest), CallError> {
         let (pin, rest) = self.pin_anew()?;
         if pin.live().generation != dead {

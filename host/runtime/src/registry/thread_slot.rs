@@ -2,8 +2,8 @@
 //!
 //! A thread slot holds a thread's call counts, and one hazard cell for each call that the thread is inside. Each hazard
 //! cell has a [`Mark`], which is in the [crash record](super::crash_record). A thread slot is made at a thread's first
-//! call. After the thread ends, another thread reuses the slot. A slot is never freed, so a swapper may read it at any
-//! time.
+//! call. After the thread has exited, another thread reuses the slot. A slot is never freed, so a swapper may read it
+//! at any time.
 
 mod count;
 mod ledger;
@@ -40,7 +40,7 @@ pub(crate) const MAX_DEPTH: usize = 32;
 const COLUMNS_PER_CHUNK: usize = 64;
 const CHUNKS: usize = 64;
 
-/// What a thread announces of one call that it is inside.
+/// What a thread announces about one call that it is inside.
 #[derive(Debug)]
 struct Announcement {
     hazard: AtomicPtr<Record>,
@@ -64,20 +64,22 @@ pub(crate) struct ThreadSlot {
 static THREAD_SLOTS: RwLock<Vec<&'static ThreadSlot>> = RwLock::new(Vec::new());
 
 thread_local! {
+    /// The calling thread's slot, if it has one.
     static MINE: Cell<Option<&'static ThreadSlot>> = const { Cell::new(None) };
-    /// The calling thread's slot, or `None` if its next call is to take the slow path. Each call has to check for a
-    /// slot in any case, so this choice costs a fast call nothing.
+    /// The calling thread's slot, or `None` if its next call must take the slow path. Each call has to check for a slot
+    /// in any case, so this adds no cost to a call on the fast path.
     static FAST_PATH: Cell<Option<&'static ThreadSlot>> = const { Cell::new(None) };
     static LEAVE: Leave = const { Leave };
 }
 
-/// Gives the thread's slot back when the thread ends.
+/// Releases the thread's slot when the thread exits.
 struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        // A thread inside a call does not end by itself: a plugin has called `exit`, which first runs destructors of
-        // thread-locals. The slot stays in use, and the crash record still has to record which thread called `exit`.
+        // If the thread is still inside a call, the plugin has called `exit`, which first runs destructors of
+        // thread-locals. Then the slot stays in use, because the crash record still has to name the thread that called
+        // `exit`.
         if let Some(thread_slot) =
             MINE.get().filter(|thread_slot| thread_slot.depth.load(Ordering::Relaxed) == 0)
         {
@@ -90,7 +92,7 @@ impl Drop for Leave {
 }
 
 impl ThreadSlot {
-    /// The calling thread's slot; `None` on a thread that is about to end.
+    /// The calling thread's slot; `None` on a thread that is exiting.
     #[inline(always)]
     pub(crate) fn mine() -> Option<&'static Self> {
         Self::fast_path_slot().or_else(Self::take)
@@ -159,7 +161,7 @@ impl ThreadSlot {
         self.announced[..depth].iter().map(|it| it.hazard.load(Ordering::Relaxed))
     }
 
-    /// Moves the counts of a thread that ends to the ledger, which outlives it.
+    /// Moves the counts of an exiting thread to the ledger, which outlives the thread.
     fn settle(&self) {
         let chunks = self.counts.iter().enumerate();
         let counts = chunks.flat_map(|(chunk, counts)| {
@@ -191,7 +193,7 @@ impl ThreadSlot {
 pub(super) struct Level {
     pub(super) thread_slot: &'static ThreadSlot,
     announcement: &'static Announcement,
-    /// The number of calls that the thread is inside.
+    /// The number of outer calls that the thread is inside.
     depth: usize,
 }
 
@@ -216,9 +218,9 @@ impl Level {
         ManuallyDrop::new(self).clear();
     }
 
-    /// Notes the thread as a visitor of the generation that it was in, if its calls have not done so: a call that
-    /// unwinds is not counted. So a thread that waits until no thread is in the generation knows all visitors of the
-    /// generation.
+    /// Records the thread as a visitor of the generation that it was in, unless an earlier call has done so. This
+    /// covers calls that unwind, which are not counted. So when no thread is in the generation any more, all its
+    /// visitors are recorded.
     ///
     /// Takes the parts of a level instead of the level: see [`Level::leave`].
     #[cold]
@@ -273,7 +275,7 @@ fn own_tid() -> Tid {
 /// The number of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// All calls that have ended.
+    /// All calls that have returned or failed.
     pub calls: u64,
     /// Of these calls, those that returned no value.
     pub failures: Failures,

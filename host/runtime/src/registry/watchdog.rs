@@ -1,8 +1,8 @@
-//! Finds calls in this process that do not return. The host cannot end them, but it reports them.
+//! Finds calls in this process that do not return. The host cannot abort such calls, but it reports them.
 //!
-//! A call records no start time, because reading a clock costs more than the call. So the watchdog looks at all thread
-//! slots at intervals: if a thread still has the same mark, and has ended no call of that generation since, it is still
-//! in the same call.
+//! A call records no start time, because reading a clock costs more than the call. So the watchdog reads all thread
+//! slots at intervals: if a thread still has the same mark, and no call of the thread into that generation has returned
+//! since the last check, the thread is still in the same call.
 
 use super::{
     mark::{Doing, MarkContents},
@@ -19,9 +19,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// After how many looks a call counts as stuck.
-const LOOKS: u32 = 4;
-/// The least time between two looks, however short the deadline of calls is.
+/// How many times the thread slots are checked within the shortest time limit of calls.
+const CHECKS: u32 = 4;
+/// The shortest time between two checks, however short the time limit of calls is.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Watches the generations in this process whose calls have a deadline. Without such generations, it costs nothing.
@@ -36,7 +36,7 @@ struct Watched {
     call_timeout: Duration,
 }
 
-/// A call that an earlier look has seen.
+/// A call that an earlier check has found.
 struct Seen {
     sighting: Sighting,
     since: Instant,
@@ -50,7 +50,7 @@ impl Watchdog {
         self.woken.notify_one();
     }
 
-    /// Watches until this future is dropped.
+    /// Watches until this future is dropped. Emits an event for each call that takes too long.
     pub async fn run(self: Arc<Self>, events: WeakEventSink) {
         let mut seen = BTreeMap::new();
         loop {
@@ -67,7 +67,7 @@ impl Watchdog {
     fn period(&self) -> Option<Duration> {
         let mut watched = self.watched.lock();
         watched.retain(|it| it.live.strong_count() > 0);
-        watched.iter().map(|it| (it.call_timeout / LOOKS).max(SHORTEST)).min()
+        watched.iter().map(|it| (it.call_timeout / CHECKS).max(SHORTEST)).min()
     }
 
     fn look(&self, seen: &mut BTreeMap<(usize, usize), Seen>, events: &WeakEventSink) {

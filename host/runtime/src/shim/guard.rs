@@ -1,12 +1,13 @@
-//! Makes sure that a shim never outlives its host, and that nothing its plugin started outlives the shim.
+//! Makes sure that a shim never outlives its host, and that the processes that its plugin has started do not outlive
+//! the shim.
 //!
 //! The shim begins a session of its own, so that it has no terminal: a plugin cannot read what is typed for the
 //! host, and cannot write to the terminal directly.
 //!
-//! The lifeline is a pipe of which only the host has a writing end. The pipe ends when the host closes it or ends,
-//! in whatever way. Then the shim kills its own process group. A stopped shim could not do that, so the kernel is
-//! asked to send it `SIGCONT` when the host ends; a running shim is not affected by that signal. `SIGKILL` instead
-//! would end the shim before it could end what the plugin has started.
+//! The lifeline is a pipe whose writing end only the host has. The pipe is closed when the host closes it or terminates
+//! for any reason. Then the shim kills its own process group. A stopped shim could not do that, so the kernel sends it
+//! `SIGCONT` when the host terminates; this signal does not affect a running shim. `SIGKILL` would kill the shim before
+//! it can kill the processes that the plugin has started.
 
 use super::ShimError;
 use crate::load::process::cgroup::Switch;
@@ -15,7 +16,7 @@ use rustix::process::{
 };
 use std::{fs::File, io, os::fd::OwnedFd, sync::OnceLock, thread};
 
-/// The switch that ends the cgroup that the host has made for this process, if it has.
+/// The switch that kills the cgroup of this process, if the host has made a cgroup for it.
 static SWITCH: OnceLock<Option<Switch>> = OnceLock::new();
 
 /// Binds the life of this process to the host's.
@@ -23,17 +24,17 @@ pub(super) fn follow(host: Pid) -> Result<(), ShimError> {
     setsid().map_err(ShimError::system("cannot create a session"))?;
     set_parent_process_death_signal(Some(Signal::CONT))
         .map_err(ShimError::system("cannot ask the kernel for a signal at the end of the host"))?;
-    // The host may have ended before this call.
+    // The host may have terminated before the signal was set.
     if getppid() == Some(host) { Ok(()) } else { Err(ShimError::HostGone) }
 }
 
-/// Kills all processes here when the lifeline ends. The host has moved this process into its cgroup before it hands
-/// over the lifeline.
+/// Starts a thread that calls [`end`] when the lifeline is closed. The host moves this process into its cgroup before
+/// it passes the lifeline.
 pub(super) fn hold(lifeline: OwnedFd, host: Pid) -> Result<(), ShimError> {
     SWITCH.get_or_init(|| Switch::of_this_process(host));
     let wait = move || {
         let mut lifeline = File::from(lifeline);
-        // The host writes nothing. The end of the pipe, or an error, means that the lifeline is gone.
+        // The host writes nothing. The end of the pipe, or an error, means that the lifeline is closed.
         let _ = io::copy(&mut lifeline, &mut io::sink());
         end()
     };
@@ -41,13 +42,13 @@ pub(super) fn hold(lifeline: OwnedFd, host: Pid) -> Result<(), ShimError> {
     started.map(drop).map_err(ShimError::system("cannot start the thread that waits for the end of the host"))
 }
 
-/// Kills this process, all of the group that it leads, and all of its cgroup, if it has one. No destructor runs:
-/// the plugin could hang in one.
+/// Kills this process, the process group that it leads, and all processes in its cgroup, if it has one. No destructor
+/// runs, because a destructor of the plugin could hang.
 pub(crate) fn end() -> ! {
     if let Some(Some(switch)) = SWITCH.get() {
         switch.kill_all();
     }
-    // If either fails, nothing is left to be done, and the second cannot fail.
+    // No error can be handled here. Killing this process itself cannot fail.
     let _ = kill_process_group(getpid(), Signal::KILL);
     let _ = kill_process(getpid(), Signal::KILL);
     std::process::abort()

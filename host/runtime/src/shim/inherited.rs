@@ -1,10 +1,10 @@
-//! Makes a child process of the host keep only the three standard descriptors, and ignore no signal.
+//! Closes the inherited descriptors of a child process except the three standard ones, and resets ignored signals.
 //!
-//! Descriptors that the host opens are closed when it runs a program. A descriptor that the host itself inherited,
-//! such as a file that the shell had open, may stay open: the plugin would inherit it and could write to it. A new
-//! program inherits no signal handlers, but it does inherit which signals are ignored. If `SIGCHLD` were ignored,
-//! the plugin could not get the exit status of its children. The standard library, which starts the child, blocks
-//! no signals in it.
+//! Descriptors that the host opens are closed when it runs a program. A descriptor that the host itself inherited, such
+//! as a file that the shell had open, may stay open: the plugin would inherit it and could write to it. A new program
+//! inherits no signal handlers, but signals that are ignored stay ignored. If `SIGCHLD` were ignored, the plugin could
+//! not get the exit status of its children. The child has no blocked signals: the standard library, which starts it,
+//! unblocks them.
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 
@@ -14,15 +14,15 @@ use std::{fs, io, os::fd::RawFd};
 /// The first descriptor after the standard ones.
 const FIRST: RawFd = 3;
 
-/// Closes all descriptors except the standard ones. The caller calls this before the program has opened any.
+/// Closes all descriptors except the standard ones. Must be called before the program opens a descriptor.
 pub(super) fn close_all() -> io::Result<()> {
     close_from(FIRST).or_else(|_| close_each_from(FIRST))
 }
 
 /// Closes all descriptors from `first` on in one system call, which kernels before 5.9 lack.
 fn close_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: the numbers go to the kernel, which reads and writes no memory for them. The program has only begun: nothing
-    // in it owns a descriptor but the standard ones.
+    // SAFETY: the arguments are numbers: the kernel reads and writes no memory. The program has just started: its code
+    // owns no descriptors except the standard ones.
     match unsafe { libc::syscall(libc::SYS_close_range, first, RawFd::MAX, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -32,7 +32,8 @@ fn close_from(first: RawFd) -> io::Result<()> {
 /// Closes all descriptors from `first` on one by one.
 fn close_each_from(first: RawFd) -> io::Result<()> {
     let number = |it: io::Result<fs::DirEntry>| it.ok()?.file_name().to_str()?.parse().ok();
-    // The list includes the descriptor that reads the folder. It is closed when its turn comes, hence EBADF below.
+    // The list includes the descriptor with which the folder was read. It is already closed, so closing it fails with
+    // EBADF.
     let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?.filter_map(number).collect();
     for descriptor in open.into_iter().filter(|descriptor| *descriptor >= first) {
         // SAFETY: as above.
@@ -46,14 +47,14 @@ fn close_each_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Resets each ignored signal to its default, except SIGPIPE, which Rust programs ignore. The caller calls this
-/// before the program has a second thread.
+/// Resets each ignored signal to its default, except SIGPIPE, which Rust programs ignore. Must be called before the
+/// program starts a second thread.
 pub(super) fn reset_ignored_signals() -> io::Result<()> {
-    // The C library reserves some signals: `sigaction` fails for those.
+    // The C library reserves some signals. `sigaction` fails for them.
     const LAST: i32 = 64;
     for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {
-        // SAFETY: an all-zero `sigaction` is a valid value of a C struct; the call gets a place to write to. The default
-        // action is no function of this program's.
+        // SAFETY: an all-zero `sigaction` is a valid value of a C struct; the call gets a place to write to. The
+        // default action is not a function.
         unsafe {
             let mut present: libc::sigaction = std::mem::zeroed();
             let known = libc::sigaction(signal, std::ptr::null(), &mut present) == 0;
@@ -77,15 +78,15 @@ mod tests {
         os::fd::IntoRawFd,
     };
 
-    /// So high that no other test uses one.
+    /// No other test uses descriptors from this number on.
     const HIGH: RawFd = 700;
 
     #[test]
-    fn every_descriptor_from_a_number_on_is_closed_in_one_step_or_in_many() {
+    fn both_methods_close_every_descriptor_from_a_number_on() {
         for close in [close_from, close_each_from] {
             let (mut end, line) = pipe().unwrap();
             for first in [HIGH, HIGH + 100] {
-                // `close_all` takes over the descriptor and closes it.
+                // `close` closes the descriptor, so no other value may own it.
                 let _ = fcntl_dupfd_cloexec(&line, first).unwrap().into_raw_fd();
             }
             drop(line);

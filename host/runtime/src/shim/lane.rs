@@ -20,12 +20,13 @@ const FIRST_CALL: Duration = Duration::from_secs(1);
 /// The instance to call, and the state that says which calls still have a waiting caller.
 pub(super) type Served = (Shared, Arc<Cancellation>);
 
-/// Serves calls on a thread of its own until the host hangs up.
+/// Serves calls on a thread of its own until the host closes the connection.
 pub(crate) fn open(stream: UnixStream, served: Served) -> Result<(), WireError> {
     let kept = stream.try_clone()?;
     let serve = move || {
         let mut channel = Channel::new(stream);
-        // The end of this closure closes the connection, so the host learns of the end of the lane.
+        // When this closure returns, the connection is closed, so that the host notices that the lane is not served any
+        // more.
         while one(&mut channel, &served).is_ok() {}
     };
     match thread::Builder::new().name("replug-lane".into()).spawn(serve) {
@@ -38,7 +39,7 @@ pub(crate) fn open(stream: UnixStream, served: Served) -> Result<(), WireError> 
 
 /// Rejects the first call of a lane that cannot be served.
 fn refuse(stream: UnixStream, reason: &str) -> Result<(), WireError> {
-    // The caller is about to send the call.
+    // The host opens a lane for a call, which it is about to send.
     stream.set_read_timeout(Some(FIRST_CALL))?;
     let mut channel = Channel::new(stream);
     if let Ok(frame) = channel.receive() {
@@ -63,7 +64,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
     let frame = channel.receive()?;
     let id = frame.id;
     let call = Call::decode(frame.of_kind(Kind::Call)?)?;
-    // The plugin's own panics are contained. A panic that arrives here is one of the shim.
+    // The plugin's own panics are contained. A panic that is caught here comes from the shim itself.
     let done = catch_unwind(AssertUnwindSafe(|| calls.during(id.0, || run(&call, instance))));
     let done = done.unwrap_or(Done::Broken);
     let answered = match &done {
@@ -79,7 +80,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
             let location = take_panic_location(panic.message()).unwrap_or_default();
             answer(channel, id, Answer::Panicked { location: &location, message: panic.message() })
         }
-        // An edge in this process loses no call.
+        // This does not happen: no edge in this process loses a call.
         Done::Called(Outcome::Lost) => answer(channel, id, Answer::Broken("its edge returned no result")),
         Done::NoSuchMethod => answer(channel, id, Answer::NoSuchMethod),
         Done::NotRunning => answer(channel, id, Answer::NotRunning),
@@ -92,7 +93,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
 }
 
 fn run(call: &Call<'_>, instance: &Shared) -> Done {
-    // The lock is held during the call, so that the instance is not dropped before its last call has ended.
+    // The lock is held during the call, so that the instance is not dropped before its last call has returned.
     match &*instance.read() {
         Some(instance) => instance.invoke(call).map_or(Done::NoSuchMethod, Done::Called),
         None => Done::NotRunning,

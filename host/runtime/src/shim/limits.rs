@@ -8,23 +8,24 @@ use rustix::{
 };
 use std::fs;
 
-/// Turns core dumps off: processes of plugins crash now and then, and a core dump may hold secrets.
+/// Turns core dumps off: processes of plugins crash now and then, and a core dump may contain secrets.
 pub(super) fn no_core() -> Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
 }
 
-/// Lets the kernel kill the plugin's process before the host if memory runs out. If the kernel is told to spare the
-/// host, the process has inherited that setting, and this resets it. A kernel without the setting has none to inherit.
+/// Makes the kernel kill the plugin's process before the host if memory runs out. The host's `oom_score_adj` may be
+/// negative, which protects the host from the out-of-memory killer. The plugin's process inherits this value, so it is
+/// reset to 0.
 pub(super) fn end_before_the_host() {
     const FILE: &str = "/proc/self/oom_score_adj";
     let inherited = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());
     if inherited.is_some_and(|it| it < 0) {
-        // Raising the value is always allowed.
+        // Every process may raise its own value, so this does not fail.
         let _ = fs::write(FILE, "0");
     }
 }
 
-/// Sets the limits for good: they cannot be raised again.
+/// Sets the limits permanently: they cannot be raised again.
 pub(super) fn apply(limits: &Limits) -> std::result::Result<(), Failure> {
     let Limits { memory_bytes, cpu_seconds, open_files, file_size_bytes, processes } = *limits;
     let wanted = [
@@ -46,7 +47,8 @@ pub(super) fn apply(limits: &Limits) -> std::result::Result<(), Failure> {
 }
 
 fn bound(resource: Resource, value: u64) -> Result<()> {
-    // At the soft limit, the kernel sends a signal of its own, which names the cause. At the hard limit, it kills.
+    // At the soft limit of CPU time, the kernel sends SIGXCPU, which shows the cause. At the hard limit, which is one
+    // second later, it sends SIGKILL.
     let hard = if matches!(resource, Resource::Cpu) { value.saturating_add(1) } else { value };
     let allowed = getrlimit(resource).maximum;
     let within = |value: u64| Some(allowed.map_or(value, |allowed| allowed.min(value)));

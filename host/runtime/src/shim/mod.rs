@@ -1,30 +1,29 @@
-//! The child process that runs a plugin for a host: this same program, run again.
+//! The shim: the child process that runs a plugin for a host. It is a second process of the same program.
 //!
-//! The shim loads the artifact with the code that the host itself would use. It serves the lifecycle steps over one
-//! connection, urgent requests over a second one, and calls over further ones. It ends with its host. It contains
-//! nothing else: no async runtime, no plugin folder, no clap.
+//! The shim loads the artifact with the same code as the host. It serves the lifecycle steps on one connection, urgent
+//! requests on a second one, and calls on further ones. It does not outlive its host. It starts no async runtime.
 //!
-//! The shim takes these steps before the first line of the plugin can run:
+//! The shim takes these steps before any code of the plugin runs:
 //!
 //! 1. `inherited.rs`: closes all descriptors that it inherited from the host, except the three standard ones, and
 //!    resets ignored signals.
-//! 2. `guard.rs`: becomes the leader of a session and of a process group, asks the kernel for a signal at the end
-//!    of the host, and checks that the host has not ended already.
-//! 3. Turns core dumps off. Lets the kernel end this process before the host if memory runs out.
-//! 4. `host/runtime/src/lineage.rs`: marks the process, and all that it starts, as a plugin's for good: `no_new_privs`,
-//!    and a limit.
-//! 5. `privileges.rs`: gives up its capabilities, except in a trial of an artifact that is to run in the host's
+//! 2. `guard.rs`: becomes the leader of a session and of a process group, asks the kernel for a signal when the host
+//!    terminates, and checks that the host has not terminated already.
+//! 3. `limits.rs`: turns core dumps off, and makes the kernel kill this process before the host if memory runs out.
+//! 4. `host/runtime/src/lineage.rs`: marks the process and its descendants permanently as a plugin's, with
+//!    `no_new_privs` and a resource limit.
+//! 5. `privileges.rs`: gives up its capabilities, except in the trial of an artifact that will run in the host's
 //!    process.
 //! 6. Takes the control connection from its standard input, and puts `/dev/null` there.
 //! 7. `serve.rs`: greets the host, and receives from it the connection for reports, the lifeline and the service
 //!    connection.
-//! 8. `guard.rs`: opens the switch that ends its cgroup, if the host has put it in one, and starts the thread that
-//!    waits for the end of the lifeline and then kills all processes here.
+//! 8. `guard.rs`: opens the file that kills its cgroup, if the host has made a cgroup for it. Starts the thread that
+//!    waits until the lifeline is closed, and then kills this process, its process group and its cgroup.
 //! 9. `service.rs`: starts the thread that serves the service connection.
-//! 10. When the host asks for it, `limits.rs` limits the process, and the shim opens the library.
+//! 10. On a request of the host, `limits.rs` limits the process, and the shim opens the library.
 //!
-//! **Architecture Invariant:** the shim opens no file of its own, except the switch that ends its cgroup. It writes
-//! nothing to its standard output, and to its standard error only why it ends.
+//! **Architecture Invariant:** the shim keeps no file of its own open, except the one that kills its cgroup. It writes
+//! nothing to its standard output. To its standard error, it writes only the reason why it exits.
 
 mod guard;
 mod inherited;
@@ -50,13 +49,13 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// The exit status of a shim that could not do its work, or whose host did not speak its protocol.
+/// The exit status of a shim that could not be set up, or whose host did not follow the protocol.
 pub const EXIT_UNFIT: i32 = 70;
 
 /// The first argument of a process that becomes a shim.
 pub const MARKER: &str = SHIM_MARKER;
 
-/// Declares that this program becomes a shim when it is run again as one. Returns the path of the program.
+/// Declares that a second process of this program can become a shim. Returns the path of the program.
 pub fn offer() -> PathBuf {
     OFFERED.store(true, Ordering::Relaxed);
     Program::own().path().to_owned()
@@ -66,7 +65,7 @@ pub fn offer() -> PathBuf {
 ///
 /// # Errors
 ///
-/// If the kernel does not list the open descriptors.
+/// An error of the operating system if the kernel can neither close nor list the open descriptors.
 pub fn close_inherited() -> io::Result<()> {
     inherited::close_all()
 }
@@ -83,14 +82,14 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ! {
     }
 }
 
-/// Whether this program becomes a shim when it is run again as one: whether it called [`offer`].
+/// Whether a second process of this program can become a shim: whether the program has called [`offer`].
 pub fn is_offered() -> bool {
     OFFERED.load(Ordering::Relaxed)
 }
 
 static OFFERED: AtomicBool = AtomicBool::new(false);
 
-/// Why a shim ends without having been asked to.
+/// Why a shim exits without a request of its host.
 #[derive(thiserror::Error)]
 enum ShimError {
     #[error("this command is internal: a replug host runs it, with its process id and a connection")]
@@ -130,14 +129,15 @@ fn serve_host(mut arguments: impl Iterator<Item = OsString>) -> Result<serve::En
     shim.serve()
 }
 
-/// Takes the connection that came as standard input. Processes that the plugin starts must not inherit it.
+/// Takes the connection that the host has passed as standard input. Processes that the plugin starts must not inherit
+/// it.
 fn take_control() -> Result<UnixStream, ShimError> {
     let stdin = io::stdin();
     let control =
         stdin.as_fd().try_clone_to_owned().map_err(ShimError::system("cannot take the connection"))?;
     let null = File::open("/dev/null").map_err(ShimError::system("cannot open /dev/null"))?;
     rustix::stdio::dup2_stdin(null)
-        .map_err(ShimError::system("cannot replace standard input by /dev/null"))?;
+        .map_err(ShimError::system("cannot replace standard input with /dev/null"))?;
     let control = UnixStream::from(control);
     control.local_addr().map_err(|_| ShimError::NotByAHost)?;
     Ok(control)

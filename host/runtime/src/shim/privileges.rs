@@ -1,9 +1,9 @@
-//! Gives up the capabilities, which a plugin in a child process does not get.
+//! Gives up the capabilities of the process, because a plugin in a child process does not get them.
 //!
-//! The shim keeps one capability if the host has it, as root does: `CAP_DAC_OVERRIDE`. Without it, root cannot read
-//! files of other users that are closed to others. If the plugins folder is below such a folder, the artifact could
-//! not be opened and the data folder could not be written. The capability adds little to a process of root: even
-//! without any, it may write to root's own files.
+//! The shim keeps one capability if the host has it, as root does: `CAP_DAC_OVERRIDE`. Without it, root has access to a
+//! file of another user only if the file's permissions give access to all users. If the plugins folder is below a
+//! folder that only its owner has access to, the shim could neither open the artifact nor write the data folder. The
+//! capability adds little to a process of root: even without any capability, it may write to root's own files.
 
 use rustix::{
     io::{Errno, Result},
@@ -13,8 +13,8 @@ use rustix::{
     },
 };
 
-/// Gives up the capabilities for good, for this process and all that it starts. The caller has not started a second
-/// thread yet.
+/// Gives up the capabilities permanently, for this process and its descendants. This process must have only one thread,
+/// because capabilities are properties of the calling thread.
 ///
 /// Only root may change the bounding set. The capabilities that remain there cannot be regained, because of
 /// `no_new_privs`.

@@ -12,8 +12,8 @@ use std::{
     },
 };
 
-/// Sends each report before it returns, so that the last reports of the plugin are not lost with the
-/// process.
+/// A sink that sends each report before it returns, so that the last reports of the plugin are not lost if the
+/// process crashes.
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
     host: Arc<Mutex<Channel<UnixStream>>>,
@@ -26,7 +26,7 @@ impl Reporter {
         Self { host: Arc::new(Mutex::new(channel)), max_level: Arc::default() }
     }
 
-    /// Sets the log level that the next instance is asked for.
+    /// Sets the log level that the next instance gets.
     pub(super) fn set_max_level(&self, level: Level) {
         self.max_level.store(level.0, Ordering::Relaxed);
     }
@@ -39,7 +39,7 @@ impl ReportSink for Reporter {
 
     fn report(&self, report: Report) {
         let Ok(bytes) = report.cut_short().encode() else { return };
-        // A host that no longer listens is about to end this process.
+        // An error means that the host has closed the connection, and is about to kill this process.
         let _ = self.host.lock().send(Kind::Report, RequestId::default(), [&bytes, &[]]);
     }
 }

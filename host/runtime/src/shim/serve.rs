@@ -17,13 +17,14 @@ use std::{
     sync::Arc,
 };
 
-/// The instance, while there is one. A call holds it for reading. Dropping it waits for all calls.
+/// The instance, while there is one. A call holds the read lock. Dropping the instance takes the write lock, and so
+/// waits for all calls.
 pub(super) type Shared = Arc<RwLock<Option<Instance>>>;
 
 /// Why the shim no longer serves the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The host asked it to end.
+    /// The host requested the exit.
     Asked,
     /// The host closed the connection.
     HungUp,
@@ -41,7 +42,7 @@ pub(super) struct Shim {
 }
 
 impl Shim {
-    /// Greets the host. Returns the shim with its lifeline, and the service, which is not running yet.
+    /// Exchanges greetings with the host. Returns the shim, its lifeline, and the service, which is not running yet.
     pub(super) fn meet(control: UnixStream) -> Result<(Self, OwnedFd, Service), ShimError> {
         let mut control = Channel::new(DescriptorReceiver::new(control));
         let greeting = Hello::decode(control.receive()?.of_kind(Kind::Hello)?)?;
@@ -57,7 +58,7 @@ impl Shim {
         Ok((shim, lifeline, service))
     }
 
-    /// Serves the host until it asks for the end, or closes the connection.
+    /// Serves the host until it requests the exit, or closes the connection.
     pub(super) fn serve(&mut self) -> Result<Ended, ShimError> {
         loop {
             let frame = match self.control.receive() {
@@ -67,7 +68,7 @@ impl Shim {
             };
             let id = frame.id;
             let request = Request::decode(frame.of_kind(Kind::Request)?)?;
-            // The plugin's own panics are contained. A panic that arrives here is one of the shim.
+            // The plugin's own panics are contained. A panic that is caught here comes from the shim itself.
             let done = catch_unwind(AssertUnwindSafe(|| self.execute(&request)));
             let broken = |_| {
                 Err(Failure::Broken {
@@ -152,7 +153,7 @@ impl Shim {
     fn destroy(&mut self) -> Result<Reply, Failure> {
         let instance = self.instance.write().take();
         let instance = instance.ok_or_else(|| out_of_turn("destroy", NO_INSTANCE))?;
-        // The library stays mapped, because the process ends soon.
+        // The library stays mapped, because the process exits soon.
         let (_mapped, outcome) = instance.destroy();
         outcome?;
         Ok(Reply::Done)

@@ -1,7 +1,7 @@
 //! The service connection. It carries urgent requests of the host, which do not wait for the plugin.
 //!
-//! The thread of the connection never runs the author's code, and never waits for a thread that does. So further calls
-//! reach a plugin that hangs in a call, and a call can be marked as cancelled.
+//! The thread of the connection never runs the author's code, and never waits for a thread that does. So the host can
+//! make further calls, and can mark a call as cancelled, even if the plugin hangs in a call.
 
 use super::{lane, reporter::Reporter, serve::Shared};
 use crate::{body::Body as _, load::in_process::Cancellation};
@@ -14,12 +14,12 @@ use std::{
     thread,
 };
 
-/// The end of the service connection in a shim.
+/// The shim's side of the service connection.
 pub(super) struct Service {
     channel: Channel<DescriptorReceiver>,
     instance: Shared,
     reporter: Reporter,
-    /// All open lanes, and some closed ones.
+    /// All open lanes, and the lanes that were closed since the last one was opened.
     lanes: BTreeMap<LaneId, Weak<Cancellation>>,
 }
 
@@ -35,7 +35,8 @@ impl Service {
 
     /// Executes the host's commands on a thread of its own, until the host closes the connection.
     pub(super) fn run(mut self) -> io::Result<()> {
-        // The end of this closure closes the connection, so the host learns of the end of the service.
+        // When this closure returns, the connection is closed, so that the host notices that no orders are served any
+        // more.
         let serve = move || while self.one().is_ok() {};
         thread::Builder::new().name("replug-service".into()).spawn(serve).map(drop)
     }
@@ -56,7 +57,8 @@ impl Service {
             }
             Command::SetMaxLevel(level) => {
                 self.reporter.set_max_level(level);
-                // A new instance asks for the level itself. An instance that is being dropped logs no more.
+                // The lock is not available while an instance is made or dropped. A new instance reads the level from
+                // the reporter. An instance that is being dropped does not need it.
                 if let Some(instance) = self.instance.try_read() {
                     instance.iter().for_each(|it| it.set_max_level(level));
                 }

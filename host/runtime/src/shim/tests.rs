@@ -1,4 +1,4 @@
-//! A shim on a thread of the test, with a real plugin in it.
+//! Tests a shim that runs on a thread of the test and loads a real plugin.
 
 use super::*;
 use replug_api::abi::Encoding;
@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-/// A shim that serves on a thread, from its host's point of view.
+/// The host's side of a shim that serves on a thread.
 struct Served {
     control: Control,
     service: Service,
@@ -37,7 +37,7 @@ struct Served {
 fn serve() -> Served {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (events, their_events) = UnixStream::pair().unwrap();
-    // A missing report fails the test.
+    // With a timeout, a missing report fails the test instead of blocking it.
     events.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let (service, their_service) = UnixStream::pair().unwrap();
     let (their_lifeline, lifeline) = pipe().unwrap();
@@ -61,7 +61,7 @@ fn open_lane(service: &mut Service) -> Lane<UnixStream> {
 fn calculator(state: &Path) -> (PathBuf, Option<PathBuf>) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let manifest = manifest::read(&workspace.join("plugins/calculator")).unwrap();
-    // The folder in which the end-to-end tests build theirs: a first build takes long.
+    // The end-to-end tests build their plugins in the same folder. Sharing it saves a first build, which takes long.
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let builder = Builder::new(workspace.join(target).join("fixtures"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -160,7 +160,8 @@ fn a_shim_rejects_an_invalid_load_and_still_serves() {
     assert!(served.reports.next_blocking().unwrap().is_none());
 }
 
-/// What a shim does whose host sends these frames and then closes its end.
+/// Runs a shim whose host sends these frames and then closes its end. Returns the result of the shim, and the bytes
+/// that it has sent.
 fn run_with(
     frames: impl FnOnce(&mut Channel<wire::DescriptorSender>),
 ) -> (Result<Ended, ShimError>, Vec<u8>) {
@@ -169,7 +170,7 @@ fn run_with(
     let thread = thread::spawn(move || Shim::meet(theirs)?.0.serve());
     frames(&mut host);
     let ours = host.stream_mut().stream_mut();
-    // The shim may have ended before its host closes the connection.
+    // An error means that the shim has already closed the connection.
     let _ = ours.connection().upgrade().unwrap().shutdown(std::net::Shutdown::Write);
     let mut received = Vec::new();
     let _ = io::Read::read_to_end(ours, &mut received);
@@ -177,7 +178,7 @@ fn run_with(
 }
 
 #[test]
-fn a_host_that_cannot_be_talked_to_ends_the_shim_with_the_reason() {
+fn a_shim_exits_with_the_reason_if_its_host_breaks_the_protocol() {
     use wire::{Hello, Kind, Message};
     let hello = |protocol| Hello { protocol, api: "9.9.9".into() }.encode().unwrap();
     let send = |host: &mut Channel<wire::DescriptorSender>, kind, payload: &[u8]| {
@@ -186,7 +187,7 @@ fn a_host_that_cannot_be_talked_to_ends_the_shim_with_the_reason() {
     let (end, received) = run_with(|host| send(host, Kind::Hello, &hello(99)));
     assert!(matches!(end, Err(ShimError::Wire(WireError::OtherProtocol { theirs: 99, .. }))));
     let answer = Channel::new(io::Cursor::new(received)).receive().map(|frame| frame.kind);
-    assert_eq!(answer.unwrap(), Kind::Hello, "it sends its protocol version");
+    assert_eq!(answer.unwrap(), Kind::Hello, "the shim sends its protocol version");
 
     let (end, _) = run_with(|host| send(host, Kind::Hello, &hello(wire::PROTOCOL)));
     assert!(matches!(end, Err(ShimError::Wire(WireError::NoDescriptor("hello")))));

@@ -20,8 +20,8 @@ pub(crate) struct Cancellation(AtomicU64);
 type Inside = Option<(Arc<Cancellation>, u64)>;
 
 thread_local! {
-    /// The call that this thread runs. The value has no destructor, so that it exists until the thread exits: destructors
-    /// of other thread-locals may make calls. [`Outer`] restores the previous value, so that nothing leaks.
+    /// The call that this thread runs. The value has no destructor, so that it exists until the thread exits:
+    /// destructors of other thread-locals may make calls. [`Outer`] restores the previous value, so that nothing leaks.
     static INSIDE: RefCell<ManuallyDrop<Inside>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -30,8 +30,8 @@ fn replace(inside: Inside) -> Inside {
 }
 
 impl Cancellation {
-    /// Cancels the call with that number. Has no effect on any other call, even if the call with that number has returned
-    /// or has not begun.
+    /// Cancels the call with that number. Has no effect on any other call, even if the call with that number has
+    /// returned or has not begun.
     pub(crate) fn cancel(&self, call: u64) {
         self.0.store(call, Ordering::Relaxed);
     }

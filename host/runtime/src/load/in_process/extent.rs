@@ -88,8 +88,8 @@ mod tests {
             rest.find('/').map(|at| &rest[at..])
         });
         let path = path.unwrap();
-        // `/proc` shows the path with all symbolic links resolved. The loader does not resolve them, and `/lib` may be a
-        // symbolic link to `/usr/lib`.
+        // `/proc` shows the path with all symbolic links resolved. The loader does not resolve them, and `/lib` may be
+        // a symbolic link to `/usr/lib`.
         let names = [path, path.strip_prefix("/usr").unwrap_or(path)].map(PathBuf::from);
         names.into_iter().find(|name| extent(name).is_some()).unwrap()
     }

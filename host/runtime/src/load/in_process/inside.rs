@@ -1,10 +1,10 @@
 //! Finds the threads that run a library's code, including threads that the plugin has started itself.
 //!
-//! The host records the threads that call a plugin through the host. It finds other threads by their return addresses: a
-//! thread that runs a library's code, or will return to it, has an address of the library's instructions as its
-//! instruction pointer or on its stack. The host can inspect a thread only while the thread waits in a system call. When
-//! the host inspects threads, no call can enter the library any more. So a thread that was found outside of the library
-//! stays outside.
+//! The host records the threads that call a plugin through the host. It finds other threads by their return addresses:
+//! a thread that runs a library's code, or will return to it, has an address of the library's instructions as its
+//! instruction pointer or on its stack. The host can inspect a thread only while the thread waits in a system call.
+//! When the host inspects threads, no call can enter the library any more. So a thread that was found outside of the
+//! library stays outside.
 //!
 //! A number on a stack may equal an address by chance, or be left over from a call that has long returned. In that case
 //! the library stays mapped, although it could be unmapped.
@@ -44,8 +44,8 @@ impl fmt::Display for Inside {
     }
 }
 
-/// Waits until no thread except the calling one runs this code. After `patience`, returns an error with a thread that may
-/// still run it.
+/// Waits until no thread except the calling one runs this code. After `patience`, returns an error with a thread that
+/// may still run it.
 pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result<(), Inside> {
     if code.is_empty() {
         return Err(Inside::Unknown {

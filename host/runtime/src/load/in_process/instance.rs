@@ -59,8 +59,8 @@ impl LifecycleError {
 
 /// An instance of a plugin in this process, made by `Plugin::init`.
 ///
-/// Dropping this value without [`Instance::destroy`] leaks the author's value, so that no destructor of the host runs the
-/// author's code.
+/// Dropping this value without [`Instance::destroy`] leaks the author's value, so that no destructor of the host runs
+/// the author's code.
 pub(crate) struct Instance {
     plugin: String,
     library: ManuallyDrop<Library>,
@@ -157,8 +157,8 @@ impl Body for Instance {
     }
 
     fn start(&self) -> Result<(), LifecycleError> {
-        // SAFETY: 1: `create` of the same library has made the object. 2: `destroy` takes the instance by value, and the
-        // instance is borrowed here.
+        // SAFETY: 1: `create` of the same library has made the object. 2: `destroy` takes the instance by value, and
+        // the instance is borrowed here.
         self.judge(Step::Start, unsafe { self.root.start()(self.object) })
     }
 

@@ -1,8 +1,8 @@
 //! Loads an artifact into this process: opens it, checks it, and makes an `Instance`.
 //!
 //! * `open.rs` maps the library and checks it. An `Instance` runs the author's code through [`replug_api::abi`].
-//! * `services.rs` has the functions of the host that the plugin calls; `cancel.rs` has the function that returns whether
-//!   the current call was cancelled; `hooks.rs` keeps the program's panic hook.
+//! * `services.rs` has the functions of the host that the plugin calls; `cancel.rs` has the function that returns
+//!   whether the current call was cancelled; `hooks.rs` keeps the program's panic hook.
 //! * `offered.rs` has the interfaces that handles call, also those of a plugin in a child process; `check.rs` compares
 //!   them with the host's.
 //! * `retire.rs` stops and drops an instance. Before it unmaps a library, `inside.rs` checks that no thread runs the

@@ -113,8 +113,8 @@ static PINNED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// Maps the library at `path` and checks that its root module can be called. This process must never have opened
 /// that path or that file before. Runs the library's constructors.
 ///
-/// `shared_std` is the standard library that the library links, if it is a shared one. It is kept open until the process
-/// exits, because threads that called the plugin run destructors in it when they exit.
+/// `shared_std` is the standard library that the library links, if it is a shared one. It is kept open until the
+/// process exits, because threads that called the plugin run destructors in it when they exit.
 ///
 /// # Errors
 ///

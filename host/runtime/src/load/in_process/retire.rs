@@ -53,11 +53,11 @@ impl Instance {
             tracing::warn!("{}: {reason}: it stays mapped", gone.path().display());
             return RetireOutcome::StillMapped;
         }
-        // SAFETY: 1. The visitors are all threads that ran a call or a lifecycle step of the instance: each was recorded
-        // before it left the call, and no call runs any more. The kernel no longer knows these threads, so their
-        // thread-local destructors have run. No other thread has a return address in the library's code. 2. The instance,
-        // which held the interfaces, was dropped, and every record, too, because the generation was drained. The library
-        // handles no signal.
+        // SAFETY: 1. The visitors are all threads that ran a call or a lifecycle step of the instance: each was
+        // recorded before it left the call, and no call runs any more. The kernel no longer knows these threads, so
+        // their thread-local destructors have run. No other thread has a return address in the library's code. 2. The
+        // instance, which held the interfaces, was dropped, and every record, too, because the generation was drained.
+        // The library handles no signal.
         match unsafe { gone.unload() } {
             Unloaded::Verified => RetireOutcome::Unloaded,
             Unloaded::StillMapped => RetireOutcome::StillMapped,
@@ -91,8 +91,8 @@ fn have_ended(threads: &BTreeSet<Tid>, patience: Duration) -> Result<(), Tid> {
     Ok(())
 }
 
-/// Whether this process may still have that thread. The kernel is asked by a system call, because `/proc` may be missing,
-/// or show other processes.
+/// Whether this process may still have that thread. The kernel is asked by a system call, because `/proc` may be
+/// missing, or show other processes.
 fn may_live(tid: Tid) -> bool {
     // SAFETY: signal 0 sends nothing: the kernel only checks whether this process has such a thread.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, 0) };

@@ -64,7 +64,7 @@ pub(super) fn forget(path: &Path) {
         let leaving = reporters.by_path.remove(path).and_then(|number| reporters.by_number.remove(&number));
         (leaving, reporters.by_number.values().map(|(_, hook)| *hook).collect::<Vec<_>>())
     };
-    // The lock of `SPEAKERS` must be released here: changing the hook waits for panics that are being reported, and
+    // The lock of `REPORTERS` must be released here: changing the hook waits for panics that are being reported, and
     // reporting them takes that lock.
     if let Some((_, hook)) = leaving {
         // Setting the library's own hook drops a hook that the author has set, while the code of that hook is still
@@ -104,8 +104,8 @@ thread_local! {
     static PANICS: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// How many panics of a thread are remembered. If a plugin catches a panic itself, no call takes the panic, so the number
-/// has to be limited.
+/// How many panics of a thread are remembered. If a plugin catches a panic itself, no call takes the panic, so the
+/// number has to be limited.
 const PANICS_REMEMBERED: usize = 8;
 
 /// The location of the calling thread's last panic with this message, as `file:line:column`. Forgets all panics of
@@ -200,8 +200,8 @@ pub(super) fn library_at(address: Object) -> Option<PathBuf> {
     if unsafe { libc::dladdr(address.0.cast(), &mut info) } == 0 || info.dli_fname.is_null() {
         return None;
     }
-    // SAFETY: `dladdr` succeeded, so the name is a C string that is valid while its library is mapped. The library stays
-    // mapped meanwhile, because the panic that is being reported runs in it.
+    // SAFETY: `dladdr` succeeded, so the name is a C string that is valid while its library is mapped. The library
+    // stays mapped meanwhile, because the panic that is being reported runs in it.
     let name = unsafe { CStr::from_ptr(info.dli_fname) };
     Some(Path::new(OsStr::from_bytes(name.to_bytes())).to_owned())
 }

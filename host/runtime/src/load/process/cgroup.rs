@@ -84,8 +84,8 @@ pub struct Delegated {
     pub controllers: Vec<&'static str>,
 }
 
-/// Finds the cgroup in which this process may create others, and the controllers that are enabled there. Changes nothing:
-/// a host enables a controller only when it needs it.
+/// Finds the cgroup in which this process may create others, and the controllers that are enabled there. Changes
+/// nothing: a host enables a controller only when it needs it.
 ///
 /// # Errors
 ///
@@ -148,8 +148,8 @@ impl Place {
         })
     }
 
-    /// Creates a cgroup with the first free name that `name` returns. A host in another container, or a killed host that
-    /// had the same pid, may have left a cgroup of the same name.
+    /// Creates a cgroup with the first free name that `name` returns. A host in another container, or a killed host
+    /// that had the same pid, may have left a cgroup of the same name.
     ///
     /// # Errors
     ///
@@ -243,7 +243,8 @@ fn kill_all_in(dir: &Path) {
     }
 }
 
-/// Opens a pidfd of each process that has one of these pids now. A pidfd refers to its process even if the pid is reused.
+/// Opens a pidfd of each process that has one of these pids now. A pidfd refers to its process even if the pid is
+/// reused.
 fn held(pids: &[Pid]) -> Vec<(Pid, OwnedFd)> {
     let hold = |pid: &Pid| Some((*pid, pidfd_open(*pid, PidfdFlags::empty()).ok()?));
     pids.iter().filter_map(hold).collect()
@@ -314,8 +315,8 @@ impl Cgroup {
             if Instant::now() >= until {
                 return;
             }
-            // `poll` waits for a change of the file. It misses a change that happens before it is called, so the wait is
-            // limited.
+            // `poll` waits for a change of the file. It misses a change that happens before it is called, so the wait
+            // is limited.
             let moment = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
             let _ = poll(&mut [PollFd::new(events, PollFlags::PRI)], Some(&moment));
         }

@@ -192,11 +192,11 @@ impl Child {
         }
     }
 
-    /// How the process terminated, and its last output. If the process does not terminate at once, kills it, because its
-    /// connection is unusable.
+    /// How the process terminated, and its last output. If the process does not terminate at once, kills it, because
+    /// its connection is unusable.
     ///
-    /// When this method returns, `on_death` has been called, unless the last output of the process is late. In that case,
-    /// `on_death` is called soon.
+    /// When this method returns, `on_death` has been called, unless the last output of the process is late. In that
+    /// case, `on_death` is called soon.
     pub(super) fn death(&self) -> (Death, String) {
         let death = self.life.own_death().unwrap_or(Death::Disconnected);
         (death, self.life.tail.text())

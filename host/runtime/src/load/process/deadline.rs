@@ -19,8 +19,8 @@ pub(crate) struct Deadline {
 type Note = Option<(PluginId, Deadline)>;
 
 thread_local! {
-    /// The value has no destructor, so that it exists until the thread exits: destructors of other thread-locals may make
-    /// calls. Each [`Noted`] restores the previous value, so that nothing leaks.
+    /// The value has no destructor, so that it exists until the thread exits: destructors of other thread-locals may
+    /// make calls. Each [`Noted`] restores the previous value, so that nothing leaks.
     static NOTED: RefCell<ManuallyDrop<Note>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -33,8 +33,8 @@ impl Deadline {
         Self { until, after }
     }
 
-    /// Sets the deadline of the calls into a plugin that the thread makes in `work`. Calls into other plugins do not use
-    /// this deadline.
+    /// Sets the deadline of the calls into a plugin that the thread makes in `work`. Calls into other plugins do not
+    /// use this deadline.
     pub(crate) fn hold<T>(self, plugin: &PluginId, work: impl FnOnce() -> T) -> T {
         let _noted = self.note(plugin);
         work()

@@ -32,7 +32,8 @@ pub enum Environment<'a> {
     /// An environment of the child's own: the variables that every child inherits, those that the plugin's manifest
     /// names, and no capabilities.
     Own(&'a [EnvVar]),
-    /// The environment and the capabilities of the host, for the trial of a version that will run in the host's process.
+    /// The environment and the capabilities of the host, for the trial of a version that will run in the host's
+    /// process.
     Host,
 }
 

@@ -108,8 +108,8 @@ impl Remote for Face {
 }
 
 impl Face {
-    /// Makes the call on the next generation. The call cannot have begun in this generation, because its process has not
-    /// received the call.
+    /// Makes the call on the next generation. The call cannot have begun in this generation, because its process has
+    /// not received the call.
     #[cold]
     fn unsent(&self, call: Call<'_>, deadline: Option<Deadline>) -> Result<Reply, CallError> {
         let crashed = self.crashed(call.method);

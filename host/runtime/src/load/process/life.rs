@@ -125,8 +125,8 @@ impl Life {
         self.state.lock().expected = true;
     }
 
-    /// How the process terminated by itself. If it does not do so within [`EXIT_GRACE`], kills it, because its connection
-    /// is unusable, and returns `None`.
+    /// How the process terminated by itself. If it does not do so within [`EXIT_GRACE`], kills it, because its
+    /// connection is unusable, and returns `None`.
     pub(super) fn own_death(&self) -> Option<Death> {
         self.death_if_near().or_else(|| {
             self.kill();

@@ -1,8 +1,8 @@
-//! Runs an artifact in a child process, the shim. The shim is a second process of the same program. It loads the artifact
-//! with the same code as the host.
+//! Runs an artifact in a child process, the shim. The shim is a second process of the same program. It loads the
+//! artifact with the same code as the host.
 //!
-//! * `child.rs` starts the process and sends it requests; `spawner.rs` has the thread that starts it. `life.rs` kills and
-//!   reaps it, and `output.rs` reports its output.
+//! * `child.rs` starts the process and sends it requests; `spawner.rs` has the thread that starts it. `life.rs` kills
+//!   and reaps it, and `output.rs` reports its output.
 //! * `lanes.rs` has the connections for calls.
 //! * `instance.rs` is the plugin in the process, with the same lifecycle steps as a plugin in this process.
 //! * `faces.rs` has the interfaces that handles call; `deadline.rs` limits how long calls take.
@@ -10,8 +10,8 @@
 //!   measures them.
 //! * `trial.rs` runs a trial in a temporary process.
 //!
-//! **Architecture Invariant:** no child outlives the host, and no dead child is called. The caller of a running call gets
-//! the reason at once, because the lane is closed when the process exits.
+//! **Architecture Invariant:** no child outlives the host, and no dead child is called. The caller of a running call
+//! gets the reason at once, because the lane is closed when the process exits.
 
 mod bounds;
 pub mod cgroup;

@@ -50,7 +50,8 @@ pub fn open_only(start: Start<'_>, birth: Birth) -> Result<TrialReport, TrialErr
     Ok(TrialReport { panic_unwinds: loaded.panic_unwinds })
 }
 
-/// Runs a new version through all steps of its start in a temporary process, with this state if the version keeps state.
+/// Runs a new version through all steps of its start in a temporary process, with this state if the version keeps
+/// state.
 ///
 /// # Errors
 ///

@@ -5,7 +5,8 @@
 //! exit status, nor a core dump, nor the standard library's message about a stack overflow.
 //!
 //! A program may have handlers that must get faults first, such as those of a WebAssembly runtime. Such a program must
-//! install its handlers after its first host is built, and its handlers must pass on the faults that they do not handle.
+//! install its handlers after its first host is built, and its handlers must pass on the faults that they do not
+//! handle.
 
 use super::{
     layout::{ADDRESSES, Kind},
@@ -44,7 +45,8 @@ static PID: AtomicU32 = AtomicU32::new(0);
 static FILE: AtomicI32 = AtomicI32::new(NO_FILE);
 const NO_FILE: RawFd = -1;
 
-/// Sets the file to which the record is written when the process terminates. The file must stay open until the next call.
+/// Sets the file to which the record is written when the process terminates. The file must stay open until the next
+/// call.
 pub(super) fn write_to(file: Option<BorrowedFd<'_>>) {
     FILE.store(file.map_or(NO_FILE, |file| file.as_raw_fd()), Ordering::Release);
 }
@@ -192,8 +194,8 @@ unsafe fn address_in(context: *mut c_void) -> u64 {
     }
 }
 
-/// Whether the thread has just sent itself this signal, as `raise` and `abort` do. If so, the registers are those of the
-/// system call that sends signals.
+/// Whether the thread has just sent itself this signal, as `raise` and `abort` do. If so, the registers are those of
+/// the system call that sends signals.
 ///
 /// # Safety
 ///

@@ -121,8 +121,8 @@ impl Fault {
         })
     }
 
-    /// The bytes at [`FAULT_AT`] if another process has observed how the process terminated. The signal is 0 if there was
-    /// no signal.
+    /// The bytes at [`FAULT_AT`] if another process has observed how the process terminated. The signal is 0 if there
+    /// was no signal.
     pub(super) fn seen(kind: Kind, signal: i32) -> [u8; 8] {
         let [kind, signal] = [kind as u32, signal.cast_unsigned()].map(u32::to_ne_bytes);
         std::array::from_fn(|at| if at < 4 { kind[at] } else { signal[at - 4] })

@@ -2,8 +2,8 @@
 
 use super::{layout::Fault, notes::Note};
 
-/// The line at which the process crashed, if a recorded address is in the library of this plugin, and the artifact in the
-/// store is still the same.
+/// The line at which the process crashed, if a recorded address is in the library of this plugin, and the artifact in
+/// the store is still the same.
 #[cfg(feature = "lines")]
 pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
     use super::layout::Kind;

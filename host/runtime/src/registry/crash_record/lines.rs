@@ -60,8 +60,8 @@ fn places(context: &Context<Bytes<'_>>, address: u64) -> Vec<(PathBuf, u32)> {
     places
 }
 
-/// The path of a file relative to a folder that contains it; `None` if the folder does not contain it. Resolves the links
-/// of the file if necessary.
+/// The path of a file relative to a folder that contains it; `None` if the folder does not contain it. Resolves the
+/// links of the file if necessary.
 fn below(root: &Path, file: &Path) -> Option<PathBuf> {
     let inside = |file: &Path| {
         let rest = file.strip_prefix(root).ok()?;
@@ -112,8 +112,8 @@ pub extern \"C\" fn foreign(at: *mut u8) {
     }
 
     impl Sample {
-        /// Builds the library with these additional arguments for rustc. It has line tables, unless the arguments remove
-        /// them.
+        /// Builds the library with these additional arguments for rustc. It has line tables, unless the arguments
+        /// remove them.
         pub(in super::super) fn built(args: &[&str]) -> Self {
             let folder = tempfile::tempdir().unwrap();
             for (name, content) in [("sources/lib.rs", LIB), ("elsewhere/other.rs", OTHER)] {

@@ -2,9 +2,9 @@
 //! it.
 //!
 //! The file is mapped once, at an address that the kernel chooses, and stays mapped, so that a thread can keep a
-//! reference to its marks. It is a memory file. With a file on disk, another process could truncate the file, or the disk
-//! could become full; then a thread that writes a mark would get SIGBUS. Another process, which outlives this one, holds
-//! the same file and writes its content to disk: the [parent](crate::parent), or a [recorder](crate::recorder).
+//! reference to its marks. It is a memory file. With a file on disk, another process could truncate the file, or the
+//! disk could become full; then a thread that writes a mark would get SIGBUS. Another process, which outlives this one,
+//! holds the same file and writes its content to disk: the [parent](crate::parent), or a [recorder](crate::recorder).
 //!
 //! **Architecture Invariant:** no mapping ever replaces another in this process. The only exception is a forked
 //! child, whose marks are not part of the record.
@@ -140,13 +140,13 @@ pub(super) fn memory() -> Option<&'static Shared> {
     region()?.shared.as_ref()
 }
 
-/// The marks of the thread slot with that number. If the record has no room for the slot, other processes cannot read its
-/// marks.
+/// The marks of the thread slot with that number. If the record has no room for the slot, other processes cannot read
+/// its marks.
 pub(in crate::registry) fn marks(thread_slot: usize) -> &'static Marks {
     match region() {
         Some(region) if thread_slot < THREAD_SLOTS => {
-            // SAFETY: the place of the thread slot is within the region, which is never unmapped. The place is aligned for
-            // the atomics, because its offset is a multiple of their size. Any bytes are valid values.
+            // SAFETY: the place of the thread slot is within the region, which is never unmapped. The place is aligned
+            // for the atomics, because its offset is a multiple of their size. Any bytes are valid values.
             unsafe { &*region.start.add(HEADER_BYTES + thread_slot * SEAT_BYTES).cast() }
         }
         _ => Box::leak(Box::new(std::array::from_fn(|_| AtomicU64::new(0)))),

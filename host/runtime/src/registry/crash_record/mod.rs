@@ -9,8 +9,8 @@
 //! ```
 //!
 //! `layout.rs` defines the layout; `memory.rs` creates and maps the memory; `read.rs` reads the file of a terminated
-//! process; `attribution.rs` attributes the crash to a plugin; `line.rs` finds the source line; `output.rs` saves the last
-//! output on the standard error. Several processes may write the file, each time as a whole:
+//! process; `attribution.rs` attributes the crash to a plugin; `line.rs` finds the source line; `output.rs` saves the
+//! last output on the standard error. Several processes may write the file, each time as a whole:
 //!
 //! * the process itself, when a signal or `exit` terminates it and its handlers run;
 //! * its [parent](crate::parent), which holds the memory, after every termination;

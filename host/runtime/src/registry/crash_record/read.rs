@@ -22,8 +22,8 @@ pub struct Crash {
     pub pid: u32,
     /// How the process terminated.
     pub end: End,
-    /// The plugins that may have crashed the process: if it is known which plugin's thread crashed it, only that plugin;
-    /// otherwise, all plugins whose code was running.
+    /// The plugins that may have crashed the process: if it is known which plugin's thread crashed it, only that
+    /// plugin; otherwise, all plugins whose code was running.
     pub suspects: Vec<Suspect>,
 }
 
@@ -66,8 +66,8 @@ pub enum Attribution {
     InFlight,
 }
 
-/// Reads the crash record in the run folder of a terminated process; `None` if the process shut down properly, or if the
-/// folder contains no valid record.
+/// Reads the crash record in the run folder of a terminated process; `None` if the process shut down properly, or if
+/// the folder contains no valid record.
 pub fn read(run_dir: &Path) -> Option<Crash> {
     let record = contents(run_dir).ok()?;
     let header = Header::read(&record)?;
@@ -85,8 +85,8 @@ pub fn read(run_dir: &Path) -> Option<Crash> {
 /// Records how a process terminated, if the process could not record that itself. `status` comes from the caller's wait
 /// for the process.
 ///
-/// A process that has exited without recording it did not call `exit`, but `_exit`. In that case, the plugins whose code
-/// was running are suspected.
+/// A process that has exited without recording it did not call `exit`, but `_exit`. In that case, the plugins whose
+/// code was running are suspected.
 ///
 /// # Errors
 ///

@@ -9,11 +9,12 @@ use crate::registry::{
 use std::{sync::Arc, time::Duration};
 
 impl Entry {
-    /// Makes new calls wait, and waits for the running calls to end.
+    /// Makes new calls wait, and waits until the running calls have returned.
     ///
     /// # Errors
     ///
-    /// [`PauseError`] if calls still run after `deadline`. Then the pause is undone.
+    /// * [`PauseError::Deadline`] if calls still run after `deadline`; the pause is undone
+    /// * [`PauseError::NothingServes`], [`PauseError::HandingOver`]
     pub fn pause(self: &Arc<Self>, deadline: Duration) -> Result<Paused, PauseError> {
         let mut inner = self.inner.lock();
         let live = inner.live.clone().ok_or(PauseError::NothingServes)?;
@@ -58,12 +59,12 @@ impl Paused {
 }
 
 impl Paused {
-    /// Takes the generation out. Calls keep waiting until another generation serves, or the plugin is closed. `None` if
-    /// the pause was ended meanwhile.
+    /// Takes the generation out of service. Calls keep waiting until another generation serves, or the plugin is
+    /// closed. `None` if the pause was ended meanwhile.
     pub fn vacate(self) -> Option<(Vacant, Retiring)> {
         let entry = self.entry.clone();
         let number = self.number;
-        // This does not end the wait: `vacant` takes it over.
+        // Calls keep waiting after `self` is dropped. From then on, `vacant` resets `HANDING_OVER`.
         let vacant = Vacant::new();
         let mut inner = entry.inner.lock();
         if inner.pause != Some(number) {
@@ -79,8 +80,8 @@ impl Paused {
     }
 }
 
-/// A plugin without a generation, whose calls wait for the next one. A call on the thread that starts the next
-/// generation must not wait.
+/// A plugin without a generation, whose calls wait for the next one. On the thread that starts the next generation,
+/// calls get an error instead, because they would wait for their own thread.
 pub struct Vacant(());
 
 impl Vacant {
@@ -99,7 +100,7 @@ impl Drop for Vacant {
 impl Drop for Paused {
     fn drop(&mut self) {
         HANDING_OVER.set(false);
-        // A later pause must not be ended by this one.
+        // Another pause, which began later, must not be ended here.
         if self.entry.inner.lock().pause == Some(self.number) {
             self.entry.resume();
         }
@@ -112,7 +113,7 @@ pub enum PauseError {
     /// No generation serves.
     #[error("no generation serves")]
     NothingServes,
-    /// An earlier hand-over has been abandoned, and its `save` has not returned.
+    /// An earlier hand-over was abandoned, and its `save` has not returned.
     #[error("`save` of an earlier reload has not returned yet: wait for it, or restart the host")]
     HandingOver,
     /// Calls were still running.
@@ -120,7 +121,7 @@ pub enum PauseError {
     Deadline {
         /// How long the host waited.
         deadline: Duration,
-        /// How many calls did not end.
+        /// How many calls had not returned.
         running: usize,
     },
 }

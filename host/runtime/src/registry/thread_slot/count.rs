@@ -16,13 +16,13 @@ pub(in crate::registry) struct Count {
 }
 
 impl Count {
-    /// The calls until now. Any thread may read them.
+    /// The calls so far. Any thread may read them.
     pub(in crate::registry) fn read(&self) -> Calls {
         let failures = self.failures.each_ref().map(|count| count.load(Ordering::Relaxed));
         Calls::of(self.returned.load(Ordering::Relaxed), failures.into())
     }
 
-    /// The calls until now. Resets them to zero. No thread may be counting.
+    /// Returns the calls so far, and resets them to zero. Meanwhile, no thread may count calls here.
     pub(in crate::registry) fn take(&self) -> Calls {
         let failures = self.failures.each_ref().map(|count| count.swap(0, Ordering::Relaxed));
         Calls::of(self.returned.swap(0, Ordering::Relaxed), failures.into())
@@ -35,7 +35,7 @@ impl Count {
         note(&self.returned, one_in)
     }
 
-    /// Counts one call that failed, as [`Count::note_return`] counts one that returned.
+    /// Counts one call that failed, like [`Count::note_return`].
     #[cold]
     pub(in crate::registry) fn note_failure(&self, why: Failure, one_in: OneIn) -> bool {
         note(&self.failures[why as usize], one_in)
@@ -49,15 +49,15 @@ fn note(counter: &AtomicU64, OneIn { mask }: OneIn) -> bool {
     before & mask == 0
 }
 
-/// One in how many calls of a thread is timed.
+/// How often the calls of a thread are timed: one in this number of calls.
 #[derive(Clone, Copy, Debug)]
 pub struct OneIn {
     mask: u64,
 }
 
 impl OneIn {
-    /// Each call.
+    /// Every call.
     pub const ONE: Self = Self { mask: 0 };
-    /// The first call, and then each 1,024th.
+    /// The first call, and then every 1,024th.
     pub const SAMPLED: Self = Self { mask: 1023 };
 }

@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, fs, io, path::PathBuf};
 #[derive(Debug, Default)]
 struct Account {
     taken: bool,
-    /// The calls of threads that have ended.
+    /// The calls of threads that have exited.
     calls: Calls,
     /// The threads that ever ran code of the generation, by their kernel ids.
     visitors: BTreeSet<Tid>,
@@ -22,7 +22,7 @@ struct Account {
 /// All accounts, by column.
 static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
 
-/// Adds the counts of a thread that ends.
+/// Adds the counts of an exiting thread.
 pub(super) fn settle<'a>(counts: impl Iterator<Item = (CallColumn, &'a Count)>) {
     let mut ledger = LEDGER.lock();
     for (column, count) in counts {
@@ -33,7 +33,7 @@ pub(super) fn settle<'a>(counts: impl Iterator<Item = (CallColumn, &'a Count)>) 
     }
 }
 
-/// Notes that the calling thread runs code of the generation of this column.
+/// Records that the calling thread runs code of the generation that has this column.
 #[cold]
 pub(super) fn note_visitor(column: CallColumn) {
     let tid = own_tid();
@@ -42,7 +42,7 @@ pub(super) fn note_visitor(column: CallColumn) {
     }
 }
 
-/// This process has more living generations than it has columns to count calls in.
+/// The number of living generations in this process exceeds the number of columns in which calls are counted.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "4096 generations are alive in this process: calls that never return keep old ones from retiring; restart the host"
@@ -99,7 +99,8 @@ impl ColumnLease {
         self.column
     }
 
-    /// Describes, in the crash record, the generation behind the marks of this column, until it is released.
+    /// Writes a note that describes the generation of this column into the crash record. The note is removed when the
+    /// column is released.
     pub(crate) fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
         let path = record.note(self.column.number());
         note.write(&path)?;
@@ -119,7 +120,7 @@ impl ColumnLease {
         LEDGER.lock()[self.column.0].visitors.clone()
     }
 
-    /// Calls and failed calls of all threads until now.
+    /// The calls of all threads so far.
     pub(in crate::registry) fn total(&self) -> Calls {
         // The lock is held until the end. Otherwise, a thread could move its counts meanwhile, and be counted twice or
         // not at all.
@@ -143,11 +144,12 @@ impl ColumnLease {
 impl Drop for ColumnLease {
     fn drop(&mut self) {
         if let Some(note) = &self.note {
-            // The note may have been removed with the run folder.
+            // An error means that the note was removed with the run folder.
             let _ = fs::remove_file(note);
         }
         let mut ledger = LEDGER.lock();
-        // No thread counts here any more: a lease is dropped with the last reference to its generation.
+        // No thread counts calls in this column any more, because a lease is dropped with the last reference to its
+        // generation.
         self.for_each(|count| {
             count.take();
         });

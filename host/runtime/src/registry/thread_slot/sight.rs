@@ -1,10 +1,10 @@
-//! The calls that all threads are inside, as another thread sees them.
+//! The calls that the threads are inside, as another thread observes them.
 
 use super::{COLUMNS_PER_CHUNK, MAX_DEPTH, THREAD_SLOTS, Tid};
 use crate::registry::mark::Mark;
 use std::sync::{OnceLock, atomic::Ordering};
 
-/// A call that a thread is inside, as another thread sees it. As long as no field changes, the thread is in the
+/// A call that a thread is inside, as another thread observes it. As long as no field changes, the thread is in the
 /// same call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) struct Sighting {
@@ -12,7 +12,7 @@ pub(in crate::registry) struct Sighting {
     pub(in crate::registry) place: (usize, usize),
     pub(in crate::registry) mark: Mark,
     pub(in crate::registry) tid: Tid,
-    /// How many calls of that generation the thread has ended.
+    /// How many calls of the thread into that generation have returned or failed.
     ended: u64,
 }
 
