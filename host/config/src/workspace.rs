@@ -1,7 +1,7 @@
-//! The cargo workspace of a folder, and where cargo builds its packages.
+//! The cargo workspace of a folder, and the folder in which cargo builds its packages.
 //!
-//! This module finds the workspace as cargo does: it looks for the Cargo.toml in the folders above. A call of cargo
-//! would be too slow for every command.
+//! This module searches the parent folders for a Cargo.toml, as cargo does. Running cargo for every command would be too
+//! slow.
 
 use std::{
     env, fs,
@@ -9,21 +9,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A cargo workspace, as far as it is known without asking cargo.
+/// A cargo workspace, as determined without running cargo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workspace {
-    /// The folder of its Cargo.toml.
+    /// The folder of the workspace's Cargo.toml.
     pub root: PathBuf,
     /// The folder in which cargo builds the workspace.
     pub target_dir: PathBuf,
 }
 
 impl Workspace {
-    /// The workspace of a folder: the nearest Cargo.toml with a `[workspace]`, in the folder or above it. Without one,
-    /// the nearest Cargo.toml is a workspace of its own.
+    /// The workspace of a folder: the nearest Cargo.toml with a table `[workspace]`, in the folder or above it. If no
+    /// Cargo.toml has the table, the nearest Cargo.toml counts as a workspace. `None` if there is no Cargo.toml.
     ///
-    /// A folder of a package that the workspace excludes gets that workspace, too: this method finds where files
-    /// belong, and not which packages are members.
+    /// The folder of a package that a workspace excludes belongs to that workspace, too. This method determines where the
+    /// host keeps its files, and ignores which packages are members.
     pub fn around(folder: &Path) -> Option<Self> {
         let folder = resolved(folder);
         let mut package = None;
@@ -37,8 +37,8 @@ impl Workspace {
         package.map(Self::at)
     }
 
-    /// The folder and the folders above it, up to the root of its workspace, the nearest first. Callers search them for
-    /// files that apply to the whole workspace. Without a workspace, only the folder.
+    /// The folder and its parent folders up to the root of its workspace, the nearest first. Callers search these folders
+    /// for files that apply to the whole workspace. Without a workspace, the result is only the folder.
     pub fn folders_around(folder: &Path) -> Vec<PathBuf> {
         let folder = resolved(folder);
         let root = Self::around(&folder).map_or_else(|| folder.clone(), |workspace| workspace.root);
@@ -66,14 +66,15 @@ fn declares_workspace(text: &str) -> bool {
     }
 }
 
-/// Where cargo builds the workspace: from cargo's environment variables, else its configuration, else `target`.
+/// The folder in which cargo builds the workspace. It is determined by cargo's environment variables or by cargo's
+/// configuration. The default is `target`.
 fn target_dir(root: &Path) -> PathBuf {
-    // Cargo resolves a relative path against the working directory, which differs between commands.
+    // A relative path is ignored: cargo resolves it against the working directory, which differs between commands.
     let named = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].into_iter().find_map(absolute_variable);
     named.or_else(|| configured_target_dir(root)).unwrap_or_else(|| root.join("target"))
 }
 
-/// The path that a variable of the environment names, if it is absolute.
+/// The path in an environment variable. `None` if the variable is not set or the path is relative.
 pub fn absolute_variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
@@ -92,19 +93,20 @@ fn configured_target_dir(root: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Where cargo builds plugins.
+/// The folder in which cargo builds plugins.
 #[derive(Clone, Debug)]
 pub enum BuildDir {
     /// Below this folder.
     Below(PathBuf),
     /// Below the target folder of each plugin's workspace, so that all plugins folders of a workspace share one build
-    /// folder. A package outside of any workspace is built below the folder given here.
+    /// folder. A package outside of any workspace is built below this folder.
     PerWorkspace(PathBuf),
 }
 
 impl BuildDir {
-    /// The build folder of a host. If the configuration names a state folder, it is below `named`. Otherwise, it is
-    /// below each plugin's workspace; a plugin without a workspace is built below `default`.
+    /// The build folder of a host. `named` is the state folder that the configuration sets, and `default` the default
+    /// state folder. If `named` is set, all plugins are built below it. Otherwise, each plugin is built below the target
+    /// folder of its workspace, and a plugin without a workspace below `default`.
     pub fn with(named: Option<&Path>, default: &Path) -> Self {
         match named {
             Some(named) => Self::Below(build_dir(named)),
@@ -138,7 +140,8 @@ impl BuildDir {
 
 impl From<PathBuf> for BuildDir {
     fn from(dir: PathBuf) -> Self {
-        // Without a working directory, a relative path cannot be resolved, and the first build reports an error.
+        // If the working directory does not exist, a relative path cannot be resolved. The first build then reports an
+        // error.
         Self::Below(std::path::absolute(&dir).unwrap_or(dir))
     }
 }
@@ -158,7 +161,7 @@ pub fn build_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("build")
 }
 
-/// The path with all links resolved, or the absolute path if it does not exist.
+/// The path with all links resolved. If the path does not exist, the absolute path.
 pub fn resolved(folder: &Path) -> PathBuf {
     let absolute = || std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     folder.canonicalize().unwrap_or_else(|_| absolute())

@@ -1,4 +1,4 @@
-//! Errors in a host's configuration, and what to do about them.
+//! Errors in a host's configuration. Each message includes what to do.
 
 use crate::manifest::ManifestError;
 use std::path::PathBuf;
@@ -8,13 +8,13 @@ use std::path::PathBuf;
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the place and the reason that the message names")]
 pub enum ConfigError {
-    /// The named file does not exist.
+    /// The file that `--config` or [`Layers::file`](super::Layers::file) names does not exist.
     #[error("{}: no such configuration file; create it, or omit `--config`", path.display())]
     NoFile { path: PathBuf },
-    /// The file cannot be read, is not TOML, or has an invalid value; the message names file, line and key.
+    /// The file cannot be read, is not TOML, or has an invalid value. The message names file, line and key.
     #[error(transparent)]
     InFile(#[from] ManifestError),
-    /// An environment variable or a flag has an invalid value.
+    /// An environment variable or a flag has an invalid value. `by` is its name.
     #[error("{by}: {reason}")]
     Elsewhere { by: String, reason: String },
 }

@@ -17,15 +17,15 @@ use std::{
 };
 use tracing::level_filters::LevelFilter;
 
-/// The configuration of a host: from `replug.toml`, the environment and flags, in [`Layers`](super::Layers).
+/// The configuration of a host. [`Layers`](super::Layers) reads it from `replug.toml`, the environment and flags.
 ///
-/// A program may also make a `HostConfig` itself. `HostBuilder::config` sets the configuration of a new host, and
+/// A program may also construct a `HostConfig` itself. `HostBuilder::config` sets the configuration of a new host, and
 /// `Host::apply` applies another configuration to a running host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
     /// The folder whose subfolders are the plugins; `plugins` by default.
     pub plugins: Option<PathBuf>,
-    /// The folder for everything that the host writes; `default_state_dir` by default.
+    /// The folder for the files that the host writes; `default_state_dir` by default.
     pub state_dir: Option<PathBuf>,
     /// Whether a plugin is rebuilt and reloaded when one of its files is saved.
     pub watch: bool,
@@ -33,24 +33,24 @@ pub struct HostConfig {
     pub watch_poll: WatchPoll,
     /// For each plugin, the number of artifacts that are kept for rollbacks.
     pub keep_artifacts: usize,
-    /// The maximum bytes of the libraries of all generations, including retired ones.
+    /// The maximum memory of the libraries of all generations, including retired generations, in bytes.
     pub retained_bytes_limit: u64,
     /// Defaults for manifests.
     pub defaults: Defaults,
-    /// What is logged, and how.
+    /// The settings of logs.
     pub log: LogSettings,
-    /// Where the host listens for HTTP.
+    /// The settings of the HTTP API.
     pub http: HttpSettings,
-    /// Where traces are sent.
+    /// The settings of the export of traces.
     pub otel: OtelSettings,
 }
 
-/// What is logged, and how: the table `[log]`.
+/// The settings of logs: the table `[log]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogSettings {
-    /// Which of the host's own logs are written, as directives such as `warn,replug=debug`; `warn` by default.
+    /// The filter for the host's own logs, as directives such as `warn,replug=debug`; `warn` by default.
     pub filter: Option<String>,
-    /// The most verbose level at which plugins log; by default, that of the program's subscriber.
+    /// The most verbose level at which plugins log; by default, the level that the program's subscriber enables.
     pub plugins: Option<LevelFilter>,
     /// The format of the host's logs.
     pub format: LogFormat,
@@ -59,10 +59,10 @@ pub struct LogSettings {
 /// The format of the host's logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     #[default]
     Text,
-    /// One JSON object.
+    /// One JSON object for each line.
     Json,
 }
 
@@ -76,16 +76,17 @@ impl LogFormat {
     }
 }
 
-/// Where the host listens for HTTP: the table `[http]`.
+/// The settings of the HTTP API: the table `[http]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// The address and port at which the host listens, if any. An address that other machines can reach needs `tls`.
+    /// The address and port at which the host listens. `None`: the host serves no HTTP. An address that other machines can
+    /// reach requires `tls`.
     pub listen: Option<SocketAddr>,
     /// The file with the token that clients must send; `http-token` in the state folder by default.
     pub token_file: Option<PathBuf>,
-    /// Additional host names that requests may use.
+    /// Additional names of this machine that requests may use as `Host`, or origins such as `https://box.example`.
     pub allow_hosts: Vec<String>,
-    /// The certificate for TLS; without it, the listener speaks plain HTTP.
+    /// The certificate for TLS. `None`: the host serves plain HTTP.
     pub tls: Option<TlsFiles>,
 }
 
@@ -98,10 +99,10 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Where traces are sent: the table `[otel]`.
+/// The settings of the export of traces: the table `[otel]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtelSettings {
-    /// The collector's address for OTLP over HTTP, such as `http://127.0.0.1:4318`; without it, nothing is exported.
+    /// The collector's address for OTLP over HTTP, such as `http://127.0.0.1:4318`. `None`: no traces are exported.
     pub endpoint: Option<String>,
 }
 
@@ -152,7 +153,7 @@ impl Default for HostConfig {
 impl HostConfig {
     /// The values by their keys, without keys that are not set.
     fn values(&self) -> BTreeMap<String, serde_json::Value> {
-        // Different spellings of a path are the same place.
+        // A relative path and the equivalent absolute path are equal.
         let path = |path: &Option<PathBuf>| {
             let path = path.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
             path.map(|path| json!(path.to_string_lossy()))
@@ -190,8 +191,8 @@ impl HostConfig {
         keys
     }
 
-    /// Sets the keys that can change while a host runs to the values of `other`. Returns these keys and the other keys,
-    /// as far as their values differ.
+    /// Sets the keys that can change while a host runs to the values of `other`. Returns the changed keys, and the keys
+    /// whose different values in `other` require a restart.
     pub fn apply(&mut self, other: &Self) -> (Vec<String>, Vec<String>) {
         let (live, at_start) = self.differing(other).into_iter().partition(|key| keys::is_live(key));
         self.keep_artifacts = other.keep_artifacts;
@@ -202,7 +203,7 @@ impl HostConfig {
     }
 }
 
-/// Reads a configuration from the tree of its file; `file` is the path for messages.
+/// Reads a configuration from a tree of values. `file` is the path for messages.
 pub(super) fn interpret(file: &Path, tree: &Node) -> Result<HostConfig, ManifestError> {
     let empty = Node { line: 1, value: Value::Table(Vec::new()) };
     let default = HostConfig::default();
@@ -321,7 +322,7 @@ pub(super) fn agree(file: &Path, tree: &Node) -> Result<(), ManifestError> {
     }
 }
 
-/// Whether a text is what a browser sends as `Origin`.
+/// Whether a text has the form of the header `Origin`, such as `https://box.example`.
 fn is_origin(text: &str) -> bool {
     let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     authority.is_some_and(|authority| match authority.split_once(':') {
@@ -335,7 +336,7 @@ fn is_host_name(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok() || !name.is_empty() && name.bytes().all(plain)
 }
 
-/// Parses an address with its port. A port alone means that port on this machine.
+/// Parses an address with its port. A port alone means that port at 127.0.0.1.
 fn address(text: &str) -> Option<SocketAddr> {
     let port = text.strip_prefix("localhost:").unwrap_or(text).parse::<u16>().ok();
     port.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).or_else(|| text.parse().ok())

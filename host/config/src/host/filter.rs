@@ -1,4 +1,4 @@
-//! Log filters: checking them, and the level that they set for plugins.
+//! Log filters: checks them, and determines the level that they set for plugins.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -6,7 +6,7 @@ use tracing_subscriber::filter::Targets;
 /// The target of the events that plugins log.
 const PLUGIN_TARGET: &str = "plugin";
 
-/// Checks that `tracing_subscriber::EnvFilter` accepts the text as a filter. The error says why it does not.
+/// Checks that `tracing_subscriber::EnvFilter` accepts the text as a filter. The error is the reason why it does not.
 #[cfg(feature = "log-filter")]
 pub(super) fn check(text: &str) -> Result<(), String> {
     match tracing_subscriber::EnvFilter::builder().parse(text) {

@@ -1,4 +1,4 @@
-//! Every key of a host's configuration: its name, its environment variable, and when a change takes effect.
+//! The keys of a host's configuration: their names, their environment variables, and when a change takes effect.
 
 use crate::manifest::{CONFIRM_KEYS, LIMITS_KEYS, RELOAD_KEYS};
 
@@ -21,15 +21,15 @@ pub(super) const OTEL: &[&str] = &["endpoint"];
 /// The keys that are lists of strings.
 pub(super) const LISTS: &[&str] = &["http.allow_hosts"];
 
-/// The keys whose change takes effect while the host runs. All keys below `defaults` do so, too.
+/// The keys whose changes take effect while the host runs. The same holds for all keys below `defaults`.
 const LIVE: &[&str] = &["keep_artifacts", "retained_bytes_limit", "log.filter", "log.plugins"];
 
-/// Whether a change of that key takes effect while the host runs.
+/// Whether a change of this key takes effect while the host runs.
 pub(super) fn is_live(key: &str) -> bool {
     LIVE.contains(&key) || key.starts_with("defaults.")
 }
 
-/// All keys that have a value of their own.
+/// All keys except the keys of tables.
 pub(super) fn all() -> Vec<String> {
     let tables: [(&str, &[&str]); 6] = [
         ("http", HTTP),
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manual_lists_every_key_with_its_variable_and_when_a_change_counts() {
+    fn config_md_lists_each_key_with_its_variable_and_if_it_is_live() {
         let manual = include_str!("../../../../docs/CONFIG.md");
         for key in all() {
             let row = manual.lines().find(|line| line.starts_with(&format!("| `{key}` |")));

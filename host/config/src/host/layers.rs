@@ -1,8 +1,8 @@
 //! The layers of a host's configuration: built-in defaults, the file, the environment, flags. Later layers override
-//! earlier ones.
+//! earlier layers.
 //!
-//! `figment` merges the layers and remembers the layer of each value, so that a message can name the line, the variable
-//! or the flag. The module that reads manifests also reads the file, because it keeps the line of each value.
+//! `figment` merges the layers and records the layer of each value, so that a message can name the line, the variable
+//! or the flag. The parser of manifests also parses the file, because it keeps the line of each value.
 
 use super::{
     HostConfig,
@@ -35,8 +35,8 @@ const FILE_NAME: &str = "replug.toml";
 /// The variable that Rust programs commonly use for a log filter.
 const RUST_LOG: &str = "RUST_LOG";
 
-/// The sources of a host's configuration: built-in defaults, overridden by `replug.toml`, overridden by the environment
-/// (`REPLUG_KEEP_ARTIFACTS` for `keep_artifacts`), overridden by flags.
+/// The sources of a host's configuration, from the lowest to the highest precedence: built-in defaults, `replug.toml`,
+/// the environment (such as `REPLUG_KEEP_ARTIFACTS` for `keep_artifacts`), flags.
 ///
 /// ```
 /// # use replug_config as replug;
@@ -52,13 +52,13 @@ pub struct Layers {
     fallbacks: Vec<Setting>,
     environment: Vec<(String, String)>,
     flags: Vec<Setting>,
-    /// See [`Layers::plugins_by_filter`].
+    /// The level that is set by [`Layers::plugins_by_filter`].
     plugins_log: Option<LevelFilter>,
 }
 
 #[derive(Clone, Debug)]
 enum File {
-    /// The first of these files that exists is read. All of them may be missing.
+    /// The first existing file of these is read. All of them may be missing.
     Usual(Vec<PathBuf>),
     /// This file is read, and must exist.
     Named(PathBuf),
@@ -79,8 +79,8 @@ impl Default for Layers {
 impl Layers {
     /// The layers of this process: the built-in defaults, a `replug.toml` if one exists, and the environment.
     ///
-    /// The file is searched for in the working directory and then in the folders above, up to the root of the cargo
-    /// workspace. The nearest file is read.
+    /// The file is searched for in the working directory and its parent folders, up to the root of the cargo workspace.
+    /// The nearest file is read.
     pub fn new() -> Self {
         let ours = |name: &str| name.starts_with("REPLUG_") || name == RUST_LOG;
         let variables = env::vars_os().filter_map(|(name, value)| {
@@ -100,37 +100,37 @@ impl Layers {
         }
     }
 
-    /// Reads this file instead of the default one.
+    /// Reads this file instead of the default file. The file must exist.
     #[must_use]
     pub fn file(mut self, path: impl AsRef<Path>) -> Self {
         self.file = File::Named(absolute(path.as_ref()));
         self
     }
 
-    /// Sets a default, which even the file overrides.
+    /// Sets a default. All other layers override it.
     #[must_use]
     pub fn fallback(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
         self.fallbacks.push(Setting::of(key, "the default", value.into()));
         self
     }
 
-    /// Sets a value that overrides all others; `flag` is its name for the user, such as `--state-dir`.
+    /// Sets a value that overrides all other layers. `flag` is the name of the flag in messages, such as `--state-dir`.
     #[must_use]
     pub fn flag(mut self, key: &str, flag: &str, value: impl Into<serde_json::Value>) -> Self {
         self.flags.push(Setting::of(key, flag, value.into()));
         self
     }
 
-    /// Sets the default of `log.plugins`. The default is the level that `log.filter` sets for the target `plugin` or
-    /// for all targets. If the filter sets no such level, the default is `usual`. Without this call, `log.plugins` has
-    /// no default, and the program's subscriber decides.
+    /// Sets the default of `log.plugins` to the level that `log.filter` sets for the target `plugin` or for all targets.
+    /// If the filter sets no such level, the default is `usual`. Without this call, `log.plugins` has no default, and the
+    /// program's subscriber determines the level.
     #[must_use]
     pub fn plugins_by_filter(mut self, usual: LevelFilter) -> Self {
         self.plugins_log = Some(usual);
         self
     }
 
-    /// The path of the file: of the first candidate that exists, or else of the first candidate.
+    /// The path of the file: the first candidate that exists. If none exists, the first candidate.
     pub fn path(&self) -> &Path {
         let files = self.files();
         files
@@ -148,11 +148,12 @@ impl Layers {
         }
     }
 
-    /// Reads the layers. Relative paths in the file are relative to its folder, others to the working directory.
+    /// Reads and merges the layers. Relative paths in the file are relative to its folder. Relative paths in other layers
+    /// are relative to the working directory.
     ///
     /// # Errors
     ///
-    /// * [`ConfigError::NoFile`] if a named file does not exist
+    /// * [`ConfigError::NoFile`] if the file of [`Layers::file`] does not exist
     /// * [`ConfigError::InFile`] if the file is not TOML, or has an invalid value
     /// * [`ConfigError::Elsewhere`] if a variable or a flag has an invalid value
     pub fn read(&self) -> Result<HostConfig, ConfigError> {
@@ -176,7 +177,7 @@ impl Layers {
         let merged = layers.data().map_err(broken)?.remove(&Profile::Default).unwrap_or_default();
         let merged: serde_json::Value = figment::value::Value::from(merged).deserialize().map_err(broken)?;
         if let Some(tree) = &file {
-            // A wrong value is an error even if a variable or a flag overrides it.
+            // An invalid value in the file is an error even if a variable or a flag overrides it.
             interpret(path, tree)?;
         }
         let merged = with_lines(&merged, file.as_ref());
@@ -231,8 +232,8 @@ impl Layers {
             let value = as_value(text);
             Some(match value.as_str() {
                 Some(names) if keys::LISTS.contains(&key.as_str()) => Setting::of(key, &name, split(names)),
-                // As in the file, a duration stands for a table with the key `window`, so that it can be merged key by
-                // key.
+                // As in the file, a duration is short for a table with the key `window`. As a table, it can be merged key
+                // by key.
                 Some(_) if key == "defaults.reload.confirm" => {
                     Setting::of("defaults.reload.confirm.window", &name, value)
                 }
@@ -262,10 +263,12 @@ fn anchor(file: &Path, layers: &Figment, config: &mut HostConfig) {
     }
 }
 
-/// One value, and its source.
+/// The value of one key from a variable, a flag or a default.
 #[derive(Clone, Debug)]
 struct Setting {
+    /// The name of the variable or the flag.
     by: String,
+    /// The value in an object for each part of its key: `{"log": {"filter": "warn"}}`.
     values: serde_json::Value,
 }
 
@@ -317,7 +320,7 @@ fn layer(values: figment::value::Value) -> Map<Profile, Dict> {
     Profile::Default.collect(values.into_dict().unwrap_or_default())
 }
 
-/// The value of a variable. A text that is a TOML value becomes that value; any other text stays a string.
+/// The value of a variable. A text that is a TOML value becomes that value. Any other text is a string.
 fn as_value(text: &str) -> serde_json::Value {
     let line = tree::from_toml(Path::new(""), &format!("it = {text}"));
     let value = line.ok().and_then(|node| match node.value {
@@ -327,12 +330,12 @@ fn as_value(text: &str) -> serde_json::Value {
     value.unwrap_or_else(|| text.into())
 }
 
-/// The strings in a list that is separated by commas.
+/// The strings in a comma-separated list.
 fn split(text: &str) -> serde_json::Value {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()
 }
 
-/// Whether a path exists, even as a dangling link.
+/// Whether a path exists. A dangling link counts as existing.
 fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
@@ -341,7 +344,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The merged values as a tree again, with the lines of the values from the file.
+/// Converts the merged values to a tree. Each value that is also in the file gets its line.
 fn with_lines(merged: &serde_json::Value, file: Option<&Node>) -> Node {
     let value = match merged {
         serde_json::Value::Null => Value::Null,
@@ -371,7 +374,7 @@ fn entry(key: &str, value: &serde_json::Value, file: Option<&Node>) -> Entry {
     Entry { key: key.into(), line, node: with_lines(value, own.map(|entry| &entry.node)) }
 }
 
-/// Names the variable or the flag in an error about a value that is not from the file.
+/// Converts an error. If the value is not from the file, the result names the variable or the flag.
 fn explain(layers: &Figment, error: ManifestError) -> ConfigError {
     let set_by = error.key().and_then(|key| layers.find_metadata(key));
     let Some(by) = set_by.filter(|it| it.source.is_none()) else { return ConfigError::InFile(error) };

@@ -1,4 +1,4 @@
-//! The configuration of a host before it starts and while it runs: its keys, and the layers of their values.
+//! The configuration of a host: its keys, and the layers of their values.
 
 mod error;
 mod file;

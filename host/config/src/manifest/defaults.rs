@@ -1,4 +1,4 @@
-//! Defaults for keys that manifests leave out: `[defaults.limits]` and `[defaults.reload]` of a host.
+//! Defaults for keys that manifests omit: `[defaults.limits]` and `[defaults.reload]` of a host's configuration.
 
 use super::{
     Discovery, Manifest, ManifestError,
@@ -14,9 +14,10 @@ use std::{path::Path, str::FromStr};
 /// The tables of a manifest that may have defaults.
 pub(crate) const TABLES: &[&str] = &["limits", "reload"];
 
-/// Defaults for keys that manifests leave out, key by key. Empty by default.
+/// Defaults for keys that manifests omit. Empty by default.
 ///
-/// A program can parse them from the text of the two tables. A host's configuration can set them, too.
+/// A program can parse defaults from a TOML text with the tables `[limits]` and `[reload]`. A host's configuration can set
+/// them, too.
 ///
 /// ```
 /// # use replug_config as replug;
@@ -54,7 +55,11 @@ impl Defaults {
         read_over(self, folder)
     }
 
-    /// Reads a manifest from `text`, with the rules of [`Defaults::read`], as if `file` had this text.
+    /// Reads a manifest from `text` instead of the content of `file`, with the rules of [`Defaults::read`].
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Defaults::read`] about the text of a manifest.
     pub fn read_kept(&self, file: &Path, text: &str) -> Result<Manifest, ManifestError> {
         read_text_over(self, file, text)
     }
@@ -64,25 +69,29 @@ impl Defaults {
     ///
     /// # Errors
     ///
-    /// As for [`discover`](super::discover).
+    /// The errors of [`discover`](super::discover).
     pub fn discover(&self, plugins_dir: &Path) -> Result<Discovery, ManifestError> {
         self.discover_beside(plugins_dir, &Served::default())
     }
 
-    /// Like [`Defaults::discover`], for a host that already serves plugins. Of two plugins with the same id, the one
-    /// that the host serves stays.
+    /// Like [`Defaults::discover`], for a host that already serves plugins. Of two plugins with the same id, the plugin
+    /// that the host serves is kept, and the other is a problem.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`discover`](super::discover).
     pub fn discover_beside(&self, plugins_dir: &Path, served: &Served) -> Result<Discovery, ManifestError> {
         discover::discover_over(self, plugins_dir, served)
     }
 
-    /// A manifest's tree, completed by these defaults.
+    /// Adds these defaults to a manifest's tree.
     pub(super) fn under(&self, mut tree: Node) -> Node {
         spell_out(&mut tree, &["reload"]);
         complete(&mut tree, &self.tables);
         tree
     }
 
-    /// The values by their keys: `limits.memory`.
+    /// The values with their keys, such as `limits.memory`.
     pub(crate) fn values(&self) -> Vec<(String, serde_json::Value)> {
         let mut values = Vec::new();
         flatten("", &self.tables, &mut values);
@@ -91,7 +100,7 @@ impl Defaults {
 }
 
 impl PartialEq for Defaults {
-    /// Whether the values are equal, wherever they come from.
+    /// Whether the values are equal. Their order and lines are ignored.
     fn eq(&self, other: &Self) -> bool {
         let sorted = |defaults: &Self| {
             let mut values = defaults.values();
@@ -111,8 +120,9 @@ impl FromStr for Defaults {
     }
 }
 
-/// Replaces a key `confirm` whose value is a string by the equivalent table with the key `window`, so that it can be
-/// merged with another table key by key. `way` has the keys that lead from `node` to the table that contains `confirm`.
+/// Replaces a string as the value of the key `confirm` by the equivalent table with the key `window`. As a table, the
+/// value can be merged with another table key by key. `way` is the path of keys from `node` to the table that contains
+/// `confirm`.
 pub(crate) fn spell_out(node: &mut Node, way: &[&str]) {
     let Value::Table(entries) = &mut node.value else { return };
     let key = way.first().copied().unwrap_or("confirm");
@@ -128,14 +138,14 @@ pub(crate) fn spell_out(node: &mut Node, way: &[&str]) {
     }
 }
 
-/// Adds the missing keys of a table and of the tables in it. Does not report values of a wrong type: the reader of the
-/// manifest does.
+/// Adds the missing keys of a table and of its nested tables. Values of a wrong type are ignored here, and rejected when
+/// the manifest is read.
 fn complete(node: &mut Node, defaults: &[Entry]) {
     let Value::Table(entries) = &mut node.value else { return };
     for default in defaults {
         match (entries.iter_mut().find(|entry| entry.key == default.key), &default.node.value) {
             (None, _) => entries.push(default.clone()),
-            (Some(said), Value::Table(more)) => complete(&mut said.node, more),
+            (Some(given), Value::Table(more)) => complete(&mut given.node, more),
             (Some(_), _) => {}
         }
     }
@@ -146,7 +156,7 @@ fn flatten(prefix: &str, entries: &[Entry], into: &mut Vec<(String, serde_json::
         let key = format!("{prefix}{}", entry.key);
         match &entry.node.value {
             Value::Table(inner) => flatten(&format!("{key}."), inner, into),
-            // Values of other types were rejected before.
+            // `of` has rejected values that JSON cannot represent.
             _ => into.push((key, entry.node.to_json().unwrap_or_default())),
         }
     }

@@ -1,4 +1,4 @@
-//! Finding the plugins below a folder.
+//! Finds the plugins in the subfolders of a folder.
 
 use super::{Defaults, Manifest, ManifestError, holds_manifest};
 use replug_model::id::PluginId;
@@ -21,15 +21,15 @@ pub struct Discovery {
 /// [`Defaults::discover`].
 ///
 /// A subfolder without a manifest is not a plugin. Hidden subfolders and `target` are skipped. If `plugins_dir`
-/// itself has a manifest, it is the only plugin. Of two plugins with the same id, the one whose path sorts first stays,
-/// and the other one is a problem.
+/// itself has a manifest, it is the only plugin. Of two plugins with the same id, the plugin whose path sorts first is
+/// kept, and the other is a problem.
 ///
 /// # Errors
 ///
-/// * [`ManifestError::NoFolder`], [`ManifestError::NotAFolder`], [`ManifestError::Unreadable`]: `plugins_dir` cannot be
-///   searched.
+/// * [`ManifestError::NoFolder`], [`ManifestError::NotAFolder`] or [`ManifestError::Unreadable`] if `plugins_dir` cannot
+///   be searched
 ///
-/// A broken manifest is not an error; it is one of the [`Discovery::problems`].
+/// An invalid manifest is not an error of this function. It is listed in [`Discovery::problems`].
 pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
     Defaults::default().discover(plugins_dir)
 }
@@ -78,7 +78,7 @@ pub(super) fn discover_over(
             }
         }
     }
-    found.let_one_of_each_id_stay(served);
+    found.reject_duplicate_ids(served);
     Ok(found)
 }
 
@@ -90,11 +90,11 @@ impl Discovery {
         }
     }
 
-    /// Sorts the manifests by id. Of several manifests with the same id, the one that the host serves stays, or else
-    /// the one whose path sorts first. The others become problems.
-    fn let_one_of_each_id_stay(&mut self, served: &Served) {
+    /// Sorts the manifests by id. Of several manifests with the same id, keeps the manifest that the host serves. If the
+    /// host serves none of them, keeps the manifest whose path sorts first. The others become problems.
+    fn reject_duplicate_ids(&mut self, served: &Served) {
         let is_served = |manifest: &Manifest| served.get(&manifest.id) == Some(&manifest.root);
-        // The sort is stable: manifests with the same id stay in the order of their paths.
+        // The sort is stable, so manifests with the same id stay in the order of their paths.
         self.manifests.sort_by(|a, b| a.id.cmp(&b.id).then(is_served(b).cmp(&is_served(a))));
         let mut staying: Vec<Manifest> = Vec::new();
         for manifest in self.manifests.drain(..) {

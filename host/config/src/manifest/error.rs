@@ -1,4 +1,4 @@
-//! Errors in a manifest or in the plugins folder, and what to do about them.
+//! Errors in a manifest or in the plugins folder. Each message includes what to do.
 
 use replug_model::id::{IllegalId, PluginId};
 use std::{
@@ -16,7 +16,7 @@ pub enum ManifestError {
     /// The plugins folder does not exist.
     #[error("{}: no such folder; create it, or pass the folder that holds your plugins", path.display())]
     NoFolder { path: PathBuf },
-    /// A path that should be a folder is something else.
+    /// A path that should be a folder is a file or a device.
     #[error("{}: not a folder; pass the folder that holds your plugins", path.display())]
     NotAFolder { path: PathBuf },
     /// A file or folder cannot be read.
@@ -28,7 +28,7 @@ pub enum ManifestError {
     /// The folder has both kinds of manifest.
     #[error("{}: both a plugin.toml and a plugin.json exist; delete one of them", path.display())]
     Both { path: PathBuf },
-    /// The manifest is a folder, a pipe or the like, or larger than a mebibyte.
+    /// The manifest is not a regular file, or is larger than 1 MiB.
     #[error("{}: not a regular text file of at most 1 MiB", path.display())]
     NotAText { path: PathBuf },
     /// The manifest is not UTF-8.
@@ -66,7 +66,7 @@ pub enum ManifestError {
 replug_model::readable::readable!(ManifestError);
 
 impl ManifestError {
-    /// The key that the error is about, if there is one: `reload.drain_timeout`.
+    /// The key in the error, such as `reload.drain_timeout`. `None` if the error concerns no key.
     pub(crate) fn key(&self) -> Option<&str> {
         match self {
             Self::UnknownKey { key, .. }
@@ -77,7 +77,7 @@ impl ManifestError {
         }
     }
 
-    /// The same error for a table that is inside the table `table`: its name precedes the key.
+    /// The same error for a value inside the table `table`, whose name is prepended to the key.
     pub(crate) fn within(mut self, table: &str) -> Self {
         if let Self::UnknownKey { key, .. }
         | Self::TwiceTheKey { key, .. }
@@ -89,7 +89,7 @@ impl ManifestError {
         self
     }
 
-    /// The file or folder that the error is about.
+    /// The file or folder that has the error.
     pub fn path(&self) -> &Path {
         match self {
             Self::NoFolder { path }

@@ -1,4 +1,4 @@
-//! Reading a table key by key: each error names the key, the line and the remedy.
+//! Reads a table key by key. Each error names the key, the line and the remedy.
 
 use super::{
     ManifestError,
@@ -9,11 +9,10 @@ use std::{
     time::Duration,
 };
 
-/// The longest allowed duration. The host adds durations to the present time, and the clock must be able to represent
-/// the sum.
+/// The longest allowed duration: a year. The host adds durations to the present time, and the sum must not overflow.
 const LONGEST: Duration = Duration::from_secs(31_557_600);
 
-/// A table of the manifest that has only known keys.
+/// A table of a manifest or a configuration that has only known keys.
 pub(crate) struct Fields<'a> {
     file: &'a Path,
     prefix: &'static str,
@@ -21,7 +20,8 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The table `node`; `prefix` precedes its keys in messages, such as `reload.`.
+    /// Checks that `node` is a table that has only `known` keys. In messages, `prefix`, such as `reload.`, is prepended to
+    /// the keys.
     pub(crate) fn open(
         file: &'a Path,
         prefix: &'static str,
@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
         Ok(list.unwrap_or_default())
     }
 
-    /// The line of each item of a list.
+    /// The lines of the items of a list, from 1.
     pub(super) fn lines(&self, key: &str) -> impl Iterator<Item = usize> {
         let items = self.node(key).map(|node| match &node.value {
             Value::Array(items) => items.as_slice(),
@@ -154,7 +154,7 @@ impl<'a> Fields<'a> {
         Ok(Some(duration))
     }
 
-    /// A path inside the plugin's folder.
+    /// A path inside the plugin's folder, relative to that folder.
     pub(crate) fn path(&self, key: &str) -> Result<Option<PathBuf>, ManifestError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         let path = Path::new(text);
@@ -184,7 +184,7 @@ impl<'a> Fields<'a> {
         Ok(Some(path.components().filter(|it| *it != Component::CurDir).collect()))
     }
 
-    /// One of a few strings.
+    /// The value of one of the strings in `words`.
     pub(crate) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, ManifestError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         match words.iter().find(|(word, _)| *word == text) {
@@ -226,7 +226,7 @@ fn hint(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// The candidate that the author of `word` most likely meant, if one is similar.
+/// The candidate that is most similar to `word`, if any is similar enough to suggest it.
 fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let word = word.replace('-', "_").to_lowercase();
     candidates

@@ -1,4 +1,4 @@
-//! The keys of a manifest: what each means, its type, its default, and how it is read. The keys of `[process]` and
+//! The keys of a manifest: their meanings, types and defaults, and how they are read. The keys of `[process]` and
 //! `[limits]` are in `host/config/src/manifest/process.rs`.
 
 use super::{
@@ -25,7 +25,7 @@ pub struct Manifest {
     pub version: String,
     /// The plugin's author.
     pub author: Option<String>,
-    /// What the plugin does, in a sentence.
+    /// A one-sentence description of the plugin.
     pub description: Option<String>,
     /// The plugin's role in the host.
     pub kind: Kind,
@@ -35,19 +35,20 @@ pub struct Manifest {
     pub mode: Mode,
     /// How the plugin is built.
     pub build: BuildSpec,
-    /// The prebuilt artifact, or the output of the script; relative to `root`, and never outside of `root`.
+    /// The path of the prebuilt artifact, or of the output of the build script. It is relative to `root`, and inside of
+    /// `root`.
     pub binary: Option<PathBuf>,
     /// The plugin's own configuration.
     pub config: serde_json::Map<String, serde_json::Value>,
-    /// How a generation is replaced by the next one.
+    /// How a generation is replaced by the next generation.
     pub reload: ReloadSpec,
     /// How the plugin is called and supervised in a child process.
     pub process: ProcessSpec,
-    /// What a child process may use.
+    /// The resource limits of the plugin's child process.
     pub limits: LimitsSpec,
-    /// The manifest, with the links in its path resolved.
+    /// The path of the manifest, with the links in the path of its folder resolved.
     pub file: PathBuf,
-    /// The folder of the manifest, with the links in its path resolved.
+    /// The plugin's folder, which contains the manifest, with the links in its path resolved.
     pub root: PathBuf,
     /// The text of the manifest.
     pub text: Text,
@@ -59,18 +60,18 @@ impl Manifest {
         serde_json::Value::Object(self.config.clone()).to_string()
     }
 
-    /// Whether the two versions of the manifest differ at most in `[config]`.
+    /// Whether the two versions of the manifest are equal except for `[config]`.
     pub fn differs_only_in_config(&self, other: &Self) -> bool {
         Self { config: other.config.clone(), ..self.clone() } == *other
     }
 
-    /// Whether a switch to another version of the manifest needs a new instance of the artifact, in every mode.
+    /// Whether a change to the other version of the manifest requires a new instance of the artifact in every mode.
     pub fn requires_new_instance(&self, other: &Self) -> bool {
         self.mode != other.mode || self.process.call_timeout != other.process.call_timeout
     }
 
-    /// Whether a change of the manifest to another version needs a new process, because the process gets these values
-    /// at its start.
+    /// Whether a change to the other version of the manifest requires a new child process, if the plugin runs in one,
+    /// because some settings are passed to the process only at its start.
     pub fn asks_for_another_process(&self, other: &Self) -> bool {
         let timeouts = |manifest: &Self| (manifest.process.cancel_grace, manifest.process.step_timeout);
         timeouts(self) != timeouts(other)
@@ -90,7 +91,7 @@ pub enum Kind {
     Filter,
     /// The plugin answers requests.
     Handler,
-    /// The plugin notifies others of events.
+    /// The plugin sends notifications about events.
     Notifier,
 }
 
@@ -109,15 +110,15 @@ impl Kind {
 /// How a plugin is built: the table `[build]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildSpec {
-    /// The cargo package of the plugin; needed if the plugin's folder does not determine it.
+    /// The cargo package of the plugin. Required if the plugin's folder does not determine the package.
     pub package: Option<String>,
-    /// The script that builds the plugin instead of cargo; relative to the plugin's folder.
+    /// The path of the script that builds the plugin instead of cargo, relative to the plugin's folder.
     pub script: Option<PathBuf>,
     /// Cargo features to enable.
     pub features: Vec<String>,
-    /// The cargo profile: `dev`, `release` or one of the author's.
+    /// The cargo profile: `dev`, `release` or a custom profile.
     pub profile: String,
-    /// How long the processes of a build may be silent.
+    /// The maximum time for which a build may produce no output.
     pub timeout: Duration,
 }
 
@@ -136,17 +137,18 @@ impl Default for BuildSpec {
 /// How a plugin is replaced: the table `[reload]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReloadSpec {
-    /// How long calls in progress may take to finish when state is handed over.
+    /// How long the host waits for calls in progress when the state is handed over or the plugin is stopped.
     pub drain_timeout: Duration,
-    /// Which comes first: the start of the new generation, or the stop of the old one.
+    /// Whether the new generation is started before or after the old generation is stopped.
     pub order: Order,
-    /// How a new generation is watched; none if it is not watched.
+    /// How a new generation is watched. `None`: it is not watched.
     pub confirm: Option<Confirm>,
     /// Whether the code of a retired generation is unmapped.
     pub unload: Unload,
-    /// What a new version does in a throwaway process before it is loaded.
+    /// The trial of a new version in a throwaway process before it is loaded.
     pub preflight: Trial,
-    /// How often the state is saved while the plugin runs, to be restored after a crash.
+    /// The interval at which the state is saved while the plugin runs, to be restored after a crash. `None`: the state is
+    /// not saved while the plugin runs.
     pub checkpoint: Option<Duration>,
 }
 
@@ -183,7 +185,7 @@ impl Default for Confirm {
     }
 }
 
-/// How the errors that methods return count: the key `reload.confirm.errors`.
+/// Whether errors that methods return count as failed calls: the key `reload.confirm.errors`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OwnErrors {
     /// Errors that methods return do not count as failed calls.
@@ -193,14 +195,14 @@ pub enum OwnErrors {
     Counted,
 }
 
-/// What is done first when a generation is replaced: the key `reload.order`.
+/// The order of start and stop when a generation is replaced: the key `reload.order`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// The new generation is started while the old one serves.
+    /// The new generation is started while the old generation serves.
     #[default]
     StartFirst,
-    /// The old generation is stopped, and then the new one is started: for a plugin that holds a resource that only one
-    /// instance can have, such as a port. Calls wait in the meantime.
+    /// The old generation is stopped before the new generation is started. This suits a plugin that holds an exclusive
+    /// resource, such as a port. Calls wait in the meantime.
     StopFirst,
 }
 
@@ -210,7 +212,7 @@ pub enum Unload {
     /// The code stays mapped.
     #[default]
     Never,
-    /// The code is unmapped, and the host verifies that it is.
+    /// The code is unmapped as soon as the host has verified that this is safe.
     Verified,
 }
 
@@ -292,7 +294,7 @@ fn build(top: &Fields<'_>, file: &Path) -> Result<BuildSpec, ManifestError> {
     let default = BuildSpec::default();
     let Some(node) = top.node("build") else { return Ok(default) };
     let table = Fields::open(file, "build.", node, BUILD_KEYS)?;
-    // These values become arguments and environment variables of cargo, so cargo must not take a value for an option.
+    // These values are passed to cargo as arguments and environment variables, and must not look like options.
     let plain = |text: &str| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_-/+.".contains(c);
         !text.is_empty() && !text.starts_with('-') && text.chars().all(allowed)
@@ -370,8 +372,7 @@ fn confirm(reload: &Fields<'_>, file: &Path) -> Result<Option<Confirm>, Manifest
     let default = Confirm::default();
     let Some(node) = reload.node("confirm") else { return Ok(None) };
     if !matches!(node.value, Value::Table(_)) {
-        // `spell_out` has replaced a string by a table, so this value has a wrong type, and `duration` returns the
-        // error.
+        // `spell_out` has replaced a string by a table, so this value has a wrong type. `duration` returns the error.
         return reload.duration("confirm").map(|_| None);
     }
     let table = Fields::open(file, "reload.confirm.", node, CONFIRM_KEYS)?;

@@ -1,4 +1,4 @@
-//! The manifests below a plugins folder. `docs/MANIFEST.md` lists the keys.
+//! The manifests of plugins. `docs/MANIFEST.md` lists the keys.
 
 mod defaults;
 mod discover;

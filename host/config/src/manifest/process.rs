@@ -1,4 +1,4 @@
-//! The keys for plugins in child processes: `mode`, `[process]`, `[limits]`, and the trial of all plugins.
+//! The keys `mode`, `[process]` and `[limits]`, which concern plugins in child processes, and `reload.preflight`.
 
 use super::{
     ManifestError,
@@ -20,7 +20,7 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
     "env",
 ];
 
-/// The minimum of a limit, with the reason. With less memory, a process cannot start and take a call.
+/// The minimum of a limit, with the reason. With less memory, a process cannot start and run a call.
 const LEAST_MEMORY_BYTES: (u64, &str) =
     (1 << 20, "a process needs more memory; write \"512MiB\", or a number of bytes");
 const LEAST_OPEN_FILES: (u64, &str) =
@@ -31,21 +31,23 @@ const LEAST_PROCESSES: (u64, &str) =
 /// How a plugin in a child process is called and supervised: the table `[process]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessSpec {
-    /// How long a call may take. After this time, the caller gets an error and the call is cancelled.
+    /// How long a call may take. After this time, the caller gets an error and the call is cancelled. `None`: there is no
+    /// limit.
     pub call_timeout: Option<Duration>,
     /// How long a cancelled call may continue. After this time, the process is killed and restarted.
     pub cancel_grace: Duration,
     /// How long a lifecycle step (`init`, `save`, ...) may take.
     pub step_timeout: Duration,
-    /// How long a call waits for a process that is being restarted. With zero, such a call fails at once.
+    /// How long a call waits for a process that is being restarted. If zero, such a call fails at once.
     pub restart_wait: Duration,
-    /// The pause between the first death and the restart. The pause doubles with each further death.
+    /// The pause before the restart after a first failure. The pause doubles with each further failure. A failure is an
+    /// unexpected end of the process, or a failed restart.
     pub restart_pause: Duration,
-    /// The number of deaths within `death_window` after which the plugin is quarantined.
+    /// The number of failures within `death_window` after which the plugin is quarantined.
     pub max_deaths: u64,
-    /// The time within which deaths count toward `max_deaths`.
+    /// The time within which failures count toward `max_deaths`.
     pub death_window: Duration,
-    /// The variables of the process's environment, in addition to the few variables that every plugin's process gets.
+    /// The variables of the process's environment, in addition to the standard variables that every plugin's process gets.
     pub env: Vec<EnvVar>,
 }
 
@@ -64,15 +66,15 @@ impl Default for ProcessSpec {
     }
 }
 
-/// What a new version does in a throwaway process before it is loaded: the key `reload.preflight`.
+/// The trial of a new version in a throwaway process before it is loaded: the key `reload.preflight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trial {
-    /// The steps of a load: `init`, `restore` of a copy of the state, `health`.
+    /// The trial runs the steps of a start: `init`, `restore` with a copy of the state, `health`.
     #[default]
     Full,
-    /// The library is opened and checked. Of the author's code, only constructors run.
+    /// The trial opens and checks the library. Of the library's code, only the ELF constructors run.
     Load,
-    /// Nothing.
+    /// There is no trial.
     Off,
 }
 
@@ -165,7 +167,7 @@ pub(super) fn limits(file: &Path, node: Option<&Node>) -> Result<LimitsSpec, Man
     Ok(LimitsSpec { kernel, cgroup })
 }
 
-/// A number of bytes: as a number, or as text with a unit.
+/// A size in bytes, given as a number of bytes or as text with a unit.
 pub(crate) fn size(table: &Fields<'_>, key: &str) -> Result<Option<u64>, ManifestError> {
     let value =
         table.get(key, "a whole number of bytes, or text such as \"512MiB\"", |value| match value {

@@ -1,4 +1,4 @@
-//! Reading manifests: from a folder to the text, and from the text to the values.
+//! Reads the text of the manifest in a folder, and the values from the text.
 
 use super::{
     Defaults, Manifest, ManifestError, interpret,
@@ -10,7 +10,7 @@ use std::{fs, io, path::Path, sync::Arc};
 /// The possible file names of a manifest.
 pub const FILE_NAMES: [&str; 2] = ["plugin.toml", "plugin.json"];
 
-/// The text of a manifest. All texts are equal: manifests are compared by their values.
+/// The text of a manifest. Two texts always compare as equal, because manifests are compared by their values only.
 #[derive(Clone, Debug, Default)]
 pub struct Text(Arc<str>);
 
@@ -41,7 +41,7 @@ pub fn holds_manifest(folder: &Path) -> bool {
 ///
 /// # Errors
 ///
-/// * [`ManifestError::Missing`], [`ManifestError::Both`]: there is not exactly one manifest.
+/// * [`ManifestError::Missing`], [`ManifestError::Both`]: the folder does not have exactly one manifest.
 /// * [`ManifestError::Unreadable`], [`ManifestError::NotAText`], [`ManifestError::NotUtf8`], [`ManifestError::Empty`],
 ///   [`ManifestError::Syntax`]: the manifest is not a TOML or JSON text.
 /// * The other variants: a key in the manifest is unknown or missing, or has an invalid value.
@@ -66,7 +66,7 @@ pub(super) fn read_over(defaults: &Defaults, folder: &Path) -> Result<Manifest, 
     read_text_over(defaults, &file, &text)
 }
 
-/// Reads a manifest from `text`, which is the present or an earlier text of `file`.
+/// Reads a manifest from `text`, which is the present or an earlier content of `file`.
 pub(super) fn read_text_over(
     defaults: &Defaults,
     file: &Path,
@@ -77,7 +77,7 @@ pub(super) fn read_text_over(
     Ok(Manifest { text: Text(text.into()), ..manifest })
 }
 
-/// The id in the manifest of a folder. The manifest may be invalid, as long as its id can be read.
+/// The id in the manifest of a folder. The manifest may be otherwise invalid. `None` if the id cannot be read.
 pub fn id_in(folder: &Path) -> Option<PluginId> {
     let mut files = FILE_NAMES.iter().map(|name| folder.join(name));
     files.find_map(|file| {
@@ -95,7 +95,8 @@ fn tree_of(file: &Path, text: &str) -> Result<Node, ManifestError> {
     }
 }
 
-/// The line of a key, such as `config.word`; for a missing key, the line of its table.
+/// The line of a key, such as `config.word`, from 1. For a missing key, the line of the innermost existing table that
+/// would contain it. `None` if not even the outermost table exists, or if the manifest cannot be parsed.
 pub fn line_of(file: &Path, key: &str) -> Option<usize> {
     let tree = tree_of(file, &read_text(file).ok()?).ok()?;
     let (mut node, mut line) = (&tree, None);
@@ -110,7 +111,7 @@ pub fn line_of(file: &Path, key: &str) -> Option<usize> {
 pub(crate) fn read_text(file: &Path) -> Result<String, ManifestError> {
     let unreadable = |source| ManifestError::Unreadable { path: file.into(), source };
     let metadata = fs::metadata(file).map_err(unreadable)?;
-    // Opening a pipe would wait for a writer.
+    // The type is checked first, because opening a pipe would wait for a writer.
     if !metadata.is_file() || metadata.len() > 1 << 20 {
         return Err(ManifestError::NotAText { path: file.into() });
     }

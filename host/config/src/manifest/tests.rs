@@ -1,4 +1,4 @@
-//! Valid manifests have the right values, and invalid ones are rejected with a helpful message.
+//! Tests of manifests: valid manifests are read correctly, and invalid manifests are rejected with a helpful message.
 
 use super::{
     keys::{BUILD_KEYS, KEYS},
@@ -30,7 +30,7 @@ impl Folder {
     }
 }
 
-/// The message about a `plugin.toml` with this content, from the file's name on.
+/// The error message for a `plugin.toml` with this content, without the path before the file's name.
 fn refusal(content: impl AsRef<[u8]>) -> String {
     let folder = Folder::with("plugin.toml", content);
     let error = folder.read().unwrap_err();
@@ -96,7 +96,7 @@ fn stop_first_defaults_to_the_load_trial() {
 }
 
 #[test]
-fn every_key_is_read_and_toml_and_json_mean_the_same() {
+fn every_key_is_read_and_toml_and_json_give_equal_manifests() {
     let toml = Folder::with("plugin.toml", FULL_TOML).read().unwrap();
     assert_eq!(toml.id.as_str(), "dev.example.greeter");
     assert_eq!((toml.name.as_str(), toml.version.as_str()), ("Greeter", "1.2.3-beta.1"));
@@ -124,7 +124,7 @@ fn every_key_is_read_and_toml_and_json_mean_the_same() {
 }
 
 #[test]
-fn an_id_alone_is_a_manifest_and_the_rest_has_defaults() {
+fn a_manifest_needs_only_an_id_and_other_keys_have_defaults() {
     let manifest = Folder::with("plugin.toml", "id = 'dev.example.greeter'").read().unwrap();
     assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("greeter", "0.0.0"));
     assert_eq!((manifest.kind, manifest.auto_start), (Kind::Provider, true));
@@ -134,14 +134,14 @@ fn an_id_alone_is_a_manifest_and_the_rest_has_defaults() {
 }
 
 #[test]
-fn confirm_may_be_just_the_window() {
+fn a_duration_as_confirm_sets_the_window() {
     let manifest = Folder::with("plugin.toml", "id = 'a.b'\nreload = { confirm = '3s' }").read().unwrap();
     let expected = Confirm { window: Duration::from_secs(3), ..Confirm::default() };
     assert_eq!(manifest.reload.confirm, Some(expected));
 }
 
 #[test]
-fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
+fn an_unknown_key_is_rejected_with_its_line_and_a_suggestion() {
     let message = refusal("id = 'a.b'\n\n[reload]\ndrain_timout = '5s'\n");
     assert!(message.starts_with("plugin.toml:4: unknown key `reload.drain_timout`"), "{message}");
     assert!(message.contains("did you mean `drain_timeout`?"), "{message}");
@@ -154,7 +154,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
 }
 
 #[test]
-fn an_unknown_key_in_json_has_its_line_too() {
+fn an_unknown_key_in_json_is_rejected_with_its_line() {
     let folder = Folder::with("plugin.json", "{\n \"id\": \"a.b\",\n \"build\": {\n  \"pakage\": \"x\" } }");
     let message = folder.read().unwrap_err().to_string();
     assert!(
@@ -164,7 +164,7 @@ fn an_unknown_key_in_json_has_its_line_too() {
 }
 
 #[test]
-fn a_wrong_type_is_refused_with_key_line_and_expected_type() {
+fn a_wrong_type_is_rejected_with_key_line_and_expected_type() {
     for (content, expected) in [
         ("id = 3", "plugin.toml:1: `id` is an integer, but must be a string"),
         ("id = 'a.b'\nauto_start = 'yes'", ":2: `auto_start` is a string, but must be true or false"),
@@ -194,7 +194,7 @@ fn a_wrong_type_is_refused_with_key_line_and_expected_type() {
 }
 
 #[test]
-fn an_illegal_value_is_refused_with_the_way_out() {
+fn an_illegal_value_is_rejected_with_help() {
     for (content, expected) in [
         ("id = 'Calculator'", "plugin.toml:1: illegal plugin id \"Calculator\": it has only one part"),
         ("id = ''", "it is empty"),
@@ -239,7 +239,7 @@ fn an_illegal_value_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn a_duration_may_be_a_year_and_no_key_takes_a_longer_one() {
+fn every_duration_is_limited_to_a_year() {
     for key in [
         "build.timeout",
         "reload.drain_timeout",
@@ -269,7 +269,7 @@ fn a_restart_wait_of_zero_is_accepted() {
 }
 
 #[test]
-fn a_file_that_is_no_manifest_text_is_refused() {
+fn an_empty_or_malformed_manifest_is_rejected() {
     assert!(refusal("").contains("the manifest is empty; it needs at least `id"));
     assert!(refusal(" \n\t\n").contains("is empty"));
     assert!(refusal("name = 'x'").contains("`id` is missing; add a line"));
@@ -289,7 +289,7 @@ fn a_file_that_is_no_manifest_text_is_refused() {
 }
 
 #[test]
-fn a_folder_has_exactly_one_manifest() {
+fn a_folder_without_exactly_one_manifest_file_is_rejected() {
     let folder = Folder::new();
     assert!(matches!(folder.read(), Err(ManifestError::Missing { .. })));
     folder.write("plugin.toml", "id = 'a.b'");
@@ -302,7 +302,7 @@ fn a_folder_has_exactly_one_manifest() {
 }
 
 #[test]
-fn plugins_are_found_in_direct_sub_folders_sorted_by_id() {
+fn plugins_are_found_in_direct_subfolders_and_sorted_by_id() {
     let folder = Folder::new();
     folder.write("one/plugin.toml", "id = 'z.z'");
     folder.write("two/plugin.json", "{\"id\": \"a.a\"}");
@@ -320,7 +320,7 @@ fn plugins_are_found_in_direct_sub_folders_sorted_by_id() {
 }
 
 #[test]
-fn of_two_plugins_with_one_id_the_first_by_path_stays_and_both_are_named() {
+fn the_first_path_of_a_duplicate_id_is_kept_and_the_error_names_both() {
     let folder = Folder::new();
     folder.write("b/plugin.toml", "id = 'dev.same'");
     folder.write("a/plugin.toml", "id = 'dev.same'");
@@ -332,7 +332,7 @@ fn of_two_plugins_with_one_id_the_first_by_path_stays_and_both_are_named() {
 }
 
 #[test]
-fn of_several_plugins_with_one_id_the_one_that_is_served_stays() {
+fn the_served_plugin_of_a_duplicate_id_is_kept() {
     let folder = Folder::new();
     for name in ["a", "b", "c"] {
         folder.write(&format!("{name}/plugin.toml"), "id = 'dev.same'");
@@ -343,7 +343,7 @@ fn of_several_plugins_with_one_id_the_one_that_is_served_stays() {
     assert_eq!(found.manifests.iter().map(|it| &it.root).collect::<Vec<_>>(), [&root]);
     let named: Vec<_> =
         found.problems.iter().map(|it| it.path().parent().unwrap().file_name().unwrap()).collect();
-    assert_eq!(named, ["a", "c"], "the newcomers are named");
+    assert_eq!(named, ["a", "c"], "the plugins that are not served are problems");
     assert!(
         found
             .problems
@@ -353,7 +353,7 @@ fn of_several_plugins_with_one_id_the_one_that_is_served_stays() {
 }
 
 #[test]
-fn a_folder_that_holds_a_manifest_itself_is_one_plugin() {
+fn a_plugins_folder_with_a_manifest_is_a_single_plugin() {
     let folder = Folder::with("plugin.toml", "id = 'dev.self'");
     folder.write("sub/plugin.toml", "id = 'dev.sub'");
     let found = discover(folder.0.path()).unwrap();
@@ -371,7 +371,7 @@ fn discover_reports_what_to_do_about_an_unusable_plugins_folder() {
 }
 
 #[test]
-fn the_manual_lists_every_key() {
+fn manifest_md_lists_every_key() {
     let manual = include_str!("../../../../docs/MANIFEST.md");
     let tables: [(&str, &[&str]); 4] =
         [("", KEYS), ("build.", BUILD_KEYS), ("reload.", RELOAD_KEYS), ("reload.confirm.", CONFIRM_KEYS)];
@@ -386,7 +386,7 @@ fn the_manual_lists_every_key() {
 }
 
 #[test]
-fn an_environment_is_names_to_pass_on_and_variables_to_set() {
+fn the_environment_lists_variables_to_pass_and_variables_to_set() {
     let folder = Folder::with("plugin.toml", "id = 'a.b'\n[process]\nenv = ['HOME', 'MODE=a=b', 'EMPTY=']");
     let manifest = folder.read().unwrap();
     let set = |name: &str, value: &str| EnvVar::Set(name.into(), value.into());

@@ -1,10 +1,10 @@
-//! One tree for TOML and JSON, in which each value has its line, for messages.
+//! A common tree of values for TOML and JSON. Each value has its line, for messages.
 
 use super::ManifestError;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-/// A value and the line it begins on.
+/// A value, and the line on which it begins, from 1.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) line: usize,
@@ -45,7 +45,7 @@ impl Value {
 }
 
 impl Node {
-    /// The same value without lines. The error is the line of an infinite number or NaN, which JSON does not support.
+    /// The value as JSON. The error is the line of an infinite number or NaN, which JSON cannot represent.
     pub(crate) fn to_json(&self) -> Result<serde_json::Value, usize> {
         Ok(match &self.value {
             Value::Null => serde_json::Value::Null,
@@ -127,12 +127,12 @@ pub(crate) fn from_json(file: &Path, text: &str) -> Result<Node, ManifestError> 
         format: "JSON",
         reason: error.to_string().split(" at line ").next().unwrap_or_default().into(),
     };
-    // serde_json checks the text and limits its depth. `JsonWalk` then finds the line of each value.
+    // serde_json validates the text and limits its depth. `JsonWalk` then finds the line of each value.
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(error)?;
     JsonWalk { text, at: 0 }.node().map_err(error)
 }
 
-/// Walks over text that is valid JSON.
+/// A parser for text that is known to be valid JSON.
 struct JsonWalk<'t> {
     text: &'t str,
     at: usize,
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_and_toml_give_the_same_values_and_their_own_lines() {
+    fn json_and_toml_give_equal_values_with_the_lines_of_their_texts() {
         let toml = "a = 1\n[b]\nc = [\"x\", 2.5]\nd = { e = true }\n";
         let json = "{\"a\": 1,\n\"b\": {\n\"c\": [\"x\", 2.5],\n  \"d\": {\"e\" : true}\n}}";
         let toml = from_toml(Path::new("t"), toml).unwrap();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn json_strings_with_quotes_and_brackets_in_them_are_one_value() {
+    fn json_strings_may_contain_quotes_and_brackets() {
         let text = r#"{"k\"{": "a\\", "n": [null, -1e3, "]}\",", {}], "e": []}"#;
         let tree = from_json(Path::new("j"), text).unwrap().to_json().unwrap();
         assert_eq!(tree, serde_json::from_str::<serde_json::Value>(text).unwrap());

@@ -1,8 +1,8 @@
-//! Workspaces as cargo has them.
+//! Tests with cargo workspaces and cargo configurations.
 
 use super::*;
 
-/// A folder with files; a name that ends in `/` is a folder.
+/// Creates a temporary folder with these files, given as names and contents. A name that ends in `/` becomes a folder.
 pub(crate) fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
@@ -26,7 +26,7 @@ fn root_of(folder: &Path) -> Option<PathBuf> {
 }
 
 #[test]
-fn a_workspace_is_the_nearest_table_above_or_else_the_nearest_package() {
+fn the_nearest_workspace_table_or_else_the_nearest_package_is_found() {
     let (_dir, root) = tree(&[
         ("ws/Cargo.toml", "[workspace]\nmembers = [\"plugins/*\"]\n"),
         ("ws/plugins/a/Cargo.toml", PACKAGE),
@@ -44,12 +44,16 @@ fn a_workspace_is_the_nearest_table_above_or_else_the_nearest_package() {
     assert_eq!(root_of(&root.join("ws/plugins/own/src")), Some(root.join("ws/plugins/own")));
     assert_eq!(root_of(&root.join("app/plugins")), Some(root.join("app")));
     assert_eq!(root_of(&root.join("app/plugins/b/src")), Some(root.join("app/plugins/b")));
-    assert_eq!(root_of(&root.join("broken/plugins")), Some(root.join("broken")), "while it is being edited");
+    assert_eq!(
+        root_of(&root.join("broken/plugins")),
+        Some(root.join("broken")),
+        "the Cargo.toml is invalid while it is being edited"
+    );
     assert_eq!(root_of(&root), None);
 }
 
 #[test]
-fn the_target_folder_is_the_one_that_the_nearest_configuration_names() {
+fn the_nearest_configuration_that_sets_the_target_folder_applies() {
     let (_dir, root) = tree(&[
         (".cargo/config.toml", "[build]\ntarget-dir = \"shared\"\n"),
         ("ws/Cargo.toml", "[workspace]\n"),
@@ -62,5 +66,5 @@ fn the_target_folder_is_the_one_that_the_nearest_configuration_names() {
     let target = |folder: &str| configured_target_dir(&root.join(folder));
     assert_eq!(target("ws"), Some(root.join("shared")));
     assert_eq!(target("near"), Some("/elsewhere".into()));
-    assert_eq!(target("other"), Some(root.join("shared")), "the nearer one says nothing of it");
+    assert_eq!(target("other"), Some(root.join("shared")), "the nearer configuration does not set it");
 }

@@ -1,4 +1,4 @@
-//! Each layer overrides the previous ones, and errors name their source.
+//! Tests of layers: each layer overrides the previous layers, and errors name their source.
 
 use super::*;
 use crate::host::{LogFormat, WatchPoll};
@@ -20,7 +20,7 @@ impl Folder {
 
     fn refusal(&self, environment: &[(&str, &str)]) -> String {
         let message = self.layers(environment).read().unwrap_err().to_string();
-        // If the error is in the file, the result is the message from the file's name on.
+        // If the error is in the file, the part before the file's name is removed, because it differs in each test run.
         message[message.find(FILE_NAME).unwrap_or(0)..].to_owned()
     }
 }
@@ -54,7 +54,7 @@ format = "json"
 "#;
 
 #[test]
-fn every_key_of_the_file_is_read_and_its_paths_are_seen_from_its_folder() {
+fn every_key_of_the_file_is_read_and_its_paths_are_relative_to_its_folder() {
     let folder = Folder::with(FULL);
     let config = folder.layers(&[]).read().unwrap();
     let at = |name: &str| Some(folder.0.path().join(name));
@@ -98,7 +98,7 @@ fn precedence_is_flag_then_environment_then_file_then_default() {
 }
 
 #[test]
-fn rust_log_overrides_the_file_and_yields_to_replug_log_filter() {
+fn rust_log_overrides_the_file_and_replug_log_filter_overrides_rust_log() {
     let folder = Folder::with("log.filter = 'info'");
     let filter =
         |environment: &[(&str, &str)]| folder.layers(environment).read().unwrap().log.filter.unwrap();
@@ -192,7 +192,7 @@ fn an_invalid_variable_or_flag_is_rejected_with_its_name() {
 }
 
 #[test]
-fn a_variable_is_parsed_as_one_toml_value_or_else_taken_as_text() {
+fn the_text_of_a_variable_is_one_toml_value_or_a_string() {
     assert_eq!(as_value("3"), 3);
     assert_eq!(as_value("true"), true);
     assert_eq!(as_value("\"3\""), "3");
@@ -202,7 +202,7 @@ fn a_variable_is_parsed_as_one_toml_value_or_else_taken_as_text() {
 }
 
 #[test]
-fn a_misspelt_variable_is_warned_of_and_foreign_ones_are_ignored() {
+fn a_misspelt_variable_causes_a_warning_and_others_are_ignored() {
     let folder = Folder::with("");
     let environment = [("REPLUG_LOG_FLITER", "info"), ("REPLUG_PORT", "tcp://"), ("REPLUG_TARGET_DIR", "/x")];
     let layers = folder.layers(&environment);
@@ -212,7 +212,7 @@ fn a_misspelt_variable_is_warned_of_and_foreign_ones_are_ignored() {
 }
 
 #[test]
-fn a_file_that_was_named_has_to_be_there_and_the_usual_one_need_not() {
+fn a_file_set_by_the_caller_must_exist_but_the_default_file_need_not() {
     let message = Layers::of(Vec::new()).file("/nowhere/replug.toml").read().unwrap_err().to_string();
     assert!(message.contains("/nowhere/replug.toml: no such configuration file; create it"), "{message}");
     assert_eq!(Layers::of(Vec::new()).read().unwrap(), HostConfig::default());
@@ -267,7 +267,7 @@ fn a_port_alone_means_loopback_in_the_file_a_flag_and_a_variable() {
 }
 
 #[test]
-fn a_folder_that_is_named_in_another_way_is_no_other_folder() {
+fn a_relative_and_an_absolute_path_of_one_folder_are_equal() {
     let mut relative = HostConfig { plugins: Some("plugins".into()), ..HostConfig::default() };
     let here = env::current_dir().unwrap().join("plugins");
     assert_eq!(relative.apply(&HostConfig { plugins: Some(here), ..HostConfig::default() }).1, [""; 0]);
@@ -298,7 +298,11 @@ fn the_plugin_level_overrides_the_filter_which_overrides_the_default() {
     assert_eq!(filter("trace"), Some(LevelFilter::TRACE));
     assert_eq!(filter("replug=debug"), Some(LevelFilter::INFO));
     assert_eq!(level(&[]), Some(LevelFilter::INFO));
-    assert_eq!(Layers::of(Vec::new()).read().unwrap().log.plugins, None, "a program's subscriber decides");
+    assert_eq!(
+        Layers::of(Vec::new()).read().unwrap().log.plugins,
+        None,
+        "the program's subscriber determines the level"
+    );
 }
 
 #[test]
@@ -320,7 +324,7 @@ fn layers_merge_a_confirm_window_with_other_confirm_keys() {
 }
 
 #[test]
-fn a_variable_for_a_list_takes_one_text_several_between_commas_or_a_list() {
+fn a_variable_for_a_list_is_comma_separated_or_a_toml_list() {
     let hosts = |text| {
         let folder = Folder::with("");
         folder.layers(&[("REPLUG_HTTP_ALLOW_HOSTS", text)]).read().unwrap().http.allow_hosts
@@ -331,7 +335,7 @@ fn a_variable_for_a_list_takes_one_text_several_between_commas_or_a_list() {
 }
 
 #[test]
-fn a_name_that_no_request_can_use_is_refused() {
+fn an_invalid_host_name_is_rejected() {
     for name in ["box:8080", "", "http://box/", "ftp://box"] {
         let error = Folder::with(&format!("[http]\nallow_hosts = [\"box\", \"https://box:444\", {name:?}]"))
             .refusal(&[]);
@@ -341,12 +345,12 @@ fn a_name_that_no_request_can_use_is_refused() {
 }
 
 #[test]
-fn a_wrong_value_in_the_file_is_refused_even_where_a_variable_hides_it() {
+fn an_invalid_value_in_the_file_is_rejected_even_if_overridden() {
     let error = Folder::with("keep_artifacts = \"x\"").refusal(&[("REPLUG_KEEP_ARTIFACTS", "3")]);
     assert!(error.starts_with("replug.toml:1: `keep_artifacts`"), "{error}");
     let file = Folder::with("[http]\ntls_cert = \"cert.pem\"");
     let tls = file.layers(&[("REPLUG_HTTP_TLS_KEY", "key.pem")]).read().unwrap().http.tls;
-    assert!(tls.is_some(), "what one layer lacks, another may say");
+    assert!(tls.is_some(), "one layer may set the key that another layer lacks");
 }
 
 #[test]
@@ -370,5 +374,5 @@ fn the_nearest_file_up_to_the_root_of_the_workspace_is_read() {
     assert_eq!(kept(&inner), None);
     let read = layers(&inner);
     fs::write(core.join(FILE_NAME), "keep_artifacts = 4").unwrap();
-    assert_eq!(read.read().unwrap().keep_artifacts, 4, "it has come since");
+    assert_eq!(read.read().unwrap().keep_artifacts, 4, "the file was created after `layers`");
 }
