@@ -1,6 +1,7 @@
-//! The loop in an async program: `cargo run -p replug --example basic`, then edit a file below `plugins` and save it.
+//! An async program that reloads plugins on save: run `cargo run -p replug --example basic`, then edit a file below
+//! `plugins` and save it.
 //!
-//! Runs until it is interrupted, and then stops the plugins in order.
+//! The program runs until it is interrupted, and then stops the plugins in the reverse order of their start.
 
 use replug::{EventKind, Handle, Host};
 use replug_interfaces::Greeter;

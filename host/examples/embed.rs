@@ -1,6 +1,6 @@
 //! A program without an async runtime that embeds a host: `cargo run -p replug --example embed`.
 //!
-//! Every answer that is on its way is waited for with `wait`, which blocks the calling thread.
+//! `wait` blocks the calling thread until the result of a request is available.
 
 use replug::{CallError, Handle, Host};
 use replug_interfaces::Calculator;
@@ -8,14 +8,16 @@ use serde_json::json;
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The child processes of plugins, and the trials of new versions, run this same program.
+    // The host executes this program again for child processes of plugins and for trials. In such a process, this call
+    // does not return.
     replug::shim::run_if_asked();
-    // And it is the parent of the program proper, which it starts again if a plugin crashes it.
+    // Starts the rest of the program in a child process, and starts it again if a plugin crashes it.
     replug::parent::supervise();
 
     let host = Host::builder().plugins("plugins").build().wait()?;
 
-    // Typed: methods, arguments and errors are those of the trait. The calling thread makes the call itself.
+    // Typed: the handle has the methods of the trait, with their arguments and errors. The calling thread runs the
+    // method.
     let calculator: Handle<dyn Calculator> = host.get("dev.replug.calculator")?;
     println!("10 + 5 = {}", calculator.add(10.0, 5.0)?);
     match calculator.divide(1.0, 0.0) {
@@ -23,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         other => println!("1 / 0 = {other:?}"),
     }
 
-    // By name, for programs that learn only at run time what there is to call.
+    // By name: for programs that determine the methods to call at run time.
     let plugin = host.plugin("dev.replug.calculator")?;
     for interface in plugin.interfaces() {
         let methods: Vec<_> = interface.methods.iter().map(|method| method.name.as_str()).collect();
@@ -31,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("6 * 7 = {}", plugin.invoke_json("multiply", json!({ "a": 6, "b": 7 })).wait()?);
 
-    // The same handle reaches the next generation.
+    // The same handle calls the next generation.
     let generation = host.reload("dev.replug.calculator").wait()?;
     println!("{generation} remembers {} calculations", calculator.history()?.len());
 

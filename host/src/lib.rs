@@ -1,4 +1,4 @@
-//! replug keeps a Rust program running while the code it runs is replaced.
+//! replug is a plugin host that reloads Rust code while the program runs.
 //!
 //! A plugin is a `cdylib` that implements a Rust trait. A [`Host`] loads it into its own process, watches its source,
 //! rebuilds it on save, and swaps the new version in. A reload loses no call and no state, and a failed edit changes
@@ -30,26 +30,28 @@
 //!
 //! A program without an async runtime calls `.wait()` instead of `.await`.
 //!
-//! # What plugins print
+//! # Output of plugins
 //!
-//! A plugin in the program's process prints to the program's own standard output and error. They belong to the program,
-//! and the library does not redirect them. What a plugin logs with `tracing` goes to the program's subscriber; output
-//! that must be kept apart should be logged. What a plugin prints in a child process (`mode = "process"`) also goes to
-//! that subscriber, line by line, and never to the program's output. The command `replug` replaces its descriptors 1
-//! and 2 by pipes before it starts a host. A program whose output other programs read, and whose plugins may print,
-//! should do the same in its `main`.
+//! A plugin in the program's process prints to the program's standard output and standard error. The library does not
+//! redirect them, because they belong to the program. The `tracing` events of a plugin go to the program's subscriber.
+//!
+//! A plugin in a child process (`mode = "process"`) never prints to the program's output. The program's subscriber gets
+//! each line that the plugin prints, as an event.
+//!
+//! If other programs read the program's output, and plugins in its process may print, the program should redirect
+//! descriptors 1 and 2 in its `main`. The command `replug` replaces them by pipes before it starts a host.
 //!
 //! # The crates
 //!
-//! This crate re-exports what embedding programs need of the others, and has no code of its own.
+//! This crate has no code of its own. It re-exports the items of the other crates that embedding programs need.
 //!
-//! | crate | what it does |
+//! | crate | purpose |
 //! |---|---|
 //! | `replug-control` | the control plane: commands over a socket and HTTP; with the feature `control` |
-//! | `replug-engine` | all plugins of a folder: finds, reloads and supervises them, and keeps their records |
-//! | `replug-runtime` | loads plugins, into this process and into child processes, and swaps them while callers use them |
-//! | `replug-builder` | watches sources, builds them, and stores the artifacts |
-//! | `replug-config` | `replug.toml`, and the manifests of plugins |
+//! | `replug-engine` | finds, reloads and supervises all plugins of a folder, and keeps their records |
+//! | `replug-runtime` | loads plugins into this process and into child processes, and swaps generations during calls |
+//! | `replug-builder` | watches and builds sources, and stores the artifacts |
+//! | `replug-config` | reads `replug.toml` and the manifests of plugins |
 //! | `replug-wire` | the protocol between host and child process |
 //! | `replug-model` | ids, events, metrics, limits |
 
@@ -66,12 +68,12 @@ pub use replug_engine::{
     WeakHost, Workspace, artifacts_dir, default_state_dir, error, event, manifest, metrics, settle_state_dir,
 };
 
-/// The process that starts the program again when a crash has ended it.
+/// The parent process, which starts the program again after a crash.
 pub mod parent {
     pub use replug_engine::parent::{supervise, supervise_until_interrupted};
 }
 
-/// The process that runs one plugin: this same program, run again.
+/// The child process that runs one plugin. It executes the same program as the host.
 pub mod shim {
     pub use replug_engine::shim::run_if_asked;
 }

@@ -1,4 +1,4 @@
-//! What is attached to a host begins and ends with it, in the order that `Attachment` promises.
+//! Tests of attachments: the host calls their methods in the documented order.
 
 use replug::{
     Attachment, BoxError, BoxFuture, Event, EventKind, Host, HostBuilder, HostError, Starting, WeakHost,
@@ -10,7 +10,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// What was done, in order.
+/// The calls of attachments, in order.
 #[derive(Clone, Default)]
 struct Journal(Arc<Mutex<Vec<String>>>);
 
@@ -24,11 +24,11 @@ impl Journal {
     }
 }
 
-/// An attachment that writes down what the host does with it.
+/// An attachment that records the calls of its methods.
 struct Scribe {
     name: &'static str,
     journal: Journal,
-    /// Why it cannot begin, if it cannot.
+    /// The error of `bind`, if it is to fail.
     refuses: Option<&'static str>,
     events: Option<replug::Events>,
 }
@@ -94,7 +94,7 @@ fn attachments_serve_after_all_bind_and_drain_after_the_host_stops() {
     host.shutdown().wait();
     assert_eq!(journal.lines()[4..], ["one close", "two close", "one drained", "two drained"]);
     drop(host);
-    assert_eq!(journal.lines().last().map(String::as_str), Some("two close"), "closed again, and no more");
+    assert_eq!(journal.lines().last().map(String::as_str), Some("two close"), "close is the last call");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn an_attachment_that_cannot_bind_keeps_the_host_from_starting() {
     assert_eq!(error.to_string(), "the port is taken");
     assert_eq!(journal.lines(), ["one bind", "two bind", "one close", "two close"]);
     let runs = fs::read_dir(dir.path().join("state/run")).unwrap();
-    assert_eq!(runs.count(), 0, "the host has left its run folder behind");
+    assert_eq!(runs.count(), 0, "the host has removed its run folder");
 }
 
 #[test]

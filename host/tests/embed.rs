@@ -1,5 +1,5 @@
-//! A program that embeds a host and has no use for the control plane, as one with `default-features = false` is: it calls a
-//! plugin by type and by name, swaps it, and goes back.
+//! A test of a program that embeds a host and uses no control plane, as with `default-features = false`. It calls a plugin
+//! by type and by name, reloads it, and rolls it back.
 
 use replug::{EventKind, Handle, Host};
 use replug_interfaces::Calculator;
@@ -8,7 +8,7 @@ use std::{env, fs, path::Path, process::Command};
 
 const ID: &str = "dev.replug.calculator";
 
-/// The calculator, built as its author would build it.
+/// Builds the calculator with cargo, as its author does. Returns the content of the library.
 fn calculator() -> Vec<u8> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -36,10 +36,10 @@ fn a_program_without_a_control_plane_calls_swaps_and_rolls_back() {
     let named = host.plugin(ID).unwrap();
     assert_eq!(named.invoke_json("multiply", json!({ "a": 6, "b": 7 })).wait().unwrap(), json!(42.0));
 
-    // Bytes after the end of an ELF file are nobody's: another artifact that does the same.
+    // Bytes after the end of an ELF file are ignored, so this is another artifact with the same code.
     fs::write(plugin.join("plugin.so"), [&first[..], b"2"].concat()).unwrap();
     assert_eq!(host.reload(ID).wait().unwrap().0, 2);
-    assert_eq!(typed.history().unwrap().len(), 2, "the state went along");
+    assert_eq!(typed.history().unwrap().len(), 2, "the state was handed over");
     assert_eq!(host.rollback(ID, None).wait().unwrap().0, 3);
     assert_eq!(typed.add(1.0, 1.0).unwrap(), 2.0);
 

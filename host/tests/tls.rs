@@ -1,4 +1,5 @@
-//! HTTPS from end to end: with a certificate, the host may be reached by other machines, and says nothing unencrypted.
+//! End-to-end tests of HTTPS: with a certificate, the host may listen at an address that other machines can reach, and
+//! serves HTTPS only.
 
 #![cfg(feature = "tls")]
 
@@ -38,7 +39,7 @@ fn a_port_with_a_certificate_serves_https_and_nothing_else() {
                    -subj /CN=localhost -addext subjectAltName=DNS:localhost";
     let made = run(dir, "openssl", &request.split_whitespace().collect::<Vec<_>>());
     if made.is_none() || run(dir, "curl", &["--version"]).is_none() {
-        // Not by a macro: what those print is shown for tests that fail only.
+        // `eprintln!` is not used, because its output is captured, and shown only for failed tests.
         let _ = writeln!(io::stderr(), "SKIPPED in tls: it needs openssl and curl");
         return;
     }
@@ -53,12 +54,12 @@ fn a_port_with_a_certificate_serves_https_and_nothing_else() {
     let listed = curl(&format!("https://localhost:{port}/api/v1/plugin/list"));
     assert!(listed.starts_with("{\"code\":0,"), "{listed}");
     let plain = curl(&format!("http://localhost:{port}/api/v1/plugin/list"));
-    assert_eq!(plain, "", "without encryption there is no answer");
+    assert_eq!(plain, "", "a request without encryption gets no answer");
     host.shutdown().wait();
 }
 
 #[test]
-fn a_certificate_that_is_none_is_refused_with_its_file() {
+fn an_invalid_certificate_is_rejected_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     fs::create_dir(dir.join("plugins")).unwrap();
