@@ -10,12 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A step: a run of cargo.
+/// A step, which runs cargo.
 struct Step {
     name: &'static str,
     args: &'static [&'static str],
     env: &'static [(&'static str, &'static str)],
-    /// What to do when it fails.
+    /// What to do if the step fails.
     remedy: &'static str,
 }
 
@@ -30,7 +30,7 @@ const CHECKS: &[Step] = &[
         name: "clippy",
         args: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
         env: &[],
-        remedy: "fix what it names (if cargo has no `clippy`: `rustup component add clippy`)",
+        remedy: "fix the reported code (if cargo has no `clippy`: `rustup component add clippy`)",
     },
     Step {
         name: "without the control plane",
@@ -45,27 +45,27 @@ const CHECKS: &[Step] = &[
             "warnings",
         ],
         env: &[],
-        remedy: "fix what it names: an embedding program may disable the feature `control`",
+        remedy: "fix the reported code: an embedding program may disable the feature `control`",
     },
     Step {
         name: "rustdoc",
         args: &["doc", "--workspace", "--no-deps"],
         env: &[("RUSTDOCFLAGS", "-D warnings")],
-        remedy: "fix the doc comments it names",
+        remedy: "fix the reported doc comments",
     },
 ];
 
-/// The maximum number of packages that a program compiles that embeds a host without the control plane.
+/// The maximum number of packages that an embedding program without the control plane compiles.
 const EMBEDDED: usize = 100;
 
 const TESTS: &[Step] = &[
-    // The end-to-end tests run the command, which `cargo test` alone does not build.
-    Step { name: "build", args: &["build", "--workspace"], env: &[], remedy: "fix what does not compile" },
+    // The end-to-end tests run the command `replug`, which `cargo test` alone does not build.
+    Step { name: "build", args: &["build", "--workspace"], env: &[], remedy: "fix the compile errors" },
     Step {
         name: "test",
         args: &["test", "--workspace"],
         env: &[],
-        remedy: "fix the tests that it lists under `failures`; `cargo test -p PACKAGE NAME` runs one again",
+        remedy: "fix the tests that it lists under `failures`; `cargo test -p PACKAGE NAME` runs one test again",
     },
     Step {
         name: "test without the control plane",
@@ -85,7 +85,7 @@ const TESTS: &[Step] = &[
 ///
 /// # Errors
 ///
-/// If a step fails; the message names it and says what to do.
+/// If a step fails. The message names the step and states what to do.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let mut times = Vec::new();
     for step in CHECKS {
@@ -130,7 +130,7 @@ fn cargo(root: &Path, step: &Step) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks how many packages an embedding program compiles.
+/// Checks that an embedding program compiles at most [`EMBEDDED`] packages.
 fn count_packages(root: &Path) -> anyhow::Result<()> {
     let args =
         ["tree", "--package", "replug", "--no-default-features", "--edges", "normal", "--prefix", "none"];
@@ -139,7 +139,7 @@ fn count_packages(root: &Path) -> anyhow::Result<()> {
         bail!("`cargo {}` failed: {}", args.join(" "), String::from_utf8_lossy(&listed.stderr));
     }
     let listed = String::from_utf8_lossy(&listed.stdout);
-    // A line has a name and a version, and then details.
+    // A line begins with the name and the version of a package.
     let packages: BTreeSet<_> =
         listed.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>()).collect();
     println!("{} packages, at most {EMBEDDED}", packages.len());

@@ -1,5 +1,5 @@
-//! The project's own commands, run as `cargo xtask COMMAND`. Each command has a file; this one only parses the
-//! arguments.
+//! The project's own commands, run as `cargo xtask COMMAND`. This file parses the arguments. The other files implement
+//! the commands.
 
 mod ci;
 mod programs;
@@ -19,21 +19,21 @@ struct Arguments {
 enum Command {
     /// Run all checks before a change is merged: format, lints, docs, tidy, tests
     Ci,
-    /// Check the project's rules that no compiler checks
+    /// Check the project's own rules, which the compiler does not check
     Tidy,
-    /// Run the demo: two minutes, without input
+    /// Run the demo, which takes two minutes and needs no input
     Demo,
     /// Run thousands of reloads in one process, under load
     Soak(programs::Soak),
-    /// Kill processes under load, and check what that costs and leaves behind
+    /// Kill processes under load, and check that calls fail as documented and that nothing is left behind
     Kill(programs::Kill),
     /// Compare incremental builds with clean builds, for many projects and kinds of change
     Oracle(programs::Oracle),
     /// Test the lifecycle of a plugin with random histories of events, in simulated time
     Simulate(programs::Simulate),
-    /// Run the benchmarks, together with those to compare with, and write target/bench/report.md
+    /// Run the benchmarks and their baselines, and write target/bench/report.md
     Bench {
-        /// Only these: call, process, swap, live, http
+        /// Run only these benchmarks: call, process, swap, live, http
         names: Vec<String>,
     },
 }
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, even if RUST_BACKTRACE is set: the failed step has printed its own message above.
+            // Without a backtrace, even if RUST_BACKTRACE is set: the failed step has printed its own message above.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

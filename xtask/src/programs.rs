@@ -8,41 +8,41 @@ use std::{
     process::Command,
 };
 
-/// The arguments of the soak.
+/// The arguments of the soak test.
 #[derive(clap::Args)]
 pub(crate) struct Soak {
-    /// How many reloads
+    /// The number of reloads
     #[arg(long, default_value_t = 3000)]
     reloads: u64,
-    /// Link each artifact with its own copy of std: the host must stop reloading in time, and keep serving
+    /// Link each artifact with its own copy of std, and check that the host stops reloading in time and keeps serving
     #[arg(long)]
     own_std: bool,
-    /// Where to load them: `in-process` or `process`
+    /// The mode of the plugin: `in-process` or `process`
     #[arg(long, default_value = "in-process", conflicts_with = "own_std")]
     mode: String,
 }
 
-/// The arguments of the kill runs. Without either, both are run.
+/// The arguments of the kill runs. If neither `--shim` nor `--moments` is given, both kinds of runs are done.
 #[derive(clap::Args)]
 pub(crate) struct Kill {
     /// Kill a plugin's process this many times, under load
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "1000")]
     shim: Option<u64>,
-    /// Kill a host at this many random moments, and check what it leaves behind
+    /// Kill a host at this many random moments, and check that the next host continues from what it left behind
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "50")]
     moments: Option<u64>,
-    /// The seed of the moments; each run prints its seed
+    /// The seed of the random moments [default: random]. A run prints its seed
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// The arguments of the build oracle. Without either, it tries all pairs.
+/// The arguments of the build oracle. By default, it tries all pairs of a shape and a change.
 #[derive(clap::Args)]
 pub(crate) struct Oracle {
-    /// Only shapes of projects whose name contains this
+    /// Try only the shapes of projects whose name contains this text
     #[arg(long, default_value = "")]
     shape: String,
-    /// Only kinds of change whose name contains this
+    /// Try only the kinds of change whose name contains this text
     #[arg(long, default_value = "")]
     change: String,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Oracle {
 /// The arguments of the simulation.
 #[derive(clap::Args)]
 pub(crate) struct Simulate {
-    /// How many histories; with a single one, each step is printed if it breaks a rule
+    /// The number of histories. With 1, all steps of a history that breaks a rule are printed
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
     histories: u64,
     /// The seed of the first history [default: random]. A run prints it, and the seed of a history that breaks a rule
@@ -58,11 +58,11 @@ pub(crate) struct Simulate {
     seed: Option<u64>,
 }
 
-/// Runs the soak.
+/// Runs the soak test.
 ///
 /// # Errors
 ///
-/// If it does not compile, or ends with an error.
+/// If the program does not compile or fails.
 pub(crate) fn soak(root: &Path, with: &Soak) -> anyhow::Result<()> {
     let reloads = with.reloads.to_string();
     let mut args =
@@ -130,7 +130,7 @@ pub(crate) fn simulate(root: &Path, with: &Simulate) -> anyhow::Result<()> {
     run(command(root, &args).envs(with), &args)
 }
 
-/// Runs the benchmarks: all, or the given ones.
+/// Runs the benchmarks with these names, or all benchmarks.
 ///
 /// # Errors
 ///

@@ -18,7 +18,7 @@ fn in_unsafe_place(path: &str) -> bool {
     UNSAFE_PLACES.iter().any(|place| path.starts_with(place))
 }
 
-/// The first line of unsafe code.
+/// The number of the first line with unsafe code.
 fn first_unsafe(source: &Split) -> Option<usize> {
     numbered(&source.code).find(|(_, line)| has_word(line, "unsafe")).map(|(line, _)| line)
 }
@@ -81,12 +81,12 @@ pub(super) fn nothing_is_left_undone(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// Files in which processes are killed at random moments: for such a moment, there is no event to wait for. And the helper
-/// that waits for what sends none.
+/// The files that may sleep: the programs that kill processes at random moments, because no event marks such a moment,
+/// and the helper that polls for conditions without an event.
 const MAY_SLEEP: [&str; 3] =
     ["tests/src/bin/kill/moments.rs", "tests/src/bin/kill/shims.rs", "tests/src/wait.rs"];
 
-/// A test that sleeps is always slow, and fails on a busy machine.
+/// A test that sleeps is slow on every machine, and may fail on a busy machine.
 pub(super) fn tests_do_not_sleep(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, _, source) in tree.rust().filter(|(path, ..)| !MAY_SLEEP.contains(path)) {
@@ -105,7 +105,7 @@ pub(super) fn tests_do_not_sleep(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// The line where a `#[cfg(test)] mod tests { .. }` begins.
+/// The number of the line where a `#[cfg(test)] mod tests { .. }` begins.
 fn inline_tests(code: &str) -> Option<usize> {
     let lines: Vec<&str> = code.lines().map(str::trim).collect();
     lines
@@ -114,13 +114,15 @@ fn inline_tests(code: &str) -> Option<usize> {
         .map(|index| index + 1)
 }
 
-/// The name of a test is subject, verb and condition. A longer name is not read in the output of a failed test.
+/// The maximum length of a test name: subject, verb and condition. Longer names are hard to read in the output of
+/// failed tests.
 const MAX_TEST_NAME: usize = 70;
 
 pub(super) fn test_names_are_short(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, _, source) in tree.rust() {
-        // In a file of tests, a macro may make tests of functions without the attribute.
+        // In a file of tests, every function counts as a test, because macros may make tests of functions without the
+        // attribute.
         let mut of_a_test = is_test(path);
         for (line, text) in numbered(&source.code) {
             of_a_test |= is_test_attribute(text);
@@ -152,7 +154,7 @@ fn function_name(line: &str) -> Option<&str> {
     words.next()
 }
 
-/// A plugin's texts are shown on the page: none of them may become markup or code.
+/// The page shows texts of plugins, which must never become markup or code.
 pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
     const IN_SCRIPTS: [&str; 12] = [
         "innerHTML",
@@ -178,7 +180,7 @@ pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
             _ => continue,
         };
         for (line, text) in numbered(&file.text) {
-            // For ` on`, only attributes such as ` onclick=`.
+            // ` on` matches only attributes such as ` onclick=`.
             let found = words.iter().find(|word| match **word {
                 " on" => text.split(" on").skip(1).any(|rest| {
                     rest.split_once('=').is_some_and(|(name, _)| name.chars().all(char::is_alphabetic))
@@ -194,7 +196,7 @@ pub(super) fn pages_make_no_markup(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// If an error derives `Debug`, `main` prints it as Rust syntax.
+/// If `main` returns an error that derives `Debug`, the user sees it in Rust syntax.
 pub(super) fn errors_are_shown_in_words(tree: &Tree) -> Vec<Problem> {
     let of_a_library = |path: &str| {
         let of_the_command = path.starts_with("host/src/cli/") || path.starts_with("host/cli/");

@@ -28,7 +28,7 @@ pub(super) fn files_are_short(tree: &Tree) -> Vec<Problem> {
         .collect()
 }
 
-/// Fixtures that no test mentions are unused.
+/// Every fixture must be mentioned in a test.
 pub(super) fn fixtures_are_used(tree: &Tree) -> Vec<Problem> {
     const FIXTURES: &str = "tests/fixtures/";
     let mut names: Vec<&str> = tree
@@ -55,7 +55,7 @@ fn mentions(text: &str, name: &str) -> bool {
         .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
 }
 
-/// Links in README.md and docs/, and sources that they name in backquotes, must exist.
+/// The targets of links in README.md and docs/, and the source files that these pages name in backquotes, must exist.
 pub(super) fn links_lead_somewhere(tree: &Tree) -> Vec<Problem> {
     let pages = tree.files.iter().filter(|(path, _)| {
         path.ends_with(".md") && (path.starts_with("docs/") || path.rsplit('/').next() == Some("README.md"))

@@ -1,8 +1,7 @@
-//! Separates Rust source into code and comments, so that a rule about one ignores the other, and ignores string
-//! literals.
+//! Separates Rust source into code and comments, so that a rule about code ignores comments and string literals, and a
+//! rule about comments ignores code.
 
-/// A source in two layers of the same shape. In each, the characters of the other layer and of string literals are
-/// blank.
+/// A source as two texts with the same lines and columns. In each text, all other characters are replaced by spaces.
 pub(super) struct Split {
     /// Everything except comments and the content of literals.
     pub(super) code: String,
@@ -63,7 +62,7 @@ impl Split {
     }
 }
 
-/// What a `"` in code begins: a raw string if `r` and hashes precede it.
+/// The state after a `"` in code, which begins a raw string if `r` and hashes precede it.
 fn opening(chars: &[char], quote: usize) -> In {
     let hashes = chars[..quote].iter().rev().take_while(|c| **c == '#').count();
     let before = |back: usize| quote.checked_sub(hashes + back).map(|index| chars[index]);
@@ -73,7 +72,7 @@ fn opening(chars: &[char], quote: usize) -> In {
     if raw { In::RawText { hashes } } else { In::Text }
 }
 
-/// How many characters after a `'` belong to one literal; 1 if it begins a lifetime.
+/// The length of the character literal that begins with a `'`, or 1 if the `'` begins a lifetime.
 fn char_literal(chars: &[char], quote: usize) -> usize {
     if chars.get(quote + 1) == Some(&'\\') {
         let rest = chars.iter().skip(quote + 3);

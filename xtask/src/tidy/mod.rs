@@ -1,6 +1,7 @@
-//! `cargo xtask tidy`: checks the project's rules that no compiler checks. It is also a test, so that it always runs.
+//! `cargo xtask tidy`: checks the project's own rules, which the compiler does not check. A test of this crate runs the
+//! same checks, so every run of the tests includes them.
 //!
-//! A rule is a function from the [`Tree`] to problems. The tree is in memory, so that each rule is tested with files
+//! A rule is a function from the [`Tree`] to problems. The tree is in memory, so tests can check each rule with files
 //! that break it.
 
 mod language;
@@ -13,7 +14,7 @@ use anyhow::{Context, bail};
 use lex::Split;
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
-/// The files of the workspace by their paths from its root, with `/`.
+/// The files of the workspace, by their paths relative to its root, separated by `/`.
 #[derive(Default)]
 struct Tree {
     files: BTreeMap<String, File>,
@@ -22,7 +23,7 @@ struct Tree {
 /// One file.
 struct File {
     text: String,
-    /// For a Rust file.
+    /// The code and comments of a Rust file.
     rust: Option<Split>,
 }
 
@@ -30,7 +31,7 @@ struct File {
 #[derive(Debug)]
 struct Problem {
     path: String,
-    /// Counted from 1.
+    /// The line number, from 1.
     line: usize,
     /// What is wrong, and what to do.
     message: String,
@@ -62,7 +63,7 @@ const RULES: &[Rule] = &[
 ///
 /// # Errors
 ///
-/// If a rule is broken; each place is printed first.
+/// If a file breaks a rule. Prints each problem first.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let tree = Tree::read(root)?;
     let problems: Vec<Problem> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
@@ -88,7 +89,7 @@ impl Tree {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // Output and not source, wherever it is.
+            // These folders contain no sources.
             if matches!(name.as_str(), "target" | ".git" | ".replug") {
                 continue;
             }

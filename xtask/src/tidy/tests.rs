@@ -1,4 +1,4 @@
-//! Tests each rule with files that keep it and with files that break it, and all rules with this workspace.
+//! Tests of each rule with files that follow it and files that break it, and of all rules with this workspace.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn this_workspace_is_tidy() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
+fn a_file_without_a_module_comment_is_reported() {
     let rule = layout::files_say_what_they_are_for;
     assert!(lines(rule, "host/src/a.rs", "//! A room.\n").is_empty());
     assert_eq!(lines(rule, "host/src/a.rs", "use std::fs;\n//! Late."), [1]);
@@ -35,7 +35,7 @@ fn every_file_says_what_it_is_for() {
 }
 
 #[test]
-fn a_file_longer_than_400_lines_is_named_unless_it_is_tests() {
+fn a_file_longer_than_400_lines_is_reported_unless_it_is_a_test() {
     let rule = layout::files_are_short;
     let long = "x\n".repeat(401);
     assert!(lines(rule, "host/src/a.rs", &"x\n".repeat(400)).is_empty());
@@ -46,7 +46,7 @@ fn a_file_longer_than_400_lines_is_named_unless_it_is_tests() {
 }
 
 #[test]
-fn an_error_with_a_derived_debug_is_named() {
+fn an_error_with_a_derived_debug_is_reported() {
     let rule = language::errors_are_shown_in_words;
     let derived = "//! Errors.\n#[derive(Clone, Debug, thiserror::Error)]\npub enum E {}";
     assert_eq!(lines(rule, "host/src/error.rs", derived), [2]);
@@ -59,7 +59,7 @@ fn an_error_with_a_derived_debug_is_named() {
 }
 
 #[test]
-fn a_fixture_that_no_test_mentions_is_named() {
+fn a_fixture_that_no_test_mentions_is_reported() {
     let rule = layout::fixtures_are_used;
     let fixture = ("tests/fixtures/bad-init/Cargo.toml", "");
     let with = |path, text| rule(&tree(&[fixture, (path, text)])).len();
@@ -69,7 +69,7 @@ fn a_fixture_that_no_test_mentions_is_named() {
 }
 
 #[test]
-fn a_link_to_nowhere_is_named() {
+fn a_link_to_a_missing_file_is_reported() {
     let rule = layout::links_lead_somewhere;
     let judge = |text: &str| {
         let files = [("docs/A.md", text), ("README.md", ""), ("host/src/lib.rs", ""), ("docs/B.md", "")];
@@ -98,7 +98,7 @@ fn unsafe_code_outside_its_places_is_reported_and_comments_are_not() {
 }
 
 #[test]
-fn unsafe_code_that_the_safety_page_does_not_list_is_named() {
+fn unsafe_code_that_the_safety_page_does_not_list_is_reported() {
     let rule = language::unsafe_is_listed;
     let code = ("host/runtime/src/registry/slot.rs", "unsafe {}");
     assert_eq!(rule(&tree(&[code])).len(), 1);
@@ -108,7 +108,7 @@ fn unsafe_code_that_the_safety_page_does_not_list_is_named() {
 }
 
 #[test]
-fn things_left_undone_are_named() {
+fn unfinished_work_is_reported() {
     let rule = language::nothing_is_left_undone;
     let code = "#[ignore]\nfn f() { todo!() }\n// FIXME: later\n/* TODO */\nfn g() { unimplemented!() }";
     let mut found = lines(rule, "tests/tests/a.rs", code);
@@ -119,7 +119,7 @@ fn things_left_undone_are_named() {
 }
 
 #[test]
-fn a_test_that_sleeps_is_named() {
+fn a_test_that_sleeps_is_reported() {
     let rule = language::tests_do_not_sleep;
     let code =
         "fn f() { std::thread::sleep(D) }\n#[cfg(test)]\nmod tests {\n    fn t() { sleep(D).await }\n}";
@@ -134,7 +134,7 @@ fn a_test_that_sleeps_is_named() {
     assert_eq!(lines(rule, "tests/src/bin/kill/a.rs", "sleep(D);").len(), 1);
     assert_eq!(lines(rule, "tests/src/a.rs", "sleep(D);").len(), 1);
     assert_eq!(lines(rule, "tests/src/a.rs", "thread::park_timeout(D);").len(), 1);
-    assert!(lines(rule, "tests/src/wait.rs", "sleep(D);").is_empty(), "others wait with its help");
+    assert!(lines(rule, "tests/src/wait.rs", "sleep(D);").is_empty(), "the helper may sleep");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn split_separates_code_comments_and_quotes() {
 }
 
 #[test]
-fn a_page_makes_no_markup_of_what_it_shows() {
+fn a_page_that_may_make_markup_is_reported() {
     let rule = language::pages_make_no_markup;
     let script = "host/control/src/http/page/a.js";
     assert!(lines(rule, script, "node.textContent = name;").is_empty());
