@@ -14,10 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Options that precede the configuration, and the path of its file.
+/// The path of the configuration file, and options that override it.
 #[derive(Debug, Default, Args)]
 pub(super) struct State {
-    /// The configuration file [default: replug.toml here or above, up to the workspace's root, if there is one]
+    /// The configuration file [default: replug.toml in this folder or a parent, up to the root of the workspace]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The folder for builds, artifacts and the plugins' data [default: `target/replug` of the workspace]
@@ -25,10 +25,10 @@ pub(super) struct State {
     state_dir: Option<PathBuf>,
 }
 
-/// Where the plugins are, for a command that takes the folder by itself.
+/// The plugins folder, for a command whose positional argument is the folder.
 #[derive(Debug, Default, Args)]
 pub(super) struct Plugins {
-    /// The folder whose sub-folders are the plugins, or one plugin's own [default: plugins or this, here or above]
+    /// The plugins folder, or the folder of one plugin [default: `plugins` or a plugin's folder, here or in a parent]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     #[command(flatten)]
@@ -36,28 +36,28 @@ pub(super) struct Plugins {
 }
 
 impl Plugins {
-    /// The folder.
+    /// The plugins folder that the user has given.
     pub(super) fn folder(&self) -> Folder<'_> {
         Folder::bare(&self.dir)
     }
 }
 
-/// Where a plugin is, for a command that takes the plugin by itself.
+/// The plugins folder, for a command whose positional argument is a plugin.
 #[derive(Debug, Default, Args)]
 pub(super) struct PluginsFlag {
-    /// The folder whose sub-folders are the plugins, or the plugin's own [default: plugins or this, here or above]
+    /// The plugins folder, or the folder of the plugin [default: `plugins` or a plugin's folder, here or in a parent]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
 }
 
 impl PluginsFlag {
-    /// The folder.
+    /// The plugins folder that the user has given.
     pub(super) fn folder(&self) -> Folder<'_> {
         Folder::flag(&self.plugins)
     }
 }
 
-/// The plugins folder that a command is given, and how.
+/// The plugins folder that the user has given to a command, and the argument by which a user gives it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Folder<'a> {
     named: Option<&'a Path>,
@@ -88,14 +88,14 @@ pub(super) struct Place {
     pub(super) state_dir: PathBuf,
 }
 
-/// The folders by which to find a host.
+/// The folders by which a command finds a host.
 pub(super) struct HostLocator {
     pub(super) plugins: PathBuf,
     pub(super) state_dir: PathBuf,
 }
 
 impl HostLocator {
-    /// A host with its default state folder.
+    /// A host with the default state folder.
     pub(super) fn by_default(plugins: &Path) -> Self {
         Self { plugins: plugins.to_owned(), state_dir: replug::default_state_dir(plugins) }
     }
@@ -115,7 +115,7 @@ impl State {
         })
     }
 
-    /// Only the file.
+    /// The layers of the configuration with only the file.
     fn file(&self) -> Layers {
         match &self.config {
             Some(file) => Layers::new().file(file),
@@ -123,14 +123,14 @@ impl State {
         }
     }
 
-    /// The settings of a command without other layers.
+    /// The settings of a command that adds no layers of its own.
     pub(super) fn place(&self, folder: Folder<'_>) -> Result<Place, CliError> {
         Place::read(&self.layers(folder)?, folder)
     }
 
-    /// The host that may be running. A host keeps running when its configuration becomes invalid by an edit, and the
-    /// command must still reach it. So a folder that is given needs no configuration, and an invalid configuration
-    /// causes only a warning.
+    /// The host that a command has to find, whether it runs or not. A host keeps running if an edit makes its
+    /// configuration invalid, and commands must still find it. So with a given folder, the configuration is not needed,
+    /// and otherwise an invalid configuration causes only a warning.
     pub(super) fn running(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let place = self.place(folder);
         if folder.named.is_none() {
@@ -139,8 +139,9 @@ impl State {
         self.host_of(folder, &place)
     }
 
-    /// The host that may be running, from a configuration that was read already, without a warning. If no folder is
-    /// given and no host serves the usual one, this is the host that serves the working directory.
+    /// Like [`Self::running`], for a configuration that was already read into `place`, and without a warning. If no
+    /// folder is given and no host serves the default folder, the result is a running host around the working
+    /// directory.
     pub(super) fn host_of(
         &self,
         folder: Folder<'_>,
@@ -158,7 +159,7 @@ impl State {
         host_around()?.map_or(host, Ok)
     }
 
-    /// The host, as far as an invalid configuration names its folders.
+    /// The host according to an invalid configuration, from which only the folders are read.
     fn host_at_least(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let usual = || self.at_least("plugins").or_else(usual_plugins_dir);
         let plugins = folder.named.map(Path::to_owned).or_else(usual).or_else(served_here);
@@ -168,7 +169,7 @@ impl State {
         Ok(HostLocator { plugins, state_dir })
     }
 
-    /// A folder that the configuration sets, although it is invalid elsewhere.
+    /// The folder that a key of the configuration sets, even if other parts of the configuration are invalid.
     fn at_least(&self, key: &str) -> Option<PathBuf> {
         let variable = format!("REPLUG_{}", key.to_uppercase());
         if let Some(dir) = env::var_os(variable).filter(|dir| !dir.is_empty()) {
@@ -183,7 +184,7 @@ impl State {
 }
 
 impl Place {
-    /// The same, for a command that writes to the state folder: see [`replug::settle_state_dir`].
+    /// These settings for a command that writes to the state folder: see [`replug::settle_state_dir`].
     pub(super) fn settled(mut self) -> Self {
         if self.config.state_dir.is_none() {
             self.state_dir = replug::settle_state_dir(&self.dir);
@@ -196,7 +197,7 @@ impl Place {
         BuildDir::with(self.config.state_dir.as_deref(), &self.state_dir)
     }
 
-    /// Warns of an invalid configuration, for a command that works without it.
+    /// Warns of an invalid configuration, for a command that does not need it.
     pub(super) fn note_wrong(place: &Result<Self, CliError>) {
         if let Err(error @ CliError::Config(_)) = place {
             terminal::warn(error);
@@ -216,7 +217,8 @@ impl Place {
 
 /// A path as text for the configuration.
 pub(super) fn text(path: &Path) -> Result<&str, CliError> {
-    let unreadable = || CliError::Usage(format!("the path {} is not UTF-8: give another", path.display()));
+    let unreadable =
+        || CliError::Usage(format!("the path {} is not UTF-8: give another path", path.display()));
     path.to_str().ok_or_else(unreadable)
 }
 
@@ -253,9 +255,9 @@ fn pointed_out(text: &str, error: &serde_json::Error) -> String {
     let problem = error.to_string();
     let problem = problem.rsplit_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem);
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-    // serde_json counts bytes; a terminal shows characters.
+    // serde_json counts bytes, but a terminal shows characters.
     let before = line.char_indices().take_while(|(at, _)| at + 1 < error.column()).count();
-    // A long line would wrap, and the mark would be in the wrong place.
+    // The terminal would wrap a long line, so only the part before the mark is shown.
     let skipped = before.saturating_sub(60);
     let shown: String = line.chars().skip(skipped).take(72).collect();
     let hint = match Path::new(text).is_dir() {
@@ -270,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_json_is_pointed_out_where_it_is_wrong() {
+    fn the_error_for_invalid_json_marks_its_position() {
         let error = arguments_from(r#"{"a":10 "b":5}"#).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -281,13 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn a_single_value_is_answered_with_how_to_write_it() {
+    fn the_error_for_a_single_value_shows_the_array_to_write() {
         let error = arguments_from("\"World\"").unwrap_err().to_string();
         assert!(error.ends_with("write '[\"World\"]'"), "{error}");
     }
 
     #[test]
-    fn arguments_go_by_name_or_by_position() {
+    fn arguments_are_an_object_or_an_array() {
         for text in ["{\"a\":1}", "[1]", "[]"] {
             assert_eq!(arguments_from(text).unwrap().to_string(), text);
         }

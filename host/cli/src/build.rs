@@ -1,4 +1,4 @@
-//! `replug build`: artifacts without a host.
+//! `replug build`: builds and stores artifacts without a host.
 
 use super::{
     args::{Place, Plugins},

@@ -1,4 +1,4 @@
-//! Shows the running builds: with a spinner on a terminal, and elsewhere with a line every ten seconds.
+//! Shows the running builds: on a terminal with a spinner, otherwise with a line every ten seconds.
 
 use super::terminal::{self, Spinner, harmless};
 use replug::{PluginId, event::BuildProgress};
@@ -8,10 +8,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A build that is faster than this is not shown.
+/// The time after which a terminal shows a running build.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How often a line shows the builds, if there is no terminal.
+/// The interval at which a line shows the builds, if there is no terminal.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// The running builds.
@@ -65,7 +65,7 @@ impl Building {
         *self = Self::default();
     }
 
-    /// Waits until a line is due; for ever, if nothing is being built.
+    /// Waits until a line is due. Never returns if no build is running.
     pub(super) async fn due(&self) {
         match self.due {
             Some(at) => sleep_until(at).await,
@@ -73,7 +73,7 @@ impl Building {
         }
     }
 
-    /// The line to print now; `None` if a spinner shows it.
+    /// The line to print now, or `None` if a spinner shows the builds instead.
     pub(super) fn line(&mut self) -> Option<String> {
         if Spinner::is_visible() {
             self.due = None;
@@ -87,7 +87,7 @@ impl Building {
         Some(harmless(&format!("building {}", builds.join("; "))))
     }
 
-    /// Hides the spinner while something else is printed.
+    /// Hides the spinner while `print` runs.
     pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.spinner {
             Some(spinner) => spinner.aside(print),
@@ -103,7 +103,7 @@ impl Building {
 }
 
 impl Build {
-    /// `calculator 37/53 for 20s (serde, syn)`
+    /// The build as part of a line, such as `calculator 37/53 for 20s (serde, syn)`.
     fn in_line(&self, now: Instant) -> String {
         let (counts, doing) = self.counts_and_doing();
         let time = humantime::format_duration(Duration::from_secs(now.duration_since(self.since).as_secs()));
@@ -111,7 +111,8 @@ impl Build {
         format!("{}{counts} for {time}{doing}", self.name)
     }
 
-    /// `calculator 37/53 (serde, syn)`; a build that waits for others has nothing to show.
+    /// The build in the spinner, such as `calculator 37/53 (serde, syn)`. A build without counts, such as one that
+    /// waits for another build, is only its name.
     fn in_brief(&self) -> String {
         match self.counts_and_doing() {
             (counts, "") => format!("{}{counts}", self.name),

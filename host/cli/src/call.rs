@@ -1,4 +1,4 @@
-//! `replug call`: one call, in the running host if there is one.
+//! `replug call`: calls a method once, in the running host or, without a host, in this process.
 
 use super::{
     args::{CallSpec, Place, PluginsFlag, State},
@@ -25,7 +25,7 @@ pub(super) struct Call {
     /// The plugin's id, or the last part of it
     #[arg(value_name = "ID")]
     plugin: String,
-    /// The method, or `Interface.method` if two interfaces have a method of that name
+    /// The method, or `Interface.method` if two interfaces have a method with the same name
     #[arg(value_name = "METHOD")]
     method: String,
     /// The arguments, as an object by name or an array by position [default: none]
@@ -61,7 +61,8 @@ impl Call {
         self.print_outcome(json!({ "plugin": id, "method": call.method, "generation": generation }), answer)
     }
 
-    /// Prints what came of the call; as JSON together with what is known of it.
+    /// Prints the answer to the call. With `--json`, adds it to `known`, the facts about the call, and prints this
+    /// object.
     fn print_outcome(&self, mut known: Value, answer: Result<Value, CallFailure>) -> Result<(), CliError> {
         if self.json {
             let failed = answer.is_err();
@@ -99,7 +100,7 @@ impl Call {
             Err(CliError::BrokeOff { .. }) => {
                 let replug = terminal::invocation();
                 let text = format!(
-                    "the host ended during `{}` of {id}: see `{replug} events --recent` or `{replug} status`",
+                    "the host exited during `{}` of {id}: see `{replug} events --recent` or `{replug} status`",
                     harmless(&call.method)
                 );
                 Err(CliError::Refused(text))
@@ -109,12 +110,12 @@ impl Call {
     }
 }
 
-/// The plugin's own error: its message, and the other fields below it.
+/// The text for a plugin's own error: its message, and below it the other fields.
 fn own_error(error: &Value) -> String {
     let bare = |value: &Value| harmless(&bare(value));
     let Value::Object(fields) = error else { return bare(error) };
     let Some(message) = fields.get("message") else { return escaped(&format!("{error:#}")).into_owned() };
-    // The code comes before the details, whatever other fields there are.
+    // `code` comes first, then `details`, then all other fields.
     let rank = |key: &str| match key {
         "code" => 0,
         "details" => 1,
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_shows_its_message_and_below_it_code_and_details() {
+    fn an_error_prints_its_message_then_its_code_and_details() {
         let error =
             json!({ "details": { "a": "1" }, "code": "divide_by_zero", "message": "cannot divide by zero" });
         assert_eq!(
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_another_form_is_shown_as_it_is() {
+    fn an_error_without_a_message_prints_as_json() {
         assert_eq!(plain(&json!("too late")), "too late");
         assert_eq!(plain(&json!({ "TooLate": 3 })), "{\n  \"TooLate\": 3\n}");
         assert_eq!(own_error(&json!("\u{1b}[2Jx")), "[2Jx");

@@ -22,19 +22,19 @@ use serde_json::{Value, json};
 use std::{collections::VecDeque, fs, io, path::PathBuf, time::Duration};
 use tokio::net::UnixStream;
 
-/// How long a host may take to begin its answer to a request that only reads.
+/// The time limit for the beginning of the answer to a read-only request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The host to use.
+/// The option that selects a running host.
 #[derive(Debug, Args)]
 pub(super) struct At {
-    /// The plugins folder of the host to talk to [default: plugins or this, here or above]
+    /// The plugins folder of the host [default: `plugins` or a plugin's folder, here or in a parent]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
 }
 
 impl At {
-    /// The client for that host.
+    /// A client for the selected host.
     pub(super) fn client(&self) -> Result<Client, CliError> {
         Client::of(Folder::flag(&self.plugins))
     }
@@ -49,12 +49,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The host of the given folder, or of the working directory.
+    /// A client for the host of the given folder, or of the default folder.
     pub(super) fn of(folder: Folder<'_>) -> Result<Self, CliError> {
         Ok(Self::at(State::default().running(folder)?))
     }
 
-    /// The host of those folders.
+    /// A client for the host with these folders.
     pub(super) fn at(host: HostLocator) -> Self {
         let socket = find_socket(&host.plugins, &host.state_dir);
         Self { plugins: host.plugins, state_dir: host.state_dir, socket }
@@ -82,7 +82,7 @@ impl Client {
         Ok(answer.data)
     }
 
-    /// Reads events as they come, or with an id, those after the event with that id.
+    /// Requests a stream of events: the events from now on or, with `last_id`, those after the event with this id.
     pub(super) async fn stream(
         &self,
         path: &str,
@@ -121,10 +121,10 @@ impl Client {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) =
             handshake.map_err(|error| broken(format!("closed the connection ({error})")))?;
-        // The connection ends with the answer.
+        // The task ends when the answer has been received.
         tokio::spawn(connection);
         let request = request.map_err(|error| broken(format!("cannot be sent this request ({error})")))?;
-        // The kernel accepts the connection even while the host is stopped.
+        // The kernel accepts the connection even if the host's process is stopped, so there must be a timeout.
         let answer = tokio::time::timeout(patience, sender.send_request(request)).await;
         let answer = answer.map_err(|_| self.silent(process))?;
         answer.map_err(|error| match error.is_parse() {
@@ -166,7 +166,7 @@ impl Client {
         Ok(body.map_err(|error| self.broken(&format!("closed the connection ({error})")))?.to_bytes())
     }
 
-    /// The host has rejected the request.
+    /// The error for a request that the host has rejected, from the body of the answer.
     fn refused(&self, body: &[u8]) -> CliError {
         let ErrorBody { code, message, details } = match serde_json::from_slice(body) {
             Ok(answer) => answer,
@@ -180,7 +180,7 @@ impl Client {
         CliError::Answered { code, message, details, diagnostics }
     }
 
-    /// The error for an answer that cannot be read.
+    /// The error for an answer that cannot be parsed.
     pub(super) fn unreadable(&self, error: &serde_json::Error) -> CliError {
         self.broken(&match error.is_data() {
             true => format!("answers in an unknown form ({error})"),
@@ -193,7 +193,7 @@ impl Client {
     }
 }
 
-/// The name of a user, or the uid if this machine knows no name.
+/// The name of a user, or the uid if /etc/passwd has no name for it.
 fn user(uid: u32) -> String {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
@@ -204,7 +204,7 @@ fn user(uid: u32) -> String {
     named.unwrap_or_else(|| uid.to_string())
 }
 
-/// Over the socket, the host always has this name.
+/// A request to the host. Over the socket, the `Host` header must be a name of this machine.
 fn to_host(method: Method, path: &str) -> hyper::http::request::Builder {
     hyper::Request::builder().method(method).uri(path).header("host", "localhost")
 }
@@ -232,27 +232,28 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
-/// Events as they come.
+/// A stream of events from a host.
 #[derive(Debug)]
 pub(super) struct Stream {
     body: Incoming,
     /// The received part of an event that is not complete yet.
     text: Vec<u8>,
     events: VecDeque<Value>,
-    /// Whether the host has reported that it stops.
+    /// Whether the host has reported that it stopped.
     has_stopped: bool,
     socket: String,
 }
 
 impl Stream {
-    /// Waits for the next event; `None` when the host has stopped.
+    /// Waits for the next event. Returns `None` when the host has stopped, and an error if the stream ends without the
+    /// event `host_stopped`.
     pub(super) async fn next(&mut self) -> Result<Option<Value>, CliError> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 self.has_stopped |= event["event"] == "host_stopped";
                 return Ok(Some(event));
             }
-            // When a host is killed, the stream ends within an event or between two.
+            // When a host is killed, the stream may end in the middle of an event.
             let Some(Ok(frame)) = self.body.frame().await else {
                 let lost = || CliError::Lost { socket: self.socket.clone() };
                 return if self.has_stopped { Ok(None) } else { Err(lost()) };
@@ -272,12 +273,13 @@ impl Stream {
     }
 }
 
-/// An event of a host in this process, without sequences that would control the terminal.
+/// An event of a host in this process, without sequences that could control the terminal.
 pub(super) fn defused(emitted: &Event) -> Option<Event> {
     event(serde_json::to_value(emitted).ok()?)
 }
 
-/// Parses a received event. `events_lost` has no time, because it stands for several events.
+/// Parses a received event, and removes sequences that could control the terminal. Returns `None` for an unknown kind.
+/// `events_lost` is sent without a time, because it stands for several events.
 pub(super) fn event(mut value: Value) -> Option<Event> {
     let rendered: Vec<_> = compiled(&mut value).map(|text| text.clone()).collect();
     defuse(&mut value);
@@ -285,11 +287,10 @@ pub(super) fn event(mut value: Value) -> Option<Event> {
     if let Some(fields) = value.as_object_mut() {
         fields.entry("at").or_insert(json!(""));
     }
-    // An event of a kind that this program does not know is not shown.
     serde_json::from_value(value).ok()
 }
 
-/// Removes from a plugin's texts all sequences that would control a terminal.
+/// Removes all control characters from the texts in a value, because a plugin may have written them.
 fn defuse(value: &mut Value) {
     match value {
         Value::String(text) => *text = harmless(text),
@@ -303,7 +304,7 @@ fn defuse(value: &mut Value) {
     }
 }
 
-/// The compiler's messages in an event, which have colours of their own.
+/// The messages of the compiler in an event. They contain sequences for colours.
 fn compiled(event: &mut Value) -> impl Iterator<Item = &mut Value> {
     let list = match event["event"].as_str() {
         Some("build_failed") => event.get_mut("diagnostics"),
@@ -319,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_plugin_says_does_not_steer_the_terminal() {
+    fn control_characters_of_a_plugins_log_are_removed() {
         let log = json!({
             "at": "", "event": "log", "level": "INFO", "target": "t", "message": "a\u{1b}[2Jb\nc", "fields": {}
         });
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_compiler_s_words_keep_their_colours() {
+    fn only_messages_of_the_compiler_keep_their_colours() {
         let red = "\u{1b}[31mred\u{1b}[0m";
         let log = json!({
             "at": "", "event": "log", "level": "INFO", "target": "t", "message": "",
@@ -341,7 +342,7 @@ mod tests {
         let diagnostic = json!({ "level": "error", "message": red, "rendered": red });
         let failed = json!({ "at": "", "event": "build_failed", "error": red, "diagnostics": [diagnostic] });
         let replug::EventKind::BuildFailed { error, diagnostics } = event(failed).unwrap().kind else {
-            panic!("it is still the same")
+            panic!("the event is still a failed build")
         };
         assert_eq!((error.as_str(), diagnostics[0].message.as_str()), ("[31mred[0m", "[31mred[0m"));
         assert_eq!(diagnostics[0].rendered, red);

@@ -1,11 +1,11 @@
-//! `replug completions`: a script with which a shell completes the command.
+//! `replug completions`: prints a script for a shell's completion of this command.
 
 use super::{Cli, error::CliError};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use std::io::{self, Write};
 
-/// Print a script with which a shell completes this command
+/// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug completions bash > ~/.local/share/bash-completion/completions/replug
@@ -19,7 +19,7 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn run(self) -> Result<(), CliError> {
-        // Written to memory first: clap panics if the pipe that it writes to is closed.
+        // clap panics if it cannot write, for example to a closed pipe. So it writes to memory first.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "replug", &mut script);
         io::stdout().write_all(&script).map_err(CliError::Output)

@@ -1,4 +1,4 @@
-//! `replug dev`: build, load, watch, swap.
+//! `replug dev`: builds and loads the plugins, and reloads them when their sources change.
 
 use super::{
     args::CallSpec,
@@ -9,10 +9,10 @@ use clap::Args;
 
 /// Build, load and watch the plugins, and reload each when it is saved
 ///
-/// Prints a line for each reload with the time that its stages took, and compile errors as rustc prints them; the
-/// previous version keeps serving. Edits of replug.toml take effect, too, if they need no restart. If a plugin crashes
-/// the host, a small parent process starts it again, and the plugin then runs in a child process. Ctrl-C stops the
-/// plugins and ends.
+/// Prints a line for each reload, with the durations of its stages. If a source does not compile, prints the errors as
+/// rustc does, and the previous version keeps serving. An edit of replug.toml takes effect, too, unless it needs a
+/// restart. If a plugin crashes the host, a small parent process starts the host again, and the plugin then runs in a
+/// child process. Ctrl-C stops the plugins and the host.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug dev
@@ -20,13 +20,13 @@ use clap::Args;
   replug dev --http
   replug dev --json | jq 'select(.event == \"reloaded\") | .total_ms'")]
 pub(super) struct Dev {
-    /// Call this method after the start and whenever a new artifact serves; JSON is an object by name or an array by position
+    /// Call this method whenever a new artifact of the plugin serves; JSON is an object by name or an array by position
     #[arg(long, num_args = 2..=3, value_names = ["ID", "METHOD", "JSON"])]
     call: Vec<String>,
     /// Print every event as one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Also compare watched files at this interval, such as `1s`, or `auto` or `never` [default: auto]
+    /// Also poll the watched files: at an interval such as `1s`, `auto` or `never` [default: auto]
     #[arg(long, value_name = "INTERVAL")]
     poll: Option<String>,
     #[command(flatten)]
@@ -43,7 +43,7 @@ impl Dev {
         Serve { reader: Reader::of(self.json), call, layers }.run(self.served.folder()).await
     }
 
-    /// The method to call after every swap.
+    /// The call to make whenever a new artifact serves.
     pub(super) fn call(&self) -> Result<Option<CallSpec>, CliError> {
         match self.call.as_slice() {
             [plugin, method] => CallSpec::new(plugin, method, None).map(Some),

@@ -1,4 +1,4 @@
-//! `replug doctor`: what this machine has, what it lacks, and what follows from that.
+//! `replug doctor`: checks this machine for tools and limits, and prints the findings.
 
 mod examine;
 
@@ -12,7 +12,7 @@ use replug_engine::preflight::Budget;
 
 /// Check this machine for missing tools and limits
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status 1 if something is missing that replug cannot work without.")]
+#[command(after_help = "Exit status 1 if something that replug requires is missing.")]
 pub(super) struct Doctor {
     /// Print the findings as one JSON array
     #[arg(long)]
@@ -34,11 +34,12 @@ impl Doctor {
     }
 }
 
+/// The maximum number of characters in a line.
 const LINE: usize = 100;
 
 fn report(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
-    // Mark, name, and a word such as `costs`.
+    // The mark and a space, the name, and two spaces.
     let indent = 2 + width + 2;
     let mut lines = Vec::new();
     for finding in findings {
@@ -62,12 +63,12 @@ fn report(findings: &[Finding]) -> String {
         (0, 0) => format!("{GOOD}nothing is missing{GOOD:#}"),
         (0, 1) => format!("{WARN}replug works; one thing could be better{WARN:#}"),
         (0, many) => format!("{WARN}replug works; {many} things could be better{WARN:#}"),
-        (fails, _) => format!("{BAD}replug cannot do its work: {fails} missing{BAD:#}"),
+        (fails, _) => format!("{BAD}replug does not work here: {fails} missing{BAD:#}"),
     });
     lines.join("\n")
 }
 
-/// Wraps a text between words; lines after the first are indented.
+/// Wraps a text between words, and indents the lines after the first.
 fn wrapped(text: &str, indent: usize) -> String {
     let mut out = String::new();
     let mut column = indent;
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_broken_between_words_and_stays_in_its_column() {
+    fn a_long_text_wraps_between_words_and_is_indented() {
         let text = wrapped(&"word ".repeat(40), 10);
         assert!(text.lines().count() > 1);
         assert!(text.lines().skip(1).all(|line| line.starts_with("          word") && line.len() <= LINE));

@@ -1,4 +1,4 @@
-//! Errors of commands, as messages for the user.
+//! The errors of commands, with messages for the user.
 
 use replug::error::{ConfigError, HostError, InspectError, ManifestError, StoreError};
 use replug::{control::Code, event::Diagnostic};
@@ -11,7 +11,7 @@ pub(super) enum CliError {
     /// The arguments are invalid.
     #[error("{0}")]
     Usage(String),
-    /// Here is neither a plugins folder nor a plugin.
+    /// No plugins folder was given, and the default search has found none.
     #[error(
         "there is no folder `plugins` here, no plugin.toml, and no replug.toml that sets `plugins`: give the plugins folder with `{how}`, or create a plugin with `{} new my-plugin`",
         super::terminal::invocation()
@@ -29,7 +29,7 @@ pub(super) enum CliError {
     Store(#[from] StoreError),
     #[error("{what}: {source}; {remedy}")]
     Io { what: String, source: io::Error, remedy: &'static str },
-    /// Something that was named does not exist.
+    /// The user has named something that does not exist.
     #[error("{0}")]
     NotFound(String),
     /// No host is running.
@@ -55,16 +55,16 @@ pub(super) enum CliError {
         "the host on {socket}{process} does not answer: it may be stopped, for example by Ctrl-Z, or hang; continue it with `kill -CONT`, or end it and start it again"
     )]
     Silent { socket: String, process: String },
-    /// The host ended before it had answered.
+    /// The host exited before it had answered.
     #[error(
-        "the host on {socket} ended before it answered: `{0} status --watch` shows when it is back; then `{0} events --recent` shows what happened",
+        "the host on {socket} exited before it answered: `{0} status --watch` shows when it is back; then `{0} events --recent` shows what happened",
         super::terminal::invocation()
     )]
     BrokeOff { socket: String },
     /// The connection to the host failed, or its answer is invalid.
-    #[error("the host on {socket} {reason}; is it another version of replug, or has it just ended?")]
+    #[error("the host on {socket} {reason}; is it another version of replug, or has it just exited?")]
     Conversation { socket: String, reason: String },
-    /// The host ended without reporting that it stops.
+    /// The host exited without reporting that it stopped.
     #[error(
         "the host on {socket} exited unexpectedly: it was killed, or a plugin crashed it; `{} status --watch` shows when it is back",
         super::terminal::invocation()
@@ -73,13 +73,13 @@ pub(super) enum CliError {
     /// The host rejected the request.
     #[error("{message}")]
     Answered { code: u32, message: String, details: Value, diagnostics: Vec<Diagnostic> },
-    /// The plugin was called and returned an error.
+    /// The command failed for a reason that only the message describes, such as an error that a called method returned.
     #[error("{0}")]
     Refused(String),
-    /// The error was printed already.
+    /// The command has already printed the error.
     #[error("")]
     Printed,
-    /// A signal ended the command.
+    /// A signal interrupted the command.
     #[error("interrupted")]
     Interrupted,
     #[error("cannot start the threads of this command: {0}")]
@@ -94,15 +94,15 @@ impl CliError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
-            // The status of a command that SIGINT has ended, as shells have it.
+            // The status that shells use for a command that SIGINT has killed: 128 + 2.
             Self::Interrupted => ExitCode::from(130),
-            // The reader has closed the pipe: that is no failure.
+            // It is no failure if the reader has closed the pipe.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }
     }
 
-    /// Whether everything was printed already.
+    /// Whether no error message remains to be printed.
     pub(super) fn is_printed(&self) -> bool {
         match self {
             Self::Printed => true,
@@ -111,7 +111,7 @@ impl CliError {
         }
     }
 
-    /// Whether the host is not running, or has ended, and may come back.
+    /// Whether the host is not running or does not answer, and may do so again later.
     pub(super) fn is_of_a_host_that_is_gone(&self) -> bool {
         match self {
             Self::NoHost { .. } | Self::Silent { .. } | Self::BrokeOff { .. } | Self::Conversation { .. } => {
@@ -122,7 +122,7 @@ impl CliError {
         }
     }
 
-    /// The compiler's messages, if compiling failed.
+    /// The compiler's messages, if a source did not compile.
     pub(super) fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Answered { diagnostics, .. } => diagnostics,
@@ -131,7 +131,7 @@ impl CliError {
         }
     }
 
-    /// A file or folder could not be created or read.
+    /// Makes the error for a file or folder that could not be created or read.
     pub(super) fn io(what: &str, path: &std::path::Path, remedy: &'static str) -> impl Fn(io::Error) -> Self {
         let what = format!("{what} {}", path.display());
         move |source| Self::Io { what: what.clone(), source, remedy }

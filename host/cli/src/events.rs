@@ -1,4 +1,4 @@
-//! `replug events`: the events of a running host, as they happen.
+//! `replug events`: prints the events of a running host.
 
 use super::{
     client::{At, Stream, event},
@@ -13,15 +13,13 @@ use replug::Event;
 use serde_json::{Value, json};
 use std::pin::pin;
 
-/// Show the events of a running host until Ctrl-C or its end
+/// Show the events of a running host until Ctrl-C or until the host stops
 #[derive(Debug, Args)]
-#[command(
-    after_help = "It ends with the host: with status 0 if the host stops normally, and with 1 if it is killed or crashes.
+#[command(after_help = "Exit status 0 if the host stops normally, and 1 if it is killed or crashes.
 
 Examples:
   replug events
-  replug events --json --kind reloaded,build_failed | jq .plugin"
-)]
+  replug events --json --kind reloaded,build_failed | jq .plugin")]
 pub(super) struct Events {
     /// Only events of this plugin, by its id or the last part of it
     #[arg(value_name = "ID")]
@@ -56,7 +54,7 @@ impl Events {
 
 /// How events are printed.
 pub(super) enum Show {
-    /// As text lines. Events without words of their own are left out, unless `all` are to be printed.
+    /// As text lines. Events for which the renderer has no text are left out or, if `all` is true, printed as JSON.
     Lines { renderer: Renderer, all: bool },
     /// As JSON, unchanged.
     Json,
@@ -86,8 +84,8 @@ fn time(event: &Event) -> &str {
     event.at.get(11..19).unwrap_or("        ")
 }
 
-/// Prints events until a signal, until the output is closed, or until the host ends. The end is a failure if the host
-/// did not report that it stops.
+/// Prints events until a signal arrives, the output is closed, or the host exits. Returns an error if the host exits
+/// without the event `host_stopped`.
 pub(super) async fn follow(mut stream: Stream, mut show: Show) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     let mut unread = pin!(terminal::unread());

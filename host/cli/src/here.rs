@@ -1,4 +1,4 @@
-//! The defaults of a command that is given no folder: the plugins folder and the running host to which the working
+//! The defaults of a command without a given folder: the plugins folder and the running host to which the working
 //! directory belongs.
 
 use super::{args::HostLocator, error::CliError};
@@ -28,12 +28,12 @@ pub(super) fn usual_plugins_dir() -> Option<PathBuf> {
     })
 }
 
-/// The plugins folder for these folders, the nearest first. A folder that does not look like a plugins folder, such as
-/// a module that is called `plugins`, is used only if there is no other.
+/// The default plugins folder, for `folders`: the working directory and its parents, the nearest first. A folder that
+/// does not look like a plugins folder, such as a module with the name `plugins`, is used only if there is no other.
 fn usual_of(folders: &[PathBuf]) -> Option<PathBuf> {
     let usual_in = |folder: &PathBuf| {
         let plugins = folder.join(USUAL);
-        // A plugin that is in a plugins folder belongs to that folder.
+        // A plugin in a plugins folder is not used alone, but with the whole plugins folder.
         let is_in_one = || {
             let above = folder.parent().filter(|it| it.ends_with(USUAL)).and_then(Path::parent);
             above.is_some_and(|above| folders.iter().any(|it| it == above))
@@ -47,18 +47,18 @@ fn usual_of(folders: &[PathBuf]) -> Option<PathBuf> {
     found.iter().find(|it| looks_like_plugins(it)).or(found.first()).cloned()
 }
 
-/// Whether a folder contains a plugin, is a plugin's own folder, or is still empty.
+/// Whether a folder contains a plugin, is the folder of a plugin, or is empty.
 fn looks_like_plugins(folder: &Path) -> bool {
     let entries = || fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     holds_manifest(folder) || entries().next().is_none() || entries().any(|entry| holds_manifest(&entry))
 }
 
-/// The working directory, if a host serves it: `replug dev .` accepts any folder.
+/// The working directory, if a host serves it as its plugins folder. `replug dev .` accepts any folder.
 pub(super) fn served_here() -> Option<PathBuf> {
     is_served(&HostLocator::by_default(Path::new("."))).then(|| ".".into())
 }
 
-/// Whether a host may be running there.
+/// Whether the socket of this host exists, so that the host may be running.
 pub(super) fn is_served(host: &HostLocator) -> bool {
     find_socket(&host.plugins, &host.state_dir).exists()
 }
@@ -86,8 +86,8 @@ pub(super) fn host_around() -> Result<Option<HostLocator>, CliError> {
 mod tests {
     use super::*;
 
-    /// The usual plugins folder seen from `at`, in a workspace with these folders. Each folder called `one` is a
-    /// plugin's.
+    /// The default plugins folder in the working directory `at`, in a workspace with these folders. Each folder with
+    /// the name `one` contains a plugin.
     fn usual_at(folders: &[&str], at: &str) -> Option<PathBuf> {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
@@ -107,22 +107,22 @@ mod tests {
         for at in ["", "plugins", "plugins/one", "plugins/one/src", "crates/core/src", "src"] {
             assert_eq!(usual_at(&["plugins/one"], at), Some("plugins".into()), "{at}");
         }
-        assert_eq!(usual_at(&["plugins"], "src"), Some("plugins".into()), "it has no plugin yet");
+        assert_eq!(usual_at(&["plugins"], "src"), Some("plugins".into()), "the folder has no plugin yet");
         assert_eq!(usual_at(&[], "src"), None);
     }
 
     #[test]
-    fn a_module_that_is_called_plugins_is_no_plugins_folder() {
+    fn a_module_named_plugins_is_used_only_if_there_is_no_other() {
         let folders = ["plugins/one", "core/src/plugins/loader"];
         for at in ["core/src/plugins", "core/src"] {
             assert_eq!(usual_at(&folders, at), Some("plugins".into()), "{at}");
         }
         let alone = usual_at(&["core/src/plugins/loader"], "core/src");
-        assert_eq!(alone, Some("core/src/plugins".into()), "there is no other");
+        assert_eq!(alone, Some("core/src/plugins".into()), "there is no other folder");
     }
 
     #[test]
-    fn a_plugin_outside_of_a_plugins_folder_is_one_of_its_own() {
+    fn a_plugin_outside_of_a_plugins_folder_is_found_alone() {
         for at in ["apart/one", "apart/one/src"] {
             assert_eq!(usual_at(&["apart/one"], at), Some("apart/one".into()), "{at}");
         }

@@ -1,4 +1,4 @@
-//! The HTTP flags of `dev` and `run`, and the message about where HTTP is served.
+//! The HTTP flags of `dev` and `run`, and the message with the address at which HTTP is served.
 
 use super::{
     args,
@@ -12,7 +12,7 @@ use replug::{
 };
 use std::{net::SocketAddr, path::PathBuf};
 
-/// Where to serve HTTP.
+/// The HTTP flags.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "HTTP API")]
 pub(super) struct Http {
@@ -22,7 +22,7 @@ pub(super) struct Http {
     /// The file that holds the token; created if missing [default: http-token in the state folder]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Additional allowed Host header; behind a proxy that terminates TLS, https://NAME
+    /// Allow a further Host header; behind a proxy that terminates TLS, https://NAME
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
     /// The certificate chain for HTTPS, as PEM; needed to listen beyond this machine
@@ -56,7 +56,7 @@ impl Http {
         Ok(layers)
     }
 
-    /// Rejects flags on how to serve HTTP if HTTP is not served: the user probably forgot `--http`.
+    /// Rejects the other HTTP flags if HTTP is not served, because the user has probably forgotten `--http`.
     fn is_of_use(&self, layers: &Layers) -> Result<(), CliError> {
         let flags = [
             ("--token-file", self.token_file.is_some()),
@@ -89,7 +89,7 @@ pub(super) fn control(settings: &HttpSettings) -> ControlConfig {
     config.http(http)
 }
 
-/// An address with its port, or a port of this machine.
+/// Parses an address with a port, or only a port, which is a port of 127.0.0.1.
 fn parsed(address: &str) -> Result<SocketAddr, CliError> {
     let port = address.parse::<u16>().ok().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let named = address.strip_prefix("localhost:").and_then(|port| port.parse::<u16>().ok());
@@ -101,7 +101,7 @@ fn parsed(address: &str) -> Result<SocketAddr, CliError> {
     })
 }
 
-/// Prints where HTTP is served. The token is printed when it was just created, and never again.
+/// Prints the address at which HTTP is served. Also prints the token, but only if this host has just created it.
 pub(super) fn print_address(listening: &Listening) {
     let (Some(url), Some(token)) = (listening.http(), listening.token()) else { return };
     let file = terminal::relative(&token.path);
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flag_of_http_without_http_is_refused() {
+    fn an_http_flag_without_http_is_rejected() {
         let http = |listen: Option<&str>| Http {
             http: listen.map(str::to_owned),
             token_file: Some("token".into()),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_written_in_full_or_as_a_port_of_this_machine() {
+    fn an_address_is_a_port_or_an_address_with_a_port() {
         for text in ["7777", "localhost:7777", "127.0.0.1:7777"] {
             assert_eq!(parsed(text).unwrap().to_string(), "127.0.0.1:7777");
         }

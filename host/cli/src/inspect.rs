@@ -137,7 +137,7 @@ impl Inspect {
     }
 }
 
-/// Enough digits for a digest. An id has a dot.
+/// Whether the text may be a digest or a prefix of a digest. It is not a plugin's id, because an id has a dot.
 fn is_hexadecimal(text: &str) -> bool {
     text.len() >= 4 && text.len() <= 64 && text.chars().all(|c| c.is_ascii_hexdigit())
 }
@@ -164,7 +164,7 @@ fn facts(file: &File) -> String {
     let std = match &facts.std {
         StdLinkage::Shared { library } => format!("{GOOD}shared{GOOD:#} {DIM}({library}){DIM:#}"),
         StdLinkage::Static => {
-            format!("{WARN}its own{WARN:#}, or none: each generation uses thread-local keys for good")
+            format!("{WARN}its own{WARN:#}, or none: each generation uses up thread-local keys of the host")
         }
     };
     let nodelete = if facts.nodelete { "never: linked with -z nodelete" } else { "possible" };

@@ -58,7 +58,8 @@ fn summary(id: &PluginId, answer: &Changed) -> String {
 
 /// Rebuild a plugin of a running host and swap it in
 ///
-/// Prints compile errors as rustc does. If the build or the new version fails, the previous version keeps serving and the exit status is 1.
+/// Prints compile errors as rustc does. If the build or the new version fails, the previous version keeps serving and
+/// the exit status is 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug reload dev.replug.calculator")]
@@ -79,7 +80,7 @@ impl Reload {
   replug rollback dev.replug.calculator
   replug rollback dev.replug.calculator --to g1")]
 pub(super) struct Rollback {
-    /// A digest or a prefix of one, or a generation such as g2 [default: the version before]
+    /// A digest, a prefix of a digest, or a generation such as g2 [default: the previous version]
     #[arg(long, value_name = "VERSION")]
     to: Option<String>,
     #[command(flatten)]
@@ -110,7 +111,7 @@ impl Start {
 
 /// Stop a plugin of a running host after its last call
 ///
-/// It stays stopped across restarts of the host. Its state is saved, and its next start begins with that state.
+/// The plugin stays stopped when the host is restarted. Its state is saved, and its next start restores that state.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug stop dev.replug.calculator

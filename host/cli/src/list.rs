@@ -1,4 +1,4 @@
-//! `replug list`: the existing plugins, without building or loading any. If a host runs, as that host sees them.
+//! `replug list`: lists the plugins of a folder without building or loading them. If a host runs, its state is shown.
 
 use super::{
     args::{Place, Plugins},
@@ -20,8 +20,8 @@ use std::path::Path;
 /// List the plugins without building or loading them
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Status: available (built, or prebuilt), source_only (to be built), incomplete (neither); of a running host
-also ready, running, stopped, error.
+    after_help = "Status: available (there is a library), source_only (the plugin must be built), incomplete (there is neither
+library nor source); with a running host also ready, running, stopped, error.
 Exit status 1 if a manifest cannot be used.
 
 Examples:
@@ -98,7 +98,7 @@ impl From<Plugin> for Listed {
     }
 }
 
-/// The facts about a plugin without a host.
+/// The list entry of a plugin without a running host.
 fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Listed {
     Plugin::from(PluginInfo::at_rest(manifest, build_dir)).into()
 }
@@ -128,5 +128,5 @@ fn described(plugins: &[Listed], dir: &Path, unusable: usize) -> String {
     })
 }
 
-/// Which columns are shortened when a line is too long, and to which width.
+/// The columns that are shortened if a line is too long, in this order, and their minimum widths.
 const GIVING_WAY: [(usize, usize); 4] = [(1, 8), (2, 6), (5, 10), (0, 16)];

@@ -1,4 +1,4 @@
-//! `replug logs`: the recent and new logs of plugins of a running host.
+//! `replug logs`: prints recent and new log entries of a running host's plugins.
 
 use super::{
     client::At,
@@ -12,18 +12,20 @@ use serde_json::json;
 
 /// Show recent logs of the plugins of a running host, with panics and crashes
 #[derive(Debug, Args)]
-#[command(after_help = "The host sets how much plugins log: `replug dev --log debug`.
+#[command(
+    after_help = "To change how much plugins log, start the host with another level: `replug dev --log debug`.
 
-With --follow, it ends with the host: with status 0 if the host stops normally, and with 1 if it is killed or crashes.
+With --follow, the exit status is 0 if the host stops normally, and 1 if it is killed or crashes.
 
 Examples:
   replug logs
-  replug logs -f dev.replug.calculator")]
+  replug logs -f dev.replug.calculator"
+)]
 pub(super) struct Logs {
     /// The plugin's id, or the last part of it [default: all plugins]
     #[arg(value_name = "ID")]
     plugin: Option<Named>,
-    /// Keep printing new entries until Ctrl-C or the end of the host
+    /// Continue with new entries until Ctrl-C or until the host stops
     #[arg(short, long)]
     follow: bool,
     /// How many recent entries of each plugin to show

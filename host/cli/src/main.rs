@@ -1,15 +1,15 @@
-//! The `replug` command: parses the arguments, and prints the results. It has no logic of its own. Each subcommand has
-//! a file, and all use the library's public API.
+//! The command `replug`. It parses the arguments, calls the libraries, and prints the results. Each subcommand has a
+//! file.
 //!
 //! Exit status: 0 success, 1 failure, 2 invalid arguments.
 //!
-//! | files | what they do |
+//! | files | purpose |
 //! |---|---|
 //! | `dev.rs`, `run.rs`, `serve.rs` | a host in this process, and its events on the standard output |
 //! | `client.rs`, and the subcommands that use it | requests to a running host, over its socket |
 //! | `new.rs`, `build.rs`, `list.rs`, `inspect.rs`, `doctor.rs` | commands that need no host |
 //! | `render.rs`, `table.rs`, `terminal.rs`, `building.rs` | output for people |
-//! | `output.rs` | what plugins and libraries print in this process |
+//! | `output.rs` | separates the command's own output from that of plugins and libraries in this process |
 //! | `trace.rs`, `otel.rs` | the host's own logs and spans |
 
 #![forbid(unsafe_code)]
@@ -53,7 +53,7 @@ use std::process::ExitCode;
 /// The arguments of `replug`.
 #[derive(Debug, Parser)]
 #[command(name = "replug", version, about, long_about = None, max_term_width = 100, arg_required_else_help = true)]
-#[command(about = "Keeps a program running while the code it runs is replaced")]
+#[command(about = "Runs plugins, and reloads their code while the program runs")]
 #[command(
     after_help = "Begin with:\n  replug new my-plugin     a plugin that builds, with its test\n  replug dev               build, run, and reload on every save\n  replug status            show the status of a running host's plugins"
 )]
@@ -123,7 +123,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs an async command. One thread is enough, because the host has its own.
+/// Runs an async command. One thread is enough, because a host has a runtime of its own.
 fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(CliError::Threads)?.block_on(command)
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_may_stand_before_and_after_the_folder() {
+    fn a_call_may_precede_or_follow_the_folder() {
         for line in [
             ["replug", "dev", "plugins", "--call", "a.b", "add", "[1,2]"].as_slice(),
             &["replug", "dev", "--call", "a.b", "add", "[1,2]", "--json", "plugins"],
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_arguments_has_none_and_one_without_method_is_refused() {
+    fn a_call_needs_a_method_but_no_arguments() {
         let cli = Cli::try_parse_from(["replug", "dev", "--call", "a.b", "history"]).unwrap();
         let Command::Dev(dev) = cli.command else { panic!("not dev") };
         assert!(dev.call().unwrap().unwrap().arguments.is_null());

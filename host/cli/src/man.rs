@@ -1,4 +1,4 @@
-//! `replug man`: the manual page, generated from the same texts as `--help`.
+//! `replug man`: prints a manual page, which is generated from the same texts as `--help`.
 
 use super::{Cli, error::CliError};
 use clap::{Args, CommandFactory};

@@ -1,4 +1,4 @@
-//! A plugin as the user names it: by its id, or by the last part of the id, under which it is shown.
+//! The name by which the user selects a plugin: its id, or the last part of its id.
 
 use super::{client::Client, error::CliError, status};
 use replug::{IllegalId, PluginId};
@@ -10,7 +10,8 @@ use std::{convert::Infallible, str::FromStr};
 pub(super) struct Named(String);
 
 impl Named {
-    /// The id, if the name is one; otherwise the plugin among these whose id ends with the name.
+    /// The id that the name stands for: the name itself if it is an id, or else the only one of `ids` whose last part
+    /// is the name.
     pub(super) fn among<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<PluginId, CliError> {
         if let Some(id) = self.whole()? {
             return Ok(id);
@@ -34,7 +35,8 @@ impl Named {
         }
     }
 
-    /// The plugin of a running host that has this name. The host is asked only if the name is not an id.
+    /// The id of the plugin with this name in a running host. Sends a request to the host only if the name is not an
+    /// id.
     pub(super) async fn at(&self, client: &Client) -> Result<PluginId, CliError> {
         match self.whole()? {
             Some(id) => Ok(id),
@@ -45,7 +47,7 @@ impl Named {
         }
     }
 
-    /// Finds the plugin in the host, if one is named.
+    /// Like [`Self::at`], for an optional name.
     pub(super) async fn at_most(named: Option<&Self>, client: &Client) -> Result<Option<PluginId>, CliError> {
         match named {
             Some(named) => named.at(client).await.map(Some),
@@ -53,7 +55,7 @@ impl Named {
         }
     }
 
-    /// The id, if the name is one.
+    /// The name as an id, or `None` if it has no dot. An error if it has a dot and is not a valid id.
     fn whole(&self) -> Result<Option<PluginId>, CliError> {
         match self.0.contains('.') {
             true => self.0.parse().map(Some).map_err(|error: IllegalId| CliError::Usage(error.to_string())),
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_is_named_by_the_last_part_of_its_id_where_no_other_has_it() {
+    fn the_last_part_of_an_id_selects_a_plugin_if_it_is_unique() {
         let ids = ["dev.a.greeter", "dev.b.clock", "dev.c.clock"];
         assert_eq!(among("greeter", &ids).unwrap(), "dev.a.greeter");
         assert_eq!(among("dev.b.clock", &ids).unwrap(), "dev.b.clock");

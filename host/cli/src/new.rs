@@ -1,4 +1,4 @@
-//! `replug new`: creates a plugin that builds, with a test; in a cargo workspace, a member of it.
+//! `replug new`: creates a plugin with a test. In a cargo workspace, the plugin becomes a member.
 
 mod member;
 
@@ -16,8 +16,9 @@ use std::{
 
 /// Create a plugin with a test
 ///
-/// Writes Cargo.toml, plugin.toml, src/lib.rs and .gitignore into a new folder, and prints the next steps. In a cargo workspace
-/// that does not exclude the folder, the plugin becomes a member: if no glob matches, it is added to `members`.
+/// Writes Cargo.toml, plugin.toml, src/lib.rs and .gitignore into a new folder, and prints the next steps. In a cargo
+/// workspace that does not exclude the folder, the plugin becomes a member: if no glob matches, it is added to
+/// `members`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug new my-plugin
@@ -38,14 +39,15 @@ const TEMPLATE: [(&str, &str); 4] = [
     (".gitignore", "/target\n"),
 ];
 
-/// An addition to the Cargo.toml of a package that is a workspace of its own: in a member, cargo ignores profiles.
+/// An addition to the Cargo.toml of a plugin that is not a member of a workspace. Cargo ignores the profiles of
+/// members.
 const PROFILE: &str = "
-# Every rebuild is faster with no more debug information than a backtrace needs.
+# Line tables are enough for backtraces, and make every rebuild faster than full debug information.
 [profile.dev]
 debug = \"line-tables-only\"
 ";
 
-/// Names that cargo rejects, and names that would hide a crate that the plugin needs.
+/// Names that cargo rejects, and names of crates that the plugin needs.
 const TAKEN: [&str; 12] = [
     "alloc",
     "build",
@@ -186,12 +188,13 @@ fn title(name: &str) -> String {
     title
 }
 
-/// Where the plugin gets `replug-api` from: the checkout that this program was built from, if it still exists.
+/// The dependency on `replug-api`, as TOML: the path in the checkout from which this program was built, if that still
+/// exists, or else the version.
 fn dependency() -> String {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin-api");
     match fs::canonicalize(checkout) {
         Ok(path) if path.join("Cargo.toml").is_file() => {
-            // A JSON string is a TOML string, too.
+            // A JSON string is also a TOML string.
             format!("{{ path = {} }}", serde_json::Value::from(path.to_string_lossy()))
         }
         _ => format!("\"{}\"", env!("CARGO_PKG_VERSION")),
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_plugin_has_a_manifest_that_is_read_and_nothing_left_to_fill_in() {
+    fn a_new_plugin_has_a_valid_manifest_and_no_placeholders() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("my-plugin");
         let new = New { name: "my-plugin".into(), dir: None };
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_that_a_workspace_excludes_stays_out_of_it() {
+    fn a_plugin_that_a_workspace_excludes_is_not_added() {
         let excludes = "[workspace]\nmembers = []\nexclude = [\"plugins\"]\n";
         let (cargo, root, membership) = made_in(excludes);
         assert!(matches!(membership, Membership::Own), "{membership:?}");
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_that_cargo_cannot_read_is_left_as_it_is() {
+    fn a_workspace_that_cargo_cannot_read_is_not_changed() {
         let broken = "[workspace]\nmembers = [\"gone\"]\n";
         let (_, root, membership) = made_in(broken);
         assert!(

@@ -1,4 +1,4 @@
-//! Runs one plugin for one command: builds it, loads it, uses it, and stops it.
+//! Runs one plugin for one command: builds it, loads it, uses it, and stops it again.
 
 use super::{
     args::Place, building, error::CliError, named::Named, output, signals::Signals, terminal::Spinner,
@@ -7,7 +7,7 @@ use replug::{DynHandle, EventKind, Events, Host, HostConfig, event::BuildProgres
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// A host in which only one plugin serves.
+/// A host in this process in which only one plugin serves.
 pub(super) struct One {
     pub(super) host: Host,
     pub(super) handle: DynHandle,
@@ -15,9 +15,10 @@ pub(super) struct One {
 }
 
 impl One {
-    /// Builds and loads the plugin, and no other. A signal ends that, and all processes of the build.
+    /// Builds and loads the plugin with this name, and no other. A signal cancels this, and kills the processes of the
+    /// build.
     pub(super) async fn start(place: Place, named: &Named) -> Result<Self, CliError> {
-        // The output that the plugin prints is not part of the answer.
+        // The output of the plugin must not be mixed with the answer.
         output::divert()?;
         let mut signals = Signals::listen()?;
         let config = HostConfig { watch: false, ..place.config };
@@ -42,7 +43,7 @@ impl One {
         }
     }
 
-    /// Waits for the answer of the plugin, and stops it. A signal ends the wait; a call may go on then.
+    /// Waits for an answer of the plugin, and then stops the host. A signal ends the wait, but not a running call.
     pub(super) async fn finish<T>(mut self, question: impl Future<Output = T>) -> Result<T, CliError> {
         let answer = tokio::select! {
             biased;
@@ -54,7 +55,7 @@ impl One {
     }
 }
 
-/// The progress of the builds of a host.
+/// A channel with the progress of the host's builds.
 fn progress(mut events: Events) -> UnboundedReceiver<BuildProgress> {
     let (sender, updates) = unbounded_channel();
     tokio::spawn(async move {
@@ -69,7 +70,7 @@ fn progress(mut events: Events) -> UnboundedReceiver<BuildProgress> {
     updates
 }
 
-/// Waits, and shows a spinner if it takes long.
+/// Waits for `work`, and shows a spinner with the text `what` if it takes long.
 pub(super) async fn with_spinner<T>(what: String, work: impl Future<Output = T>) -> T {
     const PATIENCE: Duration = Duration::from_millis(300);
     tokio::pin!(work);

@@ -1,4 +1,4 @@
-//! Sends traces to a collector, by OTLP over HTTP. Only with the feature `otel`; without it, nothing is exported.
+//! Sends traces to a collector by OTLP over HTTP. Without the feature `otel`, this module exports nothing.
 
 #[cfg(not(feature = "otel"))]
 pub(super) use absent::Export;
@@ -16,10 +16,10 @@ mod present {
     use tracing::level_filters::LevelFilter;
     use tracing_subscriber::{Layer, filter::Targets};
 
-    /// The standard variables with the address of a collector.
+    /// The standard environment variables for the address of a collector.
     const VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-    /// Sends spans to a collector, on a thread of its own.
+    /// The exporter, which sends spans to a collector on a separate thread.
     pub(crate) struct Export {
         provider: SdkTracerProvider,
     }
@@ -35,7 +35,7 @@ mod present {
                 }
                 None => return Ok(None),
             };
-            // OTEL_SERVICE_NAME takes precedence.
+            // The builder reads OTEL_SERVICE_NAME, which takes precedence.
             let named = env::var_os("OTEL_SERVICE_NAME").is_some();
             let resource = Resource::builder();
             let resource = if named { resource } else { resource.with_service_name("replug") };
@@ -43,8 +43,8 @@ mod present {
                 .with_resource(resource.build())
                 .with_batch_exporter(exporter.build()?)
                 .build();
-            // Independent of what the logs show. Spans of the exporter itself are left out: it would have to export
-            // them, too.
+            // This filter is independent of the filters of the logs. It leaves out spans of the exporter itself,
+            // because each export would create spans to export.
             let ours = Targets::new()
                 .with_target("replug", LevelFilter::INFO)
                 .with_target("replug::http", LevelFilter::DEBUG);
@@ -53,7 +53,7 @@ mod present {
             Ok(Some((Self { provider }, layer.boxed())))
         }
 
-        /// Sends the remaining spans, and ends.
+        /// Sends the remaining spans, and stops the export.
         pub(crate) fn end(self) {
             if let Err(error) = self.provider.shutdown() {
                 tracing::warn!("the last traces did not reach the collector: {error}");
@@ -68,16 +68,16 @@ mod absent {
     use replug::OtelSettings;
     use std::convert::Infallible;
 
-    /// This build has no exporter. An endpoint in the configuration is rejected.
+    /// The exporter of a build without the feature. It never exists, because the configuration rejects an endpoint.
     pub(crate) enum Export {}
 
     impl Export {
-        /// Starts nothing.
+        /// Returns `None`.
         pub(crate) fn begin(_: &OtelSettings) -> Result<Option<(Self, AnyLayer)>, Infallible> {
             Ok(None)
         }
 
-        /// Ends nothing.
+        /// Cannot be called.
         pub(crate) fn end(self) {
             match self {}
         }

@@ -1,9 +1,9 @@
-//! Distinguishes what the program writes to descriptors 1 and 2 from what plugins in its process write.
+//! Separates the output of the command on descriptors 1 and 2 from the output of plugins in its process.
 //!
-//! A plugin that prints writes to the same two descriptors as the program, so that its output would appear within the
-//! program's JSON. So, before it loads a plugin, the program keeps both descriptors for itself, under other numbers.
-//! The command writes only to those. `dev` and `run` replace descriptors 1 and 2 by pipes, and log the lines. A command
-//! with a single answer replaces descriptor 1 by the standard error.
+//! A plugin that prints would write into the command's own output, such as its JSON. So before the command loads a
+//! plugin, it duplicates both descriptors to other numbers, and then writes only to the duplicates. `dev` and `run`
+//! replace descriptors 1 and 2 by pipes, and log the lines that arrive. A command with a single answer replaces
+//! descriptor 1 by the standard error.
 
 use super::error::CliError;
 use anstream::{AutoStream, ColorChoice};
@@ -23,11 +23,11 @@ use tokio::sync::mpsc;
 static OUT: OnceLock<File> = OnceLock::new();
 static ERR: OnceLock<File> = OnceLock::new();
 
-/// The original standard output, wherever descriptor 1 leads now.
+/// The original standard output, also after descriptor 1 was replaced.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stdout;
 
-/// The original standard error, wherever descriptor 2 leads now.
+/// The original standard error, also after descriptor 2 was replaced.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stderr;
 
@@ -65,7 +65,7 @@ macro_rules! stream {
                 choice != ColorChoice::Never
             }
 
-            /// Writes the line in one piece, without colours if the target has none.
+            /// Writes the line in one piece. Removes colours if the target does not support them.
             pub(super) fn line(mut self, text: &str) -> io::Result<()> {
                 let line = match self.has_colour() {
                     true => format!("{text}\n"),
@@ -96,8 +96,8 @@ fn kept<'a>(cell: &'a OnceLock<File>, standard: BorrowedFd<'_>) -> io::Result<&'
     Ok(cell.get_or_init(|| file))
 }
 
-/// From now on, what plugins in this process print goes to the standard error. Only the command writes to the standard
-/// output.
+/// Redirects the output of plugins in this process to the standard error. From then on, only the command writes to the
+/// standard output.
 pub(super) fn divert() -> Result<(), CliError> {
     let done = || {
         kept(&OUT, io::stdout().as_fd())?;
@@ -106,7 +106,7 @@ pub(super) fn divert() -> Result<(), CliError> {
     done().map_err(CliError::Output)
 }
 
-/// A line that was written in this process.
+/// A captured line that other code than the command has written.
 #[derive(Debug)]
 pub(super) struct Line {
     /// `stdout` or `stderr`.
@@ -114,22 +114,22 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
-/// The output of other code than the command on descriptors 1 and 2 of this process.
+/// The captured output of plugins and libraries on descriptors 1 and 2 of this process.
 pub(super) struct Captured {
     lines: mpsc::Receiver<Line>,
     writers: Writers,
 }
 
-/// How many lines may wait to be logged.
+/// The maximum number of lines that wait to be logged.
 const WAITING: usize = 256;
-/// How many lines of a stream are logged in a second.
+/// The maximum number of lines of a stream that are logged in a second.
 const A_SECOND: u32 = 100;
-/// How many bytes of a line are logged.
+/// The maximum number of bytes of a line that are logged.
 const LINE_BYTES: usize = 4096;
 
 impl Captured {
-    /// Captures all that this process writes to the two descriptors from now on. The standard error is also written to
-    /// its original target at once, so that the last output before a crash is not lost.
+    /// Captures everything that this process writes to descriptors 1 and 2 from now on. The standard error is also
+    /// written to its original target immediately, so that the last output before a crash is not lost.
     pub(super) fn begin() -> Result<Self, CliError> {
         let begin = || {
             kept(&OUT, io::stdout().as_fd())?;
@@ -143,8 +143,8 @@ impl Captured {
                 thread::Builder::new().name(format!("replug-{name}")).spawn(work).map(drop)
             };
             spawn("stdout", Box::new(move || out_lines.read(out)))?;
-            // If the pipe cannot be read any more, its lines are not logged. Writers do not block for long: the pipe
-            // has no other reader.
+            // If reading the pipe fails, further lines are not logged. Writers do not block then, because the pipe has
+            // no other reader.
             spawn("stderr", Box::new(move || drop(pass_on(err, original, |bytes| err_lines.push(bytes)))))?;
             rustix::stdio::dup2_stdout(out_end)?;
             rustix::stdio::dup2_stderr(err_end)?;
@@ -154,7 +154,8 @@ impl Captured {
         Ok(Self { lines, writers: Writers::default() })
     }
 
-    /// The next lines, and the generation that wrote them, if that is known. Pending for ever once no more can come.
+    /// Waits for the next lines. Returns them with the generation that wrote them, if it is known. Never returns if no
+    /// more lines can arrive.
     pub(super) async fn next(&mut self, host: &Host) -> (Vec<Line>, Option<Writer>) {
         let mut lines = Vec::new();
         if self.lines.recv_many(&mut lines, WAITING).await == 0 {
@@ -163,14 +164,15 @@ impl Captured {
         (lines, self.writers.only(host))
     }
 
-    /// Restores the two descriptors, and returns what was written until then.
+    /// Restores the two descriptors, and returns the remaining lines.
     pub(super) async fn end(mut self, host: &Host) -> (Vec<Line>, Option<Writer>) {
-        /// A process that a plugin has started may hold the other ends for longer.
+        /// How long to wait for the end of the pipes. A process that a plugin has started may keep them open for
+        /// longer.
         const PATIENCE: Duration = Duration::from_millis(200);
         give_back();
         let mut lines = Vec::new();
         let rest = async { while self.lines.recv_many(&mut lines, WAITING).await > 0 {} };
-        // The lines that have arrived are returned either way.
+        // After a timeout, the lines that have arrived are returned.
         let _ = tokio::time::timeout(PATIENCE, rest).await;
         (lines, self.writers.only(host))
     }
@@ -178,17 +180,17 @@ impl Captured {
 
 /// Restores the original targets of the two descriptors.
 fn give_back() {
-    // An error means that the process has no free descriptor. Later output is lost then.
+    // If this fails, later output is lost.
     let _ = OUT.get().map(rustix::stdio::dup2_stdout);
     let _ = ERR.get().map(rustix::stdio::dup2_stderr);
 }
 
-/// Splits a stream into lines, and sends those that are logged.
+/// Splits a stream into lines, and sends the lines to log.
 struct Lines {
     stream: &'static str,
     sender: mpsc::Sender<Line>,
     line: Vec<u8>,
-    /// When the current second began, and how many lines have come in it.
+    /// The beginning of the current second, and the number of lines in it.
     second: (Instant, u32),
     left_out: u64,
 }
@@ -228,7 +230,7 @@ impl Lines {
             self.second = (Instant::now(), 0);
         }
         self.second.1 += 1;
-        // The line is sent without waiting, because a writer of a full pipe waits for this thread.
+        // The line is sent without waiting, because writers of a full pipe wait for this thread.
         let is_sent = self.second.1 <= A_SECOND && self.send(text);
         self.left_out += u64::from(!is_sent);
     }
@@ -259,19 +261,20 @@ impl Drop for Lines {
     }
 }
 
-/// A generation that has written something.
+/// A generation that has written captured lines.
 pub(super) type Writer = (PluginId, Generation, Digest);
 
-/// The last known state of the plugins that may write here: the number of ended calls, and the generation that served.
+/// Determines which plugin has written captured lines.
 #[derive(Default)]
 struct Writers {
+    /// The last known state of each plugin in this process: the number of ended calls, and the serving generation.
     seen: BTreeMap<PluginId, (u64, Option<Generation>)>,
     last: Option<Writer>,
 }
 
 impl Writers {
-    /// The generation that wrote the latest lines, if only one can have written them: the only plugin that may run in
-    /// this process, or the only plugin that was called or started since the last time.
+    /// The generation that wrote the latest lines, if only one can have written them: the generation of the only plugin
+    /// in this process, or of the only plugin that was called or started since the previous lines.
     fn only(&mut self, host: &Host) -> Option<Writer> {
         let plugins = host.plugins().into_iter();
         let may_write: Vec<_> = plugins
@@ -292,8 +295,8 @@ impl Writers {
         }
     }
 
-    /// The only plugin that was active since the last time. If none was, the lines were written earlier, and belong to
-    /// the previous writer: the two streams do not arrive at the same time.
+    /// The only plugin that was active since the previous lines. If none was active, the lines belong to the previous
+    /// writer: they were written earlier and arrived later, because two threads read the two streams.
     fn one_of(&mut self, mut at_work: impl Iterator<Item = Option<Writer>>) -> Option<Writer> {
         if let Some(first) = at_work.next() {
             self.last = first.filter(|_| at_work.next().is_none());
@@ -324,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_reported_in_part_and_the_rest_counted() {
+    fn excess_lines_are_counted_instead_of_logged() {
         let flood: Vec<&[u8]> = vec![b"line\n"; 1000];
         let sent = lines_of(&flood);
         assert!(sent.len() > 100 && sent.len() < 1000, "{}", sent.len());
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_one_at_work_has_written_and_what_comes_late_is_of_the_last() {
+    fn lines_belong_to_the_only_active_plugin_or_the_previous_writer() {
         let writer = |id: &str| Some((id.parse().unwrap(), Generation(1), Digest([1; 32])));
         let (one, two) = (writer("dev.test.one"), writer("dev.test.two"));
         let mut writers = Writers::default();
@@ -347,6 +350,6 @@ mod tests {
         assert_eq!(at_work(&[&one, &two]), None);
         assert_eq!(at_work(&[]), None);
         assert_eq!(at_work(&[&two]), two);
-        assert_eq!(at_work(&[&None]), None, "it has no generation yet");
+        assert_eq!(at_work(&[&None]), None, "the active plugin has no generation yet");
     }
 }

@@ -1,4 +1,4 @@
-//! Formats events for people: lines of text, with colours. Prints nothing.
+//! Formats events as lines of text with colours, for people. This module does not print.
 
 use super::terminal::{ANSWER, BAD, DIM, GOOD, NAME, WARN, brief, brief_ms, relative, rendered};
 use replug::{
@@ -8,18 +8,18 @@ use replug::{
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What the loop does with the plugins after they have started.
+/// Whether the host watches the plugins' sources or only runs the plugins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loop {
     Watching,
     Running,
 }
 
-/// Turns events into lines, and remembers the state that this needs.
+/// Formats events as lines, and keeps the state that this needs.
 #[derive(Debug)]
 pub(super) struct Renderer {
     what: Loop,
-    /// The known plugins, and the generation of each that serves.
+    /// The known plugins, with their serving generations.
     plugins: BTreeMap<PluginId, Option<Generation>>,
     started: bool,
     shutting_down: bool,
@@ -30,12 +30,12 @@ impl Renderer {
         Self { what, plugins: BTreeMap::new(), started: false, shutting_down: false }
     }
 
-    /// The host is about to end. From now on, stopped plugins are not reported.
+    /// Records that the host is about to stop. From now on, stopped plugins are not reported.
     pub(super) fn begin_shutdown(&mut self) {
         self.shutting_down = true;
     }
 
-    /// The lines for an event; `None` if it is not shown.
+    /// The lines for an event, or `None` if the event is not shown.
     pub(super) fn lines(&mut self, event: &Event) -> Option<String> {
         let Some(id) = &event.plugin else { return self.of_host(&event.kind) };
         let generation = event.generation.map(|generation| generation.to_string()).unwrap_or_default();
@@ -180,7 +180,7 @@ impl Renderer {
             // The message begins with the path.
             EventKind::DiscoveryFailed { error, .. } => Some(format!("{BAD}error:{BAD:#} {error}")),
             EventKind::HostCrashed { reason, .. } => Some(format!("{WARN}warning:{WARN:#} {reason}")),
-            // A line that was written in this process by an unknown plugin.
+            // A captured line of output whose writer is unknown.
             EventKind::Log { target, message, .. } => Some(format!("{DIM}{target}{DIM:#} {message}")),
             EventKind::EventsLost { count } => Some(format!(
                 "{WARN}{count} events are missing here{WARN:#}: they came faster than they could be shown"
@@ -266,7 +266,7 @@ fn changed(applied: &[String], restart_needed: &[String]) -> String {
     }
 }
 
-/// The line, below the compiler's messages.
+/// The line with the compiler's messages above it.
 fn below(diagnostics: &[Diagnostic], line: String) -> String {
     if diagnostics.is_empty() { line } else { format!("\n{}\n{line}", rendered(diagnostics)) }
 }
@@ -276,7 +276,8 @@ fn waited(gap_ms: Option<f64>) -> String {
     gap_ms.map_or_else(String::new, |gap| format!(", calls waited {}", brief(gap)))
 }
 
-/// The durations of the stages: those that users wait for, and others that took a considerable part of the time.
+/// The durations of the stages: always those of the main stages, and those of other stages that took at least 5 ms and
+/// a tenth of the total time.
 fn summary(stages: &Stages, total_ms: f64) -> String {
     let &Stages { detect, build, store, preflight, load, migrate, swap } = stages;
     let notable = |ms: f64| ms >= 5.0 && ms >= total_ms / 10.0;
@@ -321,7 +322,8 @@ pub(super) fn bare(value: &Value) -> String {
     }
 }
 
-/// A plugin's own error. Usually an object with `code`, `message` and `details`, but it may be anything.
+/// A plugin's own error as one line. The error is usually an object with `code`, `message` and `details`, but may be
+/// any JSON value.
 fn error_in_one_line(error: &Value) -> String {
     let Some(message) = error.get("message") else { return error.to_string() };
     let message = bare(message);

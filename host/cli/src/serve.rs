@@ -1,4 +1,4 @@
-//! The loop behind `dev` and `run`: a host, its events on the standard output, and a graceful end.
+//! The loop of `dev` and `run`: runs a host, prints its events on the standard output, and stops it gracefully.
 
 use super::{
     args::{CallSpec, Folder, Place, Plugins},
@@ -23,7 +23,7 @@ use serde_json::json;
 use std::{collections::VecDeque, pin::pin, process, time::Duration};
 use tokio::time::sleep;
 
-/// Who reads the standard output.
+/// The reader of the standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reader {
     Person,
@@ -37,7 +37,7 @@ impl Reader {
     }
 }
 
-/// What `dev` and `run` take.
+/// The arguments that `dev` and `run` share.
 #[derive(Debug, Args)]
 pub(super) struct Served {
     #[command(flatten)]
@@ -49,32 +49,32 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// The plugins folder.
+    /// The plugins folder that the user has given.
     pub(super) fn folder(&self) -> Folder<'_> {
         self.plugins.folder()
     }
 
-    /// The layers of the configuration, with what was taken over them.
+    /// The layers of the configuration, including these arguments.
     pub(super) fn layers(&self) -> Result<Layers, CliError> {
         self.http.over(self.log.over(self.plugins.state.layers(self.folder())?))
     }
 }
 
-/// How to serve.
+/// The settings of the loop.
 pub(super) struct Serve {
     pub(super) reader: Reader,
     pub(super) call: Option<CallSpec>,
     pub(super) layers: Layers,
 }
 
-/// The target of log events for lines of the standard error.
+/// The target of log events for captured lines of the standard error.
 const STDERR: &str = "stderr";
 
-/// A build that is faster than this is not shown.
+/// How long a shutdown may take before the user is informed that it waits for running calls.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 impl Serve {
-    /// Runs the host until a signal, or until the output is closed.
+    /// Runs the host until a signal arrives or the output is closed.
     pub(super) async fn run(self, folder: Folder<'_>) -> Result<(), CliError> {
         let Place { config, .. } = Place::read(&self.layers, folder)?;
         let export = Export::begin(&config.otel).map_err(|error| CliError::Export(error.to_string()))?;
@@ -93,7 +93,7 @@ impl Serve {
         }
         http::print_address(&listens);
         let mut screen = Screen::new(what, self.reader);
-        // The artifact that was called last, if this process replaces one that crashed.
+        // The artifact that was called last. If the previous host crashed, it has handed this over.
         let mut called_last = parent::carried();
         let mut unread = pin!(terminal::unread());
         let outcome = loop {
@@ -120,15 +120,15 @@ impl Serve {
         loop {
             tokio::select! {
                 biased;
-                // After a second signal, the command does not wait for plugins that do not stop.
+                // At a second signal, the command exits without waiting for the plugins.
                 () = signals.next() => process::exit(130),
                 () = &mut stopped => break,
                 (lines, writer) = captured.next(&host) => screen.log(&host, lines, writer.as_ref()),
                 () = &mut patience, if !patience.is_elapsed() => {
-                    terminal::note("waiting for running calls; press Ctrl-C again to end at once");
+                    terminal::note("waiting for running calls; press Ctrl-C again to exit immediately");
                 }
                 event = events.next() => if let (Some(event), Ok(())) = (event, &outcome) {
-                    // A reader that has closed the output does not need the rest.
+                    // An error means that the reader has closed the output.
                     let _ = screen.show(&event);
                 },
             }
@@ -145,9 +145,9 @@ impl Serve {
         outcome
     }
 
-    /// Calls the configured method whenever another artifact of its plugin serves, and emits the answer as an event. An
-    /// artifact that is started again is not called again: if the call crashes the plugin, the plugin would crash again
-    /// and again until it is quarantined.
+    /// Calls the method of `--call` whenever another artifact of its plugin serves, and emits the answer as an event.
+    /// An artifact that is started again is not called again. Otherwise, a call that crashes the plugin would crash it
+    /// repeatedly until it is quarantined.
     fn call_again(&self, host: &Host, event: &Event, last: &mut Option<String>) {
         let Some(call) = &self.call else { return };
         match &event.kind {
@@ -167,7 +167,7 @@ impl Serve {
         };
         let artifact = digest.to_string();
         if called(host, call).is_ok_and(|id| id == *plugin) && last.as_ref() != Some(&artifact) {
-            // The note is stored before the call, which may crash this process.
+            // The artifact is recorded before the call, because the call may crash this process.
             parent::carry(&artifact);
             *last = Some(artifact);
             tokio::spawn(call_once(host.clone(), call.clone(), (plugin.clone(), generation, digest)));
@@ -175,13 +175,13 @@ impl Serve {
     }
 }
 
-/// The plugin to call.
+/// The id of the plugin to call.
 fn called(host: &Host, call: &CallSpec) -> Result<PluginId, CliError> {
     call.plugin.among(host.plugins().iter().map(|plugin| plugin.id.as_str()))
 }
 
 async fn call_once(host: Host, call: CallSpec, of: (PluginId, Generation, Digest)) {
-    // A plugin that was removed meanwhile gives no answer.
+    // The plugin may have been removed in the meantime.
     let Ok(handle) = host.plugin(of.0.as_str()) else { return };
     let (result, error) = match handle.invoke_json(call.method.clone(), call.arguments).await {
         Ok(result) => (Some(result), None),
@@ -200,7 +200,7 @@ struct Screen {
     renderer: Renderer,
     building: Building,
     reloads: usize,
-    /// Lines of the standard error that are logged, and were shown when they came.
+    /// The captured lines of the standard error that are logged. They were already shown when they were written.
     shown: VecDeque<String>,
 }
 
@@ -210,7 +210,7 @@ impl Screen {
         Self { reader, renderer, building, reloads: 0, shown: VecDeque::new() }
     }
 
-    /// Logs what code other than the command has written in this process.
+    /// Logs captured lines, which plugins or libraries in this process have written.
     fn log(&mut self, host: &Host, lines: Vec<Line>, writer: Option<&Writer>) {
         for Line { stream, text } in lines {
             if stream == STDERR && self.reader == Reader::Person {
@@ -227,7 +227,7 @@ impl Screen {
         }
     }
 
-    /// Whether the event is about a line that was shown when it came.
+    /// Whether the event logs a line of the standard error that was already shown.
     fn was_shown(&mut self, event: &Event) -> bool {
         let EventKind::Log { target, message, .. } = &event.kind else { return false };
         let was_shown = target == STDERR && self.shown.front() == Some(message);
@@ -275,7 +275,7 @@ impl Screen {
         self.renderer.begin_shutdown();
         self.building.clear();
         if self.reader == Reader::Person {
-            // The terminal shows ^C where the next line begins.
+            // The terminal has printed `^C` at the beginning of the line.
             terminal::back_to_line_start();
         }
     }

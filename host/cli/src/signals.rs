@@ -1,4 +1,4 @@
-//! Handles Ctrl-C, and the other signals that ask a command to end.
+//! Handles Ctrl-C and the other signals that ask a command to exit.
 
 use super::error::CliError;
 use std::{future::pending, time::Duration};
@@ -7,12 +7,12 @@ use tokio::{
     time::Instant,
 };
 
-/// Two signals within this time count as one: a signal to the whole process group reaches this process twice, directly
-/// and through its parent.
+/// The time within which two signals count as one. A signal to the whole process group reaches this process twice:
+/// directly, and from the parent process, which forwards it.
 const TWICE: Duration = Duration::from_millis(200);
 
-/// Handles SIGINT, SIGTERM and SIGHUP, which do not end the process any more. A signal that is ignored, for example by
-/// `nohup`, stays ignored.
+/// Handles SIGINT, SIGTERM and SIGHUP, so that they no longer kill the process. A signal that is ignored, for example
+/// because of `nohup`, stays ignored.
 pub(super) struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
@@ -50,7 +50,7 @@ impl Signals {
     }
 }
 
-/// Waits for the signal; for ever, if it is ignored.
+/// Waits for the signal. Never returns if the signal is ignored.
 async fn received(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),

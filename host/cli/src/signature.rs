@@ -3,7 +3,7 @@
 use super::terminal::DIM;
 use replug_api::describe::{Interface, Method, Param, Shape, TypeDef};
 
-/// The trait with its methods, and the types that they mention.
+/// The trait with its methods, and the definitions of the types that these use.
 pub(super) fn of(interface: &Interface) -> String {
     let methods: Vec<_> = interface.methods.iter().map(|method| indented(&method_of(method))).collect();
     let mut parts =
@@ -83,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_interface_reads_like_the_trait_it_was_made_from() {
+    fn an_interface_prints_as_a_rust_trait() {
         let number = json!({ "number": "f64" });
         let interface: Interface = serde_json::from_value(json!({
             "name": "Calculator",

@@ -1,4 +1,4 @@
-//! `replug status`: the status of the plugins of a running host.
+//! `replug status`: shows the status of a running host's plugins.
 
 use super::{
     args::Folder,
@@ -18,17 +18,17 @@ use replug::control::{
 use serde_json::json;
 use std::{iter, path::PathBuf, time::Duration};
 
-/// How often the table is drawn again.
+/// The interval at which the table is drawn again.
 const EVERY: Duration = Duration::from_secs(1);
-/// The indent of a line that continues the one above.
+/// The indent of a line that continues the previous line.
 const HANGING: &str = "    ";
 
 /// Show the status of the plugins of a running host
 #[derive(Debug, Args)]
 #[command(
     after_help = "Status: ready, running (calls in progress), stopped, error, available, source_only, incomplete.
-With --json: `plugins`, as GET /api/v1/plugin/list tells of them, and `configuration`, which says what of its configuration the
-host has not applied.
+With --json: `plugins`, in the form of GET /api/v1/plugin/list, and `configuration`, which lists the settings that the host
+has not applied.
 
 Examples:
   replug status
@@ -36,7 +36,7 @@ Examples:
   replug status --json | jq -r '.plugins[] | select(.status == \"error\") | .id'"
 )]
 pub(super) struct Status {
-    /// The plugins folder of the host [default: plugins or this, here or above]
+    /// The plugins folder of the host [default: `plugins` or a plugin's folder, here or in a parent]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Refresh every second until Ctrl-C; wait for the host while it is not running
@@ -56,7 +56,7 @@ impl Status {
         self.watch(&client).await
     }
 
-    /// Shows the status every second until a signal. A host that has ended may come back.
+    /// Shows the status every second until a signal arrives. If the host exits, waits until it runs again.
     async fn watch(&self, client: &Client) -> Result<(), CliError> {
         let mut signals = Signals::listen()?;
         let home = if Stdout.is_terminal() { "\u{1b}[H\u{1b}[J" } else { "" };
@@ -77,9 +77,9 @@ impl Status {
             let before = was_there.replace(listed.is_ok());
             match listed {
                 Ok(listed) => self.show(&listed, home)?,
-                // If no host runs at the beginning, there is nothing to watch.
+                // If there is no host at the beginning, the command fails.
                 Err(error) if before.is_none() || !error.is_of_a_host_that_is_gone() => return Err(error),
-                // The message is printed below the last table, but not for programs that read the output.
+                // The standard error shows the message below the last table. Programs read only the standard output.
                 Err(error) if before == Some(true) => {
                     let how =
                         if matches!(error, CliError::Silent { .. }) { "does not answer" } else { "is gone" };
@@ -150,8 +150,7 @@ fn described(plugins: &[Plugin]) -> String {
     text
 }
 
-/// The settings that the host has not applied, as lines below all others; the terminal wraps them, and nothing is cut
-/// off.
+/// The settings that the host has not applied, as lines at the end. They are complete: the terminal wraps long lines.
 fn pending_config(configuration: &Configuration) -> String {
     let Configuration { refused, restart_needed } = configuration;
     let refused = refused.as_ref().map(|why| {
@@ -164,21 +163,21 @@ fn pending_config(configuration: &Configuration) -> String {
     refused.into_iter().chain(waiting).collect()
 }
 
-/// Details that not every plugin has, shown below the line of the plugin.
+/// The details of a plugin that are shown below its line, such as restarts and limits.
 fn more(plugin: &Plugin) -> Vec<String> {
     let restarts = match plugin.restarts {
         0 => None,
         1 => Some("restarted once after a crash".to_owned()),
         times => Some(format!("restarted {times} times after crashes")),
     };
-    // The line above has the plugin's id already.
+    // The plugin's line already shows the id.
     let of = format!("{}: ", plugin.id);
     let detail = plugin.detail.strip_prefix(&of).unwrap_or(&plugin.detail);
     let detail = (!detail.is_empty()).then(|| detail.to_owned());
     detail.into_iter().chain(restarts).chain(usage(plugin)).chain(limits(plugin)).collect()
 }
 
-/// What the plugin's process uses, if it runs in a child process.
+/// The resources that the plugin's process uses, if the plugin runs in a child process.
 fn usage(plugin: &Plugin) -> Option<String> {
     let (pid, memory) = (plugin.process_id?, plugin.memory?);
     let mib = memory as f64 / f64::from(1 << 20);
@@ -187,7 +186,7 @@ fn usage(plugin: &Plugin) -> Option<String> {
     Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s of CPU time{files}"))
 }
 
-/// The limits of the plugin's process, and those that are not in force.
+/// The limits that apply to the plugin's process, and the reasons why other limits do not apply.
 fn limits(plugin: &Plugin) -> Vec<String> {
     let Some(limits) = &plugin.limits else { return Vec::new() };
     let bounds = limits.bounds.iter().map(|it| format!("{} {} ({})", it.of, it.value, it.by.name()));
@@ -235,7 +234,7 @@ mod tests {
     use serde_json::Value;
     use unicode_width::UnicodeWidthStr;
 
-    /// A plugin with those fields.
+    /// A plugin with these fields, and defaults for all others.
     fn plugin(fields: &Value) -> Plugin {
         let mut plugin = json!({
             "id": "", "name": "", "version": "", "description": "", "type": "provider", "mode": "auto", "status": "ready",
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_times_are_brief() {
+    fn counts_and_times_are_shortened() {
         assert_eq!([7, 123_456, 1_000_000, 2_500_000_000].map(brief_count), ["7", "123k", "1.0M", "2.5G"]);
         assert_eq!([3.9, 180.0, 7200.0, 200_000.0].map(brief_time), ["3s", "3m", "2h", "2d"]);
     }

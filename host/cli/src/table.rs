@@ -9,8 +9,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 pub(super) const LINE: usize = 80;
 const GAP: usize = 2;
 
-/// Aligns the rows in columns. If a line would be too long, the columns of `giving_way` are shortened one after the
-/// other, down to the given width.
+/// Aligns the rows in columns. If a line would be too long, the columns in `giving_way` are shortened, one after the
+/// other, down to the given minimum width.
 pub(super) fn aligned<const N: usize>(
     rows: Vec<[String; N]>,
     giving_way: &[(usize, usize)],
@@ -34,9 +34,9 @@ pub(super) fn aligned<const N: usize>(
     rows.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The text, cut to that width. A character may take two columns, or none.
+/// The text, truncated to `width` columns. A character may take two columns or none.
 pub(super) fn shortened(text: &str, width: usize) -> String {
-    // Text from a plugin may contain anything, but must not move the cursor in a table.
+    // Text from a plugin may contain control characters, which must not move the cursor.
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if plain.width() <= width {
         return plain;
@@ -49,7 +49,7 @@ pub(super) fn shortened(text: &str, width: usize) -> String {
     plain.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// The words of the text, on as many lines as they need; a word that is longer than a line is split.
+/// Wraps the text into lines of at most `width` columns. A word that is longer than a line is split.
 pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut line) = (Vec::new(), String::new());
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());

@@ -1,4 +1,4 @@
-//! The terminal: colours by meaning, the standard output, error messages, and a spinner.
+//! Output for people: colours by meaning, lines on the standard output, error messages, and a spinner.
 
 use super::{
     error::CliError,
@@ -26,11 +26,11 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// The colour for what serves or has no problems.
+/// The colour for success, such as a serving generation.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 /// The colour for failures.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// The colour for what needs attention.
+/// The colour for warnings.
 pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
 /// The colour for details.
 pub(super) const DIM: Style = Style::new().dimmed();
@@ -39,7 +39,7 @@ pub(super) const NAME: Style = Style::new().bold();
 /// The colour for the result of a call.
 pub(super) const ANSWER: Style = AnsiColor::Cyan.on_default();
 
-/// Prints a line to the standard output, without colours if the target has none.
+/// Prints a line to the standard output. Removes colours if the target does not support them.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     Stdout.line(text).map_err(CliError::Output)
 }
@@ -53,11 +53,11 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
         .map_err(CliError::Output)
 }
 
-/// Waits until the reader of the standard output has closed it; for ever, if it is a file.
+/// Waits until the reader of the standard output has closed it. Never returns if the output is a file.
 pub(super) async fn unread() {
     let (sender, closed) = oneshot::channel();
-    // Async runtimes cannot poll files, and would change the mode of a terminal, which must stay. The thread ends with
-    // the process.
+    // A thread polls the output, because async runtimes cannot poll files and would make a terminal nonblocking. The
+    // thread runs until the process exits.
     thread::spawn(move || {
         let Ok(out) = Stdout.file() else { return };
         let mut out = [PollFd::new(&out, PollFlags::empty())];
@@ -68,7 +68,7 @@ pub(super) async fn unread() {
             }
         };
         if polled.is_ok() {
-            // An error means that no task waits any more.
+            // An error means that nothing waits for the reader any more.
             let _ = sender.send(());
         }
     });
@@ -77,13 +77,13 @@ pub(super) async fn unread() {
     }
 }
 
-/// The text of a plugin, without sequences that would control the terminal.
+/// The text without control characters, so that text from a plugin cannot control the terminal.
 pub(super) fn harmless(text: &str) -> String {
     text.chars().filter(|c| !steers(*c)).collect()
 }
 
-/// The compiler's output with its colours, but without other sequences that would control the terminal: a macro can put
-/// anything into it.
+/// The compiler's output with its colours, but without other control sequences, because macros can add arbitrary text
+/// to the output.
 fn coloured(text: &str) -> String {
     let mut parts = text.split('\u{1b}');
     let mut kept = harmless(parts.next().unwrap_or_default());
@@ -98,15 +98,15 @@ fn coloured(text: &str) -> String {
     kept
 }
 
-/// The number of bytes after an ESC that form a colour sequence: `[`, numbers and `m`. Such a sequence changes only how
-/// text looks.
+/// The number of bytes after an ESC that form a colour sequence: `[`, numbers and `m`. Such a sequence changes only the
+/// style of text.
 fn length_of_colour(text: &str) -> Option<usize> {
     let numbers = text.strip_prefix('[')?;
     let end = numbers.find(|c: char| !c.is_ascii_digit() && c != ';')?;
     numbers[end..].starts_with('m').then_some(1 + end + 1)
 }
 
-/// JSON without sequences that would control the terminal. Each such character is escaped, so the value is the same.
+/// The JSON text with all control characters escaped, so that it cannot control the terminal. The value is the same.
 pub(super) fn escaped(json: &str) -> Cow<'_, str> {
     if !json.contains(steers) {
         return json.into();
@@ -121,11 +121,11 @@ fn steers(c: char) -> bool {
 
 /// Prints a note to the standard error.
 pub(super) fn note(text: &str) {
-    // A closed standard error means that no notes are wanted.
+    // An error means that the standard error is closed, so no one reads notes.
     let _ = Stderr.line(text);
 }
 
-/// Prints an error. It may quote a file, which may contain anything.
+/// Prints an error. The message may quote a file, so control characters are removed.
 pub(super) fn error(error: &impl Display) {
     note(&format!("{BAD}error:{BAD:#} {}", harmless(&error.to_string())));
 }
@@ -135,15 +135,15 @@ pub(super) fn warn(warning: &impl Display) {
     note(&format!("{WARN}warning:{WARN:#} {}", harmless(&warning.to_string())));
 }
 
-/// Moves the cursor to the line start, so that the next line overwrites the `^C` that a terminal shows.
+/// Moves the cursor to the beginning of the line, so that the next line overwrites the `^C` that the terminal has
+/// printed.
 pub(super) fn back_to_line_start() {
     if Stderr.is_terminal() {
-        // A closed standard error means that no notes are wanted.
         let _ = Stderr.write_all(b"\r");
     }
 }
 
-/// Prints why the command failed, after the compiler's messages if those are the reason.
+/// Prints the error of a command, after the compiler's messages if a source did not compile.
 pub(super) fn print_error(error: &CliError) {
     let diagnostics = rendered(error.diagnostics());
     if !diagnostics.is_empty() {
@@ -151,7 +151,7 @@ pub(super) fn print_error(error: &CliError) {
     }
     if !error.is_printed() {
         match error {
-            // The text has colours of its own, and contains no other sequences.
+            // The text may contain colours. Other control characters were removed from it.
             CliError::Refused(text) => note(&format!("{BAD}error:{BAD:#} {text}")),
             other => self::error(other),
         }
@@ -171,7 +171,8 @@ pub(super) fn stderr_has_colour() -> bool {
     Stderr.has_colour()
 }
 
-/// The name of this program for messages that the user can type: `replug` if the shell finds it, otherwise its path.
+/// The command in messages that the user can type to run this program: `replug` if the shell finds it, otherwise its
+/// path.
 pub(super) fn invocation() -> String {
     let Ok(me) = env::current_exe() else { return "replug".into() };
     let path = env::var_os("PATH").unwrap_or_default();
@@ -192,7 +193,7 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-/// A path relative to the working directory, if it is below that.
+/// The path, relative to the working directory if it is below it.
 pub(super) fn relative(path: &Path) -> String {
     let here = env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
     match path.strip_prefix(&here) {
@@ -202,7 +203,7 @@ pub(super) fn relative(path: &Path) -> String {
     }
 }
 
-/// A duration in milliseconds, with the digits that matter: `0.02`, `1.4`, `112`.
+/// A duration in milliseconds with two or three significant digits, such as `0.02`, `1.4` or `112`.
 pub(super) fn brief_ms(ms: f64) -> String {
     match ms {
         ms if ms >= 9.95 => format!("{ms:.0}"),
@@ -211,7 +212,7 @@ pub(super) fn brief_ms(ms: f64) -> String {
     }
 }
 
-/// A duration with its unit: `131 ms`, `1.87 s`.
+/// A duration, given in milliseconds, with its unit, such as `131 ms` or `1.87 s`.
 pub(super) fn brief(ms: f64) -> String {
     match ms {
         ms if ms >= 9_995.0 => format!("{:.1} s", ms / 1e3),
@@ -220,7 +221,7 @@ pub(super) fn brief(ms: f64) -> String {
     }
 }
 
-/// A spinner for long builds; only on a terminal.
+/// A spinner for long builds. It is visible only on a terminal.
 pub(super) struct Spinner {
     bar: ProgressBar,
 }
@@ -233,13 +234,12 @@ impl Spinner {
 
     pub(super) fn new() -> Self {
         let bar = ProgressBar::new_spinner();
-        // The library writes to descriptor 2 by default.
+        // By default, the library would write to descriptor 2, which may be a pipe.
         if let (Ok(input), Ok(output)) = (File::open("/dev/null"), Stderr.file()) {
             bar.set_draw_target(ProgressDrawTarget::term(Term::read_write_pair(input, output), 20));
         }
-        // The template is a constant, and each run with a spinner uses it. It fills the line, and `\r` leaves the
-        // cursor in column 0, so that the `^C` of a terminal appears there and not on a line of its own. The blank at
-        // the beginning overwrites the `^C`.
+        // The `\r` at the end moves the cursor to column 0, so that a terminal prints `^C` there. The space at the
+        // beginning overwrites the `^C`. The template is a constant, so parsing it cannot fail.
         if let Ok(style) = ProgressStyle::with_template(" {spinner:.cyan} {elapsed:.dim} {wide_msg}\r") {
             bar.set_style(style);
         }
@@ -251,7 +251,7 @@ impl Spinner {
         self.bar.set_message(what);
     }
 
-    /// Hides the spinner while something else is printed.
+    /// Hides the spinner while `print` runs.
     pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_as_many_digits_as_matter() {
+    fn durations_are_rounded_to_significant_digits() {
         let shown = [0.0213, 0.4, 1.0, 1.44, 9.9, 10.2, 131.4].map(brief_ms);
         assert_eq!(shown, ["0.02", "0.40", "1", "1.4", "9.9", "10", "131"]);
         assert_eq!([131.4, 1874.0, 61_240.0].map(brief), ["131 ms", "1.87 s", "61.2 s"]);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_a_shell_would_split_are_quoted() {
+    fn quoted_quotes_words_that_a_shell_would_split() {
         assert_eq!(quoted("target/debug/replug"), "target/debug/replug");
         assert_eq!(quoted("my plugins"), "'my plugins'");
         assert_eq!(quoted("it's"), r"'it'\''s'");

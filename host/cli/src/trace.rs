@@ -1,5 +1,5 @@
-//! Routes `tracing` events: the host's own events go to the standard error, and those of plugins go to the readers of
-//! the host's events.
+//! Installs the `tracing` subscriber. It prints the host's own events on the standard error. The events of plugins are
+//! not printed here, because they become events of the host.
 
 use super::output::Stderr;
 use clap::{Args, ValueEnum};
@@ -14,13 +14,13 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// How much is logged, and in which format.
+/// The flags for the level and the format of logs.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Log {
-    /// What to show of the plugins' logs: off, error, warn, info, debug or trace [default: info]
+    /// The level of the plugins' logs: off, error, warn, info, debug or trace [default: info]
     ///
-    /// Without it, `log.plugins` of the configuration decides, or else RUST_LOG. The host's own logs depend only on
-    /// `log.filter` or RUST_LOG.
+    /// Without this flag, the key `log.plugins` of the configuration applies, or else RUST_LOG. The level of the host's
+    /// own logs depends only on `log.filter` or RUST_LOG.
     #[arg(long, value_name = "LEVEL")]
     log: Option<LevelFilter>,
     /// The format of the host's own logs [default: text]
@@ -37,11 +37,11 @@ enum Format {
     Json,
 }
 
-/// The target under which the host passes on the logs of plugins.
+/// The target of the `tracing` events that the host emits for the logs of plugins.
 const PLUGIN: &str = "plugin";
 
-/// A layer that enables the plugins' events and ignores them: they arrive as events of the host. Plugins log only
-/// levels that a layer enables.
+/// A layer that enables the plugins' events and ignores them. Plugins log only at levels that a layer enables, and
+/// their log entries arrive as events of the host.
 struct Wants;
 
 impl Layer<Registry> for Wants {}
@@ -64,10 +64,10 @@ impl Log {
     }
 }
 
-/// A further layer that receives events and spans.
+/// A layer of any type.
 pub(super) type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// The installed layers, which can be changed later.
+/// The handles by which the filters of the installed layers can be changed.
 pub(super) struct Listening {
     own: reload::Handle<EnvFilter, Registry>,
     plugins: reload::Handle<Targets, Registry>,
@@ -76,7 +76,7 @@ pub(super) struct Listening {
 impl Listening {
     /// Applies new settings.
     pub(super) fn adopt(&self, settings: &LogSettings) {
-        // An error means that another subscriber is installed.
+        // An error means that another subscriber was installed first.
         let _ = self.own.reload(own(settings));
         let _ = self.plugins.reload(plugins(settings));
     }
@@ -93,7 +93,7 @@ pub(super) fn listen(settings: &LogSettings, more: Option<AnyLayer>) -> Listenin
         LogFormat::Json => lines.json().with_filter(own).boxed(),
     };
     let layers: Vec<_> = [Wants.with_filter(plugins).boxed(), lines].into_iter().chain(more).collect();
-    // Only this function sets the global subscriber. If one exists already, that one stays.
+    // An error means that a subscriber is already installed, for example by another test. It stays.
     let _ = tracing_subscriber::registry().with(layers).try_init();
     Listening { own: own_handle, plugins: plugins_handle }
 }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_plugin_level_is_info_by_default_and_may_be_below_the_hosts() {
+    fn the_level_of_plugin_logs_is_info_by_default() {
         let listening = listen(&LogSettings::default(), None);
         assert_eq!(LevelFilter::current(), LevelFilter::INFO);
         let less = LogSettings { plugins: Some(LevelFilter::ERROR), ..LogSettings::default() };

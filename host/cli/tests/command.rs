@@ -1,4 +1,4 @@
-//! Tests the `replug` command as a user types it, without building plugins: its output and its exit status.
+//! Tests of the output and the exit status of the command `replug`, for commands that build no plugins.
 
 use std::{
     fs,
@@ -23,19 +23,15 @@ fn replug(dir: &Path, args: &[&str]) -> Run {
         .env("XDG_RUNTIME_DIR", dir)
         .env("XDG_STATE_HOME", dir.join("state"));
     let Output { status, stdout, stderr } = command.output().expect("the command was built with this test");
-    let text = |bytes| String::from_utf8(bytes).expect("it prints UTF-8");
-    Run {
-        status: status.code().expect("it exits, and no signal ends it"),
-        out: text(stdout),
-        err: text(stderr),
-    }
+    let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
+    Run { status: status.code().expect("no signal kills the command"), out: text(stdout), err: text(stderr) }
 }
 
 fn json(run: &Run) -> serde_json::Value {
     serde_json::from_str(&run.out).unwrap_or_else(|error| panic!("{error}: {}{}", run.out, run.err))
 }
 
-/// A plugins folder with one plugin that could be built, and one with an invalid manifest.
+/// Creates a plugins folder with one plugin that could be built, and one plugin with an invalid manifest.
 fn plugins(dir: &Path) {
     let write = |file: &str, text: &str| {
         let path = dir.join("plugins").join(file);
@@ -57,7 +53,7 @@ fn replug_without_arguments_exits_with_2_and_suggests_new() {
 }
 
 #[test]
-fn every_subcommand_explains_itself() {
+fn every_subcommand_has_a_help_text() {
     let dir = tempfile::tempdir().unwrap();
     for name in [
         "dev",
@@ -93,7 +89,7 @@ fn an_unknown_command_exits_with_2_and_suggests_a_known_one() {
 }
 
 #[test]
-fn wrong_json_is_pointed_out_before_anything_is_built() {
+fn invalid_json_is_reported_before_any_build() {
     let dir = tempfile::tempdir().unwrap();
     let wrong = r#"{"a":10 "b":5}"#;
     for args in [&["call", "a.b", "add", wrong][..], &["dev", "--call", "a.b", "add", wrong]] {
@@ -150,7 +146,7 @@ fn a_call_of_an_unknown_plugin_names_the_nearest() {
 }
 
 #[test]
-fn to_inspect_a_file_needs_no_plugins_and_runs_nothing_of_it() {
+fn inspect_of_a_file_needs_no_plugins_folder() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("notes.so"), "not a library").unwrap();
     let run = replug(dir.path(), &["inspect", "./notes.so"]);
@@ -164,7 +160,7 @@ fn to_inspect_a_file_needs_no_plugins_and_runs_nothing_of_it() {
 }
 
 #[test]
-fn a_new_plugin_is_made_once_and_is_found() {
+fn new_creates_a_plugin_and_rejects_an_existing_folder() {
     let dir = tempfile::tempdir().unwrap();
     let run = replug(dir.path(), &["new", "my-plugin", "--dir", "plugins"]);
     assert_eq!(run.status, 0, "{}", run.err);
@@ -185,7 +181,7 @@ fn a_new_plugin_is_made_once_and_is_found() {
 }
 
 #[test]
-fn a_new_plugin_in_a_workspace_is_added_to_it_and_cargo_takes_it() {
+fn new_adds_a_plugin_to_the_workspace_and_cargo_accepts_it() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("app/src")).unwrap();
     fs::write(dir.path().join("app/Cargo.toml"), "[package]\nname = \"app\"\nedition = \"2024\"\n").unwrap();
@@ -220,7 +216,7 @@ fn doctor_prints_its_findings_as_json() {
 }
 
 #[test]
-fn shells_can_complete_the_command_and_man_can_explain_it() {
+fn completions_and_man_pages_are_generated() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let run = replug(dir.path(), &["completions", shell]);
@@ -234,7 +230,7 @@ fn shells_can_complete_the_command_and_man_can_explain_it() {
 }
 
 #[test]
-fn an_address_that_is_none_is_refused_before_anything_is_built() {
+fn an_invalid_http_address_is_rejected_before_any_build() {
     let dir = tempfile::tempdir().unwrap();
     plugins(dir.path());
     let run = replug(dir.path(), &["dev", "--http", "plugins"]);
@@ -250,7 +246,7 @@ fn an_address_that_is_none_is_refused_before_anything_is_built() {
 }
 
 #[test]
-fn colour_is_for_terminals() {
+fn output_to_a_pipe_has_no_colours() {
     let dir = tempfile::tempdir().unwrap();
     plugins(dir.path());
     let run = replug(dir.path(), &["list"]);

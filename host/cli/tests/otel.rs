@@ -1,4 +1,4 @@
-//! `replug run` sends the spans of its reloads, and of requests to it, to a collector that speaks OTLP over HTTP.
+//! Tests that `replug run` sends the spans of reloads and requests to a collector by OTLP over HTTP.
 //!
 //! `cargo xtask ci` leaves this test out, because compiling the exporter's hundred crates takes about three minutes of
 //! CPU time. Run it with `cargo test -p replug-cli --features otel --test otel`.
@@ -43,7 +43,7 @@ fn collect(listener: &TcpListener) -> Request {
     Request { line, body }
 }
 
-/// Asks the host whether it is alive.
+/// Sends a request to the host: whether it is alive.
 fn ask(socket: &Path) {
     let mut stream = UnixStream::connect(socket).expect("the host listens");
     let request = "GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -53,7 +53,8 @@ fn ask(socket: &Path) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// Runs a host until its one plugin, whose artifact is invalid, was rejected. Then asks it whether it is alive.
+/// Runs a host with one plugin, whose artifact is invalid. Sends a request to the host, waits until the host has
+/// rejected the plugin, and stops the host.
 fn run_and_end(dir: &Path, environment: &[(&str, &str)]) {
     let plugin = dir.join("plugins/broken");
     fs::create_dir_all(&plugin).expect("a temporary folder");
@@ -69,30 +70,31 @@ fn run_and_end(dir: &Path, environment: &[(&str, &str)]) {
         .expect("the command was built with this test");
     let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let mut lines = lines.map(|line| line.expect("text"));
-    let listening = lines.find(|line| line.contains("\"control_listening\"")).expect("it listens");
+    let listening = lines.find(|line| line.contains("\"control_listening\"")).expect("the host listens");
     let listening: serde_json::Value = serde_json::from_str(&listening).expect("JSON");
     ask(Path::new(listening["socket"].as_str().expect("a socket")));
     assert!(lines.any(|line| line.contains("\"host_started\"")));
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is running");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the host is running");
     lines.for_each(drop);
-    assert!(child.wait().expect("it ends").success());
+    assert!(child.wait().expect("the host exits").success());
 }
 
 fn contains(body: &[u8], text: &str) -> bool {
     body.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// The request that arrives at a collector. `tell` turns the collector's address into settings for the host.
-fn arrives(tell: impl FnOnce(&Path, &str) -> Vec<(&'static str, String)>) -> Request {
+/// Runs a host and returns the first request to its collector. `configure` gets the folder of the host and the address
+/// of the collector, and returns environment variables for the host.
+fn arrives(configure: impl FnOnce(&Path, &str) -> Vec<(&'static str, String)>) -> Request {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
-    let environment = tell(dir.path(), &address);
+    let environment = configure(dir.path(), &address);
     let collector = thread::spawn(move || collect(&listener));
     let pairs: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     run_and_end(dir.path(), &pairs);
-    collector.join().expect("the collector was sent something")
+    collector.join().expect("the collector received a request")
 }
 
 #[test]
@@ -104,12 +106,12 @@ fn the_configured_collector_receives_reload_and_request_spans() {
     assert!(request.line.starts_with("POST /v1/traces "), "{}", request.line);
     let reload = ["reload", "build", "store", "preflight", "dev.test.broken", "failed"];
     for text in ["service.name", "replug", "request", "/health/live"].into_iter().chain(reload) {
-        assert!(contains(&request.body, text), "no {text:?} in what was sent");
+        assert!(contains(&request.body, text), "the request does not contain {text:?}");
     }
 }
 
 #[test]
-fn a_collector_that_the_usual_variable_names_gets_them_too() {
+fn the_collector_of_the_standard_variable_receives_spans() {
     let request = arrives(|_, address| vec![("OTEL_EXPORTER_OTLP_ENDPOINT", address.to_owned())]);
     assert!(request.line.starts_with("POST /v1/traces "), "{}", request.line);
     assert!(contains(&request.body, "reload"));

@@ -1,5 +1,5 @@
-//! Tests the shim as a separate process: how it begins, and how it ends.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Tests of the start and the exit of the shim, which runs as a separate process.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use replug_runtime::shim::EXIT_UNFIT;
 use replug_wire::{Answer, Call, Control, Encoding, Greeting, Lane, SHIM_MARKER, Service};
@@ -44,18 +44,18 @@ fn stderr_of(output: &Output) -> String {
 }
 
 #[test]
-fn a_shim_serves_lanes_and_ends_when_it_is_asked_to() {
+fn a_shim_serves_lanes_and_exits_on_request() {
     let Started { mut child, control, mut service, lifeline: _lifeline } = start();
     let mut lane = Lane::new(service.open_lane().unwrap().1);
     let call = Call { interface: 0, method: 0, encoding: Encoding::Json, arguments: b"[]" };
     assert_eq!(lane.call(call).unwrap(), Answer::NotRunning);
     control.exit().unwrap();
     assert!(child.wait().unwrap().success());
-    assert!(lane.call(call).is_err(), "a lane ends with its shim");
+    assert!(lane.call(call).is_err(), "the lane is closed when the shim exits");
 }
 
 #[test]
-fn a_shim_is_killed_when_its_lifeline_ends_or_its_host_hangs_up() {
+fn a_shim_is_killed_when_its_lifeline_or_connection_closes() {
     let Started { mut child, control: _control, lifeline, .. } = start();
     drop(lifeline);
     assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
@@ -66,8 +66,8 @@ fn a_shim_is_killed_when_its_lifeline_ends_or_its_host_hangs_up() {
 }
 
 #[test]
-fn a_shim_that_was_stopped_is_woken_by_the_end_of_its_host_to_end_too() {
-    // The kernel sends the parent-death signal when the thread that started a process ends.
+fn a_stopped_shim_is_killed_when_its_host_exits() {
+    // The kernel sends the parent-death signal when the thread that started the process exits.
     let host = std::thread::spawn(|| {
         let started = start();
         let pid = Pid::from_child(&started.child);
@@ -86,7 +86,7 @@ fn a_shim_rejects_a_manual_start_and_a_dead_host() {
     assert!(stderr_of(&output).contains("this command is internal"), "{}", stderr_of(&output));
 
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    // No test is a child of process 1.
+    // Process 1 is not the parent of this shim, so the shim must reject it.
     let output = shim(1).stdin(OwnedFd::from(theirs)).output().unwrap();
     assert!(
         stderr_of(&output).contains("the host that started this process is gone"),

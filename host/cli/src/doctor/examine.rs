@@ -1,7 +1,8 @@
-//! The findings of `replug doctor`: what this machine has, what it lacks, and what follows from that.
+//! The checks of `replug doctor`, and their findings.
 //!
-//! Each check reads something and passes it to a function that judges it, so that tests can judge data from machines
-//! that lack something. A check never fails; if something cannot be determined, that is a finding, too.
+//! Each check reads facts about this machine and passes them to a function that makes the finding. So tests can pass
+//! the facts of other machines to these functions. A check never fails. If a fact cannot be determined, the finding
+//! states this.
 
 mod system;
 #[cfg(test)]
@@ -11,7 +12,7 @@ mod toolchain;
 use replug_engine::preflight::Budget;
 use serde::Serialize;
 
-/// The severity.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
@@ -28,14 +29,14 @@ pub(super) enum Status {
 pub(super) struct Finding {
     /// What was checked.
     pub(super) name: &'static str,
-    /// The severity.
+    /// The severity of the finding.
     pub(super) status: Status,
     /// What was found.
     pub(super) found: String,
-    /// The drawback.
+    /// The drawback for users of replug, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cost: Option<String>,
-    /// What to do about it.
+    /// How to remove the drawback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) remedy: Option<String>,
 }
@@ -63,7 +64,7 @@ impl Finding {
 }
 
 /// Checks the toolchain, the system and the limits of this process. Runs `cargo`, `rustc` and `cc` to get their
-/// versions; takes some tens of milliseconds.
+/// versions, which takes some tens of milliseconds.
 pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
     let mut findings = toolchain::examine();
     findings.extend(system::examine(budget));

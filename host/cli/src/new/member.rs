@@ -1,6 +1,6 @@
-//! How a new package relates to the cargo workspace around it. This asks cargo itself, which knows globs, exclusions
-//! and `package.workspace`. If cargo reports that the package is missing among the members, it is added, as `cargo new`
-//! does.
+//! Makes a new package a member of the cargo workspace around it. `cargo metadata` reports whether the package is a
+//! member, because only cargo evaluates globs, exclusions and `package.workspace`. If cargo reports that the package is
+//! missing in `members`, this module adds it, as `cargo new` does.
 
 use std::{
     fs, io,
@@ -9,23 +9,23 @@ use std::{
 };
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
-/// How a new package relates to the workspace around it.
+/// The relation of a new package to the workspace around it.
 #[derive(Debug)]
 pub(super) enum Membership {
     /// The package is a workspace of its own.
     Own,
-    /// The package is a member of the workspace already.
+    /// The package was already a member of the workspace.
     Member,
-    /// The package was added to this Cargo.toml under this name, and is a member now.
+    /// The package was added as `name` to the members in `file`, and is a member now.
     Added { file: PathBuf, name: String },
-    /// The user has to add the package.
+    /// The package could not be added for this reason. The user has to add `name` to the members in `file`.
     Missing { file: PathBuf, name: String, reason: String },
     /// Cargo reports another error.
     Unknown { reason: String },
 }
 
 impl Membership {
-    /// Asks cargo, and adds the package to the workspace if it is missing.
+    /// Determines the relation with cargo, and adds the package to the workspace if it is missing.
     pub(super) fn of(folder: &Path) -> Self {
         let refused = match ask(folder) {
             Ok(found) => return found,
@@ -42,7 +42,7 @@ impl Membership {
         match added.and_then(|()| ask(folder)) {
             Ok(_) => Self::Added { file, name },
             Err(reason) => {
-                // Restores the file, with which the workspace was valid at least.
+                // The previous file is restored, because the workspace was valid with it.
                 let _ = fs::write(&file, before);
                 Self::Missing { file, name, reason }
             }
@@ -50,9 +50,9 @@ impl Membership {
     }
 }
 
-/// Has cargo read the package. The error is cargo's message.
+/// Runs `cargo metadata` for the package. The error is cargo's message.
 fn ask(folder: &Path) -> Result<Membership, String> {
-    // Cargo searches for its configuration from this folder upwards: a relative path would lead elsewhere from there.
+    // Cargo runs in this folder, so that it finds its configuration. A relative path would be wrong there.
     let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut cargo = Command::new("cargo");
     cargo.args([
@@ -91,7 +91,7 @@ fn name_in(file: &Path, folder: &Path) -> Option<String> {
     folder.strip_prefix(root).ok()?.to_str().map(str::to_owned)
 }
 
-/// The text of a Cargo.toml with one more member, and otherwise unchanged.
+/// The text of a Cargo.toml, with the member `name` added and otherwise unchanged.
 fn add(text: &str, name: &str) -> Result<String, String> {
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     let workspace = document.entry("workspace").or_insert_with(|| Item::Table(Table::new()));
@@ -99,7 +99,7 @@ fn add(text: &str, name: &str) -> Result<String, String> {
     let members = workspace.entry("members").or_insert_with(|| Item::Value(Value::Array(Array::new())));
     let members = members.as_array_mut().ok_or("`workspace.members` is not an array")?;
     let mut member = Value::from(name);
-    // Formatted like the last member: on a line of its own, or after a comma.
+    // The member is formatted like the last one: on a line of its own, or after a comma.
     let like = members.iter().last().and_then(|last| last.decor().prefix()?.as_str()).map(str::to_owned);
     match like {
         Some(prefix) if members.len() > 1 || prefix.contains('\n') => member.decor_mut().set_prefix(prefix),
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_is_added_in_the_form_of_those_before_it() {
+    fn a_new_member_is_formatted_like_the_existing_members() {
         for (before, after) in [
             ("[workspace]\nmembers = [\"a\"]\n", "[workspace]\nmembers = [\"a\", \"p/x\"]\n"),
             (

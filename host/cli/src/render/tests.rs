@@ -1,4 +1,4 @@
-//! Tests how events are formatted, without colours.
+//! Tests of the text of events, without colours.
 
 use super::*;
 use serde_json::json;
@@ -12,7 +12,7 @@ fn plain(text: Option<String>) -> String {
     anstream::adapter::strip_str(&text.unwrap_or_default()).to_string()
 }
 
-/// A loop with these plugins, none of which serves yet.
+/// A renderer that knows these plugins, none of which serves yet.
 fn watching(plugins: &[&str]) -> Renderer {
     let mut renderer = Renderer::new(Loop::Watching);
     for id in plugins {
@@ -81,7 +81,7 @@ fn the_warnings_of_a_good_build_are_shown_above_its_line() {
 }
 
 #[test]
-fn a_failed_build_shows_the_errors_of_rustc_and_then_what_serves() {
+fn a_failed_build_prints_the_errors_and_the_serving_generation() {
     let mut renderer = watching(&[CALCULATOR]);
     let failed = EventKind::BuildFailed {
         error: "src/lib.rs:3: expected `;`".into(),
@@ -186,7 +186,7 @@ fn a_routine_event_prints_no_line() {
 }
 
 #[test]
-fn a_host_crash_is_one_line_with_plugin_place_signal_and_consequence() {
+fn a_host_crash_prints_its_plugin_location_and_consequence() {
     let mut renderer = watching(&[CALCULATOR]);
     let (method, signal) = (Some("divide".to_owned()), Some("SIGSEGV".to_owned()));
     let (reason, line) = ("it crashed the host in divide at src/lib.rs:12 (SIGSEGV)".to_owned(), None);

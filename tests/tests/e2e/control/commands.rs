@@ -212,7 +212,7 @@ fn events_and_logs_report_an_unexpected_exit_of_the_host() {
         ends.push((lines, follow));
     }
     let err = complained(&lab, &["call", &lab.id(), "misbehave", "[\"write-to-null\"]"]);
-    let ended = format!("error: the host ended during `misbehave` of {}: see `", lab.id());
+    let ended = format!("error: the host exited during `misbehave` of {}: see `", lab.id());
     assert!(err.starts_with(&ended) && err.contains("events --recent"), "{err}");
     for (mut lines, follow) in ends {
         assert!(!lines.any(|line| line.contains("host_stopped")));

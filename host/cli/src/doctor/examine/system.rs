@@ -1,4 +1,5 @@
-//! Checks what the system provides: watches, thread-local keys, memory, and the memory barrier that makes calls cheap.
+//! Checks of the system: inotify, thread-local keys, memory, cgroups, and the system call `membarrier`, which makes
+//! calls cheap.
 
 use super::Finding;
 use replug_builder::watch::file_system_without_events;
@@ -35,7 +36,7 @@ struct Inotify {
 }
 
 impl Inotify {
-    /// The limits are per user, so all processes of the user count. Processes that cannot be read are left out.
+    /// The resources of all processes of this user, because the limits are per user. Unreadable processes are left out.
     fn of_this_user() -> Self {
         let mut all = Self::default();
         let me = getuid().as_raw();
@@ -66,7 +67,7 @@ fn available_bytes() -> Option<u64> {
 }
 
 pub(super) fn inotify_watches(used: u64, limit: Option<u64>) -> Finding {
-    // One watch per folder: this is enough for some hundred plugins with their dependencies.
+    // replug needs one watch for each folder. This number is enough for some hundred plugins with their dependencies.
     const WANTED: u64 = 1000;
     const NAME: &str = "inotify watches";
     let Some(limit) = limit else {
@@ -78,7 +79,7 @@ pub(super) fn inotify_watches(used: u64, limit: Option<u64>) -> Finding {
         return Finding::ok(NAME, found);
     }
     Finding::warn(NAME, found)
-        .costs("folders beyond the limit are not watched, and a save there reloads nothing")
+        .costs("folders beyond the limit are not watched, so edits there cause no reload")
         .remedy("run `sudo sysctl fs.inotify.max_user_watches=524288`; to keep the value, add the setting to a file in /etc/sysctl.d")
 }
 
@@ -93,18 +94,18 @@ pub(super) fn inotify_instances(used: u64, limit: Option<u64>) -> Finding {
         return Finding::ok(NAME, found);
     }
     Finding::fail(NAME, found)
-        .costs("nothing can be watched, and no save reloads anything")
+        .costs("no folder can be watched, so edits cause no reload")
         .remedy("end programs that watch files, or run `sudo sysctl fs.inotify.max_user_instances=1024`")
 }
 
-/// `silent` is the name of this folder's file system, if that does not report every change.
+/// `silent` is the name of this folder's file system, if this file system does not report every change.
 pub(super) fn file_events(silent: Option<&str>) -> Finding {
     const NAME: &str = "file events";
     let Some(name) = silent else {
         return Finding::ok(NAME, "the file system of this folder reports changes");
     };
     Finding::warn(NAME, format!("this folder is on {name}, which does not report every change"))
-        .costs("`replug dev` compares all watched files once a second, and may notice a save a second late")
+        .costs("`replug dev` polls all watched files once a second, and may notice an edit one second late")
         .remedy("set `watch_poll` to another interval, or keep the source on a local file system")
 }
 
@@ -114,10 +115,10 @@ pub(super) fn tls_keys(budget: &Budget) -> Finding {
     let left = limit.saturating_sub(reserve).saturating_sub(used) / KEYS_PER_OWN_STD;
     let found = format!("{used} of {limit} in use by this process, {reserve} reserved");
     if left > 0 {
-        return Finding::ok(NAME, format!("{found}: room for {left} generations with a std of their own"));
+        return Finding::ok(NAME, format!("{found}: room for {left} generations with their own copy of std"));
     }
     Finding::warn(NAME, found)
-        .costs("plugins that link their own std are rejected; those that share libstd are not")
+        .costs("plugins with their own copy of std are rejected; plugins that link the shared libstd are not")
         .remedy("restart the host, and have replug build the plugins")
 }
 
@@ -155,7 +156,7 @@ pub(super) fn membarrier(supported: MembarrierQuery) -> Finding {
         return Finding::ok(NAME, "private expedited");
     }
     Finding::warn(NAME, "not supported")
-        .costs("each call executes a memory fence of some nanoseconds, which otherwise only a swap does")
+        .costs("each call executes a memory fence, which takes some nanoseconds")
         .remedy("use Linux 4.14 or later; in a container, use a seccomp profile that allows membarrier(2)")
 }
 
@@ -166,7 +167,7 @@ pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
         Ok(delegated) => delegated,
         Err(error) => {
             return Finding::warn(NAME, error.to_string())
-                .costs("`memory` and `processes` in `[limits]` apply to each process separately, and a process that a plugin starts in a session of its own outlives the plugin")
+                .costs("`memory` and `processes` in `[limits]` apply to each process separately, and a process that a plugin has started in a new session outlives the plugin")
                 .remedy(REMEDY);
         }
     };
@@ -179,7 +180,7 @@ pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
     }
     let with = if controllers.is_empty() { "no controllers".into() } else { controllers.join(" and ") };
     Finding::warn(NAME, format!("{dir} is delegated to this process, with {with} enabled"))
-        .costs("plugins in child processes are killed with all that they started, but `memory` and `processes` in `[limits]` apply to each process separately")
+        .costs("a plugin's process is killed together with all processes that it has started, but `memory` and `processes` in `[limits]` apply to each process separately")
         .remedy(REMEDY)
 }
 

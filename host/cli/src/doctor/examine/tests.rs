@@ -1,4 +1,4 @@
-//! Tests the judgements, with data of this machine and of machines that lack something.
+//! Tests of the findings, with the facts of this machine and of machines that do not meet a requirement.
 
 use super::{Finding, Status, examine, system, toolchain};
 use replug_engine::preflight::Budget;
@@ -17,7 +17,7 @@ fn flags(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn on_this_machine_everything_that_builds_it_is_found() {
+fn examine_finds_the_toolchain_of_this_machine() {
     let findings = examine(&Budget::default());
     for name in ["cargo", "rustc", "C compiler"] {
         let finding = findings.iter().find(|finding| finding.name == name).unwrap();
@@ -59,7 +59,7 @@ fn a_missing_requirement_has_a_cost_and_a_remedy() {
 }
 
 #[test]
-fn the_linker_is_from_the_flags_or_else_from_rustc() {
+fn the_linker_of_the_flags_precedes_the_default_of_rustc() {
     let default = toolchain::linker(Some(RUSTC), true, &[]);
     assert_eq!((default.status, default.found.contains("rust-lld")), (Status::Ok, true));
     let mold = toolchain::linker(Some(RUSTC), true, &flags("-C link-arg=-fuse-ld=mold -C opt-level=1"));
@@ -80,7 +80,7 @@ fn doctor_warns_of_a_limit_before_it_is_reached() {
 }
 
 #[test]
-fn the_budgets_say_how_far_they_reach() {
+fn the_budgets_of_keys_and_memory_are_reported() {
     let budget = Budget { tls_keys_used: 10, ..Budget::default() };
     let keys = system::tls_keys(&budget);
     assert!(keys.found.contains("room for 475 generations"), "{keys:?}");
@@ -91,7 +91,7 @@ fn the_budgets_say_how_far_they_reach() {
 }
 
 #[test]
-fn a_file_system_that_reports_no_changes_costs_a_second() {
+fn a_file_system_without_events_causes_a_warning() {
     assert_eq!(system::file_events(None).status, Status::Ok);
     let silent = system::file_events(Some("NFS"));
     assert_helpful(&silent, Status::Warn);

@@ -1,5 +1,5 @@
-//! Checks what builds plugins: cargo, rustc, the C compiler that runs the linker, the linker, and the libstd that
-//! plugins share.
+//! Checks of the tools that build plugins: cargo, rustc, the C compiler that runs the linker, the linker, and the
+//! shared libstd.
 
 use super::Finding;
 use std::{
@@ -79,8 +79,8 @@ pub(super) fn c_compiler(version: Option<String>) -> Finding {
     }
 }
 
-/// The linker that rustc will use, as far as flags and cargo's configuration tell. `flags` are pairs of a place and the
-/// flags found there; the first that selects a linker decides.
+/// The linker that rustc will use, according to flags and cargo's configuration. `flags` are pairs of a source and the
+/// flags that it sets. The first pair that selects a linker decides.
 pub(super) fn linker(version: Option<&str>, bundled_lld: bool, flags: &[(String, String)]) -> Finding {
     const NAME: &str = "linker";
     let configured = flags.iter().find_map(|(place, text)| {
@@ -93,7 +93,7 @@ pub(super) fn linker(version: Option<&str>, bundled_lld: bool, flags: &[(String,
     let slow = |found: String| {
         Finding::warn(NAME, found)
             .costs("GNU ld takes about 100 ms longer than lld at every reload")
-            .remedy("use Rust 1.90 or later on x86-64 Linux, which brings lld; or install mold and add `-C link-arg=-fuse-ld=mold` to RUSTFLAGS")
+            .remedy("use Rust 1.90 or later on x86-64 Linux, which includes lld; or install mold and add `-C link-arg=-fuse-ld=mold` to RUSTFLAGS")
     };
     match configured {
         Some((name @ ("lld" | "mold" | "wild"), place)) => {
@@ -121,13 +121,13 @@ pub(super) fn libstd(target_libdir: Option<&Path>) -> Finding {
             let dir = dir
                 .map_or("rustc's library folder, which is unknown".into(), |dir| dir.display().to_string());
             Finding::warn(NAME, format!("none in {dir}"))
-                .costs("each generation has its own std, whose thread-local keys and some 350 KiB are never freed: a host must be restarted after about 480 reloads")
-                .remedy("use a toolchain from rustup for this target, which has one")
+                .costs("each generation contains its own copy of std, whose thread-local keys and about 350 KiB of memory are never freed: a host must be restarted after about 480 reloads")
+                .remedy("use a toolchain from rustup, which contains a shared libstd for this target")
         }
     }
 }
 
-/// The places that select a linker, the one with the highest priority first.
+/// The sources of flags that can select a linker, the one with the highest priority first.
 fn configured_flags() -> Vec<(String, String)> {
     let mut flags: Vec<(String, String)> = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

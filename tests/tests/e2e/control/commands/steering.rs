@@ -14,7 +14,7 @@ use std::{
 };
 
 #[test]
-fn what_a_plugin_says_does_not_steer_the_terminal() {
+fn control_characters_of_a_plugins_log_are_removed() {
     // Not stripped where no terminal is, as an ESC is: a terminal takes it for ESC and `[`.
     const STEERING: char = '\u{9b}';
     let mut lab = Lab::new("steering");
