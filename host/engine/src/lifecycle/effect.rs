@@ -75,7 +75,7 @@ pub(crate) enum Effect {
 /// each variant ends with the input that reports the result.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Work {
-    /// Carry out this order; [`Input::Finished`].
+    /// Carry out this command; [`Input::Finished`].
     CarryOut(Ticket),
     /// Discard an earlier result of the build, and wait until git writes no files; [`Input::GitIsQuiet`].
     WaitForGit,

@@ -1,8 +1,10 @@
-//! Histories of inputs, at random but from a seed, on simulated time: what the lifecycle does must be right in all of them.
+//! A randomized simulation of the lifecycle: in each of many histories of inputs, it checks the outputs of the lifecycle.
+//! A seed determines a history, and time is simulated.
 //!
-//! A [`World`] plays the worker and all that it works with: it carries out what the lifecycle asks for, with builds and
-//! versions that fail, die and take their time, while commands come in. It knows by its own count what may happen, and notes
-//! the first thing that may not. `cargo xtask simulate` runs other histories, or one again with all that happens in it.
+//! A [`World`] simulates the worker and its environment. It carries out the work that the lifecycle requests. Builds and
+//! versions fail at random, processes end, and commands arrive during all work. The world computes the expected outputs of
+//! the lifecycle independently, and records the first output that violates a rule. `cargo xtask simulate` runs other
+//! histories, or repeats one history and prints all its events.
 
 mod world;
 
@@ -17,7 +19,7 @@ use std::{
 };
 use world::World;
 
-/// Numbers without order, from a seed.
+/// A generator of pseudo-random numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -38,20 +40,21 @@ impl Dice {
         self.roll() % bound
     }
 
-    /// Whether what happens `part` times of `whole` happens now.
+    /// Returns `true` with the probability `part / whole`.
     fn chance(&mut self, part: u64, whole: u64) -> bool {
         self.below(whole) < part
     }
 
+    /// A duration of at most `most`, in whole milliseconds.
     fn up_to(&mut self, most: Duration) -> Duration {
         Duration::from_millis(self.below(u64::try_from(most.as_millis()).unwrap_or(u64::MAX) + 1))
     }
 }
 
-/// Which states were left, by what input, for which.
+/// The transitions between states of the service that have occurred: the state before, the input, the state after.
 type Moves = BTreeSet<(&'static str, &'static str, &'static str)>;
 
-/// Lives one history. The error says what was not right.
+/// Simulates one history. The error describes the first violated rule.
 fn live(seed: u64, (begin, verbose): (Instant, bool), moves: &mut Moves) -> Result<(), String> {
     let mut world = World::new(seed, begin, verbose);
     for _ in 0..world.length() {
@@ -69,7 +72,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn every_history_keeps_the_rules_of_the_lifecycle() {
     let (histories, begin) = (number("REPLUG_HISTORIES").unwrap_or(100_000), Instant::now());
-    // The same ones each time, so that a change fails by its own fault only.
+    // Each run simulates the same histories, so that only a change of the code can make the test fail.
     let seed = number("REPLUG_SEED").unwrap_or(0);
     println!("{histories} histories from seed {seed}");
     let (next, end) = (AtomicU64::new(seed), seed + histories);
@@ -93,19 +96,19 @@ fn every_history_keeps_the_rules_of_the_lifecycle() {
     let lived: Result<Vec<Moves>, _> = lived.into_iter().collect();
     match lived {
         Err((seed, wrong)) => {
-            panic!("{wrong}\n`cargo xtask simulate --histories 1 --seed {seed}` shows how it came to that")
+            panic!("{wrong}\n`cargo xtask simulate --histories 1 --seed {seed}` prints the whole history")
         }
-        Ok(moves) if histories >= 10_000 => all_states_are_left(&moves.into_iter().flatten().collect()),
+        Ok(moves) if histories >= 10_000 => all_transitions_occur(&moves.into_iter().flatten().collect()),
         Ok(_) => {}
     }
 }
 
 #[test]
-fn a_reload_is_given_up_only_inside_a_step_that_has_taken_too_long() {
+fn a_reload_is_abandoned_only_inside_a_step_that_has_taken_too_long() {
     let deadline = Duration::from_millis(50);
     for seed in 0..10_000 {
         let (mut dice, mut now, mut steps) = (Dice::new(seed), Instant::now(), Steps::Between);
-        // By the test's own count: the step that runs and since when, and the one in which the reload was given up.
+        // The expected state: the running step with its start, and the step in which the reload was abandoned.
         let (mut runs, mut given_up): (Option<(u64, Instant)>, Option<u64>) = (None, None);
         for step in 0..20 {
             now += dice.up_to(Duration::from_millis(30));
@@ -131,9 +134,9 @@ fn a_reload_is_given_up_only_inside_a_step_that_has_taken_too_long() {
     }
 }
 
-/// Every state is left by some input, and each way that the documentation names is taken.
-fn all_states_are_left(moves: &Moves) {
-    let ways = [
+/// Checks that the histories contain each transition of the service that the documentation lists.
+fn all_transitions_occur(moves: &Moves) {
+    let transitions = [
         ("stopped", "Served", "serving"),
         ("serving", "Died", "backoff"),
         ("serving", "Died", "down"),
@@ -150,7 +153,7 @@ fn all_states_are_left(moves: &Moves) {
         ("given up", "Served", "serving"),
         ("given up", "Stop", "stopped"),
     ];
-    for way in ways {
-        assert!(moves.contains(&way), "no history takes the way {way:?}: {moves:#?}");
+    for transition in transitions {
+        assert!(moves.contains(&transition), "no history has the transition {transition:?}: {moves:#?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The worker and what it works with, played by dice.
+//! The simulated worker and its environment. Random numbers determine the events and the results of work.
 
 mod edits;
 mod install;
@@ -27,7 +27,7 @@ use std::{
 use texts::Says;
 use watch::Watch;
 
-/// What commands there are.
+/// The commands of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Save,
@@ -53,63 +53,65 @@ impl Command {
     }
 }
 
-/// The saved state of the plugin, and what its record says of that. Each state is a number.
+/// The saved state of the plugin, and the note on it in the plugin's record. Each state is a number.
 #[derive(Clone, Copy, Debug, Default)]
 struct Store {
     states: u64,
     saved: Option<u64>,
-    /// Whether the record says that the next start begins with a state.
+    /// Whether the record notes that the next start begins with a state.
     is_noted: bool,
-    /// Whether the last stop has removed what was saved before.
+    /// Whether the last stop has removed the previously saved state.
     is_forgotten: bool,
 }
 
 impl Store {
-    /// A state that was never saved before.
+    /// A new state, which differs from all previous states.
     fn fresh(&mut self) -> u64 {
         self.states += 1;
         self.states
     }
 }
 
+/// The simulated worker and its environment.
 pub(super) struct World {
     dice: Dice,
     now: Instant,
     machine: Lifecycle,
     watch: Watch,
     policy: Policy,
-    /// What the author has written.
+    /// The content of the manifest's file.
     file: Says,
-    /// What others take to be in force.
+    /// The manifest that the lifecycle has published as the one in force.
     published: Says,
-    /// Whether the settings of the process of what serves are fixed.
+    /// Whether the settings of the serving version's process are fixed.
     is_fixed: bool,
-    /// What serves; the others have ended.
+    /// The serving version. All other versions have ended.
     serves: Option<Version>,
-    /// Whether what serves has state, or what served last had.
+    /// Whether the version that serves, or served last, has state.
     stateful: bool,
     generations: u64,
     store: Store,
     /// The artifacts that have served, the oldest first.
     served: Vec<Digest>,
-    /// Those that were taken back since they were good.
+    /// The artifacts that were rolled back, and have not been confirmed since.
     taken_back: BTreeSet<Digest>,
-    /// How many of them are kept.
+    /// The maximum length of `served`.
     keeps: usize,
     quarantined: BTreeSet<Digest>,
-    /// The artifact that has proved itself last.
+    /// The artifact that was confirmed last.
     good: Option<Digest>,
-    /// The artifact that the source gives by now, and whether it is what was tried last.
+    /// The present source, which is also the byte of the digest of its artifact.
     source: u8,
+    /// The source that was built last.
     tried: Option<u8>,
-    /// The source of a build that failed while the manifest was missing, and when that is reported.
+    /// The source of a build that failed while the manifest was missing, and the time at which the failure is reported.
     unclear: Option<(u8, Instant)>,
-    /// Whether everything goes well from now on.
+    /// Whether no further failure occurs.
     calm: bool,
     commands: BTreeMap<Ticket, Command>,
-    /// What was given, and not yet received.
+    /// The commands that the worker has not received yet.
     inbox: VecDeque<Ticket>,
-    /// Deaths that no one has heard of: whether the generation served then.
+    /// The deaths that the worker has not received yet, each with whether the generation served then.
     deaths: VecDeque<(Version, bool)>,
     moves: Moves,
 }
@@ -147,6 +149,7 @@ impl World {
         }
     }
 
+    /// The number of events of the history.
     pub(super) fn length(&mut self) -> u64 {
         2 + self.dice.below(20)
     }
@@ -159,32 +162,36 @@ impl World {
         self.watch.verdict()
     }
 
-    /// One thing happens, and the worker does what it has to.
+    /// Simulates one event, and the reaction of the worker.
     pub(super) fn something_happens(&mut self) {
         self.happens();
         self.hear();
         self.receive();
     }
 
-    /// Nothing more happens, and all goes well: the plugin is where it is to be within a few steps.
+    /// Simulates the end of the history, in which no more failures occur, and checks that the plugin reaches the required
+    /// state within a few steps.
     pub(super) fn comes_to_rest(&mut self) {
         self.calm = true;
         self.settle();
         let explained = self.machine.faults().first().is_some() && self.watch.is_explained(self.source);
         let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
         let is_right = newest || !self.watch.is_wanted || explained || self.watch.was_chosen();
-        self.watch.rule(is_right, || "the newest source does not serve, and nothing says why".into());
+        self.watch.rule(is_right, || "the newest source does not serve, and no fault explains why".into());
         self.give(Command::Start);
         self.save();
         self.settle();
         let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
-        self.watch.rule(newest, || "it was started and saved, and the newest source does not serve".into());
+        self.watch.rule(newest, || {
+            "the plugin was started and edited, and the newest source does not serve".into()
+        });
         self.give(Command::Stop);
         self.settle();
-        self.watch.rule(self.serves.is_none(), || "it was stopped and serves".into());
+        self.watch.rule(self.serves.is_none(), || "the plugin was stopped, and a version serves".into());
         self.watch.all_are_answered();
     }
 
+    /// Simulates the worker until it has nothing left to do.
     fn settle(&mut self) {
         for _ in 0..200 {
             self.hear();
@@ -192,7 +199,7 @@ impl World {
             let due = self.machine.due();
             match due {
                 _ if !self.inbox.is_empty() || !self.deaths.is_empty() => {}
-                // Checkpoints go on for ever.
+                // Checkpoints are excluded, because they never end.
                 Some(due) if self.serves.is_none() || self.watch.is_watched() || self.unclear.is_some() => {
                     self.now = self.now.max(due);
                     self.drive(Input::Due);
@@ -200,10 +207,10 @@ impl World {
                 _ => return,
             }
         }
-        self.watch.rule(false, || "it does not come to rest".into());
+        self.watch.rule(false, || "the worker is not idle after 200 rounds".into());
     }
 
-    /// Something happens outside of the worker, or time passes.
+    /// Simulates an event outside of the worker, or the passing of time.
     fn happens(&mut self) {
         match self.dice.below(20) {
             0..3 => self.give(Command::Start),
@@ -235,7 +242,7 @@ impl World {
     }
 
     fn save(&mut self) {
-        // What is saved may give what was built before.
+        // A save need not change the source.
         if self.calm || self.dice.chance(3, 4) {
             self.source += 1;
             self.watch.is_edited();
@@ -250,13 +257,14 @@ impl World {
         self.inbox.push_back(ticket);
     }
 
-    /// The process of what serves ends.
+    /// Ends the process of the serving version unexpectedly.
     fn kill(&mut self) {
         if let Some(version) = self.serves.take() {
             self.deaths.push_back((version, true));
         }
     }
 
+    /// The worker receives the deaths.
     fn hear(&mut self) {
         while let Some((version, served)) = self.deaths.pop_front() {
             let leaves_gap = served && self.serves.is_none();
@@ -267,19 +275,19 @@ impl World {
         }
     }
 
-    /// The worker is idle: it takes what was given, or does what is due.
+    /// The idle worker receives the commands, or reports that something is due.
     fn receive(&mut self) {
         while let Some(ticket) = self.inbox.pop_front() {
             let kind = self.commands[&ticket].kind();
             self.drive(Input::Command(ticket, kind));
         }
-        // A clock may be early.
+        // `Due` may also be handed in too early.
         if self.machine.due().is_some_and(|due| due <= self.now) || self.dice.chance(1, 8) {
             self.drive(Input::Due);
         }
     }
 
-    /// Takes a step and does what follows. What only a build can do is given back.
+    /// Takes a step, and carries out the work that follows. Returns work that belongs to a build without carrying it out.
     fn drive(&mut self, input: Input) -> Option<Work> {
         let mut work = self.step(input);
         loop {
@@ -308,6 +316,7 @@ impl World {
         }
     }
 
+    /// Takes a step of the lifecycle, applies its effects, and checks its outputs. Returns the work.
     fn step(&mut self, input: Input) -> Option<Work> {
         let kind = name_of(&input);
         self.watch.note(|| format!("{input:?}"));
@@ -325,13 +334,13 @@ impl World {
         let is_serving = matches!(self.machine.service, Service::Serving(_));
         let knows = self.machine.service.last().filter(|_| is_serving);
         let is_known = !self.deaths.is_empty() || self.watch.is_on_the_way || knows == self.serves;
-        self.watch.rule(is_known, || format!("it takes {knows:?} to serve, and {kind} came"));
+        self.watch
+            .rule(is_known, || format!("after {kind}, the lifecycle has {knows:?} as the serving version"));
         let says =
             [self.machine.manifest(), self.machine.latest_manifest()].map(|manifest| Says::of(manifest));
         let (expected, published) = ([self.watch.in_force, self.watch.latest], self.published);
-        self.watch.rule(says == expected, || format!("{says:?} are its manifests, and not {expected:?}"));
-        self.watch
-            .rule(published == expected[0], || format!("{published:?} is what others take to be in force"));
+        self.watch.rule(says == expected, || format!("the manifests are {says:?}, and not {expected:?}"));
+        self.watch.rule(published == expected[0], || format!("the published manifest is {published:?}"));
         self.watch.begins(effects.then.as_ref(), &self.commands);
         self.watch.intends(&self.machine);
         effects.then
@@ -355,7 +364,7 @@ impl World {
             }
             Effect::Publish(manifest) => self.published = Says::of(&manifest),
             Effect::LoseCheckpoint(_) => {
-                // Its file may have to stay where it is.
+                // The file may have to stay, if it cannot be renamed.
                 let saved = self.store.saved.filter(|_| !self.calm && self.dice.chance(1, 4));
                 self.store = Store { saved, is_noted: false, ..self.store };
                 self.watch.gives_up_a_state();

@@ -9,7 +9,7 @@ use crate::{
 use std::sync::Arc;
 
 impl World {
-    /// Someone asks for another configuration.
+    /// Simulates a command that sets another configuration.
     pub(super) fn configure(&mut self) {
         let (before, serves) = (self.watch.latest, self.serves.is_some());
         let set = Says { config: 10 + self.dice.below(3), ..self.watch.in_force };
@@ -24,11 +24,12 @@ impl World {
             self.is_to_configure(work, set);
             self.is_configured(set, Some(instead_of));
         } else {
-            self.watch.rule(work.is_none(), || format!("of a configuration of nothing comes {work:?}"));
+            self.watch
+                .rule(work.is_none(), || format!("the configuration of a stopped plugin leads to {work:?}"));
         }
     }
 
-    /// The manifest was read, and may have been edited. Returns what is left to do.
+    /// Simulates that the manifest may have been edited and is read. Returns the remaining work.
     pub(super) fn edit(&mut self, reading: Reading) -> Next {
         if self.dice.chance(3, 4) {
             self.file = self.file.edited(&mut self.dice);
@@ -68,17 +69,17 @@ impl World {
             _ => Next::Nothing,
         };
         let is_so = next == Some(Work::GoOn(expected));
-        self.watch.rule(is_so, || format!("after an edit comes {next:?}, and not {expected:?}"));
+        self.watch.rule(is_so, || format!("an edit leads to {next:?}, and not to {expected:?}"));
         expected
     }
 
-    /// The manifest as it is found where the plugin is now.
+    /// The manifest, at the plugin's current path.
     fn read(&self) -> Arc<Manifest> {
         let (root, file) = (self.machine.manifest().root.clone(), self.machine.manifest().file.clone());
         Arc::new(Manifest { root, file, ..self.file.manifest() })
     }
 
-    /// What an edit leaves to do is done.
+    /// Carries out the remaining work of an edit.
     pub(super) fn follow_up(&mut self, next: Next) {
         match (next, self.serves) {
             (Next::Build, _) => {
@@ -94,21 +95,22 @@ impl World {
         }
     }
 
-    /// What serves does not follow this manifest.
+    /// Reports that the serving version cannot apply this manifest.
     pub(super) fn is_refused(&mut self, manifest: Arc<Manifest>) {
         (self.watch.latest, self.watch.is_pending) = (Says::of(&manifest), true);
-        let text = "it does not follow its manifest".to_owned();
+        let text = "the version cannot apply the manifest".to_owned();
         self.step(Input::ManifestRefused { manifest, text: text.clone() });
         let is_first = self.machine.faults().first() == Some(&text);
-        self.watch.rule(is_first, || "it was refused, and no one learns of it".into());
+        self.watch.rule(is_first, || "a rejected manifest is not the most important fault".into());
     }
 
     fn is_to_configure(&mut self, work: Option<Work>, with: Says) {
         let is_so = matches!(&work, Some(Work::Configure(manifest)) if Says::of(manifest) == with);
-        self.watch.rule(is_so, || format!("it is to take {with:?}, and of that comes {work:?}"));
+        self.watch.rule(is_so, || format!("the configuration {with:?} leads to {work:?}"));
     }
 
-    /// What serves takes its configuration, asks for another instance, or refuses it. Returns what follows.
+    /// The serving version accepts its configuration, requires another instance, or rejects the configuration. Returns the
+    /// work that follows.
     fn is_configured(&mut self, with: Says, by_command_instead_of: Option<u64>) -> Option<Work> {
         self.takes_time();
         let before = self.machine.faults().clone();
@@ -116,12 +118,16 @@ impl World {
         if let (Some(serves), false, true) = (self.serves, self.calm, self.dice.chance(1, 4)) {
             taken = self.install((serves.digest, Arc::new(with.manifest())), How::Again);
         } else if !taken {
-            let text = "it refuses its configuration".to_owned();
+            let text = "the version rejects its configuration".to_owned();
             self.step(Input::Refused(text.clone()));
             let faults = self.machine.faults();
             let by_command = by_command_instead_of.is_some();
             let is_so = if by_command { *faults == before } else { faults.first() == Some(&text) };
-            self.watch.rule(is_so, || format!("it was refused, and of {before:?} came something else"));
+            self.watch.rule(is_so, || {
+                format!(
+                    "a rejected configuration has changed the faults {before:?} to other faults than expected"
+                )
+            });
         }
         if taken {
             self.accepts(with);
@@ -132,7 +138,7 @@ impl World {
         self.step(Input::ConfigureEnded { taken })
     }
 
-    /// This is in force from now on.
+    /// Records that this manifest is in force.
     pub(super) fn accepts(&mut self, said: Says) {
         self.policy = said.policy;
         self.watch.accepts(said);

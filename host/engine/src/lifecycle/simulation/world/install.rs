@@ -1,4 +1,4 @@
-//! Installations: versions that come up, refuse their state, or give their place back.
+//! Simulated installations: versions that start, reject their state, or are replaced by the previous version again.
 
 use super::{Store, World, texts::Says};
 use crate::{
@@ -17,14 +17,14 @@ struct Stopped {
 }
 
 impl World {
-    /// Lets an artifact serve, or fails to.
+    /// Simulates the installation of an artifact. Returns whether it serves.
     pub(super) fn install(&mut self, (digest, manifest): (Digest, Arc<Manifest>), how: How) -> bool {
         let replaces = self.serves.is_some();
         let candidate = Candidate { how, manifest: manifest.clone(), replaces };
         let mut work = self.step(Input::Install(candidate));
         let (mut attempts, mut gave_up) = (0, false);
         let mut stopped: Option<Stopped> = None;
-        // The version that was stopped comes up again.
+        // Whether the version that was stopped to make room is being started again.
         let mut returns = false;
         loop {
             let state = match work {
@@ -59,7 +59,7 @@ impl World {
                 }
                 Err(failed) => failed,
             };
-            // A refused state is given up where nothing served that has it, and if no one has asked to keep it.
+            // A rejected state is discarded if no generation serves that has the state, and if it was not saved at a stop.
             let may_give_up = returns || !replaces && self.watch.promised.is_none();
             let gives_up = may_give_up && failed.because == Because::StateRefused && !gave_up;
             let makes_room = stopped.is_some() && !returns && !gives_up;
@@ -80,7 +80,7 @@ impl World {
                 format!("{work:?} after attempt {attempts}; gives up: {gives_up}, makes room: {makes_room}")
             });
             let is_left = std::mem::take(&mut self.watch.may_give_up);
-            self.watch.rule(!is_left, || "a refused state is not given up".into());
+            self.watch.rule(!is_left, || "a rejected state is not discarded".into());
             (gave_up, returns) = (gave_up || gives_up, returns || makes_room);
             if work == Some(Work::EndInstall) {
                 self.watch.is_on_the_way = false;
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// A version did not come to serve.
+    /// Records that a version failed to start.
     fn fails(&mut self, is_new: bool, digest: Digest) {
         if is_new {
             self.watch.source_fails(digest.0[0]);
@@ -107,12 +107,12 @@ impl World {
         self.store.saved
     }
 
-    /// What an instance is to begin with, by the world's own count.
+    /// Checks the state with which an instance begins.
     fn begins_with(&mut self, state: Option<u64>, (replaces, gave_up): (bool, bool), back: Option<Stopped>) {
         let expected = match back {
             _ if gave_up => None,
             Some(stopped) => stopped.state,
-            // What serves hands its own over.
+            // The serving generation hands its state over.
             None if replaces => return,
             None => self.watch.promised.or(self.store.saved.filter(|_| self.policy.checkpoint.is_some())),
         };
@@ -120,7 +120,7 @@ impl World {
             .rule(state == expected, || format!("a version begins with {state:?}, and not {expected:?}"));
     }
 
-    /// One attempt: a version comes up, or does not.
+    /// Simulates one attempt to start a version.
     fn attempt(
         &mut self,
         (digest, returns): (Digest, bool),
@@ -138,7 +138,7 @@ impl World {
             _ => Because::Other,
         };
         let mut failed = NotInstalled {
-            text: "it does not come up".into(),
+            text: "the version does not start".into(),
             artifact: Some(digest),
             because,
             made_room: false,
@@ -161,7 +161,8 @@ impl World {
         Ok(version)
     }
 
-    /// A version serves from now on, maybe because another, which was built or not, has failed.
+    /// Records that a version serves. `failed` is set if the version was started again because another version has
+    /// failed: whether that version was built, and its artifact.
     fn comes_up(
         &mut self,
         (version, how): (Version, How),
@@ -169,7 +170,8 @@ impl World {
         failed: Option<(bool, Digest)>,
     ) {
         if let Some(before) = self.serves.filter(|_| !self.calm && self.dice.chance(1, 8)) {
-            // Its process ends before its successor serves, and is heard of after that.
+            // The process of the previous version ends before its successor serves, and the worker receives the death
+            // after that.
             self.deaths.push_back((before, true));
         }
         (self.serves, self.watch.is_on_the_way) = (Some(version), true);
@@ -177,7 +179,7 @@ impl World {
             self.hear();
         }
         self.watch.is_on_the_way = false;
-        // It may have been quarantined while it was started.
+        // The version may have been quarantined while it was being started.
         self.quarantined.remove(&version.digest);
         if !self.served.contains(&version.digest) {
             self.served.push(version.digest);
@@ -195,7 +197,7 @@ impl World {
         self.stateful = self.dice.chance(1, 2);
         self.is_fixed = self.dice.chance(1, 2);
         let newest = how == How::Built;
-        // What is in force already leaves the manifest pending that was read last.
+        // If the version follows the manifest in force, a pending manifest stays pending.
         if !Arc::ptr_eq(follows, self.machine.manifest()) {
             self.accepts(Says::of(follows));
         }
@@ -207,7 +209,8 @@ impl World {
         let history = self.served.clone();
         self.step(Input::Served { version, stateful: self.stateful, history });
         let (is_saved, saved) = (self.stateful && self.policy.checkpoint.is_some(), self.store.saved);
-        self.watch.rule(is_saved || saved.is_none(), || format!("{saved:?} would come back a second time"));
+        self.watch
+            .rule(is_saved || saved.is_none(), || format!("the handed-over state {saved:?} is still saved"));
         if !self.calm && self.dice.chance(1, 8) {
             self.kill();
         }

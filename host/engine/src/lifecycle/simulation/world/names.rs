@@ -1,4 +1,4 @@
-//! The names of states and inputs.
+//! The names of states and inputs, for transitions.
 
 use crate::lifecycle::{Input, Service};
 

@@ -1,4 +1,4 @@
-//! Starts.
+//! Simulated starts of the plugin.
 
 use super::{World, texts::Says};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 use std::{collections::BTreeSet, sync::Arc};
 
 impl World {
-    /// The plugin is to come up, as the lifecycle says.
+    /// Simulates a start, as the lifecycle requests it.
     pub(super) fn start(&mut self) {
         let by = match self.dice.below(3) {
             0 => StartBy::Command,
@@ -23,7 +23,7 @@ impl World {
             let input = match work {
                 Some(Work::ServeStored(digest)) => {
                     let wanted = self.watch.is_wanted;
-                    self.watch.rule(wanted, || format!("{digest:?} is started though it was stopped"));
+                    self.watch.rule(wanted, || format!("{digest:?} is started, and the plugin was stopped"));
                     let is_first = tried.insert((digest, built));
                     self.watch.rule(is_first, || format!("{digest:?} is tried twice"));
                     let manifest = self.machine.manifest().clone();
@@ -36,9 +36,11 @@ impl World {
                     let was_refused = self.machine.faults().refused().is_some_and(|(it, _)| it == digest);
                     let may_fit =
                         by != StartBy::Command && (unfit.take() == Some(digest) || built && was_refused);
-                    self.watch.rule(may_fit, || format!("{digest:?} goes back to another configuration"));
+                    self.watch.rule(may_fit, || {
+                        format!("{digest:?} is started with its earlier configuration without need")
+                    });
                     let said = self.machine.manifest().clone();
-                    // What it has accepted before.
+                    // The configuration that the version has accepted before.
                     let accepted = Says { config: 20, ..Says::of(&said) };
                     let serves = accepted != Says::of(&said)
                         && self.install((digest, Arc::new(accepted.manifest())), How::Again);
@@ -68,11 +70,11 @@ impl World {
             let ends = matches!(input, Input::SourceTried { serves: true, .. });
             work = self.step(input);
             let has_ended = work == Some(Work::EndStart);
-            self.watch.rule(has_ended || !ends, || "a start goes on though something serves".into());
+            self.watch.rule(has_ended || !ends, || "a start continues although a version serves".into());
         }
     }
 
-    /// The versions that may serve before anything is built, the best first.
+    /// The stored versions that may be started before the source is built, the best first.
     fn startable(&self) -> Vec<Digest> {
         let known = self.served.iter().rev().filter(|digest| !self.quarantined.contains(digest));
         known.take(2).copied().collect()

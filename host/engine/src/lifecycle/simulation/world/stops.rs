@@ -1,10 +1,10 @@
-//! Stops, and what is saved.
+//! Simulated stops, and the states that are saved.
 
 use super::World;
 use crate::lifecycle::{Ending, Input, Work};
 
 impl World {
-    /// The plugin is stopped by a command.
+    /// Simulates a command to stop.
     pub(super) fn stop(&mut self) {
         self.hear();
         let discards = self.dice.chance(1, 4);
@@ -13,7 +13,7 @@ impl World {
         self.watch.stopped();
         let work = self.step(Input::Stop { discards });
         let is_so = work == Some(Work::EndService { saves: !discards, report: was_up });
-        self.watch.rule(is_so, || format!("of a stop comes {work:?}; it was up: {was_up}"));
+        self.watch.rule(is_so, || format!("a stop leads to {work:?}; the plugin ran: {was_up}"));
         let mut expected = before.filter(|_| was_up).or(self.watch.promised);
         let ending = match serves {
             None => Ending::NothingServed,
@@ -21,7 +21,7 @@ impl World {
                 expected = None;
                 Ending::Stateless
             }
-            Some(_) if !self.calm && self.dice.chance(1, 4) => Ending::NotSaved("it does not".into()),
+            Some(_) if !self.calm && self.dice.chance(1, 4) => Ending::NotSaved("the save fails".into()),
             Some(_) => {
                 self.store.saved = Some(self.store.fresh());
                 expected = self.store.saved;
@@ -35,24 +35,24 @@ impl World {
         self.step(Input::Ended { ending, checkpoint: before.is_some() });
         self.watch.promised = expected;
         let forgets = self.store.is_forgotten || !has_none;
-        self.watch.rule(forgets, || "a state is kept of what has none".into());
+        self.watch.rule(forgets, || "a state is kept for a version without state".into());
         let (saved, is_noted) = (self.store.saved, self.store.is_noted);
         self.watch.rule(is_noted == expected.is_some(), || {
             format!(
-                "that the next start begins with a state is {is_noted}, and it is to begin with {expected:?}"
+                "the record notes a state for the next start: {is_noted}; the expected state is {expected:?}"
             )
         });
         let is_kept = expected.is_none_or(|expected| saved == Some(expected));
-        self.watch.rule(is_kept, || format!("{expected:?} is to be kept, and {saved:?} is"));
-        self.watch.rule(!discards || saved.is_none(), || format!("{saved:?} was discarded and is kept"));
+        self.watch.rule(is_kept, || format!("the kept state is {saved:?}, and not {expected:?}"));
+        self.watch.rule(!discards || saved.is_none(), || format!("the discarded state {saved:?} is kept"));
     }
 
-    /// The state of what serves is saved, or is not.
+    /// Simulates a checkpoint, which may fail.
     pub(super) fn checkpoint(&mut self) -> Input {
         self.takes_time();
         if self.serves.is_some() && self.dice.chance(4, 5) {
             let stateful = self.stateful;
-            self.watch.rule(stateful, || "what has no state is saved".into());
+            self.watch.rule(stateful, || "a version without state is saved".into());
             self.store.saved = Some(self.store.fresh());
             return Input::CheckpointEnded { late: false };
         }

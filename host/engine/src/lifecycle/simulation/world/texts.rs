@@ -1,19 +1,19 @@
-//! What manifests say, as far as it matters here.
+//! Simulated manifests, with the few keys that the lifecycle distinguishes.
 
 use super::{Dice, Duration, Policy, plugin, policy};
 use crate::manifest::{self, BuildSpec, Kind, LimitsSpec, Manifest, Mode, ProcessSpec, ReloadSpec, Text};
 use serde_json::{Map, json};
 use std::sync::OnceLock;
 
-/// What a manifest says.
+/// The values of a manifest. Each number stands for the value of one key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Says {
     pub(super) config: u64,
-    /// What takes another instance to follow.
+    /// A key whose change requires another instance.
     pub(super) timeout: u64,
-    /// What takes another process to follow.
+    /// A key whose change requires another process.
     pub(super) grace: u64,
-    /// How the plugin is built.
+    /// A key whose change requires a build.
     pub(super) build: u64,
     pub(super) policy: Policy,
 }
@@ -23,11 +23,11 @@ impl Says {
         Self { config: 0, timeout: 1, grace: 1, build: 1, policy: policy(dice) }
     }
 
-    /// What it says after an edit.
+    /// The values after a random edit.
     pub(super) fn edited(mut self, dice: &mut Dice) -> Self {
         for _ in 0..=dice.below(2) {
             match dice.below(6) {
-                // It may say again what it said once.
+                // The range is small, so that an edit may restore an earlier value.
                 0 | 1 => self.config = dice.below(3),
                 2 => self.timeout = 1 + dice.below(2),
                 3 => self.grace = 1 + dice.below(2),

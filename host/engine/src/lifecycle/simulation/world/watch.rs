@@ -1,4 +1,4 @@
-//! What may happen by the world's own count, and the first thing that happened all the same.
+//! The rules of the lifecycle: computes the expected outputs independently, and records the first violated rule.
 
 mod builds;
 mod effects;
@@ -14,55 +14,60 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The expected state of the lifecycle, and the first violated rule.
 pub(super) struct Watch {
+    /// The description of the first violated rule.
     wrong: Option<String>,
-    /// All that has happened, if someone wants to know.
+    /// The whole history as text, if it is to be printed.
     notes: Option<Vec<String>>,
-    /// What is in force, and what the manifest said when it was read last.
+    /// The manifest that is in force.
     pub(super) in_force: Says,
+    /// The manifest that was read last.
     pub(super) latest: Says,
-    /// The configuration that was set by a command, and what the manifest said then.
+    /// The configuration that was set by a command, and the configuration that the manifest had then.
     pub(super) overridden: Option<(u64, u64)>,
-    /// How many builds in a row have failed since an edit.
+    /// The number of consecutive builds that have failed since an edit.
     pub(super) failed_builds: u32,
-    /// Whether someone wants the plugin to run, as far as commands have been carried out.
+    /// Whether the plugin is to run, according to the commands that were carried out.
     pub(super) is_wanted: bool,
-    /// The commands that are not answered.
+    /// The commands that were not answered yet.
     open: BTreeMap<Ticket, Command>,
-    /// The last command that the lifecycle knows of.
+    /// The last command that was handed to the lifecycle.
     received: Option<Ticket>,
     under_way: Option<Ticket>,
     builds: Option<Builds>,
     has_task: bool,
-    /// Whether what served was taken out for a version that has not come up yet.
+    /// Whether the serving version was stopped to make room for a version that does not serve yet.
     pub(super) is_on_the_way: bool,
     current: Option<Version>,
-    /// What served last since the last stop.
+    /// The version that has served last since the last stop.
     pub(super) last: Option<Version>,
-    /// Whether the plugin runs, or returns by itself unless it is stopped.
+    /// Whether the plugin runs, or is about to be restarted.
     pub(super) is_up: bool,
-    /// The state with which the next version is to begin, because the plugin was stopped.
+    /// The state that was saved at a stop and with which the next version has to begin.
     pub(super) promised: Option<u64>,
-    /// Whether a state may be given up now.
+    /// Whether a state may be discarded now.
     pub(super) may_give_up: bool,
-    /// Until when what serves has to prove itself.
+    /// Until when the serving version is watched. `None` if it is not watched.
     unproven: Option<Instant>,
-    /// What the next step has to do.
+    /// The output that the next step must have.
     expected: Option<Expected>,
     failures: Vec<(Digest, Instant)>,
-    /// The restart that is to come: what, not before when, and what died while it was watched.
+    /// The expected restart: its artifact, its earliest time, and the version that it rolls back, if any.
     restart: Option<(Digest, Instant, Option<Version>)>,
-    /// What is to be reported as taken back when the task that is under way has ended.
+    /// The version that has to be reported as rolled back when the running task has ended.
     taken_back: Option<Version>,
-    /// Whether something is wrong with the newest source, and with which.
+    /// Whether the newest source is faulty.
     source_is_wrong: bool,
+    /// The source whose fault was reported last.
     explained: Option<u8>,
-    /// Whether what the manifest says waits for another version.
+    /// Whether the manifest that was read last waits for another instance.
     pub(super) is_pending: bool,
-    /// Whether someone has chosen what serves.
+    /// Whether a user has chosen the serving version by a rollback.
     is_chosen: bool,
 }
 
+/// An output that a step must have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
     Quarantine(Digest),
@@ -104,17 +109,20 @@ impl Watch {
         }
     }
 
+    /// The result of the history. The error is the first violated rule, preceded by the history if it is to be printed.
     pub(super) fn verdict(self) -> Result<(), String> {
         let Some(wrong) = self.wrong else { return Ok(()) };
         Err(self.notes.into_iter().flatten().chain([wrong]).collect::<Vec<_>>().join("\n"))
     }
 
+    /// Adds a line to the printed history.
     pub(super) fn note(&mut self, what: impl FnOnce() -> String) {
         if let (Some(notes), None) = (&mut self.notes, &self.wrong) {
             notes.push(what());
         }
     }
 
+    /// Checks a rule. `or_else` describes its violation.
     pub(super) fn rule(&mut self, holds: bool, or_else: impl FnOnce() -> String) {
         if !holds && self.wrong.is_none() {
             self.wrong = Some(or_else());
@@ -140,7 +148,7 @@ impl Watch {
         self.rule(open.is_empty(), || format!("never answered: {open:?}"));
     }
 
-    /// The lifecycle has taken an input.
+    /// Records an input that is handed to the lifecycle.
     pub(super) fn takes(&mut self, input: &Input) {
         match input {
             Input::TaskEnded { serves: false } => (self.has_task, self.taken_back) = (false, None),
@@ -153,12 +161,12 @@ impl Watch {
         }
     }
 
-    /// The lifecycle wants this to be done.
+    /// Checks the work that the lifecycle requests.
     pub(super) fn begins(&mut self, work: Option<&Work>, commands: &BTreeMap<Ticket, Command>) {
         let mut known = self.open.iter().filter(|(ticket, _)| Some(**ticket) <= self.received);
         let is_overtaken = known.any(|(_, command)| *command == Command::Stop);
         let builds_on = matches!(work, Some(Work::WaitForGit | Work::Compile | Work::Pause));
-        self.rule(!(builds_on && is_overtaken), || format!("{work:?} is done while a stop waits"));
+        self.rule(!(builds_on && is_overtaken), || format!("{work:?} is requested while a stop waits"));
         match work {
             None
             | Some(
@@ -179,7 +187,7 @@ impl Watch {
             ) => {}
             Some(Work::CarryOut(ticket)) => {
                 let is_free = self.under_way.is_none() && !self.has_task;
-                self.rule(is_free, || format!("{ticket:?} is carried out while something else is"));
+                self.rule(is_free, || format!("{ticket:?} is carried out during other work"));
                 let first = self.open.keys().next().copied();
                 self.rule(first == Some(*ticket), || format!("{ticket:?} overtakes {first:?}"));
                 self.answered(*ticket);
@@ -203,12 +211,14 @@ impl Watch {
             Some(work) if work.is_of_a_build() => self.build_does(work, commands),
             Some(task) => {
                 let is_free = !self.has_task && (self.under_way.is_none() || self.builds.is_some());
-                self.rule(is_free, || format!("{task:?} is done while something else is"));
+                self.rule(is_free, || format!("{task:?} is requested during other work"));
                 self.has_task = true;
                 if let Work::GoBack { to } = *task {
                     let expected = self.expected.take();
                     let is_so = expected == Some(Expected::GoBack(to));
-                    self.rule(is_so, || format!("it goes back to {to:?}, and not {expected:?}"));
+                    self.rule(is_so, || {
+                        format!("the plugin is rolled back to {to:?}, and expected is {expected:?}")
+                    });
                     self.taken_back = self.current;
                 }
             }
@@ -220,16 +230,16 @@ impl Watch {
         self.restart = None;
     }
 
-    /// After each step.
+    /// Checks the state of the lifecycle after each step.
     pub(super) fn intends(&mut self, machine: &Lifecycle) {
         let is_wanted = machine.intent == Intent::Run;
-        self.rule(is_wanted == self.is_wanted, || format!("that it is to run is {is_wanted}"));
+        self.rule(is_wanted == self.is_wanted, || format!("the intent to run is {is_wanted}"));
         let restarts = matches!(machine.service, Service::Backoff { .. });
-        self.rule(is_wanted || !restarts, || "it is not to run, and to be restarted".into());
+        self.rule(is_wanted || !restarts, || "a plugin that is not to run is about to be restarted".into());
         let (is, own) = (machine.faults().of_source(), self.source_is_wrong);
-        self.rule(is == own, || format!("that its newest source does not serve is {is}"));
+        self.rule(is == own, || format!("a fault of the newest source is recorded: {is}"));
         let expected = self.expected.take();
-        self.rule(expected.is_none(), || format!("it has not come to {expected:?}"));
+        self.rule(expected.is_none(), || format!("the step does not have the output {expected:?}"));
     }
 
     pub(super) fn considered(&mut self, ticket: Ticket) {
@@ -267,7 +277,7 @@ impl Watch {
 
     pub(super) fn gives_up_a_state(&mut self) {
         let may = std::mem::take(&mut self.may_give_up);
-        self.rule(may, || "a state is given up that is of use".into());
+        self.rule(may, || "a usable state is discarded".into());
     }
 
     pub(super) fn is_watched(&self) -> bool {
@@ -280,7 +290,7 @@ impl Watch {
         (self.last, self.is_up, self.promised) = (Some(version), true, None);
         let window = self.policy().confirm.filter(|_| unproven).map(|confirm| confirm.window);
         self.unproven = window.map(|window| now + window);
-        // One that has not to prove itself is trusted at once.
+        // A version that is not watched is confirmed at once.
         self.expected = window.is_none().then_some(Expected::Trust);
         self.failures.retain(|(digest, _)| *digest == version.digest);
         if is_newest {
@@ -288,7 +298,7 @@ impl Watch {
         }
     }
 
-    /// The process of a generation has ended, and the lifecycle is about to hear of it.
+    /// Records the death of a generation that is about to be reported to the lifecycle.
     pub(super) fn died(&mut self, now: Instant, of: (Version, bool), earlier: Option<Digest>) {
         let (version, leaves_gap) = of;
         if self.current != Some(version) {
@@ -308,7 +318,7 @@ impl Watch {
         }
     }
 
-    /// Counts a failure by its own means.
+    /// Counts a failure, and computes the expected restart or quarantine.
     fn failed(&mut self, now: Instant, digest: Digest) {
         let Policy { restart_pause, max_deaths, death_window, .. } = self.policy();
         self.failures.push((digest, now));
@@ -326,7 +336,7 @@ impl Watch {
     pub(super) fn is_quarantined(&mut self, digest: Digest, tried: Option<u8>) {
         let expected = self.expected.take();
         let is_so = expected == Some(Expected::Quarantine(digest));
-        self.rule(is_so, || format!("{digest:?} is quarantined, and not {expected:?}"));
+        self.rule(is_so, || format!("{digest:?} is quarantined, and expected is {expected:?}"));
         self.is_up = false;
         if !self.source_is_wrong {
             (self.source_is_wrong, self.explained) = (true, tried);
@@ -339,14 +349,16 @@ impl Watch {
         goes_back: bool,
         quarantined: &BTreeSet<Digest>,
     ) {
-        self.rule(self.is_wanted, || "it was stopped and comes back by itself".into());
+        self.rule(self.is_wanted, || "a stopped plugin is restarted".into());
         let restart = self.restart.take();
         let is_due = restart.is_some_and(|(what, due, _)| what == digest && due <= now);
-        self.rule(is_due, || format!("{digest:?} is restarted, and {restart:?} is to be"));
+        self.rule(is_due, || format!("{digest:?} is restarted, and expected is {restart:?}"));
         self.taken_back = restart.and_then(|(.., died)| died);
-        self.rule(goes_back == self.taken_back.is_some(), || format!("that it goes back is {goes_back}"));
+        self.rule(goes_back == self.taken_back.is_some(), || {
+            format!("the restart is a rollback: {goes_back}")
+        });
         let may_run = goes_back || !quarantined.contains(&digest);
-        self.rule(may_run, || format!("{digest:?} is under quarantine and restarted"));
+        self.rule(may_run, || format!("the quarantined {digest:?} is restarted"));
     }
 
     pub(super) fn restarted(&mut self, now: Instant, digest: Digest, serves: bool) {
@@ -358,7 +370,7 @@ impl Watch {
 
     pub(super) fn counted(&mut self, now: Instant, (total, failed): (u64, u64), earlier: Option<Digest>) {
         let is_due = self.unproven.is_some() && self.builds.is_none();
-        self.rule(is_due, || "what is not watched is judged".into());
+        self.rule(is_due, || "a version that is not watched is judged".into());
         let Some(Confirm { max_error_rate, min_calls, .. }) = self.policy().confirm else { return };
         if total >= min_calls && failed as f64 > max_error_rate * total as f64 {
             self.unproven = None;
@@ -368,7 +380,7 @@ impl Watch {
         }
     }
 
-    /// Whether it is known why that source does not serve.
+    /// Whether a reported fault explains why this source does not serve.
     pub(super) fn is_explained(&self, source: u8) -> bool {
         self.explained == Some(source)
     }

@@ -1,4 +1,4 @@
-//! What the worker does, as far as the lifecycle has asked for it: it builds, lets versions serve, or fails to.
+//! The simulated work of the worker: commands, builds and rollbacks, with random results.
 
 use super::{Command, World, digest};
 use crate::{
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// Someone asks for the plugin to run.
+    /// Simulates a command to start.
     fn start_by_command(&mut self) {
         self.watch.wanted();
         self.step(Input::Wanted);
@@ -76,11 +76,12 @@ impl World {
             _ => {}
         }
         self.watch.rule(work.as_ref() == Some(&expected), || {
-            format!("of a start comes {work:?}, and not {expected:?}")
+            format!("a start leads to {work:?}, and not to {expected:?}")
         });
     }
 
-    /// Builds as the lifecycle says, and lets the result serve. Returns whether it does.
+    /// Simulates a build as the lifecycle requests it, and the installation of the result. Returns whether the result
+    /// serves.
     pub(super) fn rebuild(&mut self, aim: Aim) -> bool {
         if !self.watch.is_wanted {
             let work = self.step(Input::Build(aim));
@@ -90,7 +91,7 @@ impl World {
         self.unclear = None;
         self.watch.builds(aim);
         let mut work = self.step(Input::Build(aim));
-        // What the source was when it was last read, and what came of it.
+        // The source that the last compilation has read, and whether the compilation has succeeded.
         let (mut read, mut is_good) = (self.source, false);
         loop {
             let ended = match work {
@@ -104,7 +105,9 @@ impl World {
                 Some(Work::Pause) => Input::PauseOver,
                 Some(Work::EndBuild { aim, renews }) => {
                     let is_so = renews == (aim == Aim::Renew || self.watch.is_pending);
-                    self.watch.rule(is_so, || format!("that {aim:?} makes a new generation is {renews}"));
+                    self.watch.rule(is_so, || {
+                        format!("a build with the aim {aim:?} makes a new generation in any case: {renews}")
+                    });
                     return self.built((aim, renews), read, is_good);
                 }
                 _ => {
@@ -117,6 +120,7 @@ impl World {
         }
     }
 
+    /// A random result of a compilation.
     fn compiles(&mut self) -> Compiled {
         match self.dice.below(8) {
             _ if self.calm => Compiled::Good,
@@ -128,7 +132,8 @@ impl World {
         }
     }
 
-    /// Something of a build takes its time. If it comes to another end than its own, what is done then.
+    /// Simulates the events during a stage of a build. Returns the work that the lifecycle requests, if an event ends the
+    /// stage.
     fn waits(&mut self, read: &mut u8) -> Option<Work> {
         let mut length = if self.calm { 0 } else { self.dice.below(3) };
         while length > 0 || !self.inbox.is_empty() {
@@ -165,7 +170,7 @@ impl World {
         None
     }
 
-    /// A build has come to its end.
+    /// Simulates the end of a build. Returns whether the result serves.
     fn built(&mut self, (aim, renews): (Aim, bool), read: u8, is_good: bool) -> bool {
         self.watch.build_ends(aim);
         self.tried = Some(read);
@@ -192,25 +197,25 @@ impl World {
             self.watch.source_fails(source);
             self.watch.failed_builds += 1;
         }
-        let work = self.step(Input::BuildFailed { text: "it does not compile".into(), is_missing });
+        let work = self.step(Input::BuildFailed { text: "the source does not compile".into(), is_missing });
         let since_it_began = self.watch.failed_builds <= 3;
         let expected = (!is_missing).then_some(Work::Rewatch { since_it_began });
         self.watch
-            .rule(work == expected, || format!("after a failed build comes {work:?}, not {expected:?}"));
+            .rule(work == expected, || format!("a failed build leads to {work:?}, and not to {expected:?}"));
     }
 
-    /// It is clear by now whether the plugin is gone.
+    /// Reports a build that failed while the manifest was missing.
     pub(super) fn report_unclear_build(&mut self) {
         let unclear = self.unclear.take();
         let is_due = unclear.is_some_and(|(_, until)| until <= self.now);
-        self.watch.rule(is_due, || "a build that failed is reported at the wrong time".into());
+        self.watch.rule(is_due, || "a failed build is reported at the wrong time".into());
         if let Some((source, _)) = unclear {
             self.watch.source_fails(source);
-            self.step(Input::UnclearBuildFailed("it does not compile".into()));
+            self.step(Input::UnclearBuildFailed("the source does not compile".into()));
         }
     }
 
-    /// Someone asks for the plugin to go back, to a certain version or to the one before.
+    /// Simulates a command to roll back, to a given version or to the previous version.
     fn roll_back(&mut self) {
         let to = match self.served.len() {
             known @ 1.. if self.dice.chance(1, 3) => {
@@ -223,7 +228,7 @@ impl World {
         let expected = last.map(|last| (last.generation, to.or_else(|| self.earlier(last.digest))));
         let work = self.step(Input::RollBack(to));
         let Some(Work::RollBack(target)) = work else {
-            return self.watch.rule(false, || format!("of a rollback comes {work:?}"));
+            return self.watch.rule(false, || format!("a rollback leads to {work:?}"));
         };
         let is_so = target
             == match expected {
@@ -239,7 +244,7 @@ impl World {
         }
     }
 
-    /// Something takes its time, in which nothing else is to be done, whatever happens.
+    /// Simulates events during work that must not be interrupted, and checks that the lifecycle requests no other work.
     pub(super) fn takes_time(&mut self) {
         while !self.calm && self.dice.chance(1, 3) {
             self.happens();
@@ -255,7 +260,7 @@ impl World {
                 }
                 None => self.step(Input::Due),
             };
-            self.watch.rule(work.is_none(), || format!("{work:?} is done while something else is"));
+            self.watch.rule(work.is_none(), || format!("{work:?} is requested during other work"));
         }
     }
 
@@ -267,7 +272,7 @@ impl World {
         Input::Calls { total, failed }
     }
 
-    /// What served before this artifact first did, and was not taken back.
+    /// The latest artifact that first served before this artifact first served, and was not rolled back.
     pub(super) fn earlier(&self, digest: Digest) -> Option<Digest> {
         let at = self.served.iter().position(|it| *it == digest).unwrap_or(self.served.len());
         self.served[..at].iter().rfind(|it| !self.taken_back.contains(it)).copied()

@@ -1,21 +1,22 @@
-//! What may happen in a build.
+//! The rules of builds.
 
 use super::{super::Command, Watch};
 use crate::lifecycle::{Aim, Compiled, Input, Ticket, Work};
 use std::collections::BTreeMap;
 
-/// A build as it is to be.
+/// The expected state of a build.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Builds {
     pub(super) aim: Aim,
-    /// How often it may still pause after a failure, and for what is still being put in place.
+    /// How many times the build may still pause after a failure.
     retries: u32,
+    /// How many times the build may still pause for a library that is being copied.
     waits: u32,
-    /// What it waits for if it pauses now.
+    /// Whether the last compilation has ended because a library is being copied.
     incomplete: bool,
-    /// What it does.
+    /// The stage of the build.
     pub(super) at: At,
-    /// Whether what was compiled is of no use.
+    /// Whether the last compilation was superseded.
     pub(super) is_superseded: bool,
 }
 
@@ -43,7 +44,7 @@ impl Work {
 }
 
 impl Watch {
-    /// The lifecycle has taken an input that concerns the build.
+    /// Records an input that concerns the build.
     pub(super) fn build_takes(&mut self, input: &Input) {
         match input {
             Input::Considered { supersedes } => {
@@ -65,26 +66,26 @@ impl Watch {
         }
     }
 
-    /// The lifecycle wants this to be done for the build.
+    /// Checks the work that the lifecycle requests for the build.
     pub(super) fn build_does(&mut self, work: &Work, commands: &BTreeMap<Ticket, Command>) {
         match work {
             Work::Consider(ticket) => {
                 let compiles = self.builds.is_some_and(|builds| builds.at == At::Compiler);
                 let is_due =
                     compiles && !self.has_task && matches!(commands[ticket], Command::Save | Command::Edit);
-                self.rule(is_due, || format!("{ticket:?} is no change that a build is to hear of"));
+                self.rule(is_due, || format!("{ticket:?} is not a change that the build has to consider"));
                 self.build_comes_to(At::Change);
             }
             Work::Include(ticket) => {
                 let waits = self.builds.is_some_and(|builds| matches!(builds.at, At::Git | At::Pause));
                 let is_due =
                     waits && !self.has_task && matches!(commands[ticket], Command::Save | Command::Edit);
-                self.rule(is_due, || format!("{ticket:?} is no change that a build includes"));
+                self.rule(is_due, || format!("{ticket:?} is not a change that the build includes"));
             }
             Work::WaitForGit => self.build_comes_to(At::Git),
             Work::Compile => {
                 let is_due = self.builds.is_some_and(|builds| builds.at == At::Git && !builds.is_superseded);
-                self.rule(is_due, || "it compiles before git has ended".into());
+                self.rule(is_due, || "the build compiles before git is quiet".into());
                 self.build_comes_to(At::Compiler);
             }
             Work::Pause => {
@@ -92,7 +93,7 @@ impl Watch {
                     let left = if builds.incomplete { &mut builds.waits } else { &mut builds.retries };
                     let may_pause = *left > 0;
                     *left = left.saturating_sub(1);
-                    self.rule(may_pause, || "it tries for ever".into());
+                    self.rule(may_pause, || "the build is repeated too often".into());
                 }
                 self.build_comes_to(At::Pause);
             }
@@ -121,14 +122,14 @@ impl Watch {
     pub(in super::super) fn build_ends(&mut self, aim: Aim) {
         let builds = self.builds.take();
         let is_so = builds.is_some_and(|builds| builds.aim == aim && !builds.is_superseded);
-        self.rule(is_so, || format!("a build ends as {aim:?}, and it is {builds:?}"));
+        self.rule(is_so, || format!("the build ends with the aim {aim:?}, and expected is {builds:?}"));
     }
 
-    /// A command was received while a build was under way: what concerns the build is not to wait.
+    /// Checks that a command to stop that was received during a build has cancelled the build.
     pub(in super::super) fn is_attended(&mut self, ticket: Ticket) {
         let command = self.open.get(&ticket).copied();
         let builds = self.builds.is_some();
         let waits = matches!(command, Some(Command::Stop)) && builds;
-        self.rule(!waits, || format!("{ticket:?} is to stop a build that goes on"));
+        self.rule(!waits, || format!("the build continues after the command to stop {ticket:?}"));
     }
 }

@@ -1,4 +1,4 @@
-//! What may be done at once.
+//! The rules of effects.
 
 use super::{super::Command, Expected, Watch};
 use crate::lifecycle::Effect;
@@ -21,13 +21,15 @@ impl Watch {
                     )
                 );
                 let stops = self.open.values().any(|command| *command == Command::Stop);
-                self.rule(is_pointless && stops, || format!("{ticket:?} is refused: {command:?}"));
+                self.rule(is_pointless && stops, || format!("{ticket:?} is rejected: {command:?}"));
                 self.answered(ticket);
             }
             Effect::ExpectRestart(at) => {
                 let (restart, longest) = (self.restart, (self.policy().restart_pause * 66).max(at - now));
                 let is_so = restart.is_some_and(|(_, due, _)| due <= at && at - now <= longest);
-                self.rule(is_so, || format!("callers are to wait until {at:?}, and {restart:?}"));
+                self.rule(is_so, || {
+                    format!("callers wait until {at:?}, and the expected restart is {restart:?}")
+                });
             }
             Effect::ReportCrash { version, restart_in, .. } => {
                 let is_so = restart_in.is_some() == self.restart.is_some() || self.current.is_some();
@@ -36,26 +38,26 @@ impl Watch {
             Effect::ReportTakenBack { from, .. } => {
                 let version = self.taken_back.take();
                 let is_so = version == Some(from);
-                self.rule(is_so, || format!("{from:?} is taken back, and not {version:?}"));
+                self.rule(is_so, || format!("{from:?} is reported as rolled back, and not {version:?}"));
                 (self.source_is_wrong, self.explained) = (true, tried);
             }
             Effect::ReportNothingEarlier => {
                 let expected = self.expected.take();
                 let is_so = expected == Some(Expected::NothingEarlier);
-                self.rule(is_so, || format!("there is no way back, and it is to be {expected:?}"));
+                self.rule(is_so, || format!("no earlier version is reported, and expected is {expected:?}"));
             }
             Effect::RememberGood => {
                 let (expected, unproven) = (self.expected.take(), self.unproven.take());
                 let is_so = expected == Some(Expected::Trust) && unproven.is_none_or(|until| until <= now);
-                self.rule(is_so, || format!("it is trusted, and it is to be {expected:?}"));
+                self.rule(is_so, || format!("the version is confirmed, and expected is {expected:?}"));
             }
             Effect::ReportSuperseded => {
                 let was =
                     self.builds.as_mut().is_some_and(|builds| std::mem::take(&mut builds.is_superseded));
-                self.rule(was, || "a build is superseded by nothing".into());
+                self.rule(was, || "a build that was not superseded begins again".into());
             }
             Effect::CountRestart | Effect::ReportRestart { .. } => {
-                self.rule(self.is_wanted, || "it was restarted, and is not to run".into());
+                self.rule(self.is_wanted, || "a plugin that is not to run was restarted".into());
             }
             Effect::ReportStateLost(_) => {}
             Effect::Quarantine { .. }
@@ -65,7 +67,7 @@ impl Watch {
             | Effect::LoseCheckpoint(_)
             | Effect::KeepState
             | Effect::NoteState
-            | Effect::DiscardState => unreachable!("the world takes it"),
+            | Effect::DiscardState => unreachable!("`World::apply` handles this effect"),
         }
     }
 }
