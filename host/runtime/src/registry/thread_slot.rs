@@ -25,20 +25,21 @@ use super::{
 };
 use parking_lot::RwLock;
 use replug_model::metrics::Failures;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use std::{
+    alloc::{Layout, handle_alloc_error},
     cell::Cell,
     mem::ManuallyDrop,
-    ptr::null_mut,
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
-    },
+    ptr::{self, null_mut},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64},
 };
 
 /// How many nested calls a thread can be inside.
 pub(crate) const MAX_DEPTH: usize = 32;
-const COLUMNS_PER_CHUNK: usize = 64;
-const CHUNKS: usize = 64;
+/// How many generations of this process can count calls. A power of two, so that no column is out of bounds after a
+/// mask.
+const COLUMNS: usize = 4096;
+const _: () = assert!(COLUMNS.is_power_of_two());
 
 /// What a thread announces about one call that it is inside.
 #[derive(Debug)]
@@ -49,16 +50,21 @@ struct Announcement {
 }
 
 /// The slot of one thread. Aligned so that no two threads write to the same pair of cache lines.
+///
+/// A slot is in memory of its own that the kernel fills with zeros at the first access: of the counts, only the pages of
+/// generations that the thread has called take memory.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct ThreadSlot {
     taken: AtomicBool,
     /// The kernel id of the thread that owns the slot.
     tid: AtomicU32,
-    /// How many calls the thread is inside.
-    depth: AtomicUsize,
+    /// The announcement of the thread's next call: an element of `announced`, or its end. The elements before it are of
+    /// the calls that the thread is inside.
+    next: AtomicPtr<Announcement>,
     announced: [Announcement; MAX_DEPTH],
-    counts: [OnceLock<Box<[Count; COLUMNS_PER_CHUNK]>>; CHUNKS],
+    /// By column.
+    counts: [Count; COLUMNS],
 }
 
 static THREAD_SLOTS: RwLock<Vec<&'static ThreadSlot>> = RwLock::new(Vec::new());
@@ -80,9 +86,7 @@ impl Drop for Leave {
         // If the thread is still inside a call, the plugin has called `exit`, which first runs destructors of
         // thread-locals. Then the slot stays in use, because the crash record still has to name the thread that called
         // `exit`.
-        if let Some(thread_slot) =
-            MINE.get().filter(|thread_slot| thread_slot.depth.load(Ordering::Relaxed) == 0)
-        {
+        if let Some(thread_slot) = MINE.get().filter(|thread_slot| thread_slot.depth() == 0) {
             MINE.set(None);
             FAST_PATH.set(None);
             thread_slot.settle();
@@ -117,15 +121,7 @@ impl ThreadSlot {
         let found = THREAD_SLOTS.read().iter().find(free).copied();
         let thread_slot = found.unwrap_or_else(|| {
             let mut thread_slots = THREAD_SLOTS.write();
-            let thread_slot: &'static Self = Box::leak(Box::new(Self {
-                taken: AtomicBool::new(true),
-                tid: AtomicU32::new(0),
-                depth: AtomicUsize::new(0),
-                announced: crash_record::marks(thread_slots.len())
-                    .each_ref()
-                    .map(|mark| Announcement { hazard: AtomicPtr::new(null_mut()), mark }),
-                counts: std::array::from_fn(|_| OnceLock::new()),
-            }));
+            let thread_slot = Self::allocate(thread_slots.len());
             thread_slots.push(thread_slot);
             thread_slot
         });
@@ -135,40 +131,72 @@ impl ThreadSlot {
         Some(thread_slot)
     }
 
+    /// A slot that is taken. `number` is that of its marks in the crash record.
+    fn allocate(number: usize) -> &'static Self {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel picks an address at which nothing is mapped.
+        let memory = unsafe { mmap_anonymous(null_mut(), size_of::<Self>(), protection, MapFlags::PRIVATE) };
+        let Ok(memory) = memory else { handle_alloc_error(Layout::new::<Self>()) };
+        let thread_slot = memory.cast::<Self>();
+        let announced = crash_record::marks(number)
+            .each_ref()
+            .map(|mark| Announcement { hazard: AtomicPtr::new(null_mut()), mark });
+        // SAFETY: the memory is as large as a slot, and a page is aligned for one. No other code knows its address yet.
+        // Each field is either written here, or an atomic number, for which zeros are a valid value. The memory is never
+        // unmapped.
+        unsafe {
+            let first = &raw mut (*thread_slot).announced;
+            first.write(announced);
+            (&raw mut (*thread_slot).next).write(AtomicPtr::new(first.cast()));
+            (&raw mut (*thread_slot).taken).write(AtomicBool::new(true));
+            &*thread_slot
+        }
+    }
+
     /// A level for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
     ///
     /// Only the owning thread calls this, and drops the levels in reverse order.
     #[inline(always)]
     pub(super) fn enter(&'static self) -> Option<Level> {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let announcement = self.announced.get(depth)?;
-        self.depth.store(depth + 1, Ordering::Relaxed);
-        Some(Level { thread_slot: self, announcement, depth })
+        let next = self.next.load(Ordering::Relaxed);
+        if ptr::eq(next, self.announced.as_ptr_range().end) {
+            return None;
+        }
+        // SAFETY: 1: `next` is an element of `announced`, as it is not the end. It begins as the first element, this
+        // function moves it on by one element and not past the end, and a level moves it back to its own element.
+        // 2: the elements are never freed, and are only written to through their atomics.
+        let (announcement, after) = unsafe { (&*next, next.add(1)) };
+        self.next.store(after, Ordering::Relaxed);
+        Some(Level { thread_slot: self, announcement })
+    }
+
+    /// How many calls the thread is inside.
+    fn depth(&self) -> usize {
+        let next = self.next.load(Ordering::Relaxed);
+        (next.addr() - self.announced.as_ptr().addr()) / size_of::<Announcement>()
+    }
+
+    /// What the thread announces of the calls that it is inside, the innermost last.
+    fn announcements(&self) -> &[Announcement] {
+        &self.announced[..self.depth()]
     }
 
     /// The mark of the innermost call of the calling thread. Safe to call in a signal handler.
     pub(super) fn present_mark() -> Mark {
         let Some(thread_slot) = MINE.get() else { return Mark::NOBODY };
-        let depth = thread_slot.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
         let mut marks =
-            thread_slot.announced[..depth].iter().rev().map(|it| Mark(it.mark.load(Ordering::Relaxed)));
+            thread_slot.announcements().iter().rev().map(|it| Mark(it.mark.load(Ordering::Relaxed)));
         marks.find(|mark| mark.read().is_some()).unwrap_or(Mark::NOBODY)
     }
 
     /// The records of the calls that this thread is inside, the innermost last.
     pub(super) fn own_hazards(&self) -> impl DoubleEndedIterator<Item = *mut Record> + '_ {
-        let depth = self.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
-        self.announced[..depth].iter().map(|it| it.hazard.load(Ordering::Relaxed))
+        self.announcements().iter().map(|it| it.hazard.load(Ordering::Relaxed))
     }
 
     /// Moves the counts of an exiting thread to the ledger, which outlives the thread.
     fn settle(&self) {
-        let chunks = self.counts.iter().enumerate();
-        let counts = chunks.flat_map(|(chunk, counts)| {
-            let counts = counts.get().into_iter().flat_map(|counts| counts.iter().enumerate());
-            counts.map(move |(place, count)| (CallColumn::at(chunk, place), count))
-        });
-        ledger::settle(counts);
+        ledger::settle(&self.counts);
     }
 
     /// After a call in `column`: makes the thread's next call take the slow path, on which it is timed.
@@ -184,8 +212,7 @@ impl ThreadSlot {
     /// The count of the thread's calls in `column`.
     #[inline(always)]
     pub(super) fn count(&self, column: CallColumn) -> &Count {
-        let (chunk, place) = (column.number() / COLUMNS_PER_CHUNK, column.number() % COLUMNS_PER_CHUNK);
-        &self.counts[chunk].get_or_init(|| Box::new(std::array::from_fn(|_| Count::default())))[place]
+        &self.counts[column.number() % COLUMNS]
     }
 }
 
@@ -193,8 +220,6 @@ impl ThreadSlot {
 pub(super) struct Level {
     pub(super) thread_slot: &'static ThreadSlot,
     announcement: &'static Announcement,
-    /// The number of outer calls that the thread is inside.
-    depth: usize,
 }
 
 impl Level {
@@ -241,8 +266,8 @@ impl Level {
     fn clear(&self) {
         self.mark(Mark::NOBODY);
         slot::unpin(self.hazard());
-        // The depth is not loaded again: the next call would wait for that load.
-        self.thread_slot.depth.store(self.depth, Ordering::Relaxed);
+        // `next` is not loaded again: the next call would wait for that load.
+        self.thread_slot.next.store(ptr::from_ref(self.announcement).cast_mut(), Ordering::Relaxed);
     }
 }
 

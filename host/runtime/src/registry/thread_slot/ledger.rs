@@ -1,6 +1,6 @@
 //! The ledger: the data of each living generation, except the counts of living threads.
 
-use super::{CHUNKS, COLUMNS_PER_CHUNK, Calls, Count, THREAD_SLOTS, Tid, own_tid};
+use super::{COLUMNS, Calls, Count, THREAD_SLOTS, Tid, own_tid};
 use crate::registry::{
     crash_record::{CrashRecord, Note},
     mark::Marked,
@@ -23,13 +23,10 @@ struct Account {
 static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
 
 /// Adds the counts of an exiting thread.
-pub(super) fn settle<'a>(counts: impl Iterator<Item = (CallColumn, &'a Count)>) {
-    let mut ledger = LEDGER.lock();
-    for (column, count) in counts {
-        let calls = count.take();
-        if let Some(settled) = ledger.get_mut(column.0) {
-            settled.calls += calls;
-        }
+pub(super) fn settle(counts: &[Count]) {
+    // A column that was never leased has no counts, and its memory is not touched.
+    for (account, count) in LEDGER.lock().iter_mut().zip(counts) {
+        account.calls += count.take();
     }
 }
 
@@ -64,11 +61,6 @@ pub struct ColumnLease {
 pub(in crate::registry) struct CallColumn(usize);
 
 impl CallColumn {
-    /// The column for a place in a thread slot.
-    pub(super) fn at(chunk: usize, place: usize) -> Self {
-        Self(chunk * COLUMNS_PER_CHUNK + place)
-    }
-
     /// The number of the column, less than 4096.
     pub(in crate::registry) fn number(self) -> usize {
         self.0
@@ -85,7 +77,7 @@ impl ColumnLease {
     pub(crate) fn take() -> Result<Self, TooManyGenerations> {
         let mut ledger = LEDGER.lock();
         let free = ledger.iter().position(|account| !account.taken).unwrap_or(ledger.len());
-        if free == COLUMNS_PER_CHUNK * CHUNKS {
+        if free == COLUMNS {
             return Err(TooManyGenerations);
         }
         if free == ledger.len() {
@@ -134,9 +126,7 @@ impl ColumnLease {
 
     fn for_each(&self, mut look: impl FnMut(&Count)) {
         for thread_slot in THREAD_SLOTS.read().iter() {
-            if let Some(chunk) = thread_slot.counts[self.column.0 / COLUMNS_PER_CHUNK].get() {
-                look(&chunk[self.column.0 % COLUMNS_PER_CHUNK]);
-            }
+            look(thread_slot.count(self.column));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The calls that the threads are inside, as another thread observes them.
 
-use super::{COLUMNS_PER_CHUNK, MAX_DEPTH, THREAD_SLOTS, Tid};
+use super::{COLUMNS, THREAD_SLOTS, Tid};
 use crate::registry::mark::Mark;
-use std::sync::{OnceLock, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 /// A call that a thread is inside, as another thread observes it. As long as no field changes, the thread is in the
 /// same call.
@@ -20,16 +20,10 @@ pub(in crate::registry) struct Sighting {
 pub(in crate::registry) fn sightings() -> Vec<Sighting> {
     let mut found = Vec::new();
     for (number, thread_slot) in THREAD_SLOTS.read().iter().enumerate() {
-        let depth = thread_slot.depth.load(Ordering::Relaxed).min(MAX_DEPTH);
-        for (level, announcement) in thread_slot.announced[..depth].iter().enumerate() {
+        for (level, announcement) in thread_slot.announcements().iter().enumerate() {
             let mark = Mark(announcement.mark.load(Ordering::Relaxed));
             let Some(contents) = mark.read() else { continue };
-            let (chunk, place) = (
-                usize::from(contents.column) / COLUMNS_PER_CHUNK,
-                usize::from(contents.column) % COLUMNS_PER_CHUNK,
-            );
-            let counts = thread_slot.counts.get(chunk).and_then(OnceLock::get);
-            let ended = counts.map_or(0, |counts| counts[place].read().calls);
+            let ended = thread_slot.counts[usize::from(contents.column) % COLUMNS].read().calls;
             let tid = thread_slot.tid.load(Ordering::Relaxed);
             found.push(Sighting { place: (number, level), mark, tid, ended });
         }
