@@ -1,6 +1,6 @@
 //! How a host calls a plugin: the error, and the interface between a generated client and the host.
 
-use crate::abi::{BoundInterface, Edge, InterfaceExport, Object, Outcome};
+use crate::abi::{BoundInterface, Edge, InterfaceExport, Object, Panic};
 use std::{convert::Infallible, fmt, marker::PhantomData};
 
 /// Why a call returned no result. `E` is the error type of the method itself.
@@ -239,6 +239,18 @@ pub unsafe trait Interface: Send + Sync + 'static {
     fn bind(it: &'static Self) -> BoundInterface;
 }
 
+/// Why an edge returned no value, in the host's own types: an [`Outcome`](crate::abi::Outcome) without
+/// [`Outcome::Returned`](crate::abi::Outcome::Returned).
+#[derive(Debug)]
+pub enum Failed<E> {
+    /// The method returned an error of its own.
+    Refused(E),
+    /// The method panicked, and the panic was caught at the edge.
+    Panicked(Panic),
+    /// The call did not reach the method, or its answer did not come back.
+    Lost,
+}
+
 /// What a generated client needs from the host: runs one call on the newest generation.
 ///
 /// # Safety
@@ -250,7 +262,7 @@ pub unsafe trait Interface: Send + Sync + 'static {
 pub unsafe trait Caller: Send + Sync {
     /// Pins the newest generation, calls `call` with the object and the edge of the method at `method`, and unpins it.
     ///
-    /// If the outcome is [`Outcome::Lost`], [`take_lost`](crate::remote::take_lost) returns the reason.
+    /// If the call is [`Failed::Lost`], [`take_lost`](crate::remote::take_lost) returns the reason.
     ///
     /// # Errors
     ///
@@ -259,7 +271,7 @@ pub unsafe trait Caller: Send + Sync {
     fn call<T, E>(
         &self,
         method: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>>;
 }
 
@@ -301,7 +313,7 @@ impl<I: ?Sized, C: Caller> Bound<I, C> {
     pub fn call<T, E>(
         &self,
         method: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         self.caller.call(method, call)
     }

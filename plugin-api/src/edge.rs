@@ -18,6 +18,7 @@ use arguments::{answer, answer_fallible};
 use crate::{
     CallError,
     abi::{Nothing, Object, Outcome, Panic, Refusal},
+    call::Failed,
     describe::{Interface, Method, Param, Type, Types},
 };
 use abi_stable::{
@@ -102,23 +103,23 @@ pub fn cell<I: ?Sized>(it: &'static I) -> Object {
 /// Converts an outcome other than [`Outcome::Returned`]. Not inlined, so that the inlined part of a call stays small.
 #[cold]
 #[inline(never)]
-fn not_returned<T, V, F, E>(outcome: Outcome<V, F>, refused: impl FnOnce(F) -> E) -> Outcome<T, E> {
+fn not_returned<V, F, E>(outcome: Outcome<V, F>, refused: impl FnOnce(F) -> E) -> Failed<E> {
     match outcome {
-        Outcome::Refused(error) => Outcome::Refused(refused(error)),
-        Outcome::Panicked(panic) => Outcome::Panicked(panic),
-        Outcome::Returned(_) | Outcome::Lost => Outcome::Lost,
+        Outcome::Refused(error) => Failed::Refused(refused(error)),
+        Outcome::Panicked(panic) => Failed::Panicked(panic),
+        Outcome::Returned(_) | Outcome::Lost => Failed::Lost,
     }
 }
 
 /// Converts an outcome other than [`Outcome::Returned`] of a method that cannot fail.
 #[cold]
 #[inline(never)]
-fn failed_all_the_same<T, V>(outcome: Outcome<V, Nothing>) -> Outcome<T, Infallible> {
+fn infallible_failed<V>(outcome: Outcome<V, Nothing>) -> Failed<Infallible> {
     match outcome {
         // A `Nothing` is never constructed: an edge that returns one breaks the contract.
-        Outcome::Refused(_) => Outcome::Panicked(Panic::new("a method that cannot fail has failed".into())),
-        Outcome::Panicked(panic) => Outcome::Panicked(panic),
-        Outcome::Returned(_) | Outcome::Lost => Outcome::Lost,
+        Outcome::Refused(_) => Failed::Panicked(Panic::new("a method that cannot fail has failed".into())),
+        Outcome::Panicked(panic) => Failed::Panicked(panic),
+        Outcome::Returned(_) | Outcome::Lost => Failed::Lost,
     }
 }
 

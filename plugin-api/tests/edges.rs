@@ -3,7 +3,7 @@
 use replug_api::{
     CallError, Caller, Interface,
     abi::{BoundInterface, Edge, Encoding, Object, Outcome, Refusal},
-    call::Bound,
+    call::{Bound, Failed},
     describe,
 };
 use std::collections::BTreeMap;
@@ -32,20 +32,20 @@ unsafe impl Caller for Direct {
     fn call<T, E>(
         &self,
         method: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         let (name, edge) = &self.0.edges[method as usize];
         match call(self.0.object, *edge) {
-            Outcome::Returned(value) => Ok(value),
-            Outcome::Refused(error) => Err(Ok(error)),
-            Outcome::Panicked(panic) => Err(Err(CallError::Panicked {
+            Ok(value) => Ok(value),
+            Err(Failed::Refused(error)) => Err(Ok(error)),
+            Err(Failed::Panicked(panic)) => Err(Err(CallError::Panicked {
                 plugin: "test".into(),
                 generation: 1,
                 method: name.clone(),
                 message: panic.message().into(),
                 location: String::new(),
             })),
-            Outcome::Lost => panic!("lost"),
+            Err(Failed::Lost) => panic!("lost"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use replug_api::{
     CallError, Caller, Interface,
     abi::{Edge, Encoding, InterfaceExport, Object, Outcome, Refusal},
-    call::{Bound, Death},
+    call::{Bound, Death, Failed},
     describe,
     remote::{self, Remote, RemoteObject, Reply, take_lost},
     serde::{Serializer, ser::Error},
@@ -208,13 +208,13 @@ unsafe impl Caller for Elsewhere {
     fn call<T, E>(
         &self,
         method: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         match call(self.0.object(), REMOTE.methods[method as usize].edge) {
-            Outcome::Returned(value) => Ok(value),
-            Outcome::Refused(error) => Err(Ok(error)),
-            Outcome::Panicked(panic) => Err(Err(CallError::Unknown(panic.message().into()))),
-            Outcome::Lost => Err(Err(take_lost().expect("a reason"))),
+            Ok(value) => Ok(value),
+            Err(Failed::Refused(error)) => Err(Ok(error)),
+            Err(Failed::Panicked(panic)) => Err(Err(CallError::Unknown(panic.message().into()))),
+            Err(Failed::Lost) => Err(Err(take_lost().expect("a reason"))),
         }
     }
 }

@@ -6,8 +6,8 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use replug::{CallError, Handle, Host};
 use replug_api::{
     Caller,
-    abi::{Edge, Object, Outcome},
-    call::Bound,
+    abi::{Edge, Object},
+    call::{Bound, Failed},
 };
 use replug_benches::{Contender, Rounds, Section, Series, Table, Target, take_turns};
 use replug_interfaces::{Counter, CounterClient};
@@ -174,13 +174,13 @@ unsafe impl Caller for Bare {
     fn call<T, E>(
         &self,
         _: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         match call(self.object, self.edge) {
-            Outcome::Returned(value) => Ok(value),
-            Outcome::Refused(error) => Err(Ok(error)),
-            Outcome::Panicked(panic) => Err(Err(CallError::Unknown(panic.message().to_owned()))),
-            Outcome::Lost => Err(Err(CallError::Unknown("the call was lost".into()))),
+            Ok(value) => Ok(value),
+            Err(Failed::Refused(error)) => Err(Ok(error)),
+            Err(Failed::Panicked(panic)) => Err(Err(CallError::Unknown(panic.message().to_owned()))),
+            Err(Failed::Lost) => Err(Err(CallError::Unknown("the call was lost".into()))),
         }
     }
 }

@@ -4,10 +4,11 @@
 //! that the type is [`Data`]. All other generated code names the place, so that a type that is not `Data` causes one
 //! error and not many.
 
-use super::{Arguments, answer, answer_fallible, failed_all_the_same, not_returned};
+use super::{Arguments, answer, answer_fallible, infallible_failed, not_returned};
 use crate::{
     Data,
     abi::{Encoding, Nothing, Outcome, Refusal},
+    call::Failed,
     describe::{Type, Types},
 };
 use abi_stable::{StableAbi, abi_stability::GetStaticEquivalent_, std_types::RVec, type_layout::TypeLayout};
@@ -98,10 +99,10 @@ impl<P: Place<AT>, const AT: u32> Form<P, AT> {
 
     /// The result of a method that cannot fail. See [`Fallible::received`].
     #[inline]
-    pub fn received(outcome: Outcome<Self, Nothing>) -> Outcome<P::Type, Infallible> {
+    pub fn received(outcome: Outcome<Self, Nothing>) -> Result<P::Type, Failed<Infallible>> {
         match outcome {
-            Outcome::Returned(value) => Outcome::Returned(value.into_value()),
-            failed => failed_all_the_same(failed),
+            Outcome::Returned(value) => Ok(value.into_value()),
+            failed => Err(infallible_failed(failed)),
         }
     }
 }
@@ -127,10 +128,10 @@ impl<P: Place<VALUE> + Place<ERROR>, const VALUE: u32, const ERROR: u32> Fallibl
     #[inline]
     pub fn received(
         outcome: Outcome<Form<P, VALUE>, Form<P, ERROR>>,
-    ) -> Outcome<<P as Place<VALUE>>::Type, <P as Place<ERROR>>::Type> {
+    ) -> Result<<P as Place<VALUE>>::Type, Failed<<P as Place<ERROR>>::Type>> {
         match outcome {
-            Outcome::Returned(value) => Outcome::Returned(value.into_value()),
-            failed => not_returned(failed, Form::into_value),
+            Outcome::Returned(value) => Ok(value.into_value()),
+            failed => Err(not_returned(failed, Form::into_value)),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use replug_api::{
     CallError, Caller, Data,
-    abi::{Edge, Object, Outcome},
+    abi::{Edge, Object},
+    call::Failed,
     describe::{Type, Types},
 };
 
@@ -12,9 +13,9 @@ impl Caller for Anything {
     fn call<T, E>(
         &self,
         _: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
-        call(Object(std::ptr::null()), Edge(std::ptr::null()));
+        drop(call(Object(std::ptr::null()), Edge(std::ptr::null())));
         Err(Err(CallError::Unknown(String::new())))
     }
 }

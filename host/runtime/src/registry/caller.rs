@@ -14,8 +14,8 @@ use crate::load::{
 };
 use replug_api::{
     CallError,
-    abi::{Edge, MethodExport, Object, Outcome, Panic},
-    call::{Bound, Caller},
+    abi::{Edge, MethodExport, Object, Panic},
+    call::{Bound, Caller, Failed},
     remote,
 };
 use replug_model::metrics::{CallEnd, Failure, Stopwatch};
@@ -49,7 +49,7 @@ unsafe impl Caller for EntryCaller {
     fn call<T, E>(
         &self,
         method: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         let Some(ready) = self.ready(method) else { return self.call_slowly(method, call) };
         ready.run(|_, object, edge| call(object, edge))
@@ -84,7 +84,7 @@ impl EntryCaller {
     fn call_slowly<T, E>(
         &self,
         method: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         let (pin, _rest) = self.entry.pin().map_err(Err)?;
         let record = pin.record();
@@ -100,8 +100,7 @@ impl EntryCaller {
             let outcome = call(object, edge);
             let took = watch.stop();
             // The kind of failure is determined later. The measured time does not depend on it.
-            let returned = matches!(outcome, Outcome::Returned(_));
-            let end = if returned { CallEnd::Ok } else { CallEnd::Failed(Failure::Lost) };
+            let end = if outcome.is_ok() { CallEnd::Ok } else { CallEnd::Failed(Failure::Lost) };
             self.entry.note_time(took, end, &record.live);
             outcome
         })
@@ -125,10 +124,10 @@ impl Ready {
     #[inline(always)]
     fn run<T, E>(
         self,
-        call: impl FnOnce(&Record, Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(&Record, Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         // Each branch ends the call in full: see [`Level::leave`].
-        match taken_apart(call(self.pin.record(), self.object, self.export.edge)) {
+        match call(self.pin.record(), self.object, self.export.edge) {
             Ok(value) => {
                 self.pin.count_return();
                 self.pin.level.leave();
@@ -141,18 +140,6 @@ impl Ready {
                 Err(error)
             }
         }
-    }
-}
-
-/// The returned value, or the outcome if no value was returned.
-///
-/// This is a function of its own, so that no outcome has to be dropped after the call. The compiler keeps a value that
-/// has to be dropped in memory, even on the fast path.
-#[inline(always)]
-fn taken_apart<T, E>(outcome: Outcome<T, E>) -> Result<T, Outcome<T, E>> {
-    match outcome {
-        Outcome::Returned(value) => Ok(value),
-        failed => Err(failed),
     }
 }
 
@@ -169,11 +156,11 @@ fn end_of<E>(error: &Result<E, CallError>) -> CallEnd {
 /// that the code that is inlined into callers stays small.
 #[cold]
 #[inline(never)]
-fn not_returned<T, E>(live: &Live, method: &str, outcome: Outcome<T, E>) -> Result<E, CallError> {
-    match outcome {
-        Outcome::Refused(error) => Ok(error),
-        Outcome::Panicked(panic) => Err(panicked(live, method, panic)),
-        Outcome::Returned(_) | Outcome::Lost => Err(lost(live, method)),
+fn not_returned<E>(live: &Live, method: &str, failed: Failed<E>) -> Result<E, CallError> {
+    match failed {
+        Failed::Refused(error) => Ok(error),
+        Failed::Panicked(panic) => Err(panicked(live, method, panic)),
+        Failed::Lost => Err(lost(live, method)),
     }
 }
 
@@ -198,7 +185,7 @@ unsafe impl Caller for TimedCaller {
     fn call<T, E>(
         &self,
         method: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         Deadline::after(self.after).hold(&self.caller.entry.id, || self.caller.call(method, call))
     }

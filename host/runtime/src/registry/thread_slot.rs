@@ -41,8 +41,10 @@ pub(crate) const MAX_DEPTH: usize = 32;
 const COLUMNS: usize = 4096;
 const _: () = assert!(COLUMNS.is_power_of_two());
 
-/// What a thread announces about one call that it is inside.
+/// What a thread announces about one call that it is inside. The hazard cell is at its beginning, so that one register holds
+/// the addresses of both.
 #[derive(Debug)]
+#[repr(C)]
 struct Announcement {
     hazard: AtomicPtr<Record>,
     /// The mark of the call, in the crash record.
@@ -54,15 +56,15 @@ struct Announcement {
 /// A slot is in memory of its own that the kernel fills with zeros at the first access: of the counts, only the pages of
 /// generations that the thread has called take memory.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(crate) struct ThreadSlot {
-    taken: AtomicBool,
-    /// The kernel id of the thread that owns the slot.
-    tid: AtomicU32,
     /// The announcement of the thread's next call: an element of `announced`, or its end. The elements before it are of
     /// the calls that the thread is inside.
     next: AtomicPtr<Announcement>,
     announced: [Announcement; MAX_DEPTH],
+    taken: AtomicBool,
+    /// The kernel id of the thread that owns the slot.
+    tid: AtomicU32,
     /// By column.
     counts: [Count; COLUMNS],
 }

@@ -3,7 +3,7 @@
 use replug_api::{
     CallError, Caller, Context, Data, Interface, Plugin, PluginError,
     abi::{Edge, Encoding, InterfaceExport, Object, Outcome, PluginRootRef},
-    call::Bound,
+    call::{Bound, Failed},
     describe::{Type, Types},
     hooks::Created,
     remote,
@@ -69,11 +69,11 @@ unsafe impl Caller for Forever {
     fn call<T, E>(
         &self,
         method: u32,
-        call: impl FnOnce(Object, Edge) -> Outcome<T, E>,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         match call(self.object, self.export.methods[method as usize].edge) {
-            Outcome::Returned(value) => Ok(value),
-            _ => Err(Err(CallError::Unknown("no value".into()))),
+            Ok(value) => Ok(value),
+            Err(_) => Err(Err(CallError::Unknown("no value".into()))),
         }
     }
 }
