@@ -1,7 +1,8 @@
 //! The binary contract: every type that host and plugin access at the same time.
 //!
-//! A plugin exports one abi_stable root module, [`PluginRoot`], which leads to everything else. All types
-//! here are `#[repr(C)]` and layout-checked by abi_stable; nothing here runs the author's code.
+//! A plugin exports one abi_stable root module, [`PluginRoot`], through which the host reaches everything else. All
+//! types of this module are `#[repr(C)]`, and abi_stable checks their layouts. No code of this module runs the author's
+//! code.
 //!
 //! **Architecture Invariant:** no value with a destructor in the plugin outlives the call that returned it.
 //! The host converts what it receives into its own types before it returns to its caller.
@@ -31,7 +32,7 @@ unsafe impl Send for Object {}
 // SAFETY: as above.
 unsafe impl Sync for Object {}
 
-/// A method's edge with its type erased: really `unsafe extern "C" fn(Object, Args) -> Outcome<T, E>`, where
+/// A method's edge with its type erased. Its real type is `unsafe extern "C" fn(Object, Args) -> Outcome<T, E>`, and
 /// [`MethodExport::layout`] has the layout of `Args` and of the outcome.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, StableAbi)]
@@ -81,7 +82,7 @@ impl Panic {
         ///
         /// 1. `it` was made by [`Panic::new`] of this library, and is not used again.
         unsafe extern "C" fn free(it: NonNull<PanicText>) {
-            // SAFETY: by 1 it is a box of this library, and its only owner no longer exists.
+            // SAFETY: by 1, `it` is a box of this library, and its only owner no longer exists.
             drop(unsafe { Box::from_raw(it.as_ptr()) });
         }
         Self(NonNull::from(Box::leak(Box::new(PanicText { free, message: message.into() }))))
@@ -89,7 +90,7 @@ impl Panic {
 
     /// The panic's message, or the kind of its payload.
     pub fn message(&self) -> &str {
-        // SAFETY: the pointer comes from `Panic::new` and is freed by `drop` alone.
+        // SAFETY: the pointer comes from `Panic::new`, and only `drop` frees it.
         unsafe { self.0.as_ref() }.message.as_str()
     }
 }
@@ -98,12 +99,13 @@ impl Drop for Panic {
     fn drop(&mut self) {
         // SAFETY: as in `message`.
         let free = unsafe { self.0.as_ref() }.free;
-        // SAFETY: 1: `free` is the one that `Panic::new` put beside the message, and this is the last use.
+        // SAFETY: 1: `free` is the function that `Panic::new` stored with the message, and this is the last use.
         unsafe { free(self.0) }
     }
 }
 
-// SAFETY: it owns a text that nothing else refers to, and the allocator that frees it accepts frees from any thread.
+// SAFETY: a `Panic` owns a text that no other value refers to, and the allocator that frees it accepts frees from any
+// thread.
 unsafe impl Send for Panic {}
 // SAFETY: a shared reference only gives access to the text.
 unsafe impl Sync for Panic {}
@@ -135,11 +137,11 @@ pub enum Encoding {
 #[repr(u8)]
 #[derive(Debug, StableAbi)]
 pub enum Refusal {
-    /// The arguments do not fit the method; the text says which and why.
+    /// The arguments do not fit the method; the text names the argument and the reason.
     BadArguments(RString),
     /// The method returned an error of its own, in the encoding of the call.
     Error(RVec<u8>),
-    /// The result cannot be encoded; the text says why.
+    /// The result cannot be encoded; the text is the reason.
     BadResult(RString),
 }
 
@@ -188,11 +190,11 @@ pub struct BoundInterface {
 #[repr(C)]
 #[derive(Clone, Debug, PartialEq, Eq, StableAbi)]
 pub struct ErrorReport {
-    /// For programs.
+    /// The code of the error, for programs.
     pub code: RString,
-    /// For people.
+    /// The message, for people.
     pub message: RString,
-    /// JSON, or empty.
+    /// The details as JSON, or empty.
     pub details: RString,
 }
 
@@ -202,13 +204,13 @@ pub struct ErrorReport {
 pub struct Descriptor {
     /// [`ABI_VERSION`] of the plugin.
     pub abi_version: u32,
-    /// Version of `replug-api` that the plugin was built with.
+    /// The version of `replug-api` with which the plugin was built.
     pub api_version: RStr<'static>,
     /// The plugin's package name.
     pub package: RStr<'static>,
     /// The plugin's package version.
     pub version: RStr<'static>,
-    /// Whether a panic in the plugin unwinds. If panics abort instead, a panic in process ends the host.
+    /// Whether a panic in the plugin unwinds. Otherwise, a panic in the host's process aborts the host.
     pub panic_unwinds: bool,
     /// Whether the plugin has state to hand over (its `State` is not `()`).
     pub stateful: bool,
@@ -224,11 +226,11 @@ pub struct Birth {
     pub id: RString,
     /// The number of this generation.
     pub generation: u64,
-    /// A folder of the plugin's own, which outlives every generation.
+    /// The folder for the plugin's own data, which outlives every generation.
     pub data_dir: RString,
     /// `[config]` of the manifest as JSON.
     pub config: RString,
-    /// Whether the instance is created for a trial and discarded.
+    /// Whether the instance is created for a trial and then discarded.
     pub trial: bool,
 }
 
@@ -256,7 +258,7 @@ pub struct HealthReport {
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct LogRecord<'a> {
-    /// 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+    /// The level: 1 for an error, 2 warn, 3 info, 4 debug, 5 trace.
     pub level: u8,
     /// The event's target, usually its module path.
     pub target: RStr<'a>,
@@ -264,31 +266,31 @@ pub struct LogRecord<'a> {
     pub message: RStr<'a>,
     /// The event's other fields as a JSON object.
     pub fields: RStr<'a>,
-    /// The spans around it from the outside in, as a JSON array of `{"name", "fields"}`.
+    /// The spans around the event, the outermost first, as a JSON array of `{"name", "fields"}`.
     pub spans: RStr<'a>,
-    /// Source file, if known.
+    /// The source file, if it is known.
     pub file: ROption<RStr<'a>>,
-    /// Line in that file; 0 if unknown.
+    /// The line in that file; 0 if it is unknown.
     pub line: u32,
 }
 
-/// A panic in the panic hook, before it unwinds.
+/// A panic, as the panic hook reports it before the panic unwinds.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct PanicRecord<'a> {
     /// The panic's message.
     pub message: RStr<'a>,
-    /// Source file, as the compiler saw it.
+    /// The path of the source file that the compiler got.
     pub file: RStr<'a>,
-    /// Line in that file.
+    /// The line in that file.
     pub line: u32,
-    /// Column in that line.
+    /// The column in that line.
     pub column: u32,
-    /// The address of the panic's `Location`, which lies inside the library that panicked.
+    /// The address of the panic's `Location`, which is inside the library that panicked.
     pub location: Object,
-    /// Name of the thread; may be empty.
+    /// The name of the thread; may be empty.
     pub thread: RStr<'a>,
-    /// The backtrace, or empty where `RUST_BACKTRACE` does not ask for one.
+    /// The backtrace; empty if `RUST_BACKTRACE` does not request one.
     pub backtrace: RStr<'a>,
 }
 
@@ -308,9 +310,9 @@ pub struct HostServices {
     pub cancelled: extern "C" fn() -> bool,
 }
 
-/// All that a plugin exports.
+/// Everything that a plugin exports.
 ///
-/// Every function contains the author's panics.
+/// Every function catches the author's panics.
 ///
 /// # Safety
 ///
@@ -326,23 +328,23 @@ pub struct HostServices {
 pub struct PluginRoot {
     /// The plugin's description of itself. Runs none of the author's code.
     pub descriptor: extern "C" fn() -> Descriptor,
-    /// The plugin's interfaces, which are known before there is an instance.
+    /// The plugin's interfaces, which are known before an instance exists.
     pub interfaces: extern "C" fn() -> RVec<&'static InterfaceExport>,
     /// Connects `tracing` and the panic hook to the host. Called once, before `create`.
     pub attach: extern "C" fn(HostServices),
-    /// `Plugin::init`. If it fails, nothing remains.
+    /// Creates an instance by `Plugin::init`. If this fails, no instance exists.
     pub create: extern "C" fn(Birth) -> Outcome<Instance, ErrorReport>,
-    /// `Plugin::start`.
+    /// Calls `Plugin::start`.
     pub start: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,
-    /// `Plugin::stop`.
+    /// Calls `Plugin::stop`.
     pub stop: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,
-    /// `Plugin::health`.
+    /// Calls `Plugin::health`.
     pub health: unsafe extern "C" fn(Object) -> Outcome<HealthReport, ErrorReport>,
-    /// `Plugin::on_config` with the new `[config]` as JSON.
+    /// Calls `Plugin::on_config` with the new `[config]` as JSON.
     pub configure: unsafe extern "C" fn(Object, RStr<'_>) -> Outcome<(), ErrorReport>,
-    /// `Plugin::save`. Returns the state as MessagePack.
+    /// Calls `Plugin::save`. Returns the state as MessagePack.
     pub save: unsafe extern "C" fn(Object) -> Outcome<RVec<u8>, ErrorReport>,
-    /// `Plugin::restore` with the version that saved the state, and the state.
+    /// Calls `Plugin::restore` with the state version in which the state was saved, and the state.
     pub restore: unsafe extern "C" fn(Object, u32, RSlice<'_, u8>) -> Outcome<(), ErrorReport>,
     /// Drops the instance. The object and its interfaces are invalid afterwards, whatever the outcome.
     pub destroy: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,

@@ -1,5 +1,5 @@
 //! Passes the plugin's `tracing` events and panics to the host, and asks the host whether a caller still waits. The
-//! host receives a log line in `host/runtime/src/load/in_process/services.rs`.
+//! functions of the host are in `host/runtime/src/load/in_process/services.rs`.
 //!
 //! A plugin has its own copy of `tracing`'s globals, so without a bridge its events would be lost. The bridge
 //! has its own [`tracing::Subscriber`] and does not use `tracing-subscriber`, which keeps spans per thread in
@@ -39,7 +39,7 @@ static MAX_LEVEL: AtomicU8 = AtomicU8::new(0);
 
 thread_local! {
     /// Whether this thread is inside `HostServices::log`. If the host calls the plugin from there, the plugin's events
-    /// must not lead to the host again. This value has no destructor, so that it may outlast the plugin's library.
+    /// must not be passed to the host again. This value has no destructor, so that it may outlast the plugin's library.
     static LOGGING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -47,7 +47,7 @@ thread_local! {
 pub(crate) fn attach(services: HostServices) {
     let host = HOST.get_or_init(|| services);
     set_max_level(host.max_level);
-    // An author who installed a subscriber of their own keeps it.
+    // An error means that the author has installed another subscriber, which stays.
     if tracing::subscriber::set_global_default(Bridge { host, spans: Spans::default() }).is_ok() {
         tracing::callsite::rebuild_interest_cache();
     }
@@ -62,7 +62,7 @@ pub(crate) fn is_cancelled() -> bool {
 /// Sets the most verbose level of the log.
 pub(crate) fn set_max_level(level: u8) {
     MAX_LEVEL.store(level, Ordering::Relaxed);
-    // A disabled event then costs one comparison with tracing's static maximum.
+    // After this, a disabled event costs one comparison with the static maximum of `tracing`.
     tracing::callsite::rebuild_interest_cache();
 }
 

@@ -41,7 +41,7 @@ pub enum CallError<E = Infallible> {
     NotRunning {
         /// The plugin's id.
         plugin: String,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
     /// No plugin, interface or method of that name.
@@ -54,7 +54,7 @@ pub enum CallError<E = Infallible> {
         plugin: String,
         /// The method.
         method: String,
-        /// Which argument, and why.
+        /// The argument, and why it does not fit.
         message: String,
     },
     /// The result cannot be encoded, or cannot be decoded on its way back.
@@ -64,7 +64,7 @@ pub enum CallError<E = Infallible> {
         plugin: String,
         /// The method.
         method: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
     /// Calls are nested too deeply on this thread.
@@ -75,10 +75,10 @@ pub enum CallError<E = Infallible> {
         /// How many calls this thread is inside.
         depth: usize,
     },
-    /// The plugin's process died or exited during the call. Nothing else in the host is affected.
+    /// The plugin's process terminated during the call. The rest of the host is not affected.
     #[error(
         "{plugin} g{generation} {death} during `{method}`, which may have taken effect or not; the plugin is restarted unless it was stopped or died too often{}",
-        last_words(.stderr_tail)
+        stderr_note(.stderr_tail)
     )]
     Crashed {
         /// The plugin's id.
@@ -87,7 +87,7 @@ pub enum CallError<E = Infallible> {
         generation: u64,
         /// The method.
         method: String,
-        /// How the process died.
+        /// How the process terminated.
         death: Death,
         /// The end of the process's standard error; may be empty.
         stderr_tail: String,
@@ -124,17 +124,17 @@ pub enum CallError<E = Infallible> {
     Restarting {
         /// The plugin's id.
         plugin: String,
-        /// When the next attempt is due, in milliseconds.
+        /// The time after which to call again, in milliseconds.
         retry_in_ms: u64,
     },
 }
 
-/// How a plugin's process ended.
+/// How a plugin's process terminated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Death {
     /// A signal killed the process, such as `SIGSEGV`.
     Signal(String),
-    /// The process exited by itself, with this status.
+    /// The process exited with this status.
     Exit(i32),
     /// The process closed its connection to the host, so the host killed it.
     Disconnected,
@@ -150,7 +150,7 @@ impl fmt::Display for Death {
     }
 }
 
-fn last_words(stderr_tail: &str) -> String {
+fn stderr_note(stderr_tail: &str) -> String {
     let tail = stderr_tail.trim_end();
     if tail.is_empty() { String::new() } else { format!("; its stderr ends with:\n{tail}") }
 }
@@ -216,8 +216,8 @@ impl<E: fmt::Debug> fmt::Debug for CallError<E> {
 ///    and with the types whose layout the export gives for that method.
 /// 2. A client calls an edge only with the types of the method at that index.
 /// 3. [`Interface::REMOTE`] describes edges of the same types, which may be called with the [`Object`] of a
-///    [`RemoteObject`](crate::remote::RemoteObject) of the same binary; the `RemoteObject` must be kept until the call has
-///    returned.
+///    [`RemoteObject`](crate::remote::RemoteObject) of the same binary; the `RemoteObject` must be kept until the call
+///    has returned.
 /// 4. [`Interface::bind`] keeps its reference in the object that it returns and nowhere else.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an interface",
@@ -256,7 +256,7 @@ pub enum Failed<E> {
 /// # Safety
 ///
 /// 1. [`Caller::call`] runs its closure with an object, and with the edge at index `method` of the interface export to
-///    which that object belongs. Which interface that is, [`Bound::new`] states.
+///    which that object belongs. [`Bound::new`] states which interface that is.
 /// 2. The instance behind the object lives, and its library stays mapped, until the closure has returned and a
 ///    [`Panic`](crate::abi::Panic) that it returned has been dropped.
 pub unsafe trait Caller: Send + Sync {
@@ -304,7 +304,7 @@ impl<I: ?Sized, C: Caller> Bound<I, C> {
         &self.caller
     }
 
-    /// [`Caller::call`]
+    /// Calls [`Caller::call`].
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Reads `[config]`, and names the invalid key in errors.
+//! Reads `[config]`. The errors name the invalid key.
 
 use crate::PluginError;
 use serde::de::DeserializeOwned;
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_that_does_not_fit_is_refused_by_its_key() {
+    fn an_invalid_config_is_rejected_with_the_key() {
         let cases = [
             (
                 r#"{"paths":["a",7],"limits":{"size":1,"depth":1}}"#,
@@ -153,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn a_config_for_a_plugin_that_takes_none_is_refused() {
+    fn a_config_for_a_plugin_without_configuration_is_rejected() {
         let error = read::<()>(r#"{"a":1}"#).expect_err("not a unit");
         assert_eq!(error.message, "the plugin takes no configuration: remove `[config]`");
-        assert_eq!(error.details["key"], "", "it is the whole table");
+        assert_eq!(error.details["key"], "", "the error is about the whole table");
     }
 }

@@ -1,9 +1,9 @@
-//! The data that a host gives to an instance, and the check whether a caller still waits.
+//! The data that a host passes to an instance, and the check whether a caller still waits.
 
 use crate::{abi::Birth, bridge};
 use std::path::{Path, PathBuf};
 
-/// The data that a host gives to an instance. Cheap to clone and to keep.
+/// The data that a host passes to an instance. Cheap to clone and to keep.
 #[derive(Clone, Debug)]
 pub struct Context {
     id: String,
@@ -13,7 +13,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context as the host would give it, for a plugin's own tests.
+    /// A context like that of the host, for a plugin's own tests.
     ///
     /// ```
     /// let context = replug_api::Context::new("dev.example.plugin", 1, std::env::temp_dir());
@@ -39,12 +39,12 @@ impl Context {
         &self.id
     }
 
-    /// Which generation of the plugin this instance is: 1, 2, ... , never reused by a host.
+    /// The number of this generation of the plugin: 1, 2, ... . A host never reuses a number.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// A folder of the plugin's own, which outlives every generation.
+    /// The folder for the plugin's own data, which outlives every generation.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
@@ -52,7 +52,7 @@ impl Context {
     /// Whether the host tries this instance in a child process and then discards it, before the version
     /// serves.
     ///
-    /// An `init` with a step that must not happen twice, such as sending a message, skips that step in a trial.
+    /// If `init` has a step that must not happen twice, such as sending a message, it must skip that step in a trial.
     ///
     /// ```
     /// let context = replug_api::Context::new("dev.example.plugin", 2, std::env::temp_dir());
@@ -66,17 +66,16 @@ impl Context {
 
 /// Whether the caller of the calling thread's current method no longer waits for it.
 ///
-/// A caller waits as long as the `call_timeout` of the manifest or its own deadline allows. A method that may
-/// take long should call this function regularly and return early if the result is true. The result of such a method is
-/// dropped. If a method in a child process does not return within `cancel_grace`, the host kills the process and
-/// starts it again. In the host's process nothing can be interrupted, and only calls by name with a deadline are ever
-/// cancelled.
+/// A caller waits as long as the `call_timeout` of the manifest or its own deadline allows. A method that may take long
+/// should call this function regularly, and return early if it returns true. The result of such a method is dropped. If
+/// a method in a child process does not return within `cancel_grace`, the host kills the process and starts it again.
+/// In the host's process, no call can be aborted, and only calls by name with a deadline are cancelled.
 ///
 /// The check applies to the thread of the call: on the plugin's own threads, in its lifecycle steps and in its tests
 /// the result is false.
 ///
 /// ```
-/// /// The primes below `limit`; too few if no one waits for them any more.
+/// /// The primes below `limit`; only some of them if the caller no longer waits.
 /// fn primes(limit: u32) -> Vec<u32> {
 ///     let is_prime = |n: &u32| (2..*n).all(|divisor| n % divisor != 0);
 ///     (2..limit).take_while(|_| !replug_api::is_cancelled()).filter(is_prime).collect()

@@ -57,7 +57,8 @@ pub unsafe trait Data: Serialize + DeserializeOwned + Send + 'static {
     /// `types`.
     fn describe(types: &mut Types) -> Type;
 
-    /// Converts a list to its FFI form. Types that are their own FFI form override this method, to convert no element.
+    /// Converts a list to its FFI form. Types that are their own FFI form override this method, so that no element is
+    /// converted.
     #[doc(hidden)]
     fn list_into_ffi(list: Vec<Self>) -> RVec<Self::Ffi> {
         list.into_iter().map(Self::into_ffi).collect::<Vec<_>>().into()

@@ -1,5 +1,5 @@
-//! The description of an interface as data: for listings, for checking arguments, and for messages about two versions
-//! that differ.
+//! The description of an interface as data: for listings, for checking arguments, and for messages about the difference
+//! between two versions.
 
 mod difference;
 mod types;
@@ -27,11 +27,11 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Asks an exported interface for its description.
+    /// The description of an exported interface.
     ///
     /// # Errors
     ///
-    /// - If this version cannot parse the library's description.
+    /// - The parser's error if this version cannot parse the library's description.
     pub fn of(export: &InterfaceExport) -> Result<Self, serde_json::Error> {
         serde_json::from_str((export.describe)().as_str())
     }
@@ -61,7 +61,7 @@ pub struct Method {
     pub params: Vec<Param>,
     /// The return type, or the `Ok` type of a `Result`.
     pub returns: Type,
-    /// The `Err` type of a `Result`; none if the method cannot fail.
+    /// The `Err` type of a `Result`; `None` if the method cannot fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Type>,
 }

@@ -91,7 +91,8 @@ fn caught(payload: Box<dyn Any + Send>) -> Panic {
 /// 2. The instance has not been dropped, and is not dropped while the reference is used.
 #[inline]
 pub unsafe fn view<'a, I: ?Sized>(object: Object) -> &'a I {
-    // SAFETY: by 1 it points to a cell, never freed, that holds a reference to the instance, which by 2 is alive.
+    // SAFETY: by 1, `object` points to a cell that is never freed and holds a reference to the instance. By 2, the
+    // instance is alive.
     unsafe { *object.0.cast::<&'a I>() }
 }
 
@@ -116,7 +117,7 @@ fn not_returned<V, F, E>(outcome: Outcome<V, F>, refused: impl FnOnce(F) -> E) -
 #[inline(never)]
 fn infallible_failed<V>(outcome: Outcome<V, Nothing>) -> Failed<Infallible> {
     match outcome {
-        // A `Nothing` is never constructed: an edge that returns one breaks the contract.
+        // A `Nothing` is never constructed, so an edge that returns one breaks the contract.
         Outcome::Refused(_) => Failed::Panicked(Panic::new("a method that cannot fail has failed".into())),
         Outcome::Panicked(panic) => Failed::Panicked(panic),
         Outcome::Returned(_) | Outcome::Lost => Failed::Lost,

@@ -19,19 +19,19 @@ use std::{error::Error, fmt};
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct PluginError {
-    /// For programs, in `snake_case`.
+    /// The code of the error, for programs, in `snake_case`.
     pub code: String,
-    /// For people.
+    /// The message, for people.
     pub message: String,
     /// Additional data; [`Value::Null`] if there is none.
     pub details: Value,
 }
 
 impl PluginError {
-    /// The code with which [`crate::Plugin::on_config`] asks for a new instance with the new configuration.
+    /// The code with which [`crate::Plugin::on_config`] requests a new instance with the new configuration.
     pub const RESTART_REQUIRED: &'static str = "restart_required";
 
-    /// The code of a configuration that cannot be read. The detail `key` is the key that is wrong.
+    /// The code of an invalid configuration. The detail `key` is the invalid key.
     pub const BAD_CONFIG: &'static str = "bad_config";
 
     /// An error with a code and a message.
@@ -52,7 +52,7 @@ impl PluginError {
         self
     }
 
-    /// The error with which [`crate::Plugin::on_config`] asks for a new instance for a new configuration.
+    /// The error with which [`crate::Plugin::on_config`] requests a new instance with the new configuration.
     pub fn restart_required() -> Self {
         Self::new(Self::RESTART_REQUIRED, "a new configuration needs a new instance")
     }

@@ -1,4 +1,4 @@
-//! The part of a plugin that must be compiled in its own crate, and how the rest of this crate reaches it.
+//! The part of a plugin that must be compiled in the plugin's crate, and the symbol by which this crate refers to it.
 //!
 //! `export!` defines one symbol in the plugin's crate, a [`Hooks`]. The root module in `root` is compiled once, in this
 //! crate. It refers to that symbol, and the linker resolves the reference. The code that is generic over the author's
@@ -10,7 +10,7 @@ use crate::{
 };
 use std::any::TypeId;
 
-/// What `export!` defines for the root module.
+/// The values and functions that `export!` defines for the root module.
 pub struct Hooks {
     /// `CARGO_PKG_NAME` of the plugin.
     pub package: &'static str,
@@ -92,8 +92,8 @@ impl Created {
         bind: fn(&'static P) -> Vec<BoundInterface>,
     ) -> Result<Self, PluginError> {
         let plugin = Box::into_raw(Box::new(P::init(context, P::Config::read_config(config)?)?));
-        // SAFETY: the value was just created, and is freed only when `Created` is dropped. By 1 only the interfaces
-        // have the reference, and their objects are not used after that: 2 of `PluginRoot`.
+        // SAFETY: the value was just created, and is freed only when `Created` is dropped. By 1, only the interfaces
+        // have the reference. By 2 of `PluginRoot`, their objects are not used after the drop.
         let interfaces = bind(unsafe { &*plugin });
         Ok(Self { plugin, interfaces })
     }
@@ -106,7 +106,7 @@ impl Created {
 
 impl Drop for Created {
     fn drop(&mut self) {
-        // SAFETY: from `Box::into_raw` in `new`, and freed only here.
+        // SAFETY: the pointer comes from `Box::into_raw` in `new`, and is freed only here.
         drop(unsafe { Box::from_raw(self.plugin) });
     }
 }

@@ -10,7 +10,7 @@
 //! /// The interface for callers. Put an interface that hosts and plugins share into a crate of its own.
 //! #[replug_api::interface]
 //! pub trait Notes {
-//!     /// Adds a note and returns how many there are.
+//!     /// Adds a note and returns the number of notes.
 //!     fn add(&self, text: &str) -> Result<usize, NoteError>;
 //!     /// All notes, the oldest first.
 //!     fn all(&self) -> Vec<Note>;
@@ -49,7 +49,7 @@
 //!
 //! impl Plugin for Board {
 //!     type Config = NotesConfig;
-//!     /// What survives a reload. `()` for a plugin without state.
+//!     /// The data that survives a reload. `()` for a plugin without state.
 //!     type State = Vec<Note>;
 //!
 //!     fn init(context: &Context, config: NotesConfig) -> Result<Self, PluginError> {
@@ -93,7 +93,7 @@
 //! # Ok::<(), PluginError>(())
 //! ```
 //!
-//! # What can stand in a signature
+//! # The types of a signature
 //!
 //! A method can borrow `&str` and `&[u8]` for the length of the call. All other types are passed by value: numbers of
 //! up to 64 bits, `bool`, `char`, `String`, `()`, `Duration`, `Option`, `Result`, `Box`, `Vec`, arrays of up to 32,
@@ -102,9 +102,9 @@
 //!
 //! # Changing an interface
 //!
-//! Methods may be added at the end. A call of an added method fails with [`CallError::NotImplemented`] if the plugin
-//! was built before. After any other change, the host refuses to load the plugin until both are built with the same
-//! interface. The error names the method or type that differs.
+//! Methods may be added at the end. If the plugin was built before a method was added, a call of that method fails with
+//! [`CallError::NotImplemented`]. After any other change, the host rejects the plugin until both are built with the
+//! same interface. The error names the method or type that differs.
 //!
 //! # The modules
 //!
@@ -115,7 +115,7 @@
 //! | [`describe`] | the description of an interface as data |
 //! | `data`, `edge` | values that cross the boundary, and the functions through which they cross it |
 //! | `plugin`, `context`, `config`, `error` | a plugin's lifecycle |
-//! | [`remote`] | how the same clients call a plugin in another process |
+//! | [`remote`] | the edges by which the same clients call a plugin in another process |
 //! | `hooks`, `root` | the code that `export!` generates in the plugin's crate, and the code that is compiled here instead |
 //! | `bridge` | passes the plugin's `tracing` events and panics to the host |
 
@@ -146,14 +146,14 @@ pub use error::PluginError;
 pub use plugin::{Configuration, Health, Plugin, SavedState, Snapshot};
 pub use replug_macros::{data, export, interface};
 
-// For generated code, and so that an author needs no dependency but this crate.
+// Generated code refers to these crates by this one, so that an author needs no dependency except this crate.
 #[doc(hidden)]
 pub use abi_stable;
 pub use serde;
 pub use serde_json;
 pub use tracing;
 
-/// What a plugin needs, in one line: `use replug_api::prelude::*;`.
+/// The names that a plugin needs: `use replug_api::prelude::*;`.
 pub mod prelude {
     pub use crate::{
         CallError, Context, Health, Plugin, PluginError, SavedState,

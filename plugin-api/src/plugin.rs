@@ -3,7 +3,7 @@
 use crate::{Context, PluginError, config};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A type of which the host creates one instance per generation.
+/// A type of which the host creates one instance for each generation.
 ///
 /// Only [`Plugin::init`] is required. The host calls `init`, then [`Plugin::start`]. On a reload of a plugin
 /// with state, the host calls [`Plugin::save`] on the old instance and [`Plugin::restore`] on the new one, between
@@ -25,7 +25,7 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// `#[replug_api::data]`.
     type State: Snapshot;
 
-    /// The version of `State`'s shape. Increase it when the shape changes, and let `restore` read states of older
+    /// The version of the shape of `State`. Increase it when the shape changes, and let `restore` read states of older
     /// versions.
     const STATE_VERSION: u32 = 1;
 
@@ -36,7 +36,7 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// The reason why the plugin cannot work. The host reports the error, and the previous generation keeps serving.
     fn init(context: &Context, config: Self::Config) -> Result<Self, PluginError>;
 
-    /// Starts background work: threads, timers, connections. By default nothing.
+    /// Starts background work: threads, timers, connections. Does nothing by default.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ pub trait Plugin: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// Ends the work that [`Plugin::start`] started, and joins its threads. No call follows. By default nothing.
+    /// Stops the work that [`Plugin::start`] started, and joins its threads. No call follows. Does nothing by default.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl<T: DeserializeOwned + Default> Configuration for T {
 
 /// The bounds of [`Plugin::State`]: every `'static` type that implements serde's `Serialize` and `DeserializeOwned`.
 ///
-/// [`Configuration`] says how to derive them.
+/// [`Configuration`] describes how to derive them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the state of a plugin",
     label = "serde's `Serialize` or `Deserialize` is not implemented for it",
@@ -132,7 +132,7 @@ impl<T: DeserializeOwned + Default> Configuration for T {
     note = "`#[derive(replug_api::serde::Serialize, replug_api::serde::Deserialize)]` and `#[serde(crate = \"replug_api::serde\")]` will do, too"
 )]
 pub trait Snapshot: 'static {
-    /// Encodes it.
+    /// Encodes the state.
     #[doc(hidden)]
     fn encode_state(&self) -> Result<SavedState, PluginError>;
 }
@@ -154,12 +154,12 @@ pub struct Health {
 }
 
 impl Health {
-    /// The plugin can do its work.
+    /// The health of a plugin that can do its work.
     pub fn ok() -> Self {
         Self { healthy: true, message: String::new() }
     }
 
-    /// The plugin cannot do its work; `why` is the reason.
+    /// The health of a plugin that cannot do its work; `why` is the reason.
     pub fn failing(why: impl Into<String>) -> Self {
         Self { healthy: false, message: why.into() }
     }
@@ -202,12 +202,12 @@ impl SavedState {
         })
     }
 
-    /// The state from its FFI form.
+    /// Converts the FFI form, which is MessagePack, to the state.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self { bytes }
     }
 
-    /// The state in its FFI form.
+    /// Converts the state to its FFI form, which is MessagePack.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

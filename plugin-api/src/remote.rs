@@ -1,13 +1,13 @@
-//! Remote edges: how the same typed client calls a plugin that is not in this process.
+//! Remote edges, through which the same typed client calls a plugin that is not in this process.
 //!
 //! A client calls an `Edge` with an `Object`. For a plugin in another process, the host passes the edges of
 //! [`Interface::REMOTE`](crate::Interface::REMOTE) to the client. `#[interface]` generates these edges into the
 //! interface's crate, and the host links that crate. The object of a remote edge is a [`RemoteObject`]. The edge
-//! encodes the arguments, passes them to the object's [`Remote`], and decodes the answer. If a call does not come back,
-//! its outcome is [`Outcome::Lost`], and [`take_lost`] returns the reason.
+//! encodes the arguments, passes them to the object's [`Remote`], and decodes the answer. If a call gets no answer, its
+//! outcome is [`Outcome::Lost`], and [`take_lost`] returns the reason.
 //!
-//! **Architecture Invariant:** none of this crosses between libraries. Remote edges, their objects and the errors that
-//! they store belong to one binary, the host's, so plain Rust types are sufficient.
+//! **Architecture Invariant:** no value of this module crosses between libraries. Remote edges, their objects and the
+//! errors that they store belong to one binary, the host's, so plain Rust types are sufficient.
 
 use crate::{
     CallError,
@@ -33,10 +33,10 @@ pub trait Remote: Send + Sync {
     /// The plugin's id, for errors.
     fn plugin(&self) -> &str;
 
-    /// The bytes of stack that the calling thread has left; none if they are unknown.
+    /// The number of bytes of stack that the calling thread has left; `None` if it is unknown.
     ///
-    /// Decoding an answer may use a quarter of this stack, or little stack if the size is unknown. An answer that is
-    /// nested more deeply is rejected.
+    /// Decoding an answer may use a quarter of this stack and at most 512 KiB, or 64 KiB if the number is unknown. An
+    /// answer that is nested more deeply is rejected.
     fn stack_left(&self) -> Option<usize> {
         None
     }
@@ -45,7 +45,7 @@ pub trait Remote: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - The reason why the call did not come back, including a panic in the plugin.
+    /// - The reason why the call got no answer, including a panic in the plugin.
     fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError>;
 }
 
@@ -53,7 +53,7 @@ pub trait Remote: Send + Sync {
 /// [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke).
 #[derive(Debug)]
 pub enum Reply {
-    /// The method returned; its result in the encoding of the call.
+    /// The result of the method, in the encoding of the call.
     Returned(Vec<u8>),
     /// The call returned no result, for this reason.
     Refused(Refusal),
@@ -88,12 +88,12 @@ impl std::fmt::Debug for RemoteObject {
 }
 
 thread_local! {
-    /// The reason of the thread's last lost call. It has no destructor, so it exists until the thread ends: destructors
-    /// of other thread-locals may make calls. [`take_lost`] removes the reason.
+    /// The reason of the thread's last lost call. The value has no destructor, so that it exists until the thread
+    /// exits: destructors of other thread-locals may make calls. [`take_lost`] removes the reason.
     static LOST: RefCell<ManuallyDrop<Option<CallError>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// Why the calling thread's last call was [`Outcome::Lost`]; returns the reason once.
+/// The reason why the calling thread's last call was [`Outcome::Lost`]. Returns each reason once.
 pub fn take_lost() -> Option<CallError> {
     set_lost(None)
 }
@@ -144,7 +144,7 @@ fn pass_on(
 /// 1. `object` comes from [`RemoteObject::object`].
 /// 2. A clone of that `RemoteObject` lives for as long as the reference is used.
 unsafe fn behind<'a>(object: Object) -> &'a dyn Remote {
-    // SAFETY: by 1 it points to a box inside an `Arc`, which by 2 is alive.
+    // SAFETY: by 1, `object` points to a box inside an `Arc`. By 2, that `Arc` is alive.
     unsafe { &**object.0.cast::<Box<dyn Remote>>() }
 }
 

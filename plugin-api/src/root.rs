@@ -96,7 +96,7 @@ extern "C" fn hook_panics(hooked: bool) {
     });
 }
 
-/// Contains panics and converts the author's error into a report.
+/// Catches panics, and converts the author's error into a report.
 fn answer<T>(f: impl FnOnce() -> Result<T, PluginError>) -> Outcome<T, ErrorReport> {
     contain(|| match f() {
         Ok(value) => Outcome::Returned(value),
@@ -108,7 +108,8 @@ extern "C" fn create(birth: Birth) -> Outcome<Instance, ErrorReport> {
     answer(|| {
         let created = (HOOKS.create)(&Context::of(&birth), birth.config.as_str())?;
         let created = Box::into_raw(Box::new(created));
-        // SAFETY: just created. `destroy` frees it; after that, the contract of `Instance` forbids the use of either.
+        // SAFETY: the value was just created. `destroy` frees it; after that, 2 of `PluginRoot` forbids the use of the
+        // object and of its interfaces.
         let interfaces = RSlice::from_slice(unsafe { &(*created).interfaces });
         Ok(Instance { object: Object(created.cast_const().cast()), interfaces })
     })
@@ -121,7 +122,7 @@ extern "C" fn create(birth: Birth) -> Outcome<Instance, ErrorReport> {
 /// 1. The object comes from [`create`] of this library.
 /// 2. [`destroy`] is not called with it while the reference is used.
 unsafe fn instance<'a>(object: Object) -> &'a dyn ErasedPlugin {
-    // SAFETY: by 1 it points to a `Created`, which by 2 has not been freed.
+    // SAFETY: by 1, `object` points to a `Created`. By 2, it has not been freed.
     unsafe { &*object.0.cast::<Created>() }.plugin()
 }
 
@@ -191,8 +192,8 @@ unsafe extern "C" fn restore(
 /// 1. and 2. of [`PluginRoot`].
 unsafe extern "C" fn destroy(object: Object) -> Outcome<(), ErrorReport> {
     answer(|| {
-        // SAFETY: by 1 `create` leaked it as a box, and by 2 this is the last use of it. If dropping the author's value
-        // panics, the unwinding still frees the box.
+        // SAFETY: by 1, `create` leaked the object as a box. By 2, this is the last use of the object. If dropping the
+        // author's value panics, the unwinding still frees the box.
         drop(unsafe { Box::from_raw(object.0.cast_mut().cast::<Created>()) });
         Ok(())
     })
@@ -201,7 +202,7 @@ unsafe extern "C" fn destroy(object: Object) -> Outcome<(), ErrorReport> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_header_has_the_name_that_abi_stable_looks_for() {
+    fn the_header_has_the_symbol_name_that_abi_stable_expects() {
         assert!(
             include_str!("root.rs")
                 .contains(&format!("export_name = \"{}\"", abi_stable::library::ROOT_MODULE_LOADER_NAME))

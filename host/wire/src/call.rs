@@ -6,7 +6,7 @@
 use super::WireError;
 use replug_api::abi::Encoding;
 
-/// Interface, method and encoding.
+/// The number of bytes of interface, method and encoding.
 const CALL_HEAD: usize = 7;
 
 /// A call of a method, with encoded arguments.
@@ -129,7 +129,7 @@ impl<'a> Answer<'a> {
 pub enum AnswerBody<'a> {
     /// Bytes that are sent as they are.
     Plain(&'a [u8]),
-    /// A text that was made of several texts.
+    /// A text that was joined from several texts.
     Joined(String),
 }
 

@@ -1,5 +1,5 @@
-//! The host's end: sends requests over the control connection, commands over the service connection and calls over lanes,
-//! and reads the plugin's reports.
+//! The host's end: sends requests over the control connection, commands over the service connection and calls over
+//! lanes, and reads the plugin's reports.
 //!
 //! This module sets no deadline by itself. The owner of a connection may set one on its stream.
 
@@ -16,7 +16,7 @@ use std::{
 /// Why a request failed.
 #[derive(thiserror::Error)]
 pub enum ControlError {
-    /// The connection to the shim failed. The owner must end the shim.
+    /// The connection to the shim failed. The owner must kill the shim.
     #[error(transparent)]
     Wire(#[from] WireError),
     /// The shim or the plugin refused; both keep running.
@@ -31,7 +31,8 @@ replug_model::readable::readable!(ControlError);
 pub struct Greeting {
     /// The shim's end of the connection for reports. The host reads the other end with [`Reports`].
     pub events: UnixStream,
-    /// The read end of a pipe: when no write end is left, the shim kills itself and the processes that it started.
+    /// The read end of a pipe: when all its write ends are closed, the shim kills itself and the processes that it has
+    /// started.
     pub lifeline: OwnedFd,
     /// The shim's end of the connection for commands. The host writes to the other end with [`Service`].
     pub service: UnixStream,
@@ -50,7 +51,7 @@ impl Control {
     /// # Errors
     ///
     /// * [`WireError::OtherProtocol`] if the shim's version differs
-    /// * [`WireError`] if the process is not a shim, or has ended
+    /// * [`WireError`] if the process is not a shim, or has exited
     pub fn greet(stream: impl Into<Timed>, greeting: Greeting) -> Result<Self, WireError> {
         let mut channel = Channel::new(DescriptorSender::new(stream));
         let Greeting { events, lifeline, service } = greeting;
@@ -72,7 +73,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * [`Failure::Limit`], [`Failure::Load`], and those of [`Control::start`]
+    /// * [`Failure::Limit`], [`Failure::Load`], and the errors of [`Control::start`]
     pub fn load(&mut self, load: Load) -> Result<Loaded, ControlError> {
         match self.exchange(&Request::Load(load))? {
             Reply::Loaded(loaded) => Ok(loaded),
@@ -80,7 +81,7 @@ impl Control {
         }
     }
 
-    /// Creates the instance: `Plugin::init`.
+    /// Creates the instance, which calls `Plugin::init`.
     ///
     /// # Errors
     ///
@@ -89,18 +90,18 @@ impl Control {
         self.execute(&Request::Create(create))
     }
 
-    /// `Plugin::start`
+    /// Calls `Plugin::start`.
     ///
     /// # Errors
     ///
-    /// * [`ControlError::Wire`] if the shim has ended or is out of sync
+    /// * [`ControlError::Wire`] if the shim has exited or is out of sync
     /// * [`Failure::Life`] if the plugin fails or panics
     /// * [`Failure::OutOfTurn`], [`Failure::Broken`]
     pub fn start(&mut self) -> Result<(), ControlError> {
         self.execute(&Request::Start)
     }
 
-    /// `Plugin::stop`
+    /// Calls `Plugin::stop`.
     ///
     /// # Errors
     ///
@@ -109,7 +110,7 @@ impl Control {
         self.execute(&Request::Stop)
     }
 
-    /// `Plugin::health`
+    /// Calls `Plugin::health`.
     ///
     /// # Errors
     ///
@@ -121,7 +122,7 @@ impl Control {
         }
     }
 
-    /// `Plugin::on_config` with the new `[config]` as JSON.
+    /// Calls `Plugin::on_config` with the new `[config]` as JSON.
     ///
     /// # Errors
     ///
@@ -130,7 +131,7 @@ impl Control {
         self.execute(&Request::Configure { config: config.into() })
     }
 
-    /// `Plugin::save`
+    /// Calls `Plugin::save`, and returns the saved state.
     ///
     /// # Errors
     ///
@@ -142,7 +143,7 @@ impl Control {
         }
     }
 
-    /// `Plugin::restore` with the state, and the state version (`STATE_VERSION`) in which it was saved.
+    /// Calls `Plugin::restore` with the state, and the state version (`STATE_VERSION`) in which it was saved.
     ///
     /// # Errors
     ///
@@ -151,16 +152,16 @@ impl Control {
         self.execute(&Request::Restore { from_version, state: State(state) })
     }
 
-    /// Drops the instance once the calls in it have ended.
+    /// Drops the instance after the calls in it have returned.
     ///
     /// # Errors
     ///
-    /// * As for [`Control::start`]. The instance is gone even if its drop panicked.
+    /// * As for [`Control::start`]. The instance no longer exists, even if its drop panicked.
     pub fn destroy(&mut self) -> Result<(), ControlError> {
         self.execute(&Request::Destroy)
     }
 
-    /// Asks the shim to end by itself. The process that started the shim has to wait for its end.
+    /// Requests the shim to exit. The process that started the shim must wait for its exit.
     ///
     /// # Errors
     ///
@@ -180,7 +181,7 @@ impl Control {
         self.last = self.last.next();
         self.channel.send(Kind::Request, self.last, [&request.encode()?, &[]])?;
         let reply = Reply::decode(self.channel.receive()?.reply_to(self.last, Kind::Reply)?);
-        // The next request may come much later.
+        // The next request may come much later, so the channel must not keep a large buffer until then.
         self.channel.shrink();
         reply
     }
@@ -218,7 +219,7 @@ impl Service {
     /// # Errors
     ///
     /// * [`WireError::Io`] if no connection can be created
-    /// * [`WireError`] if the shim has ended, or does not read any more
+    /// * [`WireError`] if the shim has exited, or does not read any more
     pub fn open_lane(&mut self) -> Result<(LaneId, UnixStream), WireError> {
         let (ours, theirs) = UnixStream::pair()?;
         self.lanes += 1;
@@ -232,7 +233,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// * [`WireError`] if the shim has ended, or does not read any more
+    /// * [`WireError`] if the shim has exited, or does not read any more
     pub fn cancel(&mut self, lane: LaneId, call: RequestId) -> Result<(), WireError> {
         self.send(Command::Cancel { lane, call })
     }
@@ -241,7 +242,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// * [`WireError`] if the shim has ended, or does not read any more
+    /// * [`WireError`] if the shim has exited, or does not read any more
     pub fn set_max_level(&mut self, level: Level) -> Result<(), WireError> {
         self.send(Command::SetMaxLevel(level))
     }
@@ -276,17 +277,18 @@ impl<S> Lane<S> {
         self.channel.stream_mut()
     }
 
-    /// Frees the memory of a very large answer. There must be no call on the lane.
+    /// Frees the memory of a very large answer. No call may run on the lane.
     pub fn shrink(&mut self) {
         self.channel.shrink();
     }
 
-    /// The bytes of memory that the lane uses.
+    /// The number of bytes of memory that the lane uses.
     pub fn memory(&self) -> usize {
         self.channel.memory()
     }
 
-    /// The call that is not answered yet. If a call has failed and this is none, the plugin has not begun the call.
+    /// The id of the call that is not answered yet. If a call has failed and this is `None`, the plugin has not begun
+    /// the call.
     pub fn awaited(&self) -> Option<RequestId> {
         self.awaits.then_some(self.last)
     }
@@ -330,14 +332,14 @@ impl<S: Read + Write> Lane<S> {
     }
 }
 
-/// The reports of the plugin in a shim. Their owner must read them to the end, or the plugin blocks.
+/// The reports of the plugin in a shim. The owner must keep reading them, because the plugin blocks otherwise.
 #[derive(Debug)]
 pub struct Reports<S> {
     channel: Channel<S>,
 }
 
 impl<S: Read> Reports<S> {
-    /// The maximum bytes of a report.
+    /// The maximum size of a report, in bytes.
     pub const MAX_FRAME: u32 = 2 << 20;
 
     /// Reads from `stream`, the host's end of the connection.
@@ -345,7 +347,7 @@ impl<S: Read> Reports<S> {
         Self { channel: Channel::with_max_frame(stream, Self::MAX_FRAME) }
     }
 
-    /// Waits for the next report; none when the shim has ended.
+    /// Waits for the next report; `None` when the shim has exited.
     ///
     /// # Errors
     ///

@@ -3,17 +3,16 @@
 use super::{Kind, PROTOCOL, RequestId};
 use std::io;
 
-/// An error of a connection. After it, the connection is out of sync and must be closed.
-///
-/// There are two exceptions. After a [`WireError::TooLarge`] on sending, nothing was sent. After a
-/// [`WireError::TimedOut`] on receiving, the caller may continue to receive.
+/// An error of a connection. After an error, the connection is out of sync and must be closed, with two exceptions.
+/// After a [`WireError::TooLarge`] on sending, nothing was sent. After a [`WireError::TimedOut`] on receiving, the
+/// caller may continue to receive.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The peer has ended, or has closed the connection between two frames.
+    /// The peer has exited, or has closed the connection between two frames.
     #[error("the peer has closed the connection")]
     Closed,
-    /// The peer has ended, and has not read everything that was sent to it.
+    /// The peer has exited, and has not read everything that was sent to it.
     #[error("the peer has closed the connection and has not read everything that was sent")]
     Unread,
     /// The peer has closed the connection within a frame.
@@ -74,7 +73,7 @@ pub enum WireError {
     Unwritable {
         /// The message.
         what: &'static str,
-        /// Why.
+        /// Why encoding failed.
         reason: String,
     },
     /// The peer uses another version.

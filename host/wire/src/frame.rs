@@ -1,6 +1,7 @@
 //! Frames over a stream of bytes: a length, a kind, the number of a request, and a payload.
 //!
-//! One system call writes a frame, and one reads a small frame: system calls are the main cost of a call.
+//! One system call writes a frame, and one system call reads a small frame, because system calls are the main cost of a
+//! call.
 
 use super::WireError;
 use serde::{Deserialize, Serialize};
@@ -9,16 +10,16 @@ use std::{
     io::{ErrorKind, IoSlice, Read, Write},
 };
 
-/// The default maximum bytes of a frame: 256 MiB.
+/// The default maximum size of a frame, in bytes: 256 MiB.
 pub const MAX_FRAME: u32 = 256 << 20;
 
-/// Length, kind and id.
+/// The number of bytes of length, kind and id.
 const HEADER: usize = 13;
-/// The bytes that a frame's length field counts in addition to the payload: kind and id.
+/// The number of bytes that a frame's length field counts in addition to the payload: those of kind and id.
 const COUNTED: usize = HEADER - 4;
-/// The size of one read; a frame that fits in it is not copied.
+/// The size of one read, in bytes. A frame that fits in it is not copied.
 const WINDOW: usize = 8 << 10;
-/// The memory that a channel keeps for the next large frame.
+/// The number of bytes of memory that a channel keeps for the next large frame.
 const MAX_IDLE_BUFFER: usize = 1 << 20;
 
 /// The kind of a frame.
@@ -27,7 +28,7 @@ const MAX_IDLE_BUFFER: usize = 1 << 20;
 pub enum Kind {
     /// The first frame in each direction on the control connection: a [`Hello`](super::Hello).
     Hello = 1,
-    /// A [`Request`](super::Request) of the host's.
+    /// A [`Request`](super::Request) of the host.
     Request = 2,
     /// The [`Reply`](super::Reply) to a request.
     Reply = 3,
@@ -35,9 +36,9 @@ pub enum Kind {
     Call = 4,
     /// The [`Answer`](super::Answer) to a call.
     Answer = 5,
-    /// A [`Report`](super::Report) of the shim's.
+    /// A [`Report`](super::Report) of the shim.
     Report = 6,
-    /// A [`Command`](super::Command) of the host's, on the service connection.
+    /// A [`Command`](super::Command) of the host, on the service connection.
     Command = 7,
 }
 
@@ -130,7 +131,7 @@ pub struct Channel<S> {
 struct Begun {
     kind: Kind,
     id: RequestId,
-    /// The length of the payload.
+    /// The length of the payload, in bytes.
     len: usize,
 }
 
@@ -170,7 +171,7 @@ impl<S> Channel<S> {
         }
     }
 
-    /// The bytes of memory that the channel uses.
+    /// The number of bytes of memory that the channel uses.
     pub fn memory(&self) -> usize {
         self.window.len() + self.large.capacity()
     }

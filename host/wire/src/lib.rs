@@ -1,9 +1,9 @@
 //! The protocol between a replug host and the child process that runs a plugin. This crate starts neither process.
 //!
-//! What this crate promises:
+//! This crate guarantees:
 //!
-//! * **No input is trusted.** The peer may be a malfunctioning plugin. The crate checks a length before it uses it.
-//!   Memory grows with the received bytes and not with the announced length. Every error is a value.
+//! * **No input is trusted.** The peer may be a malfunctioning plugin. The crate checks each length before use. Memory
+//!   grows with the received bytes and not with the announced length. Invalid input is reported as an error value.
 //! * The crate opens no file and starts no process: it works on streams and descriptors of its callers.
 //! * If a deadline is set, the crate stops waiting for a silent peer at the deadline.
 //!
@@ -53,7 +53,7 @@ pub const PROTOCOL: u32 = 3;
 
 /// The first argument of a shim process. The second is the host's process id.
 ///
-/// An argument rather than an environment variable, because processes that the plugin starts inherit variables.
+/// This is an argument and not an environment variable, because processes that the plugin starts inherit variables.
 pub const SHIM_MARKER: &str = "__replug-shim";
 
 /// The third argument of a shim that keeps the capabilities of its host: for the trial of a version that is going to
@@ -62,8 +62,8 @@ pub const SHIM_KEEPS_CAPABILITIES: &str = "keep-capabilities";
 
 /// Decodes any bytes, for the fuzzer and for the test that replays its findings.
 ///
-/// The stream is read as frames, and the payload of each as every kind of message. Nothing may panic, and nothing may
-/// use more memory than a small multiple of `bytes`.
+/// Reads the bytes as frames, and decodes the payload of each frame as every kind of message. No decoder may panic, or
+/// use more memory than a small multiple of the length of `bytes`.
 #[doc(hidden)]
 pub fn read_anything(bytes: &[u8]) {
     let mut channel = Channel::new(std::io::Cursor::new(bytes.to_vec()));

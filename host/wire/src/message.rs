@@ -46,31 +46,31 @@ impl Hello {
 pub enum Request {
     /// Sets the limits, then opens the library and checks it: [`Reply::Loaded`].
     Load(Load),
-    /// Creates the instance: `Plugin::init`.
+    /// Creates the instance, which calls `Plugin::init`.
     Create(Create),
-    /// `Plugin::start`
+    /// Calls `Plugin::start`.
     Start,
-    /// `Plugin::stop`
+    /// Calls `Plugin::stop`.
     Stop,
-    /// `Plugin::health`: [`Reply::Health`].
+    /// Calls `Plugin::health`: [`Reply::Health`].
     Health,
-    /// `Plugin::on_config`
+    /// Calls `Plugin::on_config`.
     Configure {
         /// The new `[config]` as JSON.
         config: String,
     },
-    /// `Plugin::save`: [`Reply::Saved`].
+    /// Calls `Plugin::save`: [`Reply::Saved`].
     Save,
-    /// `Plugin::restore`
+    /// Calls `Plugin::restore`.
     Restore {
-        /// `Plugin::STATE_VERSION` of the instance that saved.
+        /// `Plugin::STATE_VERSION` of the instance that saved the state.
         from_version: u32,
         /// The saved state.
         state: State,
     },
-    /// Drops the instance once the calls in it have ended.
+    /// Drops the instance after the calls in it have returned.
     Destroy,
-    /// Ends the shim, after the reply.
+    /// Makes the shim exit after its reply.
     Exit,
 }
 
@@ -97,8 +97,8 @@ impl Request {
 pub enum Command {
     /// Serves calls on the connection whose descriptor is sent along.
     OpenLane(LaneId),
-    /// Signals to the call that its caller no longer waits. The shim ignores the command if the call or the lane has
-    /// ended.
+    /// Signals to the call that its caller no longer waits. The shim ignores the command if the call has returned, or
+    /// if the lane is closed.
     Cancel {
         /// The lane of the call.
         lane: LaneId,
@@ -133,11 +133,11 @@ pub struct Create {
     pub id: PluginId,
     /// The number of the generation.
     pub generation: Generation,
-    /// A folder of the plugin's own.
+    /// The folder for the plugin's own data.
     pub data_dir: PathBuf,
     /// `[config]` of the manifest as JSON.
     pub config: String,
-    /// Whether the instance is created for a trial and discarded.
+    /// Whether the instance is created for a trial and then discarded.
     pub trial: bool,
     /// The most verbose level of the plugin's log.
     pub max_level: Level,
@@ -182,17 +182,17 @@ pub enum Reply {
 /// The description of a library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loaded {
-    /// The version of `replug-api` that the plugin was built with.
+    /// The version of `replug-api` with which the plugin was built.
     pub api_version: String,
     /// The plugin's package name.
     pub package: String,
     /// The plugin's package version.
     pub version: String,
-    /// Whether the plugin has state to hand over.
+    /// Whether the plugin has state to hand over to its next generation.
     pub stateful: bool,
     /// `Plugin::STATE_VERSION`
     pub state_version: u32,
-    /// Whether a panic in the plugin unwinds. Otherwise, a panic ends the process.
+    /// Whether a panic in the plugin unwinds. Otherwise, a panic aborts the process.
     pub panic_unwinds: bool,
     /// The plugin's interfaces, in the order of `export!`; a [`Call`](super::Call) refers to them by position.
     pub interfaces: Vec<Described>,
@@ -295,7 +295,7 @@ pub enum Report {
 }
 
 impl Report {
-    /// The maximum bytes of one text in a report on the wire.
+    /// The maximum size of one text in a report on the wire, in bytes.
     pub const MAX_TEXT: usize = 256 << 10;
 
     /// Shortens each text to at most [`Report::MAX_TEXT`] bytes, so that a report of the plugin has a bounded size.

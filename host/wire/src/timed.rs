@@ -1,4 +1,4 @@
-//! A connection with an absolute deadline, which slow data does not extend.
+//! A connection with an absolute deadline, which data that arrives slowly does not extend.
 
 use std::{
     io::{self, IoSlice, Read, Write},
@@ -14,7 +14,7 @@ pub struct Timed {
     /// The connection. This is the only strong reference: when it is dropped, the connection is closed.
     stream: Arc<UnixStream>,
     until: Option<Instant>,
-    /// Whether the stream still has an earlier timeout.
+    /// Whether a timeout is set on the stream.
     bounded: bool,
 }
 

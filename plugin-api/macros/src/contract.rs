@@ -12,7 +12,7 @@ use syn::{
     TypeParamBound, ext::IdentExt, spanned::Spanned,
 };
 
-/// An interface in the form that the macro uses.
+/// A parsed interface.
 pub(crate) struct Contract {
     pub(crate) name: Ident,
     pub(crate) docs: String,

@@ -43,13 +43,13 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         const _: () = {
             #places
 
-            // A type of its own, and not an alias, so that a recursive type can mention it. It has a parameter so that
-            // the compiler does not compute its layout before it is used: a field that is not `Data` has no layout,
-            // which would cause one more error.
+            // This is a new type and not an alias, so that a recursive type can mention it. It has a parameter, so that
+            // the compiler computes its layout only where the type is used: a field that is not `Data` has no layout,
+            // which would cause an additional error.
             #[repr(transparent)]
             pub struct #ffi<const __USED: bool = true>(#shape);
 
-            // SAFETY: it has no lifetimes, so it is its own static equivalent.
+            // SAFETY: the type has no lifetimes, so it is its own static equivalent.
             unsafe impl<const __USED: bool> ::replug_api::abi_stable::abi_stability::GetStaticEquivalent_ for #ffi<__USED> {
                 type StaticEquivalent = Self;
             }
@@ -61,7 +61,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                     <#shape as ::replug_api::abi_stable::StableAbi>::LAYOUT;
             }
 
-            // SAFETY: 1: it is made of fields whose types are `Data`.
+            // SAFETY: 1: the value is built from fields whose types are `Data`.
             unsafe impl ::replug_api::Data for #name {
                 type Ffi = #ffi;
 
@@ -172,13 +172,13 @@ fn branch(at: usize, count: usize, inner: TokenStream) -> TokenStream {
 struct Mirrored {
     shape: TokenStream,
     describe: TokenStream,
-    /// The part after the type's or the variant's name of a pattern that destructures the author's value.
+    /// A pattern that destructures the author's value, without the leading name of the type or the variant.
     pattern: TokenStream,
     /// The pattern that destructures the FFI list.
     list: TokenStream,
     /// The expression for the FFI list of the fields.
     into_list: TokenStream,
-    /// The part after the type's or the variant's name of an expression that makes the author's value from the list.
+    /// An expression that makes the author's value from the list, without the leading name of the type or the variant.
     from_fields: TokenStream,
 }
 

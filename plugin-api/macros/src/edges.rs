@@ -1,4 +1,4 @@
-//! The `extern "C"` functions of an interface: one per method, the encoded entry, and the description.
+//! The `extern "C"` functions of an interface: one for each method, the encoded entry, and the description.
 
 use crate::{
     contract::{Contract, Method, Param},
@@ -85,7 +85,7 @@ pub(crate) fn outcome_types(method: &Method) -> (TokenStream, TokenStream) {
     (method.returns.form(), error)
 }
 
-/// The pattern that splits the arguments again, and binds each to its parameter's name.
+/// The pattern that splits the arguments, and binds each of them to the name of its parameter.
 pub(crate) fn arguments_pattern(params: &[Param]) -> TokenStream {
     params.iter().rev().fold(
         quoted!(::replug_api::edge::End),

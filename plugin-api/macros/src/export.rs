@@ -58,12 +58,12 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
                 context: &::replug_api::Context,
                 config: &str,
             ) -> ::core::result::Result<::replug_api::hooks::Created, ::replug_api::PluginError> {
-                // SAFETY: 1: `bind` passes its reference only to `Interface::bind`, which by 4 of `Interface` keeps it in
-                // the object.
+                // SAFETY: 1: `bind` passes its reference only to `Interface::bind`, which by 4 of `Interface` keeps it
+                // in the object.
                 unsafe { #created(context, config, bind) }
             }
 
-            // SAFETY: no other crate defines this name, and a library is one plugin.
+            // SAFETY: no other crate defines this name, and a library contains one plugin.
             #[unsafe(export_name = "__replug_plugin_hooks")]
             static HOOKS: ::replug_api::hooks::Hooks = ::replug_api::hooks::Hooks {
                 package: ::core::env!("CARGO_PKG_NAME"),

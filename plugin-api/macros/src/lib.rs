@@ -29,9 +29,9 @@ use proc_macro::TokenStream;
 
 /// Makes a trait an interface between host and plugins.
 ///
-/// The trait itself only gets the supertraits `Send + Sync + 'static`. Beside a trait `Name`, the macro generates a
-/// type `NameClient`, with which a host calls plugins. The methods of the trait take `&self` and data. The page of the
-/// crate `replug_api` lists the allowed types.
+/// The macro adds the supertraits `Send + Sync + 'static` to the trait. For a trait `Name`, it also generates a type
+/// `NameClient`, with which a host calls plugins. The methods of the trait take `&self` and data. The documentation of
+/// the crate `replug_api` lists the allowed types.
 ///
 /// ```text
 /// #[replug_api::interface]

@@ -2,7 +2,7 @@
 
 use syn::{Attribute, Error, Ident, LitStr, Result, ext::IdentExt};
 
-/// How `rename_all` writes names.
+/// The case in which `rename_all` writes names.
 #[derive(Clone, Copy)]
 pub(crate) enum Case {
     AsWritten,

@@ -1,4 +1,6 @@
-//! The places of an author's types. Each type is named once, so that a type that is not `Data` causes one error.
+//! The places of an author's types: their positions in an interface or a `#[data]` type. Generated code names each type
+//! only in the declaration of its place, and refers to the place elsewhere. So a type that is not `Data` causes one
+//! error.
 
 use crate::edges::quoted;
 use proc_macro2::TokenStream;

@@ -48,7 +48,8 @@ fn edge(index: usize, method: &Method) -> TokenStream {
         None => quoted!(call.infallible()),
     };
     quoted! {
-        // Safety: the object comes from `RemoteObject::object`, and a clone of that lives until the edge has returned.
+        // Safety: the object comes from `RemoteObject::object`, and a clone of that `RemoteObject` lives until the edge
+        // has returned.
         unsafe extern "C" fn #edge(
             object: ::replug_api::abi::Object,
             arguments: #arguments,

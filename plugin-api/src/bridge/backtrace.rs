@@ -1,10 +1,11 @@
-//! The author's frames of a backtrace, in the form that the standard library prints for a program. The frames of the
-//! panic itself above them are removed, and so are the frames of this crate and of the host below them.
+//! Trims a backtrace to the author's frames, in the form that the standard library prints for a program. Removes the
+//! frames of the panic itself, which are above the author's frames, and those of this crate and of the host, which are
+//! below them.
 
-/// The function with which the frames of the panic itself end.
+/// The function of the last frame of the panic itself.
 const PANIC: &str = "__rust_end_short_backtrace";
 
-/// The functions with which the frames of the plugin's caller begin: in a call, and on a thread of the plugin's own.
+/// The functions of the first frame of the plugin's caller: in a call, and on a thread of the plugin's own.
 const CALLED: [&str; 2] = ["replug_api::edge::contain", "__rust_begin_short_backtrace"];
 
 /// Functions between the caller's frames and the author's: of this crate, of the code that `interface` and `export`
@@ -22,7 +23,7 @@ const BETWEEN: [&str; 8] = [
 
 const NOTE: &str = "note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.";
 
-/// The author's frames, numbered from 0; the whole backtrace, if they cannot be identified.
+/// The author's frames, numbered from 0; the whole backtrace, if the author's frames cannot be identified.
 pub(super) fn trimmed(text: &str) -> String {
     let frames = frames(text);
     let begin = frames.iter().position(|frame| frame.contains(PANIC)).map_or(0, |at| at + 1);
@@ -44,7 +45,7 @@ pub(super) fn trimmed(text: &str) -> String {
     numbered.chain([NOTE.to_owned()]).collect::<Vec<_>>().join("\n")
 }
 
-/// Each frame with its number, and the line with its location, if there is one.
+/// The frames. Each of them has its number, and the line with its location, if there is one.
 fn frames(text: &str) -> Vec<&str> {
     let is_first = |line: &str| {
         let number = line.trim_start().split_once(": ").map(|(number, _)| number);
@@ -62,7 +63,7 @@ fn frames(text: &str) -> Vec<&str> {
     starts.iter().zip(ends).map(|(start, end)| text[*start..end].trim_end()).collect()
 }
 
-/// The function of the frame: its first line. The second is a path, which may be anything.
+/// The function of the frame, which is its first line. The second line is a path, which may contain any text.
 fn symbol(frame: &str) -> &str {
     frame.lines().next().unwrap_or_default()
 }
@@ -97,7 +98,7 @@ mod tests {
 ";
 
     #[test]
-    fn of_a_panic_in_a_call_the_authors_frames_are_left_with_their_places() {
+    fn the_backtrace_of_a_call_keeps_only_the_authors_frames() {
         let expected = format!(
             "   0: core::panicking::panic_fmt
              at /rustc/5/library/core/src/panicking.rs:80:14
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_marks_or_would_be_empty_is_left_as_it_is() {
+    fn a_backtrace_without_known_frames_of_the_author_is_not_emptied() {
         for text in ["   0: a\n   1: b\n", "", "no frames", "   0: a\n   1: replug_api::edge::contain\n"] {
             let left = trimmed(text);
             assert!(left == text || left.starts_with("   0: a\n"), "{left}");

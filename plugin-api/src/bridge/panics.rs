@@ -39,7 +39,8 @@ pub(crate) fn unhook_panics() {
 fn own_hook() -> Hook {
     let library = &raw const HOST as usize;
     Box::new(move |info| {
-        // A closure that captures nothing uses no memory, and all boxes of such closures have the same address.
+        // The closure captures a value, so that its box has an address of its own: all boxes of closures that capture
+        // nothing have the same address.
         std::hint::black_box(library);
         report(info);
     })
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_library_takes_away_its_own_hook_and_leaves_that_of_another() {
+    fn unhook_removes_the_librarys_own_hook_and_keeps_another_one() {
         let before = panic::take_hook();
         hook_panics();
         let another = own_hook();

@@ -1,4 +1,4 @@
-//! The spans of one plugin: which are open, and which of them each thread has entered.
+//! The open spans of one plugin, and those of them that each thread has entered.
 
 use super::fields::Fields;
 use serde_json::{Map, Value, json};
@@ -14,10 +14,10 @@ use tracing::{
 };
 use tracing_core::span::Current;
 
-/// How many nested spans are tracked per thread. Deeper events name only the outer ones.
+/// How many nested spans are tracked for each thread. Events in deeper spans name only the outer spans.
 const DEPTH: usize = 32;
 
-/// The spans that a thread has entered, from the outside in. `Copy`, so that the thread-local needs no destructor.
+/// The spans that a thread has entered, the outermost first. `Copy`, so that the thread-local needs no destructor.
 #[derive(Clone, Copy)]
 struct Stack {
     ids: [u64; DEPTH],
@@ -52,7 +52,7 @@ impl Spans {
 
     pub(super) fn open(&self, attributes: &Attributes<'_>) -> Id {
         let mut fields = Fields::default();
-        // This comes before the lock, because it may run the author's `Debug`.
+        // The fields are recorded before the lock is taken, because this may run the author's `Debug`.
         attributes.record(&mut fields);
         let parent =
             if attributes.is_contextual() { innermost() } else { attributes.parent().map(Id::into_u64) };
@@ -127,7 +127,7 @@ impl Spans {
         }
     }
 
-    /// The spans around an event from the outside in, as JSON.
+    /// The spans around an event, the outermost first, as JSON.
     pub(super) fn around(&self, event: &Event<'_>) -> String {
         let mut next = if event.is_contextual() { innermost() } else { event.parent().map(Id::into_u64) };
         if next.is_none() {

@@ -16,7 +16,7 @@ pub struct Types {
 impl Types {
     /// Defines the type `T` unless it is already defined, and returns its name.
     ///
-    /// `path` is the name with its module, for two types with the same short name.
+    /// `path` is the name with its module. It is used if another type has the same short name.
     pub fn define<T: 'static>(
         &mut self,
         name: &str,

@@ -13,8 +13,7 @@ use serde::{
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Whether a method has one parameter, and that parameter is a text. Then a bare JSON string can stand for the
-/// arguments.
+/// Whether a method has exactly one parameter, which is a text. If so, a bare JSON string can stand for the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alone {
     /// The only parameter is a text.
@@ -272,13 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_refused_before_the_stack_of_a_usual_thread_ends() {
+    fn nested_arguments_are_rejected_before_the_stack_overflows() {
         let all_depths = || {
             for (encoding, reason) in [
                 (Encoding::Binary, "argument `nest`: it is nested too deeply to be read"),
                 (Encoding::Json, "the arguments are not JSON: recursion limit exceeded"),
             ] {
-                assert_eq!(taken(encoding, 100), Ok(100), "what a person would write is read");
+                assert_eq!(taken(encoding, 100), Ok(100), "moderate nesting is decoded");
                 for depth in (101..4096).step_by(19).chain([10_000_000]) {
                     match taken(encoding, depth) {
                         Ok(found) => assert!(found == depth && depth < 10_000_000, "{depth}"),

@@ -36,18 +36,18 @@ pub struct Form<P: Place<AT>, const AT: u32>(
 impl<P: Place<AT>, const AT: u32> Drop for Form<P, AT> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: nothing uses the content after this, and `into_value`, which takes it, does not run this.
+        // SAFETY: nothing uses the content afterwards. `into_value`, which takes the content, does not run this `drop`.
         unsafe { ManuallyDrop::drop(&mut self.0) }
     }
 }
 
-// SAFETY: it has no lifetimes, so it is its own static equivalent.
+// SAFETY: the type has no lifetimes, so it is its own static equivalent.
 unsafe impl<P: Place<AT>, const AT: u32> GetStaticEquivalent_ for Form<P, AT> {
     type StaticEquivalent = Self;
 }
 
-// SAFETY: `repr(transparent)`: its layout is that of its first field, a `ManuallyDrop`, which is
-// transparent too; beside it there is only a `PhantomData`.
+// SAFETY: `repr(transparent)`: its layout is that of its first field, a `ManuallyDrop`, which is transparent, too. The
+// only other field is a `PhantomData`.
 unsafe impl<P: Place<AT>, const AT: u32> StableAbi for Form<P, AT> {
     type IsNonZeroType = <<P::Type as Data>::Ffi as StableAbi>::IsNonZeroType;
     const LAYOUT: &'static TypeLayout = <<P::Type as Data>::Ffi as StableAbi>::LAYOUT;
@@ -124,7 +124,7 @@ impl<P: Place<VALUE> + Place<ERROR>, const VALUE: u32, const ERROR: u32> Fallibl
 
     /// The result of the method, as the host's own values.
     ///
-    /// The caller must still pin the generation, because the FFI forms own memory of the plugin.
+    /// The caller must keep the generation pinned, because the FFI forms own memory of the plugin.
     #[inline]
     pub fn received(
         outcome: Outcome<Form<P, VALUE>, Form<P, ERROR>>,

@@ -16,8 +16,8 @@ impl StackLimit {
     const UNKNOWN: Self = Self(64 << 10);
 
     /// The limit for a thread with `left` bytes of stack. Converting and dropping the value recurse as deeply as
-    /// decoding it, and use up to twice as much stack in unoptimized code: a test tries this on stacks of several
-    /// sizes.
+    /// decoding it, and use up to twice as much stack in unoptimized code. A test checks this limit with stacks of
+    /// several sizes.
     pub(crate) fn of_thread(left: Option<usize>) -> Self {
         left.map_or(Self::UNKNOWN, |left| Self(Self::USUAL.0.min(left / 4)))
     }
@@ -86,12 +86,13 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// An input that checks the stack each time the decoder takes bytes, and ends when the decoder has used too much stack.
+/// An input that checks the stack each time the decoder takes bytes, and returns an error when the decoder has used too
+/// much stack.
 ///
 /// A nested value has at least one byte, its tag or its length, so the stack cannot grow much between two checks.
 struct Shallow<'de> {
     bytes: &'de [u8],
-    /// The stack pointer at the beginning.
+    /// The stack pointer when decoding began.
     start: usize,
     limit: StackLimit,
     too_deep: &'de Cell<bool>,

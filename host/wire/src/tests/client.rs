@@ -1,4 +1,4 @@
-//! The host's end against a shim that the test simulates.
+//! Tests the host's end with a simulated shim.
 
 use super::*;
 use replug_api::abi::Encoding;
@@ -53,7 +53,7 @@ fn reply(id: u64, reply: &Reply) -> Vec<u8> {
 }
 
 #[test]
-fn a_reply_to_another_request_breaks_the_conversation_off() {
+fn a_reply_to_another_request_or_of_another_type_is_an_error() {
     let mut control = control_answered_with(reply(2, &Reply::Done));
     let error = control.start().unwrap_err();
     assert!(matches!(error, ControlError::Wire(WireError::OtherRequest { .. })), "{error}");
@@ -96,12 +96,12 @@ fn a_request_times_out_at_its_deadline_despite_partial_progress() {
     drip.join().unwrap();
     let (mut control, theirs) = greeted();
     let refused = control.restore(1, vec![0; 8 << 20]);
-    assert!(matches!(refused, Err(ControlError::Wire(WireError::TimedOut))), "no one reads");
+    assert!(matches!(refused, Err(ControlError::Wire(WireError::TimedOut))), "the shim does not read");
     drop(theirs);
 }
 
 #[test]
-fn descriptors_arrive_with_their_frame_in_order_and_the_host_takes_none() {
+fn descriptors_arrive_in_order_with_their_frames() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mut sender, mut receiver) =
         (Channel::new(DescriptorSender::new(ours)), Channel::new(DescriptorReceiver::new(theirs)));
@@ -139,7 +139,7 @@ fn a_descriptor_of_an_unsent_frame_is_not_sent_with_the_next() {
 }
 
 #[test]
-fn a_lane_gives_the_answer_to_its_own_call_only() {
+fn a_lane_returns_only_the_answer_to_its_own_call() {
     let answered = |id: u64| {
         let mut lane = Lane::new(Memory::of(frame(Kind::Answer as u8, id, b"\0[1]")));
         lane.call(CALL).map(|answer| format!("{answer:?}"))
@@ -151,7 +151,7 @@ fn a_lane_gives_the_answer_to_its_own_call_only() {
 }
 
 #[test]
-fn a_lane_that_has_ended_says_whether_the_call_was_sent() {
+fn a_call_that_could_not_be_sent_is_not_awaited() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut lane = Lane::new(ours);
     lane.stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
@@ -163,7 +163,7 @@ fn a_lane_that_has_ended_says_whether_the_call_was_sent() {
 }
 
 #[test]
-fn a_lane_whose_other_end_ends_says_whether_the_call_was_read() {
+fn a_lane_reports_whether_the_peer_read_the_call_before_it_exited() {
     for (reads, left_to_read) in [(CALL.head().len() + 2 + 13, 0), (20, 2), (0, 22)] {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut lane = Lane::new(ours);
@@ -189,7 +189,7 @@ fn a_lane_resumes_a_late_answer_and_serves_the_next_call() {
         let mut lane = Lane::new(ours);
         lane.stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let answer = frame(Kind::Answer as u8, 1, &[&[0][..], &vec![7; len]].concat());
-        // Header and payload are split, and everything arrives at once afterwards.
+        // The answer arrives in three parts. The first part ends within the header, and the second within the payload.
         let mut parts = [&answer[..5], &answer[5..17], &answer[17..]].into_iter();
         theirs.write_all(parts.next().unwrap()).unwrap();
         assert!(matches!(lane.call(CALL), Err(WireError::TimedOut)));
@@ -225,19 +225,19 @@ fn commands_carry_descriptors_and_get_no_reply() {
     assert_eq!([next(), next()], [Command::SetMaxLevel(Level(5)), Command::OpenLane(second)]);
     let mut theirs = UnixStream::from(receiver.stream_mut().take().unwrap());
     lane.write_all(b"hello").unwrap();
-    let mut heard = [0; 5];
-    theirs.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"hello");
+    let mut received = [0; 5];
+    theirs.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"hello");
 }
 
 #[test]
-fn reports_end_with_the_shim_and_garbage_among_them_is_an_error() {
-    let said = messages::reports();
+fn reports_end_when_the_shim_exits_and_garbage_is_an_error() {
+    let sent = messages::reports();
     let bytes: Vec<u8> =
-        said.iter().flat_map(|report| frame(Kind::Report as u8, 0, &report.encode().unwrap())).collect();
+        sent.iter().flat_map(|report| frame(Kind::Report as u8, 0, &report.encode().unwrap())).collect();
     let mut reports = Reports::new(Memory::of(bytes.clone()));
-    let heard: Vec<_> = std::iter::from_fn(|| reports.next_blocking().unwrap()).collect();
-    assert_eq!(heard, said);
+    let received: Vec<_> = std::iter::from_fn(|| reports.next_blocking().unwrap()).collect();
+    assert_eq!(received, sent);
 
     let mut reports = Reports::new(Memory::of([&bytes[..], b"what a wild plugin writes"].concat()));
     assert!(reports.next_blocking().is_ok() && reports.next_blocking().is_ok());

@@ -7,7 +7,7 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/wire")
 }
 
-/// One frame of every kind with every message.
+/// One frame for every message of every kind.
 fn seeds() -> Vec<Vec<u8>> {
     let hello = Hello { protocol: PROTOCOL, api: "0.1.0".into() };
     let mut seeds = vec![frame(1, 0, &hello.encode().unwrap())];
@@ -24,17 +24,17 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn no_file_of_the_corpus_panics_a_reader() {
+fn no_file_of_the_corpus_makes_a_decoder_panic() {
     let mut read = 0;
     for entry in fs::read_dir(folder()).unwrap() {
         read_anything(&fs::read(entry.unwrap().path()).unwrap());
         read += 1;
     }
-    assert!(read > 20, "the corpus is not there");
+    assert!(read > 20, "the corpus is missing");
 }
 
 #[test]
-fn the_corpus_has_every_message_in_it() {
+fn the_corpus_contains_every_message() {
     let write = std::env::var_os("REPLUG_WRITE_CORPUS").is_some();
     let known: BTreeSet<Vec<u8>> =
         fs::read_dir(folder()).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
@@ -45,7 +45,7 @@ fn the_corpus_has_every_message_in_it() {
 }
 
 #[test]
-fn no_damaged_frame_panics_a_reader() {
+fn no_damaged_frame_makes_a_decoder_panic() {
     for seed in seeds() {
         for at in 0..seed.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {

@@ -1,4 +1,4 @@
-//! Frames: complete, in pieces, truncated, too large, and invalid.
+//! Tests frames that are complete, in pieces, truncated, too large, or invalid.
 
 use super::*;
 
@@ -7,14 +7,14 @@ fn refusal(bytes: impl Into<Vec<u8>>) -> String {
 }
 
 #[test]
-fn a_frame_lies_on_the_wire_as_the_protocol_says() {
+fn a_frame_has_the_bytes_that_the_protocol_specifies() {
     let mut channel = Channel::new(Memory::default());
     channel.send(Kind::Call, RequestId(0x0102), [b"ab", b"c"]).unwrap();
     assert_eq!(channel.stream().output, [12, 0, 0, 0, 4, 2, 1, 0, 0, 0, 0, 0, 0, b'a', b'b', b'c']);
 }
 
 #[test]
-fn frames_of_every_size_arrive_whole_however_the_stream_cuts_them() {
+fn frames_of_every_size_arrive_whole_from_a_stream_in_pieces() {
     let sizes = [0, 1, 100, 4096, 8178, 8179, 8180, 8192, 8193, 20_000, 300_000, 3_000_000, 5];
     for at_once in [0, 1, 7, 4096] {
         let sizes = &sizes[..if at_once == 1 { 9 } else { sizes.len() }];
@@ -48,7 +48,7 @@ fn a_stream_is_closed_between_frames_and_truncated_within_one() {
 }
 
 #[test]
-fn a_length_is_checked_before_anything_is_read_for_it() {
+fn a_length_is_checked_before_the_payload_is_read() {
     assert_eq!(
         refusal([0xff; 13]),
         "a frame of 4294967295 bytes exceeds the limit of 65536 bytes; pass less at once"
@@ -58,7 +58,7 @@ fn a_length_is_checked_before_anything_is_read_for_it() {
 }
 
 #[test]
-fn a_frame_that_announces_much_and_brings_little_takes_little_memory() {
+fn a_truncated_frame_with_a_large_length_takes_little_memory() {
     let mut lie = frame(2, 1, b"little");
     lie[..4].copy_from_slice(&MAX_FRAME.to_le_bytes());
     let mut channel = Channel::new(Memory::of(lie));
@@ -68,7 +68,7 @@ fn a_frame_that_announces_much_and_brings_little_takes_little_memory() {
 }
 
 #[test]
-fn the_memory_of_a_very_large_frame_is_given_back() {
+fn the_memory_of_a_very_large_frame_is_freed_at_the_next_one() {
     let mut channel = Channel::new(Memory::of([frame(2, 1, &[0; 4 << 20]), frame(2, 2, &[])].concat()));
     channel.receive().unwrap();
     channel.receive().unwrap();
@@ -76,7 +76,7 @@ fn the_memory_of_a_very_large_frame_is_given_back() {
 }
 
 #[test]
-fn a_channel_that_is_shrunk_keeps_no_memory_of_a_very_large_frame() {
+fn shrink_frees_the_memory_of_a_very_large_frame() {
     let mut channel = Channel::new(Memory::of(frame(2, 1, &[0; 4 << 20])));
     channel.receive().unwrap();
     channel.shrink();
@@ -93,7 +93,7 @@ fn a_frame_that_is_too_large_to_send_leaves_the_channel_usable() {
 }
 
 #[test]
-fn a_frame_of_no_known_kind_is_refused() {
+fn a_frame_of_an_unknown_kind_is_rejected() {
     for kind in [0, 8, 255] {
         assert!(refusal(frame(kind, 1, &[])).starts_with(&format!("a frame has the unknown kind {kind}")));
     }

@@ -1,10 +1,10 @@
-//! Every message encoded and decoded, and invalid messages.
+//! Tests that every message can be decoded after it was encoded, and that invalid messages are rejected.
 
 use super::*;
 use replug_api::abi::Encoding;
 use replug_model::{id::Generation, step::Step};
 
-fn there_and_back<M: Message + PartialEq + std::fmt::Debug>(message: M) {
+fn round_trip<M: Message + PartialEq + std::fmt::Debug>(message: M) {
     let bytes = message.encode().unwrap();
     assert_eq!(M::decode(&bytes).unwrap(), message);
     for len in 0..bytes.len() {
@@ -88,15 +88,15 @@ pub(super) fn reports() -> [Report; 2] {
 
 #[test]
 fn every_message_round_trips_and_no_prefix_of_one_decodes() {
-    there_and_back(Hello::own());
-    requests().into_iter().for_each(there_and_back);
-    commands().into_iter().for_each(there_and_back);
-    replies().into_iter().for_each(there_and_back);
-    reports().into_iter().for_each(there_and_back);
+    round_trip(Hello::own());
+    requests().into_iter().for_each(round_trip);
+    commands().into_iter().for_each(round_trip);
+    replies().into_iter().for_each(round_trip);
+    reports().into_iter().for_each(round_trip);
 }
 
 #[test]
-fn a_message_with_bytes_left_over_is_refused() {
+fn a_message_with_trailing_bytes_is_rejected() {
     let mut bytes = Request::Save.encode().unwrap();
     bytes.push(0);
     assert_eq!(
@@ -106,7 +106,7 @@ fn a_message_with_bytes_left_over_is_refused() {
 }
 
 #[test]
-fn a_greeting_of_another_version_is_understood_and_refused() {
+fn a_greeting_of_another_version_is_decoded_and_rejected() {
     let mut later = Hello { protocol: 99, api: "9.9.9".into() }.encode().unwrap();
     later.extend(b"what a later version adds");
     let error = Hello::decode(&later).unwrap().check().unwrap_err();
@@ -120,7 +120,7 @@ fn a_greeting_of_another_version_is_understood_and_refused() {
 }
 
 #[test]
-fn a_request_names_no_plugin_that_could_not_be_one() {
+fn a_request_with_an_invalid_plugin_id_is_rejected() {
     let good = requests().swap_remove(1).encode().unwrap();
     let at = good.windows(3).position(|bytes| bytes == b"dev").unwrap();
     let mut bad = good.clone();
@@ -167,7 +167,7 @@ fn every_answer_arrives_as_it_was_sent() {
 }
 
 #[test]
-fn an_answer_that_is_none_is_refused() {
+fn an_invalid_answer_is_rejected() {
     let refusal = |bytes: &[u8]| Answer::decode(bytes).unwrap_err().to_string();
     assert!(refusal(b"").contains("it is empty"));
     assert!(refusal(&[8]).contains("unknown outcome 8"));
@@ -176,7 +176,7 @@ fn an_answer_that_is_none_is_refused() {
 }
 
 #[test]
-fn texts_of_a_report_are_cut_at_a_character_and_json_is_not_cut_at_all() {
+fn texts_of_a_report_are_cut_at_a_character_and_long_json_dropped() {
     let long = "ä".repeat(Report::MAX_TEXT);
     let report = Report::Log {
         level: Level(1),

@@ -1,4 +1,4 @@
-//! The protocol without a process: frames in memory, and invalid frames.
+//! Tests the protocol without a process, with frames in memory.
 
 mod client;
 mod corpus;
@@ -45,7 +45,7 @@ impl Write for Memory {
     }
 }
 
-/// A frame as on the wire.
+/// The bytes of a frame on the wire.
 fn frame(kind: u8, id: u64, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(9 + payload.len()).unwrap();
     [&len.to_le_bytes()[..], &[kind], &id.to_le_bytes(), payload].concat()
