@@ -12,7 +12,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let host = Host::builder().plugins("plugins").watch(true).build().await?;
     let greeter: Handle<dyn Greeter> = host.get("dev.replug.hello-world")?;
     println!("{}", greeter.greet("World")?);
-    println!("edit plugins/hello-world/src/lib.rs and save it; ctrl-c ends this");
+    println!("edit plugins/hello-world/src/lib.rs and save it; press ctrl-c to stop");
 
     let mut events = host.events();
     loop {

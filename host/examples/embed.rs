@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let calculator: Handle<dyn Calculator> = host.get("dev.replug.calculator")?;
     println!("10 + 5 = {}", calculator.add(10.0, 5.0)?);
     match calculator.divide(1.0, 0.0) {
-        Err(CallError::Plugin(error)) => println!("1 / 0 is refused ({}): {error}", error.code),
+        Err(CallError::Plugin(error)) => println!("1 / 0 is rejected ({}): {error}", error.code),
         other => println!("1 / 0 = {other:?}"),
     }
 

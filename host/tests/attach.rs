@@ -16,11 +16,11 @@ struct Journal(Arc<Mutex<Vec<String>>>);
 
 impl Journal {
     fn write(&self, line: impl Into<String>) {
-        self.0.lock().expect("no one panics here").push(line.into());
+        self.0.lock().expect("no thread panics here").push(line.into());
     }
 
     fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("no one panics here").clone()
+        self.0.lock().expect("no thread panics here").clone()
     }
 }
 
@@ -65,7 +65,7 @@ impl Attachment for Scribe {
     fn drained(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let stopped = |event: &Event| matches!(event.kind, EventKind::HostStopped);
-            while let Some(event) = self.events.as_mut().expect("it was bound").next().await {
+            while let Some(event) = self.events.as_mut().expect("`bind` was called").next().await {
                 if stopped(&event) {
                     break;
                 }

@@ -15,8 +15,8 @@ fn calculator() -> Vec<u8> {
     let cargo = cargo.args(["build", "--quiet", "--package", "calculator"]).current_dir(workspace);
     assert!(cargo.status().is_ok_and(|status| status.success()), "the calculator builds");
     let test = env::current_exe().expect("this program has a path");
-    let built = test.ancestors().nth(2).expect("it lies in `deps` of the target folder");
-    fs::read(built.join("libcalculator.so")).expect("it is there")
+    let built = test.ancestors().nth(2).expect("the test is in `deps` of the target folder");
+    fs::read(built.join("libcalculator.so")).expect("the library was built")
 }
 
 #[test]

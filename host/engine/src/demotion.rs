@@ -232,7 +232,7 @@ fn unexplained(crash: &Crash) -> Option<EventKind> {
         [] => "no plugin was running".into(),
         some => {
             format!(
-                "{} were running; it is unknown which of them caused it, so none of them is moved",
+                "{} were running; the crash cannot be attributed to one of them, so none of them is moved to a child process",
                 some.join(", ")
             )
         }

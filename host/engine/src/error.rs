@@ -1,8 +1,8 @@
 //! The errors of a host, sorted by consequence.
 //!
-//! * [`CallError`]: this call returned no result; the next may.
-//! * [`ReloadError`]: this reload failed; the previous generation keeps serving.
-//! * [`HostError`]: the host did not execute a request; nothing else changed.
+//! * [`CallError`]: one call returned no result. The next call may succeed.
+//! * [`ReloadError`]: one reload failed. The previous generation keeps serving.
+//! * [`HostError`]: the host did not execute a request. The request changed nothing.
 
 pub use crate::{
     artifact::{InspectError, StoreError},
@@ -153,10 +153,10 @@ pub enum HostError {
     UnknownPlugin {
         /// The id that was requested.
         id: String,
-        /// The most similar id, or all ids.
+        /// The end of the message, which names the most similar id or all ids.
         suggestion: String,
     },
-    /// The plugin does not have the interface in the host's form.
+    /// The plugin does not offer the interface with the host's signatures.
     #[error(transparent)]
     Interface(#[from] InterfaceMismatch),
     /// The new version failed to start.
@@ -175,7 +175,7 @@ pub enum HostError {
     WrongState {
         /// The plugin.
         plugin: PluginId,
-        /// The state, and what to do.
+        /// The plugin's state, and what to do.
         reason: String,
     },
     /// An attachment of the host failed to bind: see [`HostBuilder::attach`](crate::HostBuilder::attach).

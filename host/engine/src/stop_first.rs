@@ -17,7 +17,7 @@ use crate::{
 };
 use std::time::Instant;
 
-/// A version that was stopped to make room for the next one.
+/// A version that was stopped to make room for the next version.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopped {
     pub(crate) generation: Generation,

@@ -220,7 +220,8 @@ fn never_ending(lab: &mut Lab) -> JoinHandle<Result<u64, CallError>> {
 fn assert_cut_off(caller: JoinHandle<Result<u64, CallError>>) {
     let error = caller.join().unwrap().unwrap_err();
     let CallError::Crashed { generation: 1, stderr_tail, .. } = error else { panic!("{error}") };
-    let why = "replug: killed, because it was to end, and calls still ran after 50ms (`drain_timeout`)";
+    let why =
+        "replug: killed, because the plugin was stopped and calls still ran after 50ms (`drain_timeout`)";
     assert_eq!(stderr_tail.lines().last(), Some(why), "{stderr_tail}");
 }
 

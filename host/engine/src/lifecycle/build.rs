@@ -13,7 +13,7 @@ const EARLY_FAILURES: u32 = 3;
 /// How often a build waits for a library that is still being copied into the plugin's folder.
 const WAITS: u32 = 100;
 
-/// What the result of a build is used for.
+/// The purpose of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
     /// A new generation in any case.
@@ -41,7 +41,8 @@ pub(crate) enum Compiled {
     Stale,
     /// A prebuilt library is still being copied into the plugin's folder.
     Incomplete,
-    /// The compilation failed. `may_pass`: files were missing or changed during it, so another attempt may succeed.
+    /// The compilation failed. `may_pass`: files were missing or changed during the compilation, so another attempt may
+    /// succeed.
     Failed {
         may_pass: bool,
     },
@@ -63,7 +64,7 @@ enum Stage {
     Compiling,
     /// The worker determines whether a change supersedes the compilation.
     Considering,
-    /// The build waits, because missing files may come back.
+    /// The build waits, because missing files may be written again.
     Pausing,
 }
 

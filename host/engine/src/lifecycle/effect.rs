@@ -71,8 +71,8 @@ pub(crate) enum Effect {
     ReportStateLost(String),
 }
 
-/// An action that takes time. Until it has ended, the worker begins no other action for this plugin. The documentation of
-/// each variant ends with the input that reports the result.
+/// An action that takes time. Until it has ended, the worker begins no other action for this plugin. If an input reports
+/// the result of the action, the documentation of the variant ends with that input.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Work {
     /// Carry out this command; [`Input::Finished`].
@@ -81,7 +81,7 @@ pub(crate) enum Work {
     WaitForGit,
     /// Compile; [`Input::Compiled`].
     Compile,
-    /// Wait a moment, because missing files may come back; [`Input::PauseOver`].
+    /// Pause, because missing files may be written again; [`Input::PauseOver`].
     Pause,
     /// Determine whether this change supersedes the compilation; [`Input::Considered`].
     Consider(Ticket),

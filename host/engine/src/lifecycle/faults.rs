@@ -19,7 +19,7 @@ pub(crate) struct Faults {
     /// Why the manifest cannot be read. The previous manifest is in force. Only a readable manifest repairs this fault.
     manifest: Option<String>,
     /// Why a readable manifest was rejected. The previous manifest is in force.
-    words: Option<String>,
+    rejected: Option<String>,
     /// Why the newest source does not serve. This fault remains while an older version serves.
     source: Option<SourceFault>,
     /// The last failure of another kind.
@@ -44,10 +44,10 @@ impl Faults {
         Self { manifest, source, ..Self::default() }
     }
 
-    /// The most important fault. The precedence is `other`, `manifest`, `words`, `source`.
+    /// The most important fault. The precedence is `other`, `manifest`, `rejected`, `source`.
     pub(crate) fn first(&self) -> Option<&String> {
         let source = self.source.as_ref().map(|fault| &fault.text);
-        let all = [self.other.as_ref(), self.manifest.as_ref(), self.words.as_ref(), source];
+        let all = [self.other.as_ref(), self.manifest.as_ref(), self.rejected.as_ref(), source];
         all.into_iter().find_map(|fault| fault)
     }
 
@@ -74,7 +74,7 @@ impl Faults {
     }
 
     pub(super) fn manifest_is_read(&mut self) {
-        (self.manifest, self.words) = (None, None);
+        (self.manifest, self.rejected) = (None, None);
     }
 
     pub(super) fn manifest_is_unusable(&mut self, text: String) {
@@ -82,11 +82,11 @@ impl Faults {
     }
 
     pub(super) fn words_apply(&mut self) {
-        self.words = None;
+        self.rejected = None;
     }
 
     pub(super) fn words_are_refused(&mut self, text: String) {
-        (self.words, self.other) = (Some(text), None);
+        (self.rejected, self.other) = (Some(text), None);
     }
 
     /// The time at which a build is reported that has failed while the manifest was missing.
@@ -131,7 +131,7 @@ impl Faults {
     }
 
     pub(super) fn is_quarantined(&mut self, text: String) {
-        // A fault of the newest source remains: the quarantined version is then an earlier one.
+        // If the newest source has a fault, the quarantined version is an earlier version, and that fault remains.
         match self.source {
             None => self.newest_fails(SourceFault::with(text)),
             Some(_) => self.other = Some(text),

@@ -20,7 +20,7 @@ pub(crate) enum Input {
     Finished,
     /// The command in progress requires a build with this aim.
     Build(Aim),
-    /// Git writes no files, or has taken too long.
+    /// Git writes no more files, or has written files for too long.
     GitIsQuiet,
     /// The worker has determined whether the change supersedes the compilation.
     Considered { supersedes: bool },
@@ -28,7 +28,7 @@ pub(crate) enum Input {
     Compiled(Compiled),
     /// The pause of the build is over.
     PauseOver,
-    /// A file that existed before was edited.
+    /// A file that existed before has changed.
     Edited,
     /// The build has produced no library. `is_missing`: the manifest is missing, too.
     BuildFailed { text: String, is_missing: bool },
@@ -61,7 +61,7 @@ pub(crate) enum Input {
     Tried { serves: bool, is_unfit: bool },
     /// The caller that waits for the start was answered.
     StartAnswered,
-    /// The source was built. If nothing serves, the versions in `stored` may be tried.
+    /// The source was built. If no version serves, the versions in `stored` may be tried.
     SourceTried { serves: bool, stored: Vec<Digest> },
     /// A version is to be installed.
     Install(Candidate),

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Instant};
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) how: How,
-    /// The manifest that the version follows.
+    /// The manifest of the version.
     pub(crate) manifest: Arc<Manifest>,
     /// Whether the version replaces a serving generation.
     pub(crate) replaces: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Candidate {
 pub(crate) enum BeginsWith {
     /// The state that was saved at the last stop.
     Kept,
-    /// The last checkpoint, if there is one.
+    /// The last checkpoint, if any.
     Checkpoint,
     /// The state that the previous version saved when it was stopped to make room.
     HandedOver,
@@ -95,7 +95,7 @@ impl Lifecycle {
                 self.faults.serves(how == How::Built);
                 let mut effects = Effects::default();
                 if !Arc::ptr_eq(&manifest, self.manifests.in_force()) {
-                    // This version follows a manifest that the previous one has rejected.
+                    // The previous version could not apply the manifest of this version.
                     self.faults.words_apply();
                     effects = self.accept(now, manifest);
                 }

@@ -211,7 +211,7 @@ impl Worker {
     /// Waits while git writes files, as for a checkout. The compilation that follows includes the changes of this time.
     async fn wait_for_git(&mut self, cause: &mut Cause, span: &Span) -> Result<Option<Work>, HostError> {
         self.doing(Some(Stage::Build));
-        self.shared.entry.set_reason("it is being built: wait for it to come up");
+        self.shared.entry.set_reason("it is being built; wait until it serves");
         let mut folders: BTreeSet<PathBuf> = self.inputs.dirs.clone();
         folders.insert(self.latest_manifest().root.clone());
         let mut locks = std::mem::take(&mut self.stale_locks);

@@ -53,7 +53,7 @@ impl Command {
     /// Rejects a command that a stop has made pointless.
     pub(super) fn refuse(self, plugin: &PluginId) {
         let refusal =
-            || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped meanwhile".into() };
+            || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped first".into() };
         match self {
             Self::Reload(reply) | Self::Start(_, reply) | Self::Rollback(_, reply) => {
                 let _ = reply.send(Err(refusal()));
@@ -111,7 +111,7 @@ impl StopWhy {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Asked => "it was stopped; `start` it",
-            Self::Discarded => "it was stopped and its state dropped; `start` it",
+            Self::Discarded => "it was stopped and its state discarded; `start` it",
             Self::Unregistered => "it was unregistered; `start` it",
             Self::Removed => "its folder or manifest is gone",
             Self::Renamed => "its manifest has another id now, which makes it another plugin",

@@ -182,7 +182,7 @@ impl Worker {
             }
             Command::Rollback(to, reply) => {
                 let done = self.rollback(to).await.map(|(from, generation)| {
-                    self.emit(EventKind::RolledBack { from, reason: "it was asked for".into() });
+                    self.emit(EventKind::RolledBack { from, reason: "on request".into() });
                     generation
                 });
                 let _ = reply.send(done);

@@ -89,7 +89,9 @@ impl Worker {
         };
         if let Ok(Ok(Err(retiring))) = drained {
             let waited = humantime::format_duration(deadline);
-            tracing::warn!("{plugin} {generation} still runs calls after {waited}: it ends when they do");
+            tracing::warn!(
+                "{plugin} {generation} still runs calls after {waited}; it ends when the calls have returned"
+            );
             self.retire(retiring);
         }
         // The process may have crashed while it was being stopped.
@@ -107,8 +109,9 @@ impl Worker {
     async fn cut_off(&self, rest: Duration) {
         let entry = self.shared.entry.clone();
         let waited = humantime::format_duration(self.manifest().reload.drain_timeout);
-        let reason =
-            format!("killed, because it was to end, and calls still ran after {waited} (`drain_timeout`)");
+        let reason = format!(
+            "killed, because the plugin was stopped and calls still ran after {waited} (`drain_timeout`)"
+        );
         // If no thread can be started, the calls are not interrupted, and run to their end.
         let _ = blocking(move || entry.cut_off(rest, &reason)).await;
     }

@@ -77,7 +77,7 @@ impl Worker {
                 let patience = manifest.lock().process.restart_wait;
                 // The entry is suspended first, so that no later call reaches the dead process.
                 let retiring = entry.suspend(generation, patience);
-                // An error means that the host is gone.
+                // An error means that the host has ended.
                 let _ = deaths.send(Died { generation, digest, death, stderr_tail, retiring, served });
             })
         })

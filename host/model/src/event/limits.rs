@@ -21,7 +21,7 @@ pub struct LimitsInForce {
 pub struct Bound {
     /// The resource: `memory_bytes`, `cpu_seconds`, `open_files`, `file_size_bytes` or `processes`.
     pub of: String,
-    /// The limit, in the unit that `of` names. A hard limit of the system may make it lower than the manifest says.
+    /// The limit, in the unit that `of` names. It is lower than in the manifest if a hard limit of the system is lower.
     pub value: u64,
     /// The mechanism that enforces the limit.
     pub by: Enforcer,

@@ -141,7 +141,7 @@ pub enum EventKind {
         /// How the configuration was applied: `live` by the running instance, or `restarted` by a new generation.
         how: String,
     },
-    /// The plugin has rejected a new configuration, and keeps the previous one.
+    /// The plugin has rejected a new configuration, and keeps the previous configuration.
     ConfigureFailed {
         /// The manifest with the new configuration; none if a command has set the configuration. Such a command has no
         /// effect.
@@ -160,7 +160,7 @@ pub enum EventKind {
         location: String,
         /// The thread.
         thread: String,
-        /// The backtrace; empty unless `RUST_BACKTRACE` asks for one.
+        /// The backtrace; empty unless `RUST_BACKTRACE` enables backtraces.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         backtrace: String,
     },
@@ -195,7 +195,7 @@ pub enum EventKind {
         /// The minimum time for which the call has run, in milliseconds.
         for_ms: u64,
     },
-    /// The plugin runs in a child process from now on, although its manifest does not ask for one.
+    /// The plugin runs in a child process, although its manifest does not require one.
     PluginDemoted {
         /// The method or lifecycle step in which the plugin crashed the host; none if there was no crash.
         #[serde(default, skip_serializing_if = "Option::is_none")]

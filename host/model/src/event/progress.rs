@@ -6,10 +6,11 @@ use std::fmt;
 /// The progress of a build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildProgress {
-    /// The number of units that cargo has finished. A crate is one unit, and its build script is another one.
+    /// The number of units that cargo has finished. A crate is one unit, and its build script is another unit. `None` if
+    /// the number is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<u64>,
-    /// The number of units.
+    /// The number of units. `None` if the number is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
     /// The present work: the crates that are being compiled, or the reason why the build waits.

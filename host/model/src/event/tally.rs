@@ -55,7 +55,7 @@ pub struct PluginTally {
     pub restarts: BTreeMap<String, u64>,
     /// The number of reported panics.
     pub panics: u64,
-    /// How often the plugin was moved to a child process, although its manifest did not ask for one.
+    /// How often the plugin was moved to a child process, although its manifest did not require one.
     pub demotions: u64,
     /// How often the plugin was quarantined.
     pub quarantines: u64,
