@@ -1,7 +1,7 @@
-//! How the benchmarks measure and report. The benchmarks themselves are in `benches/benches/replug/`.
+//! Measures and reports for the benchmarks, which are in `benches/benches/replug/`.
 //!
-//! The machines that run this are busy, and no single figure is reliable. So the
-//! contenders take turns in many short rounds, and the result is the ratio of their medians.
+//! The machines that run the benchmarks are busy, and no single figure is reliable. So the contenders take turns in
+//! many short rounds, and the result is the ratio of their medians.
 
 mod measure;
 mod report;

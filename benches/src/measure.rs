@@ -1,33 +1,33 @@
-//! Contenders that take turns.
+//! Measures contenders that take turns.
 
 use std::time::Duration;
 
-/// One of the things that are compared: a contender.
+/// One of the alternatives that a benchmark compares.
 pub struct Contender<'a> {
-    /// Its name.
+    /// The name of the contender.
     pub name: &'static str,
-    /// Runs it that many times, and returns the time. The loop is inside, so that the compiler can optimize it as a
-    /// whole.
+    /// Repeats the operation the given number of times, and returns the total time. The loop is in this function, so
+    /// that the compiler can optimize it as a whole.
     pub run: Box<dyn FnMut(u64) -> Duration + 'a>,
-    /// Divides the repetitions of a round; more than 1 for slow contenders.
+    /// The divisor of the repetitions in a turn; more than 1 for slow contenders.
     pub one_in: u64,
 }
 
 /// How often contenders take turns, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Rounds {
-    /// How many rounds; in each, every contender has one turn.
+    /// The number of rounds. In each round, every contender has one turn.
     pub rounds: usize,
-    /// Repetitions in a turn.
+    /// The number of repetitions in a turn.
     pub repetitions: u64,
 }
 
 /// The times of a contender in each round.
 #[derive(Clone, Debug)]
 pub struct Series {
-    /// The contender.
+    /// The name of the contender.
     pub name: &'static str,
-    /// Nanoseconds for one repetition, a value for each round.
+    /// The nanoseconds for one repetition: one value for each round.
     pub ns: Vec<f64>,
 }
 
@@ -37,14 +37,14 @@ impl Series {
         median(&self.ns)
     }
 
-    /// The ratio of the medians: how many times as long as `other` it takes.
+    /// The ratio of the medians: how many times as long as `other` this contender takes.
     pub fn ratio_to(&self, other: &Self) -> f64 {
         self.median() / other.median()
     }
 }
 
-/// Lets the contenders take turns. Each round begins with another one, so that none always follows the same one; the
-/// first round is a warm-up and does not count.
+/// Lets the contenders take turns. Each round begins with another contender, so that no contender always follows the
+/// same one. The first round is a warm-up and does not count.
 pub fn take_turns(mut contenders: Vec<Contender<'_>>, rounds: Rounds) -> Vec<Series> {
     let mut all: Vec<_> =
         contenders.iter().map(|contender| Series { name: contender.name, ns: Vec::new() }).collect();
@@ -67,7 +67,7 @@ pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The value below which that share of the values is; not a number if there are none.
+/// The quantile of the values at `share`, which is between 0 and 1; NaN if there are no values.
 pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantile_is_one_of_the_values_and_of_nothing_there_is_none() {
+    fn a_quantile_is_one_of_the_values_or_nan_if_there_are_none() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(quantile(&[3.0, 1.0, 2.0], 0.99), 3.0);
         assert!(median(&[]).is_nan());

@@ -10,14 +10,14 @@ use std::{
 /// All results.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// One for each benchmark.
+    /// One section for each benchmark.
     pub sections: Vec<Section>,
 }
 
 /// The results of one benchmark.
 #[derive(Debug, Serialize)]
 pub struct Section {
-    /// Its title.
+    /// The title of the section.
     pub title: &'static str,
     /// The figures.
     pub tables: Vec<Table>,
@@ -37,7 +37,7 @@ pub struct Table {
 /// A figure and its target.
 #[derive(Debug, Serialize)]
 pub struct Target {
-    /// What the figure is.
+    /// What the figure measures.
     pub what: &'static str,
     /// The bound in words.
     pub bound: &'static str,
@@ -52,7 +52,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// If they cannot be written.
+    /// An error of the operating system if the folder or a file cannot be written.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("report.md"), self.to_string())?;

@@ -1,4 +1,4 @@
-//! Every type that can cross the boundary is unchanged afterwards, in process and encoded.
+//! Tests that a value of every type that can cross the boundary is the same afterwards, in process and encoded.
 
 use replug_api::{
     Data,
@@ -27,7 +27,7 @@ struct Tuple(u8, Option<Box<Tuple>>);
 #[derive(Clone, Debug, PartialEq)]
 struct Unit;
 
-/// Of every sort.
+/// All kinds of variants.
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
@@ -116,7 +116,7 @@ fn the_authors_own_types_cross() {
 }
 
 #[test]
-fn a_large_list_of_numbers_is_handed_over_and_not_copied() {
+fn a_large_list_of_numbers_is_moved_and_not_copied() {
     let list = vec![7_u8; 64 << 20];
     let address = list.as_ptr();
     let ffi = list.into_ffi();
@@ -126,7 +126,7 @@ fn a_large_list_of_numbers_is_handed_over_and_not_copied() {
 }
 
 #[test]
-fn types_are_described_as_one_would_write_them() {
+fn types_are_described_in_rust_syntax() {
     fn described<T: Data>() -> String {
         T::describe(&mut Types::default()).to_string()
     }
@@ -140,7 +140,7 @@ fn types_are_described_as_one_would_write_them() {
 }
 
 #[test]
-fn definitions_have_the_names_that_the_encodings_have() {
+fn definitions_use_the_names_of_the_encodings() {
     let mut types = Types::default();
     assert_eq!(Named::describe(&mut types), Type::Named("Named".into()));
     let definitions = types.into_definitions();
@@ -150,10 +150,10 @@ fn definitions_have_the_names_that_the_encodings_have() {
     let Shape::Enum(variants) = &definitions["Kind"].shape else { panic!("not an enum") };
     let names: Vec<_> = variants.iter().map(|variant| variant.name.as_str()).collect();
     assert_eq!(names, ["Unit", "One", "Two", "fields", "Last"]);
-    assert_eq!(definitions["Kind"].docs, "Of every sort.");
+    assert_eq!(definitions["Kind"].docs, "All kinds of variants.");
 }
 
-/// One enum for each case of serde's, with field and variant names that distinguish the cases.
+/// One enum for each case of serde's `rename_all`, with names of fields and variants that distinguish the cases.
 macro_rules! renamed {
     ($($name:ident $case:literal)*) => {$(
         #[replug_api::data]

@@ -1,8 +1,8 @@
-//! The messages about host and plugin that disagree about an interface.
+//! Tests the messages about an interface that differs between host and plugin.
 
 use replug_api::{Interface, describe};
 
-/// One module per version of an interface `Shop`.
+/// One module for each version of the interface `Shop`.
 macro_rules! versions {
     ($($name:ident { $($item:item)* })*) => {$(
         mod $name {
@@ -152,7 +152,7 @@ fn a_difference_names_the_method_or_type_and_both_sides() {
 }
 
 #[test]
-fn the_fingerprint_follows_the_contract_and_not_its_comments() {
+fn the_fingerprint_depends_on_the_contract_and_not_on_comments() {
     let base = base::described();
     let mut documented = documented_and_longer::described();
     assert_ne!(base.fingerprint(), documented.fingerprint());
@@ -162,7 +162,7 @@ fn the_fingerprint_follows_the_contract_and_not_its_comments() {
 }
 
 #[test]
-fn the_layouts_tell_the_same_differences_apart() {
+fn the_layouts_differ_if_a_recursive_type_differs() {
     use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
     use layouts::{Apart, Same};
     let layout = |export: &replug_api::abi::InterfaceExport| export.methods[0].layout;

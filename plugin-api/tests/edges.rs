@@ -1,4 +1,4 @@
-//! Calls generated edges directly, as a host would, with a caller that pins nothing.
+//! Tests generated edges with direct calls, like those of a host, through a caller that pins nothing.
 
 use replug_api::{
     CallError, Caller, Interface,
@@ -27,7 +27,7 @@ impl Direct {
     }
 }
 
-// SAFETY: 1: the object and the edges come from one `bind`. 2: they are of a `static`, in this binary.
+// SAFETY: 1: the object and the edges come from one `bind`. 2: the instance is a `static`, in this binary.
 unsafe impl Caller for Direct {
     fn call<T, E>(
         &self,
@@ -157,7 +157,7 @@ fn bound() -> BoundInterface {
 fn invoke(method: &str, encoding: Encoding, arguments: &[u8]) -> Outcome<Vec<u8>, Refusal> {
     let bound = bound();
     let index = bound.export.methods.iter().position(|m| m.name == method).expect("known method");
-    // SAFETY: 1: the object stands beside the export. 2: the instance is a `static`.
+    // SAFETY: 1: `bound` has both the object and the export. 2: the instance is a `static`.
     match unsafe { (bound.export.invoke)(bound.object, index as u32, encoding, arguments.into()) } {
         Outcome::Returned(bytes) => Outcome::Returned(bytes.into()),
         Outcome::Refused(refusal) => Outcome::Refused(refusal),
@@ -195,7 +195,7 @@ fn a_typed_client_calls_through_the_edges() {
 }
 
 #[test]
-fn recursive_data_and_the_authors_errors_cross_over() {
+fn recursive_data_and_the_authors_errors_cross_the_boundary() {
     let grown = client().grow(leaf(1)).expect("grows");
     assert_eq!(grown, Tree { value: 2, children: vec![leaf(1)], twin: Some(Box::new(leaf(1))) });
     let error = client().grow(leaf(-1)).expect_err("negative");
@@ -219,7 +219,7 @@ fn a_panic_with_any_payload_is_contained() {
 }
 
 #[test]
-fn json_arguments_are_taken_by_name_by_position_or_bare() {
+fn json_arguments_are_accepted_by_name_by_position_or_bare() {
     assert_eq!(json("add", r#"{"b": 2, "a": 1}"#), "3.0");
     assert_eq!(json("add", "[1, 2.5]"), "3.5");
     assert_eq!(json("shout", "\"hi\""), "\"HI\"");
@@ -264,7 +264,7 @@ fn invalid_json_arguments_are_rejected_with_the_reason() {
 }
 
 #[test]
-fn a_result_that_json_would_say_as_null_is_refused() {
+fn a_result_that_json_would_write_as_null_is_rejected() {
     let refused = "bad result: JSON cannot represent a part of it (an infinite number or NaN";
     for (method, arguments) in [("add", "[1e308, 1e308]"), ("quotient", "[1, 0]"), ("quotient", "[0, 0]")] {
         let said = json(method, arguments);
@@ -275,15 +275,15 @@ fn a_result_that_json_would_say_as_null_is_refused() {
 }
 
 #[test]
-fn an_unknown_method_number_is_refused() {
+fn an_unknown_method_number_is_rejected() {
     let bound = bound();
-    // SAFETY: 1: the object stands beside the export. 2: the instance is a `static`.
+    // SAFETY: 1: `bound` has both the object and the export. 2: the instance is a `static`.
     let outcome = unsafe { (bound.export.invoke)(bound.object, 99, Encoding::Json, b"".as_slice().into()) };
     assert!(matches!(outcome, Outcome::Refused(Refusal::BadArguments(why)) if why.contains("number 99")));
 }
 
 #[test]
-fn binary_arguments_are_a_tuple_and_leave_nothing_over() {
+fn binary_arguments_are_a_tuple_without_trailing_bytes() {
     let arguments = postcard::to_stdvec(&(1.5, 2.0)).expect("encode");
     let Outcome::Returned(result) = invoke("add", Encoding::Binary, &arguments) else { panic!("refused") };
     assert_eq!(postcard::from_bytes::<f64>(&result), Ok(3.5));
@@ -328,7 +328,7 @@ fn an_interface_describes_itself() {
 }
 
 #[test]
-fn an_error_of_a_call_is_shown_in_words() {
+fn the_debug_form_of_a_call_error_is_its_message() {
     let error: CallError =
         CallError::NotRunning { plugin: "dev.test".into(), reason: "it was stopped".into() };
     assert_eq!(format!("{error:?}"), error.to_string());

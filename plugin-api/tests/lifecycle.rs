@@ -1,6 +1,6 @@
-//! A plugin's whole lifecycle through its root module, as a host sees it: steps, contained panics, events.
+//! Tests a plugin's whole lifecycle through its root module, which a host uses, too: steps, contained panics, events.
 //!
-//! This test is a plugin itself: `export!` gives it the hooks, and the root module comes from `replug-api`.
+//! This test is a plugin itself: `export!` defines the hooks, and the root module comes from `replug-api`.
 
 use abi_stable::library::LibHeader;
 use replug_api::{
@@ -19,7 +19,7 @@ trait Ask {
     fn ask(&self, what: &str) -> String;
 }
 
-/// Does in each step what its configuration says.
+/// Fails or panics in the step that its configuration names.
 struct Actor {
     config: Mutex<Config>,
     total: AtomicU64,
@@ -121,7 +121,7 @@ replug_api::export!(Actor: Ask);
 mod header {
     use super::LibHeader;
 
-    // SAFETY: the root module's header, which `export!` makes every plugin have.
+    // SAFETY: the header of the root module, which is linked into every plugin by `export!`.
     unsafe extern "Rust" {
         #[link_name = "_1as_0lib_1header_0root_bmodule_bloader"]
         pub(super) safe static HEADER: LibHeader;
@@ -156,7 +156,7 @@ extern "C" fn cancelled() -> bool {
 extern "C" fn panicked(record: &PanicRecord<'_>) {
     assert!(!record.location.0.is_null());
     let line = format!("{} at {}:{}", record.message, record.file, record.line > 0 && record.column > 0);
-    // So that a failed assertion of the tests themselves is printed.
+    // The hook replaces the default one, so a failed assertion of the tests themselves must be printed here.
     eprintln!("{line} (line {})", record.line);
     locked(&PANICS).push(line);
 }
@@ -209,11 +209,11 @@ macro_rules! turn {
     };
 }
 
-/// Calls without a client.
+/// Calls `ask` without a client.
 fn ask(instance: Instance) -> String {
     let bound = instance.interfaces[0];
     let arguments = b"\"x\"".as_slice().into();
-    // SAFETY: 1: the object stands beside the export. 2: a test destroys an instance once, and last.
+    // SAFETY: 1: `bound` has both the object and the export. 2: a test destroys an instance once, and last.
     match unsafe { (bound.export.invoke)(bound.object, 0, replug_api::abi::Encoding::Json, arguments) } {
         Outcome::Returned(json) => String::from_utf8(json.into()).expect("JSON"),
         other => panic!("{other:?}"),
@@ -234,7 +234,7 @@ fn a_plugin_describes_itself_before_create() {
 }
 
 #[test]
-fn an_instance_lives_from_create_to_destroy_and_hands_its_state_over() {
+fn an_instance_runs_all_steps_and_hands_over_its_state() {
     let old = created("{}");
     assert_eq!(told(turn!(start, old.object)), "fine");
     assert_eq!((ask(old), ask(old)), ("\"1\"".into(), "\"2\"".into()));
@@ -252,7 +252,7 @@ fn an_instance_lives_from_create_to_destroy_and_hands_its_state_over() {
 }
 
 #[test]
-fn what_fails_or_panics_at_any_turn_is_reported_and_goes_no_further() {
+fn a_step_that_fails_or_panics_is_reported() {
     assert_eq!(told(create(r#"{"fail":"init"}"#)), "init failed");
     assert_eq!(told(create(r#"{"panic":"init"}"#)), "init panicked as told");
     for (fault, verb) in [("fail", "failed"), ("panic", "panicked as told")] {
@@ -285,7 +285,7 @@ fn what_fails_or_panics_at_any_turn_is_reported_and_goes_no_further() {
 }
 
 #[test]
-fn a_state_of_another_shape_and_a_config_that_does_not_fit_are_refused() {
+fn a_state_of_another_shape_and_an_invalid_config_are_rejected() {
     let instance = created("{}");
     let Outcome::Refused(error) = turn!(restore, instance.object, 3, [0xc3].as_slice().into()) else {
         panic!("restored")
@@ -302,7 +302,7 @@ fn a_state_of_another_shape_and_a_config_that_does_not_fit_are_refused() {
 fn events_reach_the_host_with_fields_and_spans_up_to_its_max_level() {
     let root = root();
     let instance = created("{}");
-    // Only those of this thread: another test may call at the same time. `total` distinguishes them.
+    // Another test may log at the same time. The events of this test are distinguished by their `total`.
     let Outcome::Returned(state) = turn!(save, created("{}").object) else { panic!("not saved") };
     drop(state);
     let thousand = SavedState::encode(&Total { total: 1000 }).expect("encodes").into_bytes();

@@ -1,4 +1,4 @@
-//! Calls a plugin through its remote edges, with a [`Remote`] inside this process.
+//! Tests calls through remote edges, with a [`Remote`] in this process.
 
 use replug_api::{
     CallError, Caller, Interface,
@@ -52,7 +52,7 @@ enum Grief {
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq)]
 struct Small {
-    /// 10 and more cannot be encoded.
+    /// A value of 10 or more cannot be encoded.
     #[serde(serialize_with = "digit")]
     digit: u8,
 }
@@ -117,7 +117,7 @@ impl Everything for All {
     }
 }
 
-/// Passes each call to the same interface's encoded entry, as another process would.
+/// Passes each call to the encoded entry of the same interface, like the process of a plugin.
 struct Loop {
     seen: Arc<Mutex<Vec<u8>>>,
 }
@@ -130,7 +130,7 @@ impl Remote for Loop {
     fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError> {
         *self.seen.lock().expect("lock") = arguments.to_vec();
         let bound = <dyn Everything as Interface>::bind(&All);
-        // SAFETY: 1: the object stands beside the export. 2: the instance is a `static`.
+        // SAFETY: 1: `bound` has both the object and the export. 2: the instance is a `static`.
         match unsafe { (bound.export.invoke)(bound.object, method, encoding, arguments.into()) } {
             Outcome::Returned(bytes) => Ok(Reply::Returned(bytes.into())),
             Outcome::Refused(refusal) => Ok(Reply::Refused(refusal)),
@@ -151,7 +151,7 @@ fn panicked(message: &str) -> CallError {
 }
 
 thread_local! {
-    /// The beginning and the length of the stack of a thread that a test has started.
+    /// The stack pointer at the start of a thread that a test has started, and the size of its stack in bytes.
     static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }
 
@@ -188,7 +188,7 @@ impl<F: Fn() -> Result<Reply, CallError> + Send + Sync> Remote for Always<F> {
     }
 }
 
-/// A host with one plugin, in another process.
+/// The caller of a plugin that counts as being in another process.
 #[derive(Clone, Debug)]
 struct Elsewhere(RemoteObject);
 
@@ -203,7 +203,8 @@ impl Elsewhere {
     }
 }
 
-// SAFETY: 1: the edges are remote ones, and the object that of a `RemoteObject`. 2: `self` keeps it.
+// SAFETY: 1: the edges are remote edges, and the object is that of a `RemoteObject`. 2: `self` keeps that
+// `RemoteObject`.
 unsafe impl Caller for Elsewhere {
     fn call<T, E>(
         &self,
@@ -236,7 +237,7 @@ fn leaf(value: i32) -> Tree {
 }
 
 #[test]
-fn every_type_makes_the_round_trip() {
+fn values_of_every_type_round_trip() {
     let client = client();
     assert_eq!(client.nothing(), Ok(()));
     let numbers = client.numbers((255, 2, 3, 1 << 40, 5), (-1, -2, -3, -(1 << 40), -5), (0.5, 0.25));
@@ -257,7 +258,7 @@ fn every_type_makes_the_round_trip() {
 }
 
 #[test]
-fn the_authors_data_and_errors_make_the_round_trip() {
+fn the_authors_data_and_errors_round_trip() {
     let client = client();
     let grown = Tree { value: 2, children: vec![leaf(1)], twin: Some(Box::new(leaf(1))) };
     assert_eq!(client.grow(leaf(1)), Ok(grown));
@@ -268,7 +269,7 @@ fn the_authors_data_and_errors_make_the_round_trip() {
 }
 
 #[test]
-fn a_large_text_and_large_bytes_make_the_round_trip() {
+fn a_large_text_and_large_bytes_round_trip() {
     let (text, bytes) = ("é".repeat(1 << 20), vec![200; 1 << 20]);
     let back = client().own_bytes(bytes.clone(), text.clone()).expect("round trip");
     assert!(back == (bytes.clone(), text.clone()));
@@ -277,7 +278,7 @@ fn a_large_text_and_large_bytes_make_the_round_trip() {
 }
 
 #[test]
-fn arguments_are_written_as_a_tuple_by_position() {
+fn arguments_are_encoded_as_a_tuple_by_position() {
     let seen = Arc::new(Mutex::default());
     let client = Elsewhere::client(Loop { seen: seen.clone() });
     client.lent("text", &[1, 2, 3], 4).expect("answer");
@@ -290,7 +291,7 @@ fn arguments_are_written_as_a_tuple_by_position() {
 }
 
 #[test]
-fn a_panic_elsewhere_is_the_callers_error() {
+fn a_panic_in_another_process_is_returned_as_an_error() {
     assert_eq!(client().boom("ouch"), Err(panicked("ouch").widen()));
     assert_eq!(take_lost(), None);
 }
@@ -346,7 +347,7 @@ fn a_garbled_answer_is_an_error_that_names_the_method() {
 }
 
 #[test]
-fn an_answer_that_is_nested_without_end_is_refused_before_the_stack_ends() {
+fn a_deeply_nested_answer_is_rejected_before_the_stack_overflows() {
     // Each level has a value, and then either a list with one child or a twin without children.
     for level in [&[0, 1][..], &[0, 0, 1]] {
         let answered = move |depth: usize| {
@@ -372,7 +373,7 @@ fn an_answer_that_is_nested_without_end_is_refused_before_the_stack_ends() {
         };
         // A small value can always be decoded; the remaining stack limits larger ones.
         assert!(answered(8).is_ok());
-        on_stack_of(2 << 20, move || assert!(answered(64).is_ok(), "what a person would write is read"));
+        on_stack_of(2 << 20, move || assert!(answered(64).is_ok(), "moderate nesting is decoded"));
         for kib in [64, 128, 256, 512, 1024, 2048] {
             on_stack_of(kib << 10, deeper);
         }
@@ -398,23 +399,23 @@ fn a_value_that_cannot_be_encoded_is_rejected_on_both_sides() {
 }
 
 #[test]
-fn arguments_that_the_plugin_refuses_are_the_callers_error() {
+fn arguments_that_the_plugin_rejects_are_returned_as_an_error() {
     let client = always(|| Ok(Reply::Refused(Refusal::BadArguments("argument `a`: no".into()))));
     let error = client.r#match(1).expect_err("refused");
     assert_eq!(error.to_string(), "`match` of dev.test.always: argument `a`: no");
 }
 
 #[test]
-fn a_panic_of_the_hosts_own_is_contained() {
+fn a_panic_of_the_host_is_contained() {
     let client = always(|| panic!("in the transport"));
     assert_eq!(client.nothing(), Err(CallError::Unknown("in the transport".into())));
 }
 
 #[test]
-fn encoded_calls_pass_through() {
+fn encoded_calls_are_passed_to_the_remote() {
     let json = |object: &RemoteObject, method: &str, arguments: &str| {
         let index = REMOTE.methods.iter().position(|known| known.name == method).expect("known method");
-        // SAFETY: 1 and 2: it is the object of a `RemoteObject`, which is borrowed.
+        // SAFETY: 1 and 2: the object is that of a `RemoteObject`, which is borrowed.
         let outcome = unsafe {
             (REMOTE.invoke)(object.object(), index as u32, Encoding::Json, arguments.as_bytes().into())
         };
@@ -437,7 +438,7 @@ fn encoded_calls_pass_through() {
 }
 
 #[test]
-fn the_remote_interface_is_the_interface_but_for_its_edges() {
+fn the_remote_interface_differs_only_in_its_edges() {
     let export = <dyn Everything as Interface>::EXPORT;
     let description = |export: &InterfaceExport| describe::Interface::of(export).expect("description");
     assert_eq!(description(REMOTE).fingerprint(), description(export).fingerprint());
@@ -451,7 +452,7 @@ fn the_remote_interface_is_the_interface_but_for_its_edges() {
 }
 
 #[test]
-fn an_object_lives_as_long_as_its_last_clone() {
+fn an_object_is_valid_until_its_last_clone_is_dropped() {
     let seen = Arc::new(Mutex::default());
     let object = RemoteObject::new(Loop { seen: seen.clone() });
     let clone = object.clone();

@@ -42,7 +42,8 @@ pub(crate) fn measure() -> Result<Section> {
     let probe = probe(&sandbox.build(&package, Std::Shared)?)?;
     let bare = || {
         let bare = Bare { object: probe.object, edge: probe.increment };
-        // SAFETY: 1: the fixture takes them from its own `Counter`, and this program calls that method only.
+        // SAFETY: 1: the fixture takes the object and the edge from its own `Counter`, and this program calls only that
+        // method.
         CounterClient::from(unsafe { Bound::new(bare) })
     };
 
@@ -126,16 +127,17 @@ fn contender<'a>(name: &'static str, call: impl Fn(u64) -> u64 + 'a) -> Contende
     Contender { name, run: Box::new(move |repetitions| repeat(repetitions, &call)), one_in: 1 }
 }
 
-/// How many times longer several threads run than a single contender. The scheduler may wake them all on one
-/// processor and take milliseconds to separate them.
+/// The factor by which a turn of threads is longer than any other turn. The scheduler may wake all threads on one
+/// processor, and take milliseconds to spread them.
 const CROWD_LASTS: u64 = 40;
 
-/// Threads that begin at once and share the repetitions: the time is from the first start to the last end.
+/// A contender of threads that begin at the same time and share the repetitions. Its time is that from the first start
+/// to the last end.
 fn crowd<'a>(name: &'static str, threads: u64, call: impl Fn(u64) -> u64 + Sync + 'a) -> Contender<'a> {
     let run = move |repetitions: u64| {
         let ready = Barrier::new(threads as usize);
         let member = || {
-            // The thread's first call gets it a thread slot, which is not measured.
+            // The thread's first call makes a thread slot. This call is not measured.
             black_box(call(0));
             ready.wait();
             let began = Instant::now();
@@ -168,7 +170,8 @@ struct Bare {
     edge: Edge,
 }
 
-// SAFETY: 1: they are of one method, the only one that is called. 2: the library stays open.
+// SAFETY: 1: the object and the edge belong to one method, which is the only one that is called. 2: the library stays
+// open.
 unsafe impl Caller for Bare {
     #[inline]
     fn call<T, E>(
@@ -185,7 +188,7 @@ unsafe impl Caller for Bare {
     }
 }
 
-/// As the fixture defines it.
+/// The struct that the fixture `numbered` also defines.
 #[repr(C)]
 struct Probe {
     object: Object,
@@ -193,15 +196,15 @@ struct Probe {
     plain: extern "C" fn(u64) -> u64,
 }
 
-/// Opens the fixture without a host, for good.
+/// Opens the library of the fixture without a host. The library stays open.
 fn probe(library: &Path) -> Result<Probe> {
     let folder = tempfile::tempdir()?;
     let copy = folder.path().join("probe.so");
     fs::copy(library, &copy)?;
-    // SAFETY: its only constructors are those of std, and the name is new to this process.
+    // SAFETY: the only constructors of the library are those of std, and its name is new to this process.
     let library = unsafe { Library::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) }?;
     let library = ManuallyDrop::new(library);
-    // SAFETY: the fixture defines it with this signature, and `Probe` with the same fields.
+    // SAFETY: the fixture defines the function with this signature, and `Probe` with the same fields.
     let probe = unsafe { library.get::<extern "C" fn() -> Probe>(b"numbered_probe\0") }?;
     Ok(probe())
 }

@@ -1,5 +1,5 @@
-//! The cost of calls over HTTP: `/plugin/execute` under load, while the plugin is reloaded again and again, compared
-//! with a bare handler that gives the same answers without a host.
+//! The cost of calls over HTTP: `/plugin/execute` under load, while the plugin is reloaded repeatedly, compared with a
+//! bare handler that gives the same answers without a host.
 
 use anyhow::{Context, Result, ensure};
 use axum::{Json, Router, routing::post};
@@ -33,7 +33,7 @@ const ID: &str = "dev.replug.hello-world";
 const PATH: &str = "/api/v1/plugin/execute";
 const CONNECTIONS: usize = 16;
 const RELOAD_EVERY: Duration = Duration::from_millis(200);
-/// How long each contender is under load in total; this variable sets another number of seconds.
+/// How many seconds each contender is under load in total, unless [`SECONDS_VARIABLE`] sets another number.
 const SECONDS: u64 = 30;
 const SECONDS_VARIABLE: &str = "REPLUG_BENCH_HTTP_SECONDS";
 const TURNS: u32 = 10;
@@ -129,7 +129,7 @@ fn section(all: [(&str, &Answers); 3], reloads: usize) -> Section {
     }
 }
 
-/// Sends requests to a server for the duration of `turn`, and does something every 200 ms in the meantime.
+/// Sends requests to a server for the duration of `turn`, and calls `meanwhile` every 200 ms.
 fn under_load(
     address: SocketAddr,
     token: &str,
@@ -214,7 +214,7 @@ impl Versions {
         Ok(versions)
     }
 
-    /// Installs one or the other in turn.
+    /// Installs one of the two versions, which alternate with `number`.
     fn put(&self, number: usize) -> Result<()> {
         let folder: &Path = self.folder.path();
         let (temporary, binary): (PathBuf, PathBuf) = (folder.join("plugin.tmp"), folder.join("plugin.so"));

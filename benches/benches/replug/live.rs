@@ -1,4 +1,4 @@
-//! From the save of an edit to the first answer of the new code, compared with `cargo build` of the same edit.
+//! The time from the save of an edit to the first answer of the new code, compared with `cargo build` of the same edit.
 
 use anyhow::{Context, Result, bail, ensure};
 use replug::{EventKind, Events, Handle, Host, event::Stages};
@@ -14,11 +14,11 @@ use std::{
 
 const ID: &str = "dev.replug.hello-world";
 const EDITS: usize = 12;
-/// Edits that do not count, while the caches of cargo and of the kernel fill.
+/// The number of first edits that do not count, because they fill the caches of cargo and of the kernel.
 const WARM_UP: usize = 2;
 const HEADROOM_MS: f64 = 60.0;
 
-/// Measures edits of one line of the plugin `hello-world`; both sides have their own copy and target folder.
+/// Measures edits of one line of the plugin `hello-world`. replug and cargo have a copy and a target folder each.
 pub(crate) fn measure() -> Result<Section> {
     let (ours, theirs) = (Copy::new("live")?, Copy::new("live-cargo")?);
     let builder =
@@ -31,7 +31,7 @@ pub(crate) fn measure() -> Result<Section> {
 
     let (mut live, mut cargo, mut stages) = (Vec::new(), Vec::new(), Vec::new());
     for edit in 1..=WARM_UP + EDITS {
-        // The sides take turns in going first, because the machine may be warmer for the second.
+        // The two sides alternate in going first, because the caches may be warmer for the second one.
         let ours_first = edit % 2 == 0;
         if !ours_first {
             cargo.push(theirs.build_an_edit(edit)?);
@@ -96,7 +96,7 @@ impl Copy {
         Ok(Self { sandbox, file, original })
     }
 
-    /// Saves the source with another greeting, and returns the moment before.
+    /// Saves the source with another greeting, and returns the time before the save.
     fn save(&self, edit: usize) -> Result<Instant> {
         let edited = self.original.replace("\"Hello, {name}!\"", &format!("\"Hello {edit}, {{name}}!\""));
         let before = Instant::now();

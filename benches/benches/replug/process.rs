@@ -1,6 +1,6 @@
 //! The cost of a call into another process, compared with the minimum for two processes: one message in each direction
-//! over a socket. Also the time that a trial adds to a reload, the start of a process, and the return of a caller whose
-//! plugin sleeps.
+//! over a socket. Also measures the time that a trial adds to a reload, the start of a process, and the return of a
+//! caller whose plugin sleeps.
 
 use anyhow::{Context, Result, bail, ensure};
 use replug::{CallError, EventKind, Events, Handle, Host};
@@ -23,7 +23,7 @@ use std::{
 };
 
 const ID: &str = "dev.replug.numbered";
-/// The bytes of a message in each direction: about those of a call of a method with one number.
+/// The size of a message in each direction, in bytes: about that of a call with one number as its argument.
 const MESSAGE: usize = 32;
 /// The argument with which this program becomes the other end of the socket.
 const ECHO: &str = "--echo";
@@ -31,9 +31,9 @@ const ROUNDS: Rounds = Rounds { rounds: 40, repetitions: 4_000 };
 const RELOADS: u64 = 40;
 /// How often a stopped plugin is started.
 const STARTS: usize = 40;
-/// The number of calls that end when they are cancelled.
+/// The number of calls that return when they are cancelled.
 const CANCELS: usize = 30;
-/// The number of calls that never end, so that the plugin's process is killed: each takes more than a second.
+/// The number of calls that never return, so that the plugin's process is killed. Each takes more than a second.
 const SLEEPS: usize = 10;
 
 /// Echoes messages until the end of its standard input, if this process was started for that.
@@ -144,7 +144,7 @@ struct Lives {
 struct Slept {
     /// The plugin checks for cancellation.
     cancelled: Back,
-    /// It does not, and its process is killed after the grace period.
+    /// The plugin does not check for cancellation, and its process is killed after the grace period.
     killed: Back,
 }
 
@@ -152,7 +152,8 @@ struct Slept {
 struct Back {
     /// Until the caller returns.
     back: Vec<f64>,
-    /// From then until the plugin has answered another call; if its process is killed, the next process answers.
+    /// From the return of the caller until the plugin has answered another call. If the process was killed, the next
+    /// process answers.
     again: Vec<f64>,
 }
 
@@ -168,7 +169,7 @@ fn starts(host: &Host) -> Result<Vec<f64>> {
 
 fn sleep(deed: &str, times: usize, settled: impl Fn(&mut Events) -> Result<()>) -> Result<Back> {
     let served = tempfile::tempdir()?;
-    // Every death counts as the first.
+    // With this `death_window`, every death counts as the first one.
     let manifest = "id = \"dev.replug.sleeper\"\nmode = \"process\"\nbinary = \"sleeper.so\"\n[process]\ncall_timeout = \"100ms\"\ndeath_window = \"1ms\"\n";
     fs::write(served.path().join("plugin.toml"), manifest)?;
     fs::write(served.path().join("sleeper.so"), misbehave("version=1"))?;
@@ -197,7 +198,7 @@ fn restarted(events: &mut Events) -> Result<()> {
             return Ok(());
         }
     }
-    bail!("the host ended")
+    bail!("the host has shut down")
 }
 
 fn ms_since(began: Instant) -> f64 {
@@ -253,7 +254,7 @@ fn section(series: &[Series], crowds: &[Series], lives: &Lives) -> Section {
                 "caller of a plugin that sleeps until it is cancelled, with a deadline of 100 ms",
                 &lives.slept.cancelled,
             ),
-            back("caller of a plugin that sleeps for ever, with a deadline of 100 ms", &lives.slept.killed),
+            back("caller of a plugin that sleeps forever, with a deadline of 100 ms", &lives.slept.killed),
         ],
     }
 }

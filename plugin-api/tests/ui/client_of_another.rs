@@ -1,4 +1,4 @@
-//! A client is made of a caller that was bound to its own interface, even where its field can be reached.
+//! A client can only be made from a caller that is bound to its own interface, even in code that can access its field.
 
 use replug_api::{Caller, call::Bound};
 

@@ -1,4 +1,4 @@
-//! `export!` of what is not there.
+//! `export!` with a type or an interface that lacks an implementation.
 
 use replug_api::prelude::*;
 

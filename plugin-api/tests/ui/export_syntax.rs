@@ -1,4 +1,4 @@
-//! `export!` without what it needs.
+//! `export!` with missing or wrong arguments.
 
 struct Lonely;
 

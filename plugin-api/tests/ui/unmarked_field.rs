@@ -1,5 +1,5 @@
-//! A field whose type is not marked `#[replug_api::data]`: one error for each, at the field. The type is serde's already,
-//! since what serde's derives say is theirs.
+//! A field whose type is not marked `#[replug_api::data]`: one error for each field, at the field. The type implements
+//! serde's traits, because the messages of serde's derives are not part of this test.
 
 use std::collections::HashMap;
 

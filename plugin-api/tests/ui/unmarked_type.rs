@@ -1,4 +1,4 @@
-//! A type that is not marked `#[replug_api::data]`: one error for each place where it stands in an interface.
+//! A type that is not marked `#[replug_api::data]`: one error for each place of the type in an interface.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,4 +1,4 @@
-//! What a wrong object or a wrong edge would break cannot be called by safe code.
+//! Safe code cannot call functions for which a wrong object or a wrong edge would be undefined behaviour.
 
 use replug_api::{
     Caller, Context, Interface, Plugin, PluginError,

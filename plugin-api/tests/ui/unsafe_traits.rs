@@ -1,4 +1,4 @@
-//! Traits that unsafe code relies on cannot be implemented by safe code.
+//! Safe code cannot implement the traits that unsafe code relies on.
 
 use replug_api::{
     CallError, Caller, Data,

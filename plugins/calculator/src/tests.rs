@@ -1,4 +1,4 @@
-//! The calculator without a host around it.
+//! Tests the calculator without a host.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn operations(calculator: &Basic) -> Vec<String> {
 }
 
 #[test]
-fn it_calculates() {
+fn each_operation_returns_its_result() {
     let calculator = calculator(10);
     assert_eq!(calculator.add(10.0, 5.0), 15.0);
     assert_eq!(calculator.subtract(10.0, 5.0), 5.0);
@@ -64,11 +64,11 @@ fn an_error_has_a_code_a_message_and_the_operands() {
     assert_eq!(calculator.divide(f64::MAX, 0.1).expect_err("too large").code, CalcError::NOT_FINITE);
     assert_eq!(calculator.sqrt(f64::NAN).expect_err("no number").code, CalcError::NOT_FINITE);
     assert_eq!(calculator.factorial(u64::MAX).expect_err("too large").code, CalcError::FACTORIAL_OVERFLOW);
-    assert!(calculator.history().is_empty(), "what has no result is not remembered");
+    assert!(calculator.history().is_empty(), "a calculation without a result is not remembered");
 }
 
 #[test]
-fn the_history_forgets_the_oldest() {
+fn the_history_drops_the_oldest_entries_beyond_its_limit() {
     let calculator = calculator(2);
     calculator.add(1.0, 2.0);
     calculator.multiply(3.0, 4.0);
@@ -83,7 +83,7 @@ fn the_history_forgets_the_oldest() {
 }
 
 #[test]
-fn the_history_survives_a_reload_even_to_a_smaller_limit() {
+fn the_history_survives_a_reload_with_a_smaller_limit() {
     let old = calculator(3);
     old.add(1.0, 2.0);
     old.multiply(f64::MAX, 2.0);
@@ -95,7 +95,7 @@ fn the_history_survives_a_reload_even_to_a_smaller_limit() {
 }
 
 #[test]
-fn a_state_from_the_future_is_refused() {
+fn a_state_of_a_later_version_is_rejected() {
     let saved = SavedState::encode(&"something else").expect("encode");
     let error = calculator(2).restore(2, saved).expect_err("unknown version");
     assert_eq!(error.code, "unknown_state_version");

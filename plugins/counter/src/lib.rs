@@ -16,7 +16,7 @@ pub struct Tally {
     value: AtomicU64,
 }
 
-/// The state for a new generation. Increase [`Plugin::STATE_VERSION`] when its shape changes.
+/// The state for the next generation. Increase [`Plugin::STATE_VERSION`] when the shape of this type changes.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(crate = "replug_api::serde")]
 pub struct Saved {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_counts_up_to_the_largest_number() {
+    fn the_counter_saturates_at_the_largest_number() {
         let counter = Tally::default();
         assert_eq!((counter.increment(1), counter.increment(41), counter.value()), (1, 42, 42));
         assert_eq!(counter.increment(u64::MAX), u64::MAX);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_from_the_future_is_refused_and_changes_nothing() {
+    fn a_state_of_a_later_version_is_rejected_and_changes_nothing() {
         let counter = Tally::default();
         let saved = SavedState::encode(&Saved { value: 42 }).expect("encode");
         let error = counter.restore(2, saved).expect_err("unknown version");

@@ -1,9 +1,10 @@
 //! A folder that paths cannot leave.
 //!
-//! Every path is resolved by `openat2` with `RESOLVE_BENEATH`: the kernel follows it step by step and refuses the
-//! step that would leave the folder, be it `..`, an absolute path or a symlink. One call resolves and opens the path,
-//! so nobody can insert a symlink in between, which is possible after `canonicalize` and a comparison. It also works for
-//! files that do not exist yet. It cannot detect hard links, but a user who can create one may read the file anyway.
+//! Every path is resolved by `openat2` with `RESOLVE_BENEATH`: the kernel follows the path step by step, and rejects a
+//! step that would leave the folder, whether by `..`, an absolute path or a symlink. One call resolves and opens the
+//! path. With `canonicalize` and a comparison, another process could insert a symlink between the comparison and the
+//! use. `openat2` also works for files that do not exist yet. It cannot detect hard links, but a user who can create a
+//! hard link to a file may read that file anyway.
 
 use replug_interfaces::{FileEntry, FileError, FileKind};
 use rustix::{
@@ -19,16 +20,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Attempts at a path while its folders are renamed: in that case the kernel returns `AGAIN`.
+/// How often a path is resolved if the kernel returns `AGAIN`, because folders on the path are being renamed.
 const ATTEMPTS: usize = 16;
 
-/// A folder that paths cannot leave. It is open, so it stays the same one even if it is renamed.
+/// A folder that paths cannot leave. Its descriptor is open, so it stays the same folder even if it is renamed.
 pub(crate) struct Folder {
     path: PathBuf,
     fd: OwnedFd,
 }
 
-/// Why a file was not used, without its path.
+/// Why an operation on a file failed, without the file's path.
 pub(crate) enum Problem {
     NotAFile,
     TooLarge { limit: u64 },
@@ -49,7 +50,7 @@ impl From<io::Error> for Problem {
 }
 
 impl Problem {
-    /// The error for the caller who asked for `path`.
+    /// The error for the caller that passed `path`.
     pub(crate) fn at(self, path: &str) -> FileError {
         let (code, what) = match &self {
             Self::Os(Errno::XDEV) => {
@@ -61,7 +62,7 @@ impl Problem {
             Self::Os(Errno::NOTDIR) => {
                 (FileError::NOT_A_FOLDER, "is not a folder, or a part of its path is not".to_owned())
             }
-            // `NXIO` is a pipe without a reader, or a socket.
+            // `NXIO` is the error for a pipe without a reader, or for a socket.
             Self::NotAFile | Self::Os(Errno::ISDIR | Errno::NXIO) => {
                 (FileError::NOT_A_FILE, "is not a file".to_owned())
             }
@@ -78,7 +79,7 @@ impl Problem {
 }
 
 impl Folder {
-    /// Opens the folder at a trusted path. It fails on a kernel without `openat2` (before Linux 5.6).
+    /// Opens the folder at a trusted path. Fails on a kernel without `openat2` (before Linux 5.6).
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::empty())?;
@@ -95,7 +96,7 @@ impl Folder {
             return Err(Problem::TooLarge { limit });
         }
         let mut bytes = Vec::new();
-        // It may have grown since.
+        // The file may have grown since its size was checked.
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit { Err(Problem::TooLarge { limit }) } else { Ok(bytes) }
     }

@@ -1,8 +1,8 @@
 //! Text files in the folders that `[config]` allows, and nowhere else.
 //!
-//! This example shows a configuration that is checked when it arrives and applied while the plugin runs
-//! (an invalid one is rejected, and the previous one stays), and an interface to a resource that callers must not leave.
-//! This file decides what a path means; `folder` enforces the boundary.
+//! This example shows a configuration that is checked and applied while the plugin runs: an invalid configuration is
+//! rejected, and the previous one stays in force. It also shows an interface to folders that callers must not leave.
+//! This file decides to which folder a path belongs; `folder` enforces the boundary.
 
 mod folder;
 
@@ -19,8 +19,8 @@ use std::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(crate = "replug_api::serde", deny_unknown_fields, default)]
 pub struct FileOpsConfig {
-    /// The folders that may be used, without `..`. A relative one is in the plugin's data folder and is created
-    /// if it does not exist; an absolute one must exist.
+    /// The folders that may be used, without `..`. A relative path is in the plugin's data folder, and its folder is
+    /// created if it does not exist. The folder of an absolute path must exist.
     pub allowed_paths: Vec<PathBuf>,
     /// The largest file that is read or written, in bytes.
     pub max_file_size: u64,
@@ -38,7 +38,7 @@ pub struct Files {
     policy: RwLock<Arc<Policy>>,
 }
 
-/// The checked form of a configuration. A call uses the one that it began with.
+/// The checked form of a configuration. A call uses the policy that was in force when the call began.
 struct Policy {
     folders: Vec<Folder>,
     max_file_size: u64,

@@ -1,4 +1,4 @@
-//! The plugin without a host around it, in folders of the test's own.
+//! Tests the plugin without a host, in temporary folders.
 
 use super::*;
 use replug_interfaces::FileKind;
@@ -67,7 +67,7 @@ fn a_file_is_written_read_listed_and_deleted() {
 }
 
 #[test]
-fn a_path_with_dot_dot_is_refused_even_if_it_stays_inside() {
+fn a_path_with_dot_dot_is_rejected_even_if_it_stays_inside() {
     let world = World::new();
     for path in ["../secret", "..", "x/../../secret", "x/../y", "./../new"] {
         world.refuses_everything(path, FileError::NOT_ALLOWED, "a path may not contain `..`");
@@ -75,7 +75,7 @@ fn a_path_with_dot_dot_is_refused_even_if_it_stays_inside() {
 }
 
 #[test]
-fn an_absolute_path_is_good_inside_an_allowed_folder_only() {
+fn an_absolute_path_is_accepted_only_inside_an_allowed_folder() {
     let world = World::new();
     let inside = world.absolute("files/a.txt");
     assert_eq!(world.files.write(&inside, "inside"), Ok(6));
@@ -87,7 +87,7 @@ fn an_absolute_path_is_good_inside_an_allowed_folder_only() {
 }
 
 #[test]
-fn a_symlink_out_of_the_folder_is_rejected_also_for_new_files() {
+fn a_symlink_out_of_the_folder_is_rejected_for_new_files_too() {
     let world = World::new();
     for (link, target) in [
         ("to-file", "../secret".into()),
@@ -115,7 +115,7 @@ fn a_symlink_out_of_the_folder_is_rejected_also_for_new_files() {
 }
 
 #[test]
-fn a_symlink_that_stays_inside_is_followed_and_deleted_itself() {
+fn an_inner_symlink_is_followed_but_delete_removes_the_link_itself() {
     let world = World::new();
     world.files.write("a.txt", "inside").expect("write");
     symlink("a.txt", world.path("files/link")).expect("symlink");
@@ -147,7 +147,7 @@ fn only_files_are_read_written_and_deleted_and_only_folders_listed() {
 }
 
 #[test]
-fn what_is_too_large_or_no_text_is_refused_and_left_as_it_was() {
+fn a_file_that_is_too_large_or_not_text_is_rejected_and_unchanged() {
     let world = World::new();
     world.files.write("a.txt", "12345").expect("write");
     let smaller = FileOpsConfig { max_file_size: 4, ..FileOpsConfig::default() };
@@ -162,7 +162,7 @@ fn what_is_too_large_or_no_text_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn a_new_configuration_takes_effect_at_once_and_a_bad_one_not_at_all() {
+fn a_valid_configuration_is_applied_at_once_an_invalid_one_rejected() {
     let world = World::new();
     fs::create_dir(world.path("elsewhere")).expect("folder");
     let allow = |path: String| FileOpsConfig { allowed_paths: vec![path.into()], ..FileOpsConfig::default() };

@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_greeting_names_the_guest() {
+    fn the_greeting_contains_the_name() {
         assert_eq!(HelloWorld.greet("World"), "Hello, World!");
     }
 }

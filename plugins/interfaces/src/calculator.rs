@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt};
 
 /// Arithmetic that remembers what it did.
 ///
-/// `add`, `subtract` and `multiply` answer as `f64` does, with an infinity where the result is too large; JSON
-/// shows that as `null`. The others have an error to say so.
+/// `add`, `subtract` and `multiply` return an infinite number if the result is too large for an `f64`. JSON cannot
+/// represent such a number, so a call by name gets an error. The other methods return an error of their own.
 #[replug_api::interface]
 pub trait Calculator {
     /// `a + b`
@@ -23,10 +23,10 @@ pub trait Calculator {
     /// The square root of `x`; an error if `x` is negative.
     fn sqrt(&self, x: f64) -> Result<f64, CalcError>;
 
-    /// `base` to the power of `exponent`; an error if that is not a finite number.
+    /// `base` to the power of `exponent`; an error if the result is not a finite number.
     fn power(&self, base: f64, exponent: f64) -> Result<f64, CalcError>;
 
-    /// `n!`; an error if it does not fit into 64 bits.
+    /// `n!`; an error if the result does not fit into 64 bits.
     fn factorial(&self, n: u64) -> Result<u64, CalcError>;
 
     /// The history of calculations, the oldest first.
@@ -64,11 +64,11 @@ pub struct CalcStatus {
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CalcError {
-    /// For programs: one of the constants of this type.
+    /// The code of the error, for programs: one of the constants of this type.
     pub code: String,
-    /// For people.
+    /// The message, for people.
     pub message: String,
-    /// The operands by name, as text, so that none of them loses precision.
+    /// The operands by name. They are text, so that none of them loses precision.
     pub details: BTreeMap<String, String>,
 }
 

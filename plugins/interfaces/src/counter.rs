@@ -6,6 +6,6 @@ pub trait Counter {
     /// Adds `by` and returns the new value, which saturates at the largest 64-bit number.
     fn increment(&self, by: u64) -> u64;
 
-    /// The present value.
+    /// The current value.
     fn value(&self) -> u64;
 }

@@ -4,20 +4,20 @@ use std::{collections::BTreeMap, fmt};
 
 /// Text files in the folders that the plugin's configuration allows.
 ///
-/// A path is relative to the first of these folders, or absolute and inside one of them. A path with `..` is
-/// refused, and so is one that a symlink leads out of its folder.
+/// A path is relative to the first of these folders, or absolute and inside one of them. A path is rejected if it
+/// contains `..`, or if a symlink on it leads out of the folder.
 #[replug_api::interface]
 pub trait FileOps {
-    /// The text in a file.
+    /// Returns the text of a file.
     fn read(&self, path: &str) -> Result<String, FileError>;
 
-    /// Creates a file, or replaces its content; returns its size in bytes. Its folder must exist.
+    /// Creates a file or replaces its content, and returns its size in bytes. The folder of the file must exist.
     fn write(&self, path: &str, contents: &str) -> Result<u64, FileError>;
 
     /// The entries of a folder, sorted by name. `.` is the first allowed folder itself.
     fn list(&self, path: &str) -> Result<Vec<FileEntry>, FileError>;
 
-    /// Deletes a file, but no folder. Of a symlink to a file it deletes the link.
+    /// Deletes a file. If the path is a symlink to a file, deletes the symlink. Does not delete folders.
     fn delete(&self, path: &str) -> Result<(), FileError>;
 }
 
@@ -25,11 +25,11 @@ pub trait FileOps {
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Its name, without the folder.
+    /// The name of the entry, without the folder.
     pub name: String,
-    /// What it is.
+    /// The kind of the entry.
     pub kind: FileKind,
-    /// Its size in bytes; 0 for anything but a file.
+    /// The size of a file in bytes; 0 for any other kind.
     pub size_bytes: u64,
 }
 
@@ -43,7 +43,7 @@ pub enum FileKind {
     /// A folder.
     #[serde(rename = "folder")]
     Folder,
-    /// A symlink, wherever it leads.
+    /// A symlink, whatever its target.
     #[serde(rename = "symlink")]
     Symlink,
     /// A socket, a device or the like, which can only be listed.
@@ -55,11 +55,11 @@ pub enum FileKind {
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileError {
-    /// For programs: one of the constants of this type.
+    /// The code of the error, for programs: one of the constants of this type.
     pub code: String,
-    /// For people.
+    /// The message, for people.
     pub message: String,
-    /// The `path` as it was asked for; with [`FileError::TOO_LARGE`] also the `max_file_size` in bytes.
+    /// The `path` that the caller passed. With [`FileError::TOO_LARGE`], also the `max_file_size` in bytes.
     pub details: BTreeMap<String, String>,
 }
 

@@ -3,6 +3,6 @@
 /// Says hello.
 #[replug_api::interface]
 pub trait Greeter {
-    /// A greeting for the guest of that `name`.
+    /// Returns a greeting with `name`.
     fn greet(&self, name: &str) -> String;
 }

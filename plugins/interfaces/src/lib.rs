@@ -1,7 +1,7 @@
 //! The interfaces that the example plugins implement and hosts call: one file for each, with its data types.
 //!
-//! A contract is a crate of its own, so that both sides depend on it and not on each other, and so that
-//! its edges are compiled here once and not at every edit of a plugin.
+//! Interfaces have a crate of their own, so that hosts and plugins depend on it and not on each other. The edges are
+//! compiled once, in this crate, and not at every edit of a plugin.
 
 mod calculator;
 mod counter;

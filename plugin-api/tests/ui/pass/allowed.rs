@@ -1,4 +1,4 @@
-//! What the refused cases should have been.
+//! The valid forms of the rejected cases.
 
 use replug_api::prelude::*;
 use std::{
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// The twin of the refused methods and types.
+/// The valid forms of the rejected methods and types.
 #[replug_api::interface]
 pub trait Allowed: std::fmt::Debug {
     /// Documented.

@@ -1,10 +1,10 @@
-//! What the refused types should have been: a configuration and a state that need no dependency on serde, and private
+//! The valid forms of the rejected types: a configuration and a state that need no dependency on serde, and private
 //! types in public ones.
 #![deny(warnings)]
 
 use replug_api::prelude::*;
 
-/// Marked.
+/// A configuration that is marked with `#[data]`.
 #[replug_api::data]
 #[derive(Default)]
 #[serde(default, deny_unknown_fields)]
@@ -12,12 +12,12 @@ pub struct Settings {
     limit: Limit,
 }
 
-/// Private, in a field of a public type.
+/// A private type in a field of a public type.
 #[replug_api::data]
 #[derive(Default)]
 struct Limit(u8);
 
-/// Derived, for what `#[data]` refuses.
+/// A state that derives serde's traits, because it uses an attribute that `#[data]` rejects.
 #[derive(Default, replug_api::serde::Serialize, replug_api::serde::Deserialize)]
 #[serde(crate = "replug_api::serde")]
 pub struct Kept {

@@ -1,4 +1,4 @@
-//! What safe code cannot do, done by unsafe code: the twins of `unsafe_traits`, `unsafe_calls` and `client_of_another`.
+//! The rejected cases of `unsafe_traits`, `unsafe_calls` and `client_of_another`, with unsafe code.
 
 use replug_api::{
     CallError, Caller, Context, Data, Interface, Plugin, PluginError,
@@ -36,12 +36,12 @@ impl Plugin for Hello {
     }
 }
 
-/// A type that says by hand how it crosses.
+/// A type with a manual implementation of `Data`.
 #[derive(Debug, PartialEq, replug_api::serde::Serialize, replug_api::serde::Deserialize)]
 #[serde(crate = "replug_api::serde")]
 struct Number(u8);
 
-// SAFETY: 1: a number holds no pointer.
+// SAFETY: 1: a number contains no pointer.
 unsafe impl Data for Number {
     type Ffi = u8;
 
@@ -58,7 +58,7 @@ unsafe impl Data for Number {
     }
 }
 
-/// Calls one instance that lives for ever.
+/// Calls one instance, which is a `static`.
 struct Forever {
     export: &'static InterfaceExport,
     object: Object,
@@ -98,17 +98,17 @@ unsafe fn a_remote_interface_is_invoked(object: Object) {
 
 fn main() {
     let bound = <dyn Greeter as Interface>::bind(&Hello);
-    // SAFETY: 1: the object stands beside the export. 2: the instance is a `static`.
+    // SAFETY: 1: `bound` has both the object and the export. 2: the instance is a `static`.
     let json = unsafe { (bound.export.invoke)(bound.object, 0, Encoding::Json, b"\"you\"".as_slice().into()) };
     assert!(matches!(json, Outcome::Returned(json) if json.as_slice() == b"\"Hello, you!\""));
 
     let caller = Forever { export: bound.export, object: bound.object };
-    // SAFETY: 1: its edges are those of `Greeter`.
+    // SAFETY: 1: the edges of `caller` are those of `Greeter`.
     let client = GreeterClient::from(unsafe { Bound::new(caller) });
     assert_eq!(client.greet("you").as_deref(), Ok("Hello, you!"));
     assert_eq!(client.next(Number(1)), Ok(Number(2)));
 
     let context = Context::new("dev.example.hello", 1, std::env::temp_dir());
-    // SAFETY: 1: it keeps nothing.
+    // SAFETY: 1: the function keeps no reference.
     assert!(unsafe { Created::new::<Hello>(&context, "", |_| Vec::new()) }.is_ok());
 }
