@@ -179,6 +179,7 @@ impl Candidate<'_> {
         }
     }
 
+    /// Moves the version to a child process if the trial has shown that its panics do not unwind.
     fn apply_report(&mut self, found: process::TrialReport) -> Result<(), ReloadCause> {
         match self.place {
             Place::Inside if !found.panic_unwinds => {
@@ -219,6 +220,7 @@ impl Candidate<'_> {
         Ok(Arc::new(live))
     }
 
+    /// Makes the instance in this process.
     fn bring_in(&self) -> Result<Live, ReloadCause> {
         let source = LoadSpec {
             path: self.copy,
@@ -233,6 +235,7 @@ impl Candidate<'_> {
         Live::load_in_process(self.identity(), source, self)
     }
 
+    /// Makes the instance in a child process.
     fn bring_up_outside(&self) -> Result<Live, ReloadCause> {
         let on_death = (self.job.on_death)((self.job.generation, self.artifact.digest));
         let child = (self.start(on_death)?, self.birth()?);
@@ -261,6 +264,7 @@ impl Candidate<'_> {
         }
     }
 
+    /// The parameters that the child process gets for its instance.
     fn birth(&self) -> Result<process::Birth, ReloadCause> {
         let manifest = &self.job.manifest;
         Ok(process::Birth {

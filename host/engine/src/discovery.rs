@@ -144,6 +144,7 @@ impl DiscoveryLoop {
         }
     }
 
+    /// Sends a change to the worker of its plugin. Holds the change back if the manifest is missing.
     fn pass_on(&mut self, change: Change) {
         let Some(worker) = self.workers.lock().get(change.plugin.as_str()).cloned() else {
             // A removed plugin may have been added again.
@@ -185,6 +186,7 @@ impl DiscoveryLoop {
         }
     }
 
+    /// Searches the plugins folder again, and applies the differences.
     fn rescan(&mut self) {
         let served = {
             let workers = self.workers.lock();
@@ -312,6 +314,7 @@ impl DiscoveryLoop {
         }
     }
 
+    /// Reports a problem, unless the same problem was reported before.
     fn report(&mut self, path: PathBuf, error: String) {
         if !self.problems.contains(&error) {
             self.problems.push(error.clone());

@@ -342,6 +342,7 @@ impl Host {
         Pending::new(receiver, || ())
     }
 
+    /// Sends a command to the worker of a plugin.
     fn command<T: Send + 'static>(
         &self,
         id: &str,

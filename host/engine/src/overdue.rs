@@ -70,6 +70,7 @@ impl Steps {
         self.0.lock().check().map_err(|step| step.after(Duration::ZERO))
     }
 
+    /// Abandons the reload if its step has taken longer than `deadline`. Returns that step.
     fn give_up(&self, deadline: Duration) -> Option<Overdue> {
         self.0.lock().give_up(Instant::now(), deadline)
     }

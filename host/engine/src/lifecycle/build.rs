@@ -69,6 +69,7 @@ enum Stage {
 }
 
 impl Build {
+    /// A build that begins, with this aim.
     pub(super) fn to(aim: Aim) -> Self {
         Self { aim, retries: 0, waits: 0, stage: Stage::Waiting }
     }
@@ -90,6 +91,7 @@ impl Build {
 }
 
 impl Lifecycle {
+    /// Begins a build of a plugin that is to run.
     pub(super) fn build_begins(&mut self, aim: Aim) -> Effects {
         // A stopped plugin is not built until it is started.
         if self.intent == Intent::Rest {
@@ -112,6 +114,7 @@ impl Lifecycle {
         Effects::work(Work::Compile)
     }
 
+    /// Continues the compilation after a change was considered, or begins again if the change supersedes it.
     pub(super) fn considered(&mut self, supersedes: bool) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
         if !supersedes {
@@ -121,6 +124,7 @@ impl Lifecycle {
         self.begin_again(Build { aim: build.aim.edited(), ..build })
     }
 
+    /// Decides whether the build ends, pauses, or begins again.
     pub(super) fn compiled(&mut self, compiled: Compiled) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
         match compiled {
@@ -149,6 +153,7 @@ impl Lifecycle {
         self.begin_again(build)
     }
 
+    /// Begins the build again, and reports that the compilation was superseded.
     fn begin_again(&mut self, build: Build) -> Effects {
         self.build_goes_on(Build { stage: Stage::Waiting, ..build });
         Effects::of([Effect::ReportSuperseded]).and_then(Some(Work::WaitForGit))

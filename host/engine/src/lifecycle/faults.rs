@@ -39,6 +39,7 @@ struct SourceFault {
 }
 
 impl Faults {
+    /// The faults that earlier hosts have recorded.
     pub(super) fn of_the_past(manifest: Option<String>, source: Option<String>) -> Self {
         let source = source.map(SourceFault::with);
         Self { manifest, source, ..Self::default() }
@@ -81,10 +82,12 @@ impl Faults {
         (self.manifest, self.other) = (Some(text), None);
     }
 
+    /// Records that a readable manifest was accepted.
     pub(super) fn words_apply(&mut self) {
         self.rejected = None;
     }
 
+    /// Records that a readable manifest was rejected.
     pub(super) fn words_are_refused(&mut self, text: String) {
         (self.rejected, self.other) = (Some(text), None);
     }
@@ -94,6 +97,7 @@ impl Faults {
         self.unclear
     }
 
+    /// Records that a build has failed while the manifest was missing. The failure is reported at `until`.
     pub(super) fn build_is_unclear(&mut self, until: Instant) {
         self.unclear = Some(until);
     }
@@ -114,10 +118,12 @@ impl Faults {
         self.newest_fails(SourceFault::with(text));
     }
 
+    /// Records that the newest source has resulted in the serving version.
     pub(super) fn is_unchanged(&mut self) {
         (self.source, self.other) = (None, None);
     }
 
+    /// Records that a version serves.
     pub(super) fn serves(&mut self, newest: bool) {
         self.other = None;
         if newest {
@@ -130,6 +136,7 @@ impl Faults {
         self.source = Some(SourceFault::with(text));
     }
 
+    /// Records that the version that served last was quarantined.
     pub(super) fn is_quarantined(&mut self, text: String) {
         // If the newest source has a fault, the quarantined version is an earlier version, and that fault remains.
         match self.source {

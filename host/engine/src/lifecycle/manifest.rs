@@ -222,6 +222,7 @@ impl Lifecycle {
         self.accept(now, manifest)
     }
 
+    /// Stores the configuration that a command has set.
     fn overrides(&mut self, config: Config, instead_of: Config) {
         let instead_of = self.overrides.take().map_or(instead_of, |before| before.instead_of);
         self.overrides = Some(Override { config, instead_of });
@@ -247,6 +248,7 @@ impl Lifecycle {
         self.faults.is_unfit() || edit.was_pending && self.faults.of_source()
     }
 
+    /// The work that follows from an edit.
     fn next_after(&self, edit: Edit, may_come_up: bool) -> Next {
         match edit.reading {
             Reading::Moved => Next::Build,

@@ -48,17 +48,20 @@ pub(super) enum Phase {
 }
 
 impl Activity {
+    /// Changes the phase of the command in progress.
     pub(super) fn comes_to(&mut self, what: Phase) {
         if let Self::Command(phase) = self {
             *phase = what;
         }
     }
 
+    /// Begins to apply a configuration. A build in progress continues after that.
     pub(super) fn configure_begins(&mut self, what: Configuring) {
         let within = self.build();
         self.comes_to(Phase::Configure { what, within });
     }
 
+    /// Ends the application of a configuration, and returns it. `None` if no configuration is being applied.
     pub(super) fn configure_ends(&mut self) -> Option<Configuring> {
         let Self::Command(phase) = self else { return None };
         match std::mem::replace(phase, Phase::Other) {

@@ -25,6 +25,7 @@ pub(crate) enum Ending {
 }
 
 impl Saved {
+    /// The saved state with which the next version begins.
     pub(super) fn to_begin_with(self, policy: &Policy) -> BeginsWith {
         match self {
             Self::AtStop => BeginsWith::Kept,

@@ -74,6 +74,7 @@ pub(crate) struct Exit {
 }
 
 impl Service {
+    /// The version that serves, or served last since the last stop.
     pub(super) fn last(&self) -> Option<Version> {
         match self {
             Self::Stopped => None,
@@ -122,12 +123,14 @@ impl Service {
         }
     }
 
+    /// Ends the watch of the serving version.
     pub(super) fn is_unwatched(&mut self) {
         if let Self::Serving(Serving { trust, .. }) = self {
             *trust = Trust::Trusted;
         }
     }
 
+    /// Ends the checkpoints of the serving generation.
     pub(super) fn saves_no_more(&mut self) {
         if let Self::Serving(Serving { checkpoint, .. }) = self {
             *checkpoint = None;
@@ -150,6 +153,7 @@ impl Lifecycle {
         }
     }
 
+    /// Records that a version serves, and decides whether it is watched.
     pub(super) fn served(&mut self, now: Instant, (version, stateful): (Version, bool)) -> Effects {
         let (how, replaces, accepted) = self.installed(now);
         let is_unconfirmed = self.history.is_unconfirmed(version.digest);
@@ -177,12 +181,14 @@ impl Lifecycle {
         Effects::of(accepted.now.into_iter().chain(good).chain(forgets))
     }
 
+    /// Records that a version is confirmed.
     fn is_good(&mut self, version: Version) -> Effect {
         self.history.good = Some(version.digest);
         self.history.taken_back.remove(&version.digest);
         Effect::RememberGood
     }
 
+    /// Decides what follows from the death of a generation: a rollback, a restart, a quarantine, or only a report.
     pub(super) fn died(&mut self, now: Instant, death: Death) -> Effects {
         let Death { version, exit, leaves_gap } = death;
         let was_watched = match &mut self.service {
@@ -293,6 +299,7 @@ impl Lifecycle {
         Effects::default()
     }
 
+    /// Records that a version was rolled back.
     fn taken_back(&mut self, from: Version, reason: String) -> Effect {
         self.history.taken_back.insert(from.digest);
         let fault = format!("{}: {} was taken back: {reason}", self.plugin, from.generation);
@@ -300,6 +307,7 @@ impl Lifecycle {
         Effect::ReportTakenBack { from, reason, fault }
     }
 
+    /// Decides what follows from the end of a restart or a rollback.
     pub(super) fn task_ended(&mut self, now: Instant, serves: bool) -> Effects {
         match (self.task.take(), serves) {
             (Some(Task::Restart { restart: Restart { instead_of: None, .. }, deaths }), true) => {
@@ -335,6 +343,7 @@ impl Serving {
         (every.is_none() || !self.stateful).then_some(Effect::ForgetState)
     }
 
+    /// The work that is due, if any, and the task that represents it.
     fn due_now(&mut self, now: Instant, policy: &Policy) -> Option<(Task, Work)> {
         match &mut self.trust {
             Trust::Watched { until, look } if *look <= now => {

@@ -91,6 +91,7 @@ impl Lifecycle {
         self.try_next()
     }
 
+    /// Tries the next stored version. If none remains, builds the source or ends the start.
     fn try_next(&mut self) -> Effects {
         let refused = self.faults.refused();
         let Some(start) = &mut self.start else { return Effects::default() };

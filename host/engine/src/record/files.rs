@@ -120,10 +120,12 @@ impl Records {
         Ok(true)
     }
 
+    /// Whether this host owns the folder of a record.
     fn is_claimed(&self, dir: &Path) -> bool {
         fs::read(dir.join(HOST)).is_ok_and(|name| name == self.name().as_encoded_bytes())
     }
 
+    /// The name of the run folder of this host.
     fn name(&self) -> &OsStr {
         self.run.file_name().unwrap_or_default()
     }

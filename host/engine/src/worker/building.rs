@@ -341,6 +341,7 @@ impl Worker {
         }
     }
 
+    /// Watches these inputs. An error is logged.
     pub(super) fn watch(&mut self, inputs: Inputs) {
         if let Some(watcher) = &self.watcher
             && let Err(error) = watcher.set_inputs(self.id(), inputs.clone())

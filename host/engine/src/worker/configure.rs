@@ -58,6 +58,7 @@ impl Worker {
         (done, next)
     }
 
+    /// Passes the configuration to the running instance, or starts a new instance if the plugin requires one.
     async fn hand_over(&mut self, live: Arc<Live>, new: &Arc<Manifest>) -> Result<Configured, HostError> {
         let config = new.config_json();
         let (generation, digest) = (live.generation, live.digest);

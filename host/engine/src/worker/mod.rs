@@ -202,6 +202,7 @@ impl Worker {
         ControlFlow::Continue(())
     }
 
+    /// Carries out a command to start.
     async fn start(&mut self) -> Result<Generation, HostError> {
         self.want();
         self.reread_unusable_manifest().await;
@@ -281,6 +282,7 @@ impl Worker {
         self.watcher.is_some() && !manifest::holds_manifest(&self.latest_manifest().root)
     }
 
+    /// Publishes the current stage. `None` if no work is in progress.
     fn doing(&self, stage: Option<Stage>) {
         self.shared.progress.lock().doing = stage;
     }
@@ -289,6 +291,7 @@ impl Worker {
         self.context.settings.events.plugin(self.id(), kind);
     }
 
+    /// The error of a request to a plugin that does not run.
     fn stopping(&self) -> HostError {
         HostError::WrongState { plugin: self.id().clone(), reason: "it does not run; `start` it".into() }
     }

@@ -73,6 +73,7 @@ impl Overlap {
     /// The maximum number of consecutive builds that are repeated because of a file that the build may have written.
     const REPEATS: u32 = 2;
 
+    /// Records that a build has begun.
     pub(super) fn build_begins(&mut self, now: SystemTime) {
         if self.ended.is_some() {
             // The last build has not changed these files, so not every build writes them: the earlier changes were edits.
@@ -110,6 +111,7 @@ impl Overlap {
         }
     }
 
+    /// Stores a change until the end of the build. Of several changes of a file, the first is stored.
     fn hold(&mut self, change: &Change, own: OwnWrites) {
         self.held.entry(change.path.clone()).or_insert_with(|| change.clone());
         if own == OwnWrites::Unordered {
@@ -173,6 +175,7 @@ impl Overlap {
         self.settle(vec![path.clone()])
     }
 
+    /// Decides what follows from these changed files, and counts the builds that they cause.
     fn settle(&mut self, changed: Vec<PathBuf>) -> Settled {
         let unstable = |path: &PathBuf| self.repeats.get(path).is_some_and(|times| *times >= Self::REPEATS);
         let (unstable, open): (Vec<_>, Vec<_>) =
@@ -195,6 +198,7 @@ impl Overlap {
         self.repeats.clear();
     }
 
+    /// Requires one more build, because a user has made the change.
     fn repeat(&mut self, change: &Change) -> Settled {
         self.edited();
         Settled::Repeat(change.clone())

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 /// The state of a plugin that its worker publishes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
+    /// The current stage. `None` if no work is in progress.
     pub(crate) doing: Option<Stage>,
     pub(crate) faults: Faults,
     /// The text of the manifest as it was last read, if it could be read.
@@ -20,6 +21,7 @@ pub(crate) struct Progress {
     pub(crate) served: Vec<(Generation, Digest)>,
     /// Whether the plugin has run in this host, or a user has stopped it in an earlier host.
     pub(crate) has_run: bool,
+    /// The time at which a version has started to serve last.
     pub(crate) since: Option<SystemTime>,
     /// How often the plugin's process was started again after a crash.
     pub(crate) restarts: u64,

@@ -109,6 +109,7 @@ impl Worker {
         known
     }
 
+    /// Installs a stored version.
     async fn resume(&mut self, digest: Digest, manifest: Arc<Manifest>) -> Result<Generation, HostError> {
         self.install((Source::Stored(digest), manifest), Cause::resume(), Stages::default()).await
     }

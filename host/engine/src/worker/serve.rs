@@ -39,6 +39,7 @@ impl Worker {
         installed
     }
 
+    /// Records and reports a failed build. If the manifest is missing, too, the report is postponed.
     async fn failed_build(&mut self, error: ReloadError) -> HostError {
         self.doing(None);
         let failed = Input::BuildFailed { text: error.to_string(), is_missing: self.is_missing() };

@@ -76,7 +76,7 @@ impl Worker {
     /// Hands in an input that leads to no work, and applies its effects.
     pub(super) fn do_now(&mut self, input: Input) {
         let work = self.step(input);
-        debug_assert!(work.is_none(), "{work:?} is left undone");
+        debug_assert!(work.is_none(), "{work:?} is not carried out");
     }
 
     /// Hands in an input, and carries out the work that follows. Returns work that belongs to a command or its build

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 type HandedOver = Result<Option<SavedBy>, String>;
 
 impl Worker {
+    /// Carries out a command to stop.
     pub(super) async fn stop(&mut self, why: StopWhy) {
         self.take_deaths();
         let work = self.step(Input::Stop { discards: why == StopWhy::Discarded });
