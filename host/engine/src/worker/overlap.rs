@@ -6,10 +6,10 @@
 //!
 //! * If the build cannot have written the file, the change is an edit, and the build is superseded.
 //! * If the build script of the file's own package may have written the file, and the file has the same content as at
-//!   the begin of the build, the change does not count: the compiler reads the file after the script has ended.
+//!   the beginning of the build, the change does not count: the compiler reads the file after the script has ended.
 //! * If the content differs, the build is superseded, but at most [`Overlap::CUTS`] times in a row for one folder. After
 //!   that, such changes are held until the end of the build.
-//! * If the content at the end of the build differs from the content at its begin, one more build follows, but at most
+//! * If the content at the end of the build differs from the content at its beginning, one more build follows, but at most
 //!   [`Overlap::REPEATS`] times in a row for one file. After that, the file counts as unstable: every build writes it with
 //!   other content.
 

@@ -32,7 +32,7 @@ pub struct Event {
     /// The artifact of that generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// What happened.
+    /// The kind of the event, with its data.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -58,7 +58,7 @@ pub enum EventKind {
     DiscoveryFailed {
         /// The file or folder.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         error: String,
     },
     /// A build began.
@@ -69,9 +69,9 @@ pub enum EventKind {
     },
     /// The progress of a build; emitted when the progress has changed, at most once a second.
     BuildProgress(BuildProgress),
-    /// A build failed. The present generation, if there is one, keeps serving.
+    /// A build failed. The present generation, if any, keeps serving.
     BuildFailed {
-        /// What went wrong, in one line.
+        /// The error, in one line.
         error: String,
         /// The compiler's messages.
         diagnostics: Vec<Diagnostic>,
@@ -107,7 +107,7 @@ pub enum EventKind {
         stage: Stage,
         /// The reason, and what to do.
         error: String,
-        /// The generation that keeps serving, if there is one.
+        /// The generation that keeps serving, if any.
         kept_generation: Option<Generation>,
         /// How long calls waited, in milliseconds, if the previous version was stopped first and then started again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,7 +122,7 @@ pub enum EventKind {
     RolledBack {
         /// The generation that was replaced.
         from: Generation,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The result of a `--call`.
@@ -147,9 +147,9 @@ pub enum EventKind {
         /// effect.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<PathBuf>,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         error: String,
-        /// The generation that keeps serving, if there is one.
+        /// The generation that keeps serving, if any.
         kept_generation: Option<Generation>,
     },
     /// A panic in the plugin, caught at the edge or on one of the plugin's threads.
@@ -221,7 +221,7 @@ pub enum EventKind {
         /// The signal of the crash; none if there was no crash, or if the plugin called `exit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The previous host did not shut down cleanly, and the cause could not be attributed to one plugin.
@@ -237,12 +237,12 @@ pub enum EventKind {
     /// The plugin begins without a saved state, because the state that was saved before a crash or a stop is unusable,
     /// or because no state could be saved.
     CheckpointLost {
-        /// Why, and the file with the state, if the file was kept.
+        /// The reason, and the file with the state, if the file was kept.
         reason: String,
     },
     /// The plugin was stopped.
     PluginStopped {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A `tracing` event of the plugin, or a line that its process has written. At most 100 of each kind are emitted
@@ -271,7 +271,7 @@ pub enum EventKind {
     },
     /// The host's configuration has changed and is invalid. The previous configuration stays in force.
     ConfigRefused {
-        /// Why, with file, line and key, and what to do.
+        /// The reason, with file, line and key, and what to do.
         error: String,
     },
     /// The control plane accepts requests.
