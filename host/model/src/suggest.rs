@@ -12,7 +12,7 @@ pub fn among<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     match near {
         Some((_, name)) => format!("; did you mean `{name}`?"),
         None if known.is_empty() => "; there are none".into(),
-        None => format!("; there is {}", known.join(", ")),
+        None => format!("; known: {}", known.join(", ")),
     }
 }
 
@@ -24,7 +24,7 @@ mod tests {
     fn a_typo_suggests_the_nearest_name_and_another_name_lists_all() {
         let known = ["add", "divide", "history"];
         assert_eq!(among("devide", known.into_iter()), "; did you mean `divide`?");
-        assert_eq!(among("zzzzzz", known.into_iter()), "; there is add, divide, history");
+        assert_eq!(among("zzzzzz", known.into_iter()), "; known: add, divide, history");
         assert_eq!(among("x", [].into_iter()), "; there are none");
     }
 }
