@@ -1,5 +1,6 @@
-//! Tests the errors of misused macros. To accept changed messages: `TRYBUILD=overwrite cargo test -p replug-api --test
-//! ui`.
+//! Tests the errors of misused macros.
+//!
+//! To accept changed messages: `TRYBUILD=overwrite cargo test -p replug-api --test ui`.
 
 #[test]
 fn a_misused_macro_points_at_the_token_and_names_the_fix() {

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_on_which_the_next_host_listens_is_left_alone() {
+    fn a_socket_on_which_the_next_host_listens_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
         let listener = UnixListener::bind(&place.socket).unwrap();

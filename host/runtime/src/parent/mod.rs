@@ -83,8 +83,8 @@ pub fn supervise() {
     supervise_with(Interrupt::Anything);
 }
 
-/// Like [`supervise`], for a program that treats `SIGINT` as a request to exit, like `SIGTERM`. If such a program does not
-/// exit after the first Ctrl-C, the parent kills it 5 s after the second one, or at the third one.
+/// Like [`supervise`], for a program that treats `SIGINT` as a request to exit, like `SIGTERM`. If such a program does
+/// not exit after the first Ctrl-C, the parent kills it 5 s after the second one, or at the third one.
 pub fn supervise_until_interrupted() {
     supervise_with(Interrupt::End);
 }
@@ -162,7 +162,7 @@ fn follow(badge: Option<&Badge>) {
     {
         eprintln!("warning: the parent process cannot hold the crash record of this process: {error}");
     }
-    // An error means that `keep` was called before.
+    // An error means that the path is set already, by an earlier call.
     let _ = NOTEBOOK.set(format!("/proc/{}/fd/{}", badge.parent, badge.notebook).into());
 }
 

@@ -44,7 +44,7 @@ impl Ended {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
 
-    /// Whether the exit status belongs into the crash record. It does not if another process terminated the child with
+    /// Whether the exit status belongs in the crash record. It does not if another process terminated the child with
     /// a signal.
     pub(super) fn is_attributable(&self) -> bool {
         self.status.signal().is_none_or(|signal| self.is_crash(signal))
@@ -108,7 +108,7 @@ impl History {
         };
         let culprits: Vec<_> = ended.crashes.iter().filter_map(Crash::culprit).collect();
         let mut is_new = |it: &&Suspect| self.attributed.insert((it.plugin.clone(), it.digest));
-        // `count` visits all culprits, so that each of them is added to `blamed`.
+        // `count` visits all culprits, so that each of them is added to `attributed`.
         if culprits.iter().filter(|it| is_new(it)).count() > 0 {
             // The next host reports the consequence for the plugin, after it has built its plugins.
             return Verdict::Again(Some(format!(

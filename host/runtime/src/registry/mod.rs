@@ -1,4 +1,4 @@
-//! The registry: the generation of each plugin that serves, and how the next one replaces it.
+//! The registry: the serving generation of each plugin, and how the next one replaces it.
 //!
 //! [`Entry`] is a plugin's entry in the registry. It outlives every generation, and handles hold it. `caller.rs` is the
 //! path of a call. A call reads the `slot`, and writes to its thread's `thread_slot`. The `fence` moves the cost of

@@ -41,8 +41,8 @@ pub(crate) const MAX_DEPTH: usize = 32;
 const COLUMNS: usize = 4096;
 const _: () = assert!(COLUMNS.is_power_of_two());
 
-/// What a thread announces about one call that it is inside. The hazard cell is at its beginning, so that one register holds
-/// the addresses of both.
+/// What a thread announces about one call that it is inside. The hazard cell is the first field, so that one register
+/// holds the addresses of both.
 #[derive(Debug)]
 #[repr(C)]
 struct Announcement {
@@ -53,8 +53,8 @@ struct Announcement {
 
 /// The slot of one thread. Aligned so that no two threads write to the same pair of cache lines.
 ///
-/// A slot is in memory of its own that the kernel fills with zeros at the first access: of the counts, only the pages of
-/// generations that the thread has called take memory.
+/// A slot is in memory of its own that the kernel fills with zeros at the first access: of the counts, only the pages
+/// of generations that the thread has called take memory.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(crate) struct ThreadSlot {
@@ -65,7 +65,7 @@ pub(crate) struct ThreadSlot {
     taken: AtomicBool,
     /// The kernel id of the thread that owns the slot.
     tid: AtomicU32,
-    /// By column.
+    /// The counts, by column.
     counts: [Count; COLUMNS],
 }
 
@@ -144,8 +144,8 @@ impl ThreadSlot {
             .each_ref()
             .map(|mark| Announcement { hazard: AtomicPtr::new(null_mut()), mark });
         // SAFETY: the memory is as large as a slot, and a page is aligned for one. No other code knows its address yet.
-        // Each field is either written here, or an atomic number, for which zeros are a valid value. The memory is never
-        // unmapped.
+        // Each field is either written here, or an atomic number, for which zeros are a valid value. The memory is
+        // never unmapped.
         unsafe {
             let first = &raw mut (*thread_slot).announced;
             first.write(announced);
@@ -165,7 +165,7 @@ impl ThreadSlot {
             return None;
         }
         // SAFETY: 1: `next` is an element of `announced`, as it is not the end. It begins as the first element, this
-        // function moves it on by one element and not past the end, and a level moves it back to its own element.
+        // function advances it by one element and not past the end, and a level moves it back to its own element.
         // 2: the elements are never freed, and are only written to through their atomics.
         let (announcement, after) = unsafe { (&*next, next.add(1)) };
         self.next.store(after, Ordering::Relaxed);
@@ -178,7 +178,7 @@ impl ThreadSlot {
         (next.addr() - self.announced.as_ptr().addr()) / size_of::<Announcement>()
     }
 
-    /// What the thread announces of the calls that it is inside, the innermost last.
+    /// The announcements of the calls that the thread is inside, the innermost last.
     fn announcements(&self) -> &[Announcement] {
         &self.announced[..self.depth()]
     }

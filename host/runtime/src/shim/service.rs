@@ -35,7 +35,7 @@ impl Service {
 
     /// Executes the host's commands on a thread of its own, until the host closes the connection.
     pub(super) fn run(mut self) -> io::Result<()> {
-        // When this closure returns, the connection is closed, so that the host notices that no orders are served any
+        // When this closure returns, the connection is closed, so that the host notices that no commands are served any
         // more.
         let serve = move || while self.one().is_ok() {};
         thread::Builder::new().name("replug-service".into()).spawn(serve).map(drop)

@@ -5,8 +5,8 @@
 //!   whether the current call was cancelled; `hooks.rs` keeps the program's panic hook.
 //! * `offered.rs` has the interfaces that handles call, also those of a plugin in a child process; `check.rs` compares
 //!   them with the host's.
-//! * `retire.rs` stops and drops an instance. Before it unmaps a library, `inside.rs` checks that no thread runs the
-//!   library's code, and `handlers.rs` that no signal does.
+//! * `retire.rs` stops and drops an instance, and may unmap its library. Before that, `inside.rs` checks that no thread
+//!   runs the library's code, and `handlers.rs` checks that the library handles no signal.
 //! * `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
 //!   library; `stack.rs` measures a thread's stack.
 //! * `children.rs` makes sure that a plugin does not hide the exit status of child processes.

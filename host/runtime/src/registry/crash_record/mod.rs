@@ -2,10 +2,10 @@
 //! in memory that outlives the process. After the process has terminated, the record is written to a file.
 //!
 //! ```text
-//!  sealed memory                    the header: process, boot, how it terminated   `fault.rs` writes it at termination
-//!                                   one row of marks for each thread slot          each thread writes it at each call
-//!  run/<pid>-<n>/thread_slots       a copy of the sealed memory                    written after termination, see below
-//!  run/<pid>-<n>/lanes/<lane>.json  the generation that a column belongs to        `notes.rs` writes it at each load
+//!  sealed memory                    the header: process, boot, how it terminated  `fault.rs` writes it at termination
+//!                                   one row of marks for each thread slot         each thread writes it at each call
+//!  run/<pid>-<n>/thread_slots       a copy of the sealed memory                   written after termination, see below
+//!  run/<pid>-<n>/lanes/<lane>.json  the generation that a column belongs to       `notes.rs` writes it at each load
 //! ```
 //!
 //! `layout.rs` defines the layout; `memory.rs` creates and maps the memory; `read.rs` reads the file of a terminated
@@ -69,7 +69,7 @@ struct Kept {
     file: File,
     /// How many hosts keep the record.
     hosts: usize,
-    /// Writes the record after the end of this process, if no parent does.
+    /// Writes the record after this process has terminated, if no parent does.
     _recorder: Option<Recorder>,
 }
 
@@ -86,8 +86,8 @@ pub struct RecordError {
 replug_model::readable::readable!(RecordError);
 
 impl CrashRecord {
-    /// Creates the record of this process in the run folder of a host. It exists until this value is dropped or the process terminates.
-    /// `program` is the program that can be run as a recorder.
+    /// Creates the record of this process in the run folder of a host. It exists until this value is dropped or the
+    /// process terminates. `program` is the program that can be run as a recorder.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! Saves the last output on the standard error of a process that reads its own standard error.
 //!
 //! A program may replace its descriptor 2 with a pipe, to read what plugins write to it. Then the program is the only
-//! reader of that pipe. When the standard library or the C library aborts the process, its last message, such as the
-//! reason of the abort, would be lost in the pipe.
+//! reader of that pipe. When the standard library or the C library aborts the process, the reason that it prints
+//! before the abort would be lost in the pipe.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -74,7 +74,7 @@ pub(super) fn give_back() {
     }
     let moment = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
     let mut buffer = [0_u8; 512];
-    // SAFETY: both descriptors are never closed; the buffer has the given length, and `moment` is a place to read from.
+    // SAFETY: neither descriptor is ever closed; the buffer has the given length, and `moment` is a place to read from.
     unsafe {
         libc::dup2(original, libc::STDERR_FILENO);
         // The reader writes the data that it has already read. The reader may be this very thread.
