@@ -116,7 +116,7 @@
 //! | `data`, `edge` | values that cross the boundary, and the functions through which they cross it |
 //! | `plugin`, `context`, `config`, `error` | a plugin's lifecycle |
 //! | [`remote`] | the edges by which the same clients call a plugin in another process |
-//! | `hooks`, `root` | the code that `export!` generates in the plugin's crate, and the code that is compiled here instead |
+//! | `hooks`, `root` | the code that `export!` generates in the plugin's crate, and the code that is compiled in this crate |
 //! | `bridge` | passes the plugin's `tracing` events and panics to the host |
 
 // The macros refer to this crate by its name, also in expansions inside this crate.

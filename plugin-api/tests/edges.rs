@@ -87,9 +87,9 @@ enum Grief {
 struct All;
 
 /// A payload whose own `Drop` panics.
-struct Grenade;
+struct PanickingDrop;
 
-impl Drop for Grenade {
+impl Drop for PanickingDrop {
     fn drop(&mut self) {
         panic!("while dropping the payload");
     }
@@ -123,7 +123,7 @@ impl Everything for All {
             Grief::Text(text) => panic!("{text}"),
             Grief::Value { value, .. } => std::panic::panic_any(value),
             Grief::Deep(..) => {}
-            Grief::Payload => std::panic::panic_any(Grenade),
+            Grief::Payload => std::panic::panic_any(PanickingDrop),
         }
     }
 

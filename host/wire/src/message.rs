@@ -175,7 +175,7 @@ pub enum Reply {
     Health(Health),
     /// The saved state of the plugin.
     Saved(State),
-    /// The request failed, and changed nothing.
+    /// The request failed. The next request may follow.
     Failed(Failure),
 }
 

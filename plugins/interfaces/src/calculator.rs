@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt};
 /// Arithmetic that remembers what it did.
 ///
 /// `add`, `subtract` and `multiply` return an infinite number if the result is too large for an `f64`. JSON cannot
-/// represent such a number, so a call by name gets an error. The other methods return an error of their own.
+/// represent such a number, so a call by name gets an error. `divide`, `sqrt` and `power` return a [`CalcError`]
+/// instead.
 #[replug_api::interface]
 pub trait Calculator {
     /// `a + b`
@@ -17,10 +18,10 @@ pub trait Calculator {
     /// `a * b`
     fn multiply(&self, a: f64, b: f64) -> f64;
 
-    /// `a / b`; an error if `b` is 0.
+    /// `a / b`; an error if `b` is 0 or the result is not a finite number.
     fn divide(&self, a: f64, b: f64) -> Result<f64, CalcError>;
 
-    /// The square root of `x`; an error if `x` is negative.
+    /// The square root of `x`; an error if `x` is negative or the result is not a finite number.
     fn sqrt(&self, x: f64) -> Result<f64, CalcError>;
 
     /// `base` to the power of `exponent`; an error if the result is not a finite number.

@@ -150,7 +150,7 @@ extern "C" fn panicked(record: &PanicRecord<'_>) {
 }
 
 /// Reports a panic that the program's standard library passes to its hook, if the panic comes from the library of a
-/// plugin. Returns whether it does.
+/// plugin. Returns whether the panic was reported.
 pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
     let Some(location) = info.location() else { return false };
     let place = Object(ptr::from_ref(location).cast());
