@@ -9,7 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The version for which the tests are written: another one would find other problems.
+/// The version for which the tests are written: other versions generate other requests and have other checks.
 const VERSION: &str = "4.32.5";
 
 /// `schemathesis`, in a Python environment below `target`. It is installed if that is [allowed](needs::may_install).

@@ -16,7 +16,7 @@ use std::{
 /// the condition true.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Waits until a condition holds. The watchdog of the [lab](crate::lab) ends a test that waits for ever.
+/// Waits until a condition holds. The watchdog of the [lab](crate::lab) ends a test that waits forever.
 pub fn poll_until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         thread::sleep(PAUSE);

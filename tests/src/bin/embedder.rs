@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `call ID METHOD JSON` | makes a call, and executes further lines meanwhile |
 //! | `info ID` | prints the state of the plugin |
-//! | `exit STATUS` | ends at once, without shutting its host down |
+//! | `exit STATUS` | exits at once, without shutting the host down |
 //! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | the same as in `Host` |
 //! | `discard ID` | `Host::stop_and_discard` |
 

@@ -51,7 +51,7 @@ pub const CHANGES: &[Change] = &[
 ];
 
 impl Change {
-    /// Why the change does not apply to that shape, if so.
+    /// Why the change does not apply to that shape; `None` if it does.
     pub fn senseless(&self, shape: &Shape) -> Option<&'static str> {
         match self.kind {
             Kind::NewFile => match shape.new_file {

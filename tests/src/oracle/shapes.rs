@@ -82,7 +82,7 @@ const PLAIN: Shape = Shape {
     own_builds: 0,
 };
 
-/// What a build script reads, and what it prints for cargo.
+/// A build script that reads a file and prints lines for cargo.
 macro_rules! script {
     ($asks:literal) => {
         (

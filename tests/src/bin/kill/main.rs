@@ -21,10 +21,10 @@ use std::{
 #[derive(Parser)]
 #[command(name = "kill", about = "Kills processes under load, and checks what that costs and leaves behind")]
 struct Arguments {
-    /// Kill a plugin's process this many times; without this and --moments: 1000
+    /// Kill a plugin's process this many times; 1000 if neither this nor --moments is given
     #[arg(long, value_name = "COUNT")]
     shim: Option<u64>,
-    /// Kill a host at this many random moments; without this and --shim: 50
+    /// Kill a host at this many random moments; 50 if neither this nor --shim is given
     #[arg(long, value_name = "COUNT")]
     moments: Option<u64>,
     /// The seed of the random moments

@@ -11,10 +11,10 @@ use std::process::ExitCode;
     about = "Compares the builds of the loop with clean builds, for many projects and changes"
 )]
 struct Arguments {
-    /// Only shapes whose name contains this
+    /// Check only shapes whose name contains this
     #[arg(long, default_value = "")]
     shape: String,
-    /// Only changes whose name contains this
+    /// Check only changes whose name contains this
     #[arg(long, default_value = "")]
     change: String,
 }
