@@ -192,7 +192,7 @@ impl Template {
 
     /// Repeats the call. Returns `None` if cargo has to build.
     pub(super) async fn run(&self, manifest: &Manifest, facts: &Facts) -> Option<Result<Output, BuildError>> {
-        let out_dir = self.folders.fresh().ok()?;
+        let out_dir = self.folders.empty().ok()?;
         let mut command = Command::new(&self.rustc);
         command.current_dir(&self.cwd).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
         let mut is_out_dir = false;
@@ -214,8 +214,9 @@ impl Template {
             let error = || Err(cargo::failure(manifest, facts, diagnostics, &finished));
             return (ordinary && by_itself && !stale).then(error);
         }
-        let artifact = out_dir.join(format!("lib{}.so", self.stem));
-        let dep_info = fs::read_to_string(out_dir.join(format!("{}.d", self.stem))).ok()?;
+        let finished_dir = self.folders.finish().ok()?;
+        let artifact = finished_dir.join(format!("lib{}.so", self.stem));
+        let dep_info = fs::read_to_string(finished_dir.join(format!("{}.d", self.stem))).ok()?;
         if !artifact.is_file() {
             return None;
         }
@@ -231,7 +232,7 @@ impl Template {
 struct Folders {
     /// The common prefix of the folders' paths.
     base: OsString,
-    runs: AtomicU64,
+    finished: AtomicU64,
     _alone: fs::File,
 }
 
@@ -246,25 +247,44 @@ impl Folders {
             lock.push(".lock");
             let alone = fs::File::create(lock)?;
             match flock(&alone, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { base, runs: AtomicU64::new(0), _alone: alone }),
+                Ok(()) => return Ok(Self { base, finished: AtomicU64::new(0), _alone: alone }),
                 Err(Errno::WOULDBLOCK) => number += 1,
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Returns an empty folder. Two folders are used in turn, because the previous output may still be in use.
-    fn fresh(&self) -> io::Result<PathBuf> {
-        let mut folder = self.base.clone();
-        folder.push(if self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-            "-even"
-        } else {
-            "-odd"
-        });
-        let folder = PathBuf::from(folder);
-        let _ = fs::remove_dir_all(&folder);
+    /// Empties the folder in which rustc writes. Every run uses the same path: for rustc's incremental cache, another
+    /// output folder changes every codegen unit that has debug information, so rustc would compile all of them again.
+    fn empty(&self) -> io::Result<PathBuf> {
+        let folder = self.folder("-out");
+        remove(&folder)?;
         fs::create_dir_all(&folder)?;
         Ok(folder)
+    }
+
+    /// Moves the folder in which rustc has written to another path, so that the next run does not overwrite the output.
+    /// Two paths are used in turn, because the previous output may still be in use.
+    fn finish(&self) -> io::Result<PathBuf> {
+        let is_even = self.finished.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        let folder = self.folder(if is_even { "-even" } else { "-odd" });
+        remove(&folder)?;
+        fs::rename(self.folder("-out"), &folder)?;
+        Ok(folder)
+    }
+
+    fn folder(&self, suffix: &str) -> PathBuf {
+        let mut folder = self.base.clone();
+        folder.push(suffix);
+        folder.into()
+    }
+}
+
+/// Removes a folder with its content, if it exists.
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

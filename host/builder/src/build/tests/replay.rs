@@ -1,6 +1,7 @@
 //! Tests of which edits are built without cargo, and which edits cargo builds.
 
 use super::*;
+use units::{Nested, files_below};
 
 impl Bench {
     /// Writes `content` to the file `name` and builds. Returns whether the build ran without cargo, and its result.
@@ -142,4 +143,38 @@ async fn builders_that_share_a_target_folder_replay_in_folders_of_their_own() {
         fs::read(first.artifact).unwrap() == fs::read(second.artifact).unwrap(),
         "the two libraries differ"
     );
+}
+
+#[tokio::test]
+async fn a_replayed_edit_compiles_only_changed_modules_again() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::package();
+    bench.write("src/calm.rs", "#[unsafe(no_mangle)]\npub extern \"C\" fn calm() -> i32 {\n    7\n}\n");
+    let source = |answer: &str| format!("mod calm;\n{}", GOOD.replace("41", answer));
+    bench.write("src/lib.rs", &source("41"));
+    bench.build().await.unwrap();
+    assert!(bench.replays("src/lib.rs", &source("42")).await.0);
+    // rustc makes a folder for each run, and links an object file that it uses again into the folder of the next run.
+    let objects_of_last_run = || {
+        let mut files = BTreeSet::new();
+        files_below(bench.builder.dir().rest(), Nested::Included, &mut files);
+        files.retain(|path| {
+            path.extension().is_some_and(|it| it == "o")
+                && path.components().any(|it| it.as_os_str() == "incremental")
+        });
+        let run = |path: &PathBuf| path.parent().unwrap().metadata().unwrap().modified().unwrap();
+        let last = files.iter().map(run).max();
+        let of_last = files.iter().filter(|path| Some(run(path)) == last);
+        of_last.map(|path| fs::File::open(path).unwrap()).collect::<Vec<_>>()
+    };
+    let inodes = |files: &[fs::File]| -> BTreeSet<_> {
+        files.iter().map(|file| file.metadata().unwrap().ino()).collect()
+    };
+    // The open files keep their inodes from being given to new files.
+    let before = objects_of_last_run();
+    assert!(bench.replays("src/lib.rs", &source("43")).await.0);
+    let (before, after) = (inodes(&before), inodes(&objects_of_last_run()));
+    assert!(before.len() > 1, "the crate has only one codegen unit");
+    assert_ne!(before, after, "no object file is new");
+    assert!(!before.is_disjoint(&after), "no object file was used again");
 }
