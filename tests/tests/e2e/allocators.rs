@@ -1,4 +1,5 @@
-//! Plugins with an allocator of their own, and C code with thread-local data: what a process has only once, or little of.
+//! Plugins with their own allocator, and plugins with thread-local data of C code: an allocator exists once in a
+//! process, and the storage for such data is small.
 
 use replug::{EventKind, Handle, event::Stage, manifest::Mode};
 use replug_builder::artifact::{inspect, inspect::StdLinkage};
@@ -6,7 +7,7 @@ use replug_tests::{Lab, Source, Tally, command::program, compiled};
 use serde_json::json;
 use std::{fs, process::Command};
 
-/// An allocator that ends the process if it is given back what another has handed out.
+/// An allocator that aborts the process if it frees memory of another allocator.
 const TAGGED: &str = r#"
 struct Tagged;
 
@@ -44,7 +45,7 @@ impl Tagged {
 static ALLOCATOR: Tagged = Tagged;
 "#;
 
-/// A plugin whose `version` takes memory in libstd and gives it back itself.
+/// A plugin whose `version` frees memory that libstd has allocated.
 fn source(version: u64) -> Source {
     let taken = format!(
         "        let dir = std::env::current_dir().unwrap();\n        let text = dir.to_string_lossy().into_owned();\n        {version} + text.len() as u64 - dir.as_os_str().len() as u64\n"
@@ -75,7 +76,7 @@ fn a_plugin_with_an_allocator_of_its_own_gets_a_std_of_its_own() {
         lab.reloaded();
         assert_eq!(tally(&lab).version(), Ok(2));
         assert_eq!(links(&lab), StdLinkage::Static);
-        // Without the allocator there is no reason for it any more.
+        // Without the allocator, the plugin is linked to the shared std again.
         lab.write("src/lib.rs", source(3).lib);
         lab.reloaded();
         assert_eq!(tally(&lab).version(), Ok(3));
@@ -125,7 +126,7 @@ fn preflight_rejects_a_prebuilt_plugin_with_two_allocators() {
     assert!(error.contains("mixes two allocators: it has a `#[global_allocator]`"), "{error}");
 }
 
-/// A plugin whose `version` stands in static thread-local data of so many bytes.
+/// A plugin whose `version` is stored in static thread-local data of that size.
 fn static_tls(bytes: usize) -> Source {
     let build = r#"//! Compiles the C code.
 fn main() {
@@ -173,7 +174,7 @@ fn a_plugin_moves_out_when_static_thread_local_storage_runs_out() {
     assert_eq!((tally(&lab).version(), runs_in(&lab)), (Ok(4), Some(Mode::Process)));
     drop(lab);
 
-    // By now, the process of these tests has none left for one that must be in it.
+    // By now, this process has no static thread-local storage left for a plugin that must run in it.
     let mut lab = Lab::in_mode("static-tls", Mode::InProcess);
     lab.write_source(&static_tls(256));
     lab.start();
@@ -188,7 +189,7 @@ fn a_plugin_moves_out_when_static_thread_local_storage_runs_out() {
 fn a_plugin_that_the_loader_has_no_room_for_runs_in_a_process() {
     let mut lab = Lab::new("no-room");
     lab.write_source(&static_tls(64 << 10));
-    // A program of its own, which has opened nothing yet.
+    // Another process, which has opened no library yet.
     let call = |lab: &Lab| {
         let mut command = Command::new(program());
         command.arg("call").arg("--plugins").arg(lab.plugins_dir()).arg("--state-dir").arg(lab.state_dir());

@@ -1,4 +1,4 @@
-//! Artifacts that cannot be what they should be, put in place of one that serves.
+//! Invalid artifacts that replace a serving one.
 
 use replug::Status;
 use replug_tests::{
@@ -13,7 +13,7 @@ fn running(name: &str) -> Lab {
     lab
 }
 
-/// That the artifact is refused with these words, and the one before serves on.
+/// Asserts that the artifact is rejected with these words, and that the previous one keeps serving.
 fn assert_refused(name: &str, artifact: impl AsRef<[u8]>, words: &[&str]) {
     let mut lab = running(name);
     let error = lab.refused(artifact);
@@ -33,15 +33,15 @@ fn assert_unharmed(lab: &Lab) {
     assert_eq!(copies(lab), 1, "a copy of what was refused is left");
 }
 
-/// How many private copies of artifacts the host keeps.
+/// The number of the host's private copies of artifacts.
 fn copies(lab: &Lab) -> usize {
     let runs = fs::read_dir(lab.state_dir().join("run")).unwrap();
     let files = runs.flat_map(|run| fs::read_dir(run.unwrap().path()).unwrap());
-    // The crash record lies beside them.
+    // The crash record is in the same folder.
     files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|it| it == "so")).count()
 }
 
-/// What `cc` makes of a C source.
+/// The library that `cc` builds from a C source.
 fn compiled(source: &str) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("plain.c"), source).unwrap();
@@ -95,7 +95,7 @@ fn a_library_with_an_invalid_root_module_is_rejected() {
 #[test]
 fn an_artifact_of_another_abi_stable_is_refused() {
     let mut artifact = misbehave("version=2");
-    // The header begins with 32 bytes of text, and goes on with the major version.
+    // The header begins with 32 bytes of text, followed by the major version.
     let at = offset_of(&artifact, "_1as_0lib_1header_0root_bmodule_bloader") + 32;
     let major = u32::from_le_bytes(artifact[at..at + 4].try_into().unwrap());
     artifact[at..at + 4].copy_from_slice(&(major + 7).to_le_bytes());

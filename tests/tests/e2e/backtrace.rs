@@ -1,4 +1,4 @@
-//! Backtraces, for which std maps the files of libraries as a whole, and keeps the last of them mapped.
+//! Backtraces: std maps the whole file of each library for them, and keeps the last files mapped.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave};
@@ -11,7 +11,7 @@ fn embedder(lab: &Lab) -> Dev {
     Dev::of(command)
 }
 
-/// Has the plugin panic in a method, which its caller survives.
+/// Makes the plugin panic in a method; the panic is contained.
 fn panic_in_a_call(host: &mut Dev, lab: &Lab) {
     let answer = host.ask(&format!("call {} panic [\"contained\"]", lab.id()));
     assert!(answer["error"].as_str().is_some_and(|error| error.contains("contained")), "{answer}");
@@ -22,7 +22,7 @@ fn assert_serves(host: &mut Dev, lab: &Lab, version: u64) {
     assert_eq!(answer["result"], version, "{answer}");
 }
 
-/// Has a version panic in a call, and then in this step at its end, when its private copy has been cleared away.
+/// Makes a version panic in a call, and later in this step of its unload, when its private copy has been removed.
 fn survives_a_second_panic_in(step: &str) {
     let mut lab = Lab::in_mode(&format!("backtrace-in-{step}"), Mode::InProcess);
     lab.install_with(misbehave(&format!("version=1 panic={step}")), "[reload]\npreflight = \"off\"");
@@ -30,7 +30,7 @@ fn survives_a_second_panic_in(step: &str) {
     panic_in_a_call(&mut host, &lab);
     lab.install(misbehave("version=2"));
     host.order(&format!("reload {}", lab.id()));
-    // The answer, and the end of the generation, whichever comes first; or what the next host says of a crash.
+    // The answer and the end of the generation come in any order. After a crash, the next host reports it instead.
     let expected = ["answer", "generation_retired"];
     let crashed = ["plugin_quarantined", "plugin_demoted", "host_crashed"];
     let told = [(); 2].map(|()| host.wait_for_any(&[&crashed[..], &expected].concat()));

@@ -1,17 +1,19 @@
-//! Builds that write among their own inputs, that need files which are not there yet, and trees that change all at once.
+//! Builds that write to their own inputs, builds that need files which do not exist yet, and trees in which many files
+//! change at once.
 
 use replug::{Event, EventKind, Handle};
 use replug_tests::{Lab, Source, Tally, misbehave, skipped, source::PROFILE};
 use std::{fs, path::Path, process::Command};
 
-/// As many builds as there may be of one change, whatever a build writes.
+/// The maximum number of builds for one change, whatever a build writes.
 const MOST_BUILDS: usize = 8;
 
 fn begins(event: &Event) -> bool {
     matches!(event.kind, EventKind::BuildStarted { .. })
 }
 
-/// Builds twice more, which takes in all that is under way, and gives how many builds began since the last time.
+/// Reloads twice, which waits for all running builds and pending changes. Returns how many other builds have begun
+/// since the last call.
 fn builds_until_settled(lab: &mut Lab) -> usize {
     for _ in 0..2 {
         lab.reload().unwrap();
@@ -24,7 +26,7 @@ fn version(lab: &Lab) -> u64 {
     tally.version().unwrap()
 }
 
-/// A plugin whose build script writes twelve files among its sources, with this content.
+/// A plugin whose build script writes twelve files with this content to its source folder.
 fn generating(content: &str) -> Source {
     let script = format!(
         "fn main() {{
@@ -48,7 +50,7 @@ fn a_script_rewriting_equal_sources_settles_after_a_few_builds() {
     assert_eq!(version(&lab), 1);
     let first = builds_until_settled(&mut lab);
     assert!(first <= MOST_BUILDS, "{first} builds");
-    // The script runs again, and the edit is of a file that it never writes.
+    // The first edit makes the script run again; the second one is in a file that the script never writes.
     lab.write("proto/it.proto", "two");
     lab.write("src/lib.rs", Source::lib(2));
     lab.reloaded();
@@ -62,7 +64,7 @@ fn a_script_writing_new_sources_each_time_settles_after_a_few_builds() {
     let mut lab = Lab::new("writes-other-sources");
     let source = generating("format!(\"{:?}\", std::time::SystemTime::now())");
     let script = source.others.iter().find(|(path, _)| path == "build.rs").unwrap().1.clone();
-    // Without these lines, cargo looks at the whole package, and always runs it again.
+    // Without these lines, cargo runs the script whenever a file of the package has changed: here, always.
     let script = script.lines().filter(|line| !line.contains("rerun-if")).collect::<Vec<_>>().join("\n");
     lab.write_source(&source.with("build.rs", script));
     lab.start_watching();
@@ -121,7 +123,7 @@ fn a_script_writing_its_manifest_settles_after_a_few_builds() {
 fn an_edit_supersedes_a_running_build_whose_script_writes_sources() {
     let mut lab = Lab::new("edit-while-it-runs");
     let source = generating("1");
-    // Where there is such a file, it names a pipe, and to open that waits for the other end.
+    // If the file `hold` exists, it contains the path of a pipe. Opening the pipe waits for the other end.
     let slow = "fn main() { if let Ok(pipe) = std::fs::read_to_string(\"hold\") { std::fs::File::open(pipe).unwrap(); } }";
     let pipe = lab.dir().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -132,7 +134,7 @@ fn an_edit_supersedes_a_running_build_whose_script_writes_sources() {
     lab.write("hold", pipe.to_str().unwrap());
     lab.write("build.rs", format!("{slow} // again"));
     lab.wait_for(|event| begins(event).then_some(()));
-    // Else this build would never end.
+    // Only this edit ends the running build.
     lab.write("src/lib.rs", Source::lib(2));
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildSuperseded).then_some(()));
     lab.wait_for(|event| begins(event).then_some(()));
@@ -152,7 +154,7 @@ fn a_missing_included_file_is_built_with_as_soon_as_it_is_there() {
     let (error, _) = lab.build_failed();
     assert!(error.contains("words.txt"), "{error}");
     assert_eq!(version(&lab), 1);
-    // Neither the file nor its folder was there.
+    // Neither the file nor its folder existed before.
     lab.write("data/words.txt", "words");
     lab.reloaded();
     assert_eq!(version(&lab), 2);
@@ -180,11 +182,11 @@ fn a_missing_path_dependency_is_built_when_it_appears() {
 fn a_plugin_is_built_when_a_siblings_broken_manifest_is_repaired() {
     let mut lab = Lab::new("sibling-repaired");
     let mut source = Source::new(1);
-    // The plugin is a member of a workspace around the plugins folder, and so is a sibling that is broken.
+    // The plugin and a broken sibling are members of a workspace around the plugins folder.
     source.cargo_toml = source.cargo_toml.replace("\n[workspace]\n", "\n");
     let root = lab.dir().to_owned();
     let members = "[workspace]\nmembers = [\"plugins/sibling-repaired\", \"sibling\"]\nresolver = \"3\"\n";
-    // Of a member, cargo takes no profile, and with another one nothing that is compiled already is of use.
+    // Cargo ignores the profile of a member. With another profile, the compiled dependencies could not be used.
     source.cargo_toml = source.cargo_toml.replace(PROFILE, "");
     fs::write(root.join("Cargo.toml"), format!("{members}\n{PROFILE}")).unwrap();
     fs::create_dir_all(root.join("sibling/src")).unwrap();
@@ -200,7 +202,7 @@ fn a_plugin_is_built_when_a_siblings_broken_manifest_is_repaired() {
     assert_eq!(version(&lab), 1);
 }
 
-/// Waits for the next reload, before which no build may fail.
+/// Waits for the next reload. Until then, no build may fail.
 fn reloaded_without_failure(lab: &mut Lab) {
     lab.wait_for(|event| match &event.kind {
         EventKind::BuildFailed { error, .. } => panic!("{error}"),

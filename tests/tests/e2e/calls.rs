@@ -1,4 +1,4 @@
-//! Calls that cannot be, calls at the wrong time, and calls that are merely large.
+//! Invalid calls, calls during a reload, and large calls.
 
 use replug::{CallError, Handle, HostError};
 use replug_tests::{Everything, Hold, Lab, Probe, ProbeError, Tally, misbehave, recorder};
@@ -125,7 +125,7 @@ fn a_call_from_inside_a_call_runs_on_the_same_plugin() {
 fn a_nested_call_does_not_wait_for_a_reload_during_the_outer_call() {
     let mut lab = Lab::new("nested-in-reload");
     let hold = Hold::new(lab.dir());
-    // While `save` would hold, the outer call is still inside: the pause has to wait for it.
+    // The outer call still runs, so the pause has to wait for it before `save`.
     lab.install(misbehave("version=1"));
     lab.start();
     let inner = Arc::new(Mutex::new(Vec::new()));
@@ -166,7 +166,7 @@ fn a_call_inside_a_call_reaches_a_handle_that_is_newer_than_the_outer() {
     newer.set(lab.host().get(&lab.id()).unwrap()).unwrap();
     lab.install(misbehave("version=2"));
     let reloading = lab.host().reload(&lab.id());
-    // The pause has begun when calls wait; those of the outer thread go on.
+    // When calls of other threads wait, the pause has begun. Nested calls of the outer thread still run.
     let waits = || {
         matches!(
             Handle::within(&lab.probe(), Duration::from_millis(1)).version(),

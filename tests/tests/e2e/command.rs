@@ -1,4 +1,4 @@
-//! The command from end to end: the loop that a person sits before, and the way out of it.
+//! `replug dev` as a user runs it: the edit loop and its interruption; and other commands.
 
 use replug_tests::{
     Lab, Source,

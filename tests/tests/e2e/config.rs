@@ -1,4 +1,4 @@
-//! A host's configuration: its layers, and what an edit does while the host runs.
+//! A host's configuration: its layers, and edits while the host runs.
 
 use replug::{EventKind, Generation, Handle, HostConfig, manifest::Mode};
 use replug_tests::{
@@ -13,7 +13,7 @@ use std::{
     process::Stdio,
 };
 
-/// Writes `replug.toml` beside the plugins folder as a careful editor does.
+/// Writes `replug.toml` next to the plugins folder atomically.
 fn configure(lab: &Lab, content: &str) {
     fs::write(lab.dir().join("replug.tmp"), content).unwrap();
     fs::rename(lab.dir().join("replug.tmp"), lab.dir().join("replug.toml")).unwrap();
@@ -134,7 +134,7 @@ fn the_plugin_log_level_follows_a_configuration_edit() {
     );
     configure(&lab, "log.plugins = \"warn\"\n");
     assert_eq!(dev.wait_for_any(&["config_changed", "log"])["applied"], json!(["log.plugins"]));
-    // A new generation, so that the call is made again.
+    // The new generation makes the call again.
     lab.install(misbehave("version=2"));
     let logged = dev.wait_for("log");
     assert_eq!((&logged["message"], &logged["generation"]), (&json!("something"), &json!(2)));
@@ -192,7 +192,7 @@ fn an_edit_of_the_limits_of_processes_leaves_a_plugin_alone_that_has_none() {
             let of_process = event.plugin.as_ref().is_some_and(|it| it.as_str() == id);
             (of_process && matches!(event.kind, EventKind::LimitsApplied(_))).then_some(())
         });
-        // Its worker does one thing after the other.
+        // The worker executes one command after the other, so the edit has been applied when this returns.
         lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
     }
     assert_eq!(Handle::generation(&lab.probe()), Some(Generation(1)));

@@ -299,7 +299,7 @@ fn a_call_after_a_stop_fails_with_the_reason_until_a_start(mode: Mode) {
     assert_eq!(probe.version().unwrap(), 1);
 }
 
-/// The interface as a newer host knows it.
+/// The interface in a newer version of the host.
 mod newer {
     use replug_tests::ProbeError;
 
@@ -330,7 +330,7 @@ fn a_method_that_the_plugin_lacks_is_not_implemented(mode: Mode) {
     assert_eq!(probe.echo("and on").unwrap(), "and on");
 }
 
-/// The interface as it never was.
+/// An interface that no version of the plugin has.
 mod other {
     #[replug_api::interface]
     pub(super) trait Probe {

@@ -1,4 +1,5 @@
-//! Hosts in containers that share a state folder: each has processes of its own, with the same numbers as in every other.
+//! Hosts in containers that share a state folder: each container has its own processes, with the same pids as in the
+//! others.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, skipped};
@@ -9,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A program that runs in a process namespace of its own, at the end of which all in it end.
+/// A program in a new pid namespace. All processes of the namespace end with it.
 fn contained(program: &str) -> Option<Command> {
     let command = |program: &str| {
         let mut command = Command::new("unshare");
@@ -37,7 +38,7 @@ fn run_folders(lab: &Lab) -> Vec<PathBuf> {
     folders
 }
 
-/// Ends a namespace as `docker kill` ends a container, and waits until nothing in it lives.
+/// Kills a namespace as `docker kill` kills a container, and waits until all its processes have ended.
 fn kill(host: Dev) {
     kill_process(host.pid(), Signal::KILL).unwrap();
     assert!(!host.ended().success());
@@ -65,7 +66,7 @@ fn a_host_that_was_killed_comes_up_again_under_the_same_number() {
 fn a_crash_is_read_by_a_host_with_the_pid_of_the_crashed_one() {
     let mut lab = Lab::in_mode("same-number-crash", Mode::InProcess);
     lab.install(misbehave("version=1"));
-    // The embedder's host is the second process of its container, so the victim has to be that too.
+    // The embedder's host is the second process of its container, so the victim must be the second one, too.
     let Some(mut command) = contained("sh") else { return };
     command.args(["-c", "\"$@\"; exit 0", "sh", env!("CARGO_BIN_EXE_victim")]);
     command.arg(lab.plugins_dir()).arg(lab.state_dir()).arg(format!("{}=write-to-null", lab.id()));
@@ -87,7 +88,7 @@ fn hosts_in_two_containers_on_one_state_folder_leave_each_other_alone() {
     let mut lab = Lab::in_mode("neighbours", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let Some(mut first) = contained("sh") else { return };
-    // One number more than the others: where they are, no process has it when they look.
+    // The first host has a pid that no process has in the other containers.
     first.args(["-c", "\"$@\"", "sh", env!("CARGO_BIN_EXE_embedder")]).arg(lab.plugins_dir());
     first.arg(lab.state_dir());
     let mut hosts = vec![(lab.id(), Dev::of(first))];

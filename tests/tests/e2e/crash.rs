@@ -1,4 +1,4 @@
-//! Plugins that end the process they run in, and what is known of it afterwards.
+//! Plugins that end the program in which they run, and the crash record afterwards.
 
 use replug_runtime::crash::{Attribution, Crash, End, Suspect, note_end, read};
 use replug_tests::{Hold, Lab, command::replug, misbehave};
@@ -11,12 +11,13 @@ use std::{
     thread,
 };
 
-/// A program with the lab's plugins in it, which offers to be run as nothing else.
+/// A program with the lab's plugins in it. Its host cannot start processes that wait for its end, because the program
+/// does not call `run_if_asked`.
 fn victim(lab: &Lab, orders: &[String]) -> Child {
     start(&mut victim_of(&[(lab, orders)]))
 }
 
-/// The same, and its host may run it as what it needs beside itself.
+/// The same, but the program calls `run_if_asked`, so its host can start its helper processes.
 fn offered_victim(lab: &Lab, orders: &[String]) -> Child {
     start(victim_of(&[(lab, orders)]).env("REPLUG_TEST_OFFERED", "1"))
 }
@@ -39,7 +40,7 @@ fn order(id: &str, deed: &str) -> String {
     format!("{id}={deed}")
 }
 
-/// The run folder that the dead process has left.
+/// The run folder that the ended process has left.
 fn left_behind(lab: &Lab) -> PathBuf {
     let runs: Vec<_> = fs::read_dir(lab.state_dir().join("run")).unwrap().flatten().collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
@@ -52,7 +53,7 @@ fn crash(lab: &Lab, victim: &Child) -> Crash {
     crash
 }
 
-/// The one that is suspected, as (plugin, what it was doing, what speaks against it).
+/// The only suspect, as (plugin, method or step, attribution).
 fn only(crash: &Crash) -> (String, String, Attribution) {
     let [suspect] = &crash.suspects[..] else { panic!("{crash}") };
     named(suspect)
@@ -64,7 +65,8 @@ fn named(suspect: &Suspect) -> (String, String, Attribution) {
     (suspect.plugin.to_string(), place, suspect.attribution)
 }
 
-/// Runs a plugin with these orders whose method does this deed, until that has ended the process.
+/// Runs a plugin with these orders in a victim, and calls `misbehave` with this deed. Returns when the process has
+/// ended.
 fn ended_by(name: &str, orders: &str, deed: &str) -> (Lab, ExitStatus, Crash) {
     let mut lab = Lab::new(name);
     lab.install(misbehave(&format!("version=1 {orders}")));
@@ -135,7 +137,7 @@ fn an_exit_without_handlers_is_attributed_by_the_waiting_process() {
 
 #[test]
 fn an_overflow_of_the_stack_names_the_method_and_ends_as_it_would_have() {
-    // The standard library says what it was, and aborts.
+    // The standard library prints a message, and aborts.
     let status = names_the_method("overflow-the-stack", End::Signal("SIGSEGV"));
     assert_eq!(status.signal(), Some(sigabrt()));
 }
@@ -171,7 +173,7 @@ fn a_crash_in_a_call_by_name_names_the_method() {
     assert_eq!(only(&crash(&lab, &called)), (lab.id(), "Probe.work".into(), Attribution::Raised));
 }
 
-/// Two plugins in the middle of a call, of which the second waits for a word to do this.
+/// Two plugins with a running call each. The call of the second one does this when its connection is dropped.
 fn two_in_flight(name: &str, deed: &str) -> (Lab, Child, [UnixStream; 2]) {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
@@ -224,7 +226,7 @@ fn a_kill_makes_all_plugins_in_a_call_suspects_and_none_the_culprit() {
         assert_eq!(suspects, [suspect(lab.id()), suspect(neighbour(&lab))]);
     };
     expect(crash(&lab, &victim), End::Unknown);
-    // Whoever has waited for it knows more.
+    // The parent of the process knows its exit status.
     note_end(&left_behind(&lab), status).unwrap();
     expect(crash(&lab, &victim), End::Signal("SIGKILL"));
     note_end(&left_behind(&lab), ExitStatus::from_raw(sigabrt())).unwrap();
@@ -296,7 +298,7 @@ fn a_kill_leaves_no_word_where_no_process_may_hold_the_record() {
     assert_eq!((crash.end, crash.suspects), (End::Unknown, Vec::new()));
 }
 
-/// The file of the record that the running host will leave.
+/// The file to which the running host's record is written at its end.
 fn file_of_record(lab: &Lab) -> File {
     File::options().write(true).open(left_behind(lab).join("thread_slots")).unwrap()
 }
@@ -320,7 +322,7 @@ fn new_threads_call_on_when_the_record_is_cut_off_or_gone() {
     lab.install(misbehave("version=1"));
     lab.start();
     file_of_record(&lab).set_len(0).unwrap();
-    // Their marks are on pages of the record that no one has touched before.
+    // The marks of so many threads are on pages of the record that were not used before.
     let many = || {
         thread::scope(|scope| {
             let callers: Vec<_> = (0..64).map(|_| scope.spawn(|| lab.probe().version())).collect();

@@ -1,4 +1,4 @@
-//! The line of a plugin's source that has crashed its host, as far as it can be named.
+//! The source line of a plugin that has crashed its host, if it can be found.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -16,26 +16,26 @@ const DEEDS: &str = "if a == 1 {
             std::process::exit(3);
         }
         if a == 8 {
-            // SAFETY: there is none, which is what it is for: no page is mapped there.
+            // SAFETY: it is not safe, and is meant to crash: no page is mapped there.
             unsafe { *std::ptr::without_provenance_mut(a as usize) = b };
         }
         a + b";
 
-/// With the debug information that a plugin has by default.
+/// A plugin with the default debug information.
 fn source() -> Source {
     let source = Source::new(1).edited("a + b", DEEDS);
     Source { cargo_toml: source.cargo_toml.replace(PROFILE, ""), ..source }
 }
 
-/// The line of `src/lib.rs` that has this in it.
+/// The line of `src/lib.rs` that contains this code.
 fn line_of(code: &str, lib: &str) -> String {
     let before = lib.lines().take_while(|line| !line.contains(code)).count();
     assert!(before < lib.lines().count());
     format!("src/lib.rs:{}", before + 1)
 }
 
-/// Has a call of `add` with this as its first argument crash the host, and waits until the plugin serves in the next one. Gives
-/// the event of the crash.
+/// Crashes the host with a call of `add`, whose first argument is the deed, and waits until the plugin serves in the
+/// next host. Returns the event of the crash.
 fn crashed_by(dev: &mut Dev, lab: &Lab, deed: u64) -> Value {
     talk(lab, &["call", &lab.id(), "add", &format!("[{deed}, 1]")]);
     let (mut demoted, mut serves) = (None, false);
@@ -71,7 +71,7 @@ fn a_crash_under_dev_names_its_line_unless_it_is_in_the_c_library() {
         let said = fs::read_to_string(&stderr).unwrap();
         let warning = format!("(Tally.add{at}) crashed the program ({}): starting it again", how[1]);
         assert!(said.contains(&warning), "{said}");
-        // Another artifact, whose lines are others.
+        // Another artifact, with other line numbers.
         lib = format!("// An edit.\n{lib}");
         lab.write("src/lib.rs", &lib);
         dev.wait_for("reloaded");

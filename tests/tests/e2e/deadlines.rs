@@ -1,4 +1,5 @@
-//! Calls that take longer than they may: the caller is back in time, and the plugin goes on if it listens.
+//! Calls that exceed their deadline: the caller returns in time, and a plugin that observes the cancellation keeps
+//! running.
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave, stateless, wait::poll_within};
@@ -9,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-/// Long enough for any call that ends at all.
+/// Longer than any call that ends.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Long enough for a call to begin, on whatever machine.
+/// Long enough for a call to begin on any machine.
 const SHORT: Duration = Duration::from_secs(1);
 
 fn lab(name: &str, mode: Mode, tables: &str) -> Lab {
@@ -22,7 +23,7 @@ fn lab(name: &str, mode: Mode, tables: &str) -> Lab {
     lab
 }
 
-/// Waits until the plugin says that its call was cancelled.
+/// Waits until the plugin logs that its call was cancelled.
 fn was_cancelled(lab: &mut Lab) {
     lab.wait_for(|event| match &event.kind {
         EventKind::Log { message, .. } => (message == "was cancelled").then_some(()),
@@ -59,14 +60,14 @@ fn a_call_that_times_out_unsent_leaves_no_connection_open() {
     let tables = "[process]\ncall_timeout = \"1us\"\ncancel_grace = \"10m\"";
     let lab = lab("unsent", Mode::Process, tables);
     let threads = |lab: &Lab| lab.host().info(&lab.id()).unwrap().process.unwrap().threads;
-    // Now and then one is sent in time, and its connection serves on.
+    // A few calls may be sent in time; their connections are kept.
     let few = threads(&lab) + 8;
     for _ in 0..80 {
         let error = lab.probe().version().unwrap_err();
         assert!(matches!(error, CallError::Timeout { .. }), "{error}");
     }
-    // By the time that it takes this call, it has been told of all connections, and has a thread for each until it sees
-    // that it is closed.
+    // When the process accepts this call, it has accepted all connections, and has a thread for each until it notices
+    // that the connection is closed.
     assert_unharmed(&lab);
     poll_within(Duration::from_secs(20), || threads(&lab) <= few);
     assert!(threads(&lab) <= few, "{} threads, where there should be {few}", threads(&lab));
@@ -114,7 +115,7 @@ fn whoever_awaits_a_call_is_released_in_time_wherever_the_plugin_runs() {
         let mut lab = lab("awaited-deadline", mode, "");
         let call = lab.handle().invoke_json("misbehave", json!(["until-cancelled"]));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        // The runtime has no timer: that is the host's.
+        // The runtime has no timer: the host has its own.
         let error = runtime.block_on(async { call.timeout(SHORT).await }).unwrap_err();
         let expected = CallError::Timeout {
             plugin: lab.id(),
@@ -177,7 +178,7 @@ fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
         outcome
     });
     lab.restarted();
-    // It may take less time than the other, but more than the restart has left that.
+    // Its deadline is earlier than that of the other call, but later than the end of the restart.
     assert!(matches!(late.misbehave("until-cancelled"), Err(CallError::Timeout { .. })));
     released.send("came later").unwrap();
     let outcome = waiting.join().unwrap();
@@ -205,7 +206,7 @@ fn a_call_waits_for_a_hand_over_no_longer_than_it_may_take() {
     assert_eq!(Handle::within(&lab.probe(), LONG).version(), Ok(2));
 }
 
-/// Makes a call that never ends, and waits until it has begun.
+/// Starts a call that never ends, and waits until it has begun.
 fn never_ending(lab: &mut Lab) -> JoinHandle<Result<u64, CallError>> {
     let probe = lab.probe();
     let caller = thread::spawn(move || probe.misbehave("sleep"));
@@ -216,7 +217,7 @@ fn never_ending(lab: &mut Lab) -> JoinHandle<Result<u64, CallError>> {
     caller
 }
 
-/// That the call ended with its process, and why.
+/// Asserts that the call ended because its process ended, and that the error names the reason.
 fn assert_cut_off(caller: JoinHandle<Result<u64, CallError>>) {
     let error = caller.join().unwrap().unwrap_err();
     let CallError::Crashed { generation: 1, stderr_tail, .. } = error else { panic!("{error}") };

@@ -1,4 +1,5 @@
-//! Deaths that come while something else is done: what is so by then decides, not what was so when it was asked for.
+//! Processes that end during another command: the state at the end of that command decides, not the state at its
+//! beginning.
 
 use replug::{
     CallError, Event, EventKind, Generation, Handle, HostError, Status, event::Stage, manifest::Mode,
@@ -6,7 +7,7 @@ use replug::{
 use replug_tests::{Hold, Lab, hold::Hang, misbehave, stateless};
 use std::fs;
 
-/// Waits for the end of this generation's process, and says whether it is to be started again.
+/// Waits for the end of this generation's process, and returns whether it will be started again.
 fn starts_again(lab: &mut Lab, generation: u64) -> bool {
     loop {
         let crashed = lab.crashed();
@@ -34,7 +35,7 @@ fn a_plugin_that_dies_during_a_build_restarts_before_the_build_ends() {
 #[test]
 fn a_crash_during_a_successors_trial_is_reported_without_a_restart() {
     let mut lab = Lab::in_mode("dies-in-a-trial", Mode::Process);
-    // So that the first death would be the end of it.
+    // With this limit, the first crash would quarantine the plugin.
     lab.install_with(stateless("version=1"), "[process]\nmax_deaths = 1");
     lab.start();
     let hold = Hold::new(lab.dir());
@@ -44,11 +45,11 @@ fn a_crash_during_a_successors_trial_is_reported_without_a_restart() {
     lab.kill();
     assert!(!starts_again(&mut lab, 1));
     drop(on_trial);
-    // For the start.
+    // This is the `health` of the start, after that of the trial.
     drop(hold.entered());
     assert_eq!(reloading.wait().unwrap(), Generation(2));
     assert_eq!(lab.probe().version(), Ok(2));
-    // The worker does one thing after the other: whatever the death had led to would be done by then.
+    // The worker executes one command after the other: when this returns, any reaction to the crash has ended.
     lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
     assert_eq!((lab.probe().version(), Handle::generation(&lab.probe())), (Ok(2), Some(Generation(2))));
 }
@@ -71,7 +72,7 @@ fn a_version_that_rejects_the_state_leaves_the_checkpoint_in_place() {
     let checkpoint = lab.state_dir().join("checkpoints").join(lab.id());
     let probe = lab.probe();
     probe.increment(5).unwrap();
-    // Until one is there.
+    // Waits for the first checkpoint.
     while !checkpoint.exists() {
         probe.value().unwrap();
     }

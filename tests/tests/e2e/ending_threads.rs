@@ -1,4 +1,4 @@
-//! Calls from destructors of thread-locals: each ends as it would at another time, or with `NotRunning`.
+//! Calls from destructors of thread-locals: each succeeds as usual, or fails with `NotRunning`.
 
 use replug::{CallError, DynHandle, Handle, manifest::Mode};
 use replug_tests::{Lab, Probe, misbehave};
@@ -7,7 +7,7 @@ use std::{cell::RefCell, fmt::Debug, sync::mpsc, thread, time::Duration};
 
 const LONG: Duration = Duration::from_secs(600);
 
-/// Does something when its thread ends.
+/// Runs a function when its thread ends.
 struct AtTheEnd(Box<dyn Fn()>);
 
 impl Drop for AtTheEnd {
@@ -21,7 +21,7 @@ thread_local! {
     static LAST: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
 }
 
-/// One call of each kind. Those that are not made say why.
+/// Makes one call of each kind, and returns the results.
 fn calls(probe: &Handle<dyn Probe>, by_name: &DynHandle) -> Vec<Result<String, String>> {
     fn told<T: ToString, E: Debug>(result: Result<T, CallError<E>>) -> Result<String, String> {
         match result {
@@ -52,7 +52,8 @@ fn end_as_calls_do(mode: Mode) {
             let (told, probe, by_name) = (told.clone(), probe.clone(), by_name.clone());
             AtTheEnd(Box::new(move || told.send(calls(&probe, &by_name)).unwrap()))
         };
-        // All thread-locals that calls use come into being between these two, and go between their ends.
+        // The thread-locals of calls are created after the first of these and before the second one, and are destroyed
+        // between them, too.
         FIRST.set(Some(again()));
         told.send(calls(&probe, &by_name)).unwrap();
         LAST.set(Some(again()));

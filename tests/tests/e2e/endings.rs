@@ -1,10 +1,10 @@
-//! Plugins in child processes that misbehave while they are ended: they end all the same, and nothing with them.
+//! Plugins in child processes that misbehave while they are ended: they end nevertheless, and affect nothing else.
 
 use replug::event::RetireOutcome;
 use replug_tests::{Lab, Neighbour, misbehave, neighbour::running};
 use std::collections::BTreeSet;
 
-/// Ends a version in which `entry` does this, in each of the ways there are.
+/// Ends a version in which `entry` does this, in every possible way.
 fn ends_when(entry: &str, deed: &str) {
     let tables = "[reload]\npreflight = \"off\"\n[process]\nstep_timeout = \"2s\"";
     let orders = format!("do={entry}:{deed}");
@@ -30,7 +30,7 @@ fn ends_when(entry: &str, deed: &str) {
     assert_eq!(lab.probe().version(), Ok(2));
 
     neighbour.assert_unharmed();
-    // The host shuts down, and the version that serves ends as those before.
+    // The host shuts down, which ends the last version in the same way.
 }
 
 #[test]

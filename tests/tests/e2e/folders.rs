@@ -1,4 +1,4 @@
-//! Folders of plugins that go while the host runs.
+//! Plugin folders that are removed, moved or replaced while the host runs.
 
 use replug::EventKind;
 use replug_tests::{Hold, Lab, misbehave};
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Waits until the plugin was stopped, and says why; a build that fails on the way is none of its own making.
+/// Waits until the plugin was stopped, and returns the reason. Builds before that may fail.
 fn stopped(lab: &mut Lab) -> String {
     lab.wait_for(|event| match &event.kind {
         EventKind::BuildFailed { error, .. } => panic!("a plugin that is gone was built: {error}"),
@@ -27,7 +27,8 @@ fn a_plugin_is_stopped_without_a_build_when_its_folder_is_deleted() {
     let mut lab = Lab::new("folder-deleted-under-it");
     lab.install(misbehave("version=1"));
     lab.start_watching();
-    // In this order: what goes before the manifest may be built before that is missed.
+    // The manifest is removed first: otherwise, a build could begin before the host notices that the manifest is
+    // missing.
     fs::remove_file(lab.path("plugin.toml")).unwrap();
     fs::remove_dir_all(lab.path("")).unwrap();
     assert_eq!(stopped(&mut lab), "its folder or manifest is gone");
@@ -67,14 +68,14 @@ fn a_plugin_keeps_its_state_and_is_watched_when_its_folder_is_renamed() {
     assert_eq!(stopped(&mut lab), "its folder or manifest is gone");
 }
 
-/// Lets a link lead elsewhere, in one step.
+/// Changes the target of a link atomically.
 fn lead(link: &Path, to: &Path) {
     let next = link.with_extension("next");
     symlink(to, &next).unwrap();
     fs::rename(&next, link).unwrap();
 }
 
-/// Waits until the plugin serves this version, with what it counted in the one before, and was never stopped.
+/// Waits until the plugin serves this version with the state of the previous one. It must not have been stopped.
 fn moved_to(lab: &mut Lab, version: u64) {
     lab.wait_for(|event| match &event.kind {
         EventKind::PluginStopped { reason } => panic!("{reason}"),
@@ -101,7 +102,7 @@ fn a_plugin_behind_a_link_that_leads_to_a_new_release_is_handed_over() {
     lead(&link, &second);
     moved_to(&mut lab, 2);
     assert_eq!(lab.host().info(&lab.id()).unwrap().path, fs::canonicalize(&second).unwrap());
-    // And it is followed there.
+    // The new folder is watched.
     lab.write("plugin.so", misbehave("version=4"));
     moved_to(&mut lab, 4);
 }
@@ -141,7 +142,7 @@ fn two_plugins_may_exchange_the_names_of_their_folders() {
             _ => None,
         });
     }
-    // After all else that is to be done with it.
+    // The reload is executed after all earlier work on the plugin.
     lab.host().reload(&lab.id()).wait().unwrap();
     let path = |id: &str| lab.host().info(id).unwrap().path;
     assert_eq!((path(&lab.id()), path("dev.test.other")), (other, own.components().collect()));
@@ -162,14 +163,14 @@ fn an_edit_during_a_missing_manifest_is_built_when_it_is_back() {
     assert_eq!(lab.probe().version(), Ok(2));
 }
 
-/// A plugin that is not one: each version of it is refused at once, which shows that the host has looked at all that was
-/// written before.
+/// An invalid plugin: each version is rejected at once. Changes are processed in order, so a rejection shows that the
+/// host has processed all earlier changes.
 struct Barrier(u32);
 
 impl Barrier {
     const ID: &str = "dev.test.barrier";
 
-    /// Gives the failures of others that were told meanwhile.
+    /// Returns the failures of other plugins that were reported meanwhile.
     fn pass(&mut self, lab: &mut Lab) -> Vec<String> {
         self.0 += 1;
         let file = lab.plugins_dir().join("barrier/plugin.so");
@@ -225,7 +226,7 @@ fn a_plugin_that_is_copied_piece_by_piece_fails_at_none_of_them() {
             failures.borrow_mut().extend(failure(&event.kind));
             matches!(event.kind, EventKind::Reloaded { .. }).then_some(())
         });
-        // A copy that halts for longer is not whole, and is said not to be.
+        // If a copy pauses for longer, the file is incomplete and reported as such.
         if longest < Duration::from_millis(200) {
             assert_eq!(*failures.borrow(), Vec::<String>::new());
             break;
@@ -237,7 +238,7 @@ fn a_plugin_that_is_copied_piece_by_piece_fails_at_none_of_them() {
 fn a_manifest_that_is_edited_while_the_plugin_starts_is_read_again() {
     let mut lab = Lab::new("edited-at-start");
     let hold = Hold::new(lab.dir());
-    // What is built by a script starts from the store, before anything is known of what to watch.
+    // A plugin with a build script starts from the store, before the host knows its inputs.
     lab.write_script("scripts/build.sh", "#!/bin/sh\nset -e\nmkdir -p out\ncp src/plugin.so out/plugin.so\n");
     lab.write("src/plugin.so", misbehave(&format!("do=start:say@{}", hold.path())));
     lab.set_manifest("binary = \"out/plugin.so\"\n[config]\nword = \"one\"");

@@ -1,4 +1,5 @@
-//! What a plugin's process has of its host's, and what it does not: variables, privileges, the terminal, and the host's ear.
+//! What a plugin's process inherits from its host and what not: variables, privileges, the terminal, and access to the
+//! control plane.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -23,10 +24,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Someone who is not root.
+/// A user other than root.
 const NOBODY: u32 = 65534;
 
-/// A host in this process that listens, with a plugin in a child process.
+/// A host with a control plane in this process, with a plugin in a child process.
 fn listening(name: &str) -> Lab {
     let mut lab = Lab::in_mode(name, Mode::Process);
     lab.install(misbehave("version=1"));
@@ -35,7 +36,7 @@ fn listening(name: &str) -> Lab {
     lab
 }
 
-/// A shell command that asks the host how it is, and writes what it is told to this file.
+/// A shell command that sends a request to the host, and writes the answer to this file.
 fn asks(lab: &Lab, file: &str) -> String {
     let (replug, folder) = (program().display(), lab.dir().display());
     let state = lab.state_dir();
@@ -49,7 +50,7 @@ fn read(lab: &Lab, file: &str) -> String {
     fs::read_to_string(lab.dir().join(file)).unwrap()
 }
 
-/// Has the plugin run a script.
+/// Makes the plugin run a script.
 fn run(lab: &Lab, script: &str) {
     lab.probe().misbehave(&format!("sh:{script}")).unwrap();
 }
@@ -67,7 +68,7 @@ fn assert_refused(said: &str) {
 #[test]
 fn the_socket_answers_no_process_of_a_plugin_and_anyone_else() {
     let lab = listening("asks-its-host");
-    // The very same command, from here.
+    // The same command, run by this process.
     assert!(Command::new("sh").args(["-c", &asks(&lab, "other")]).status().unwrap().success());
     assert!(read(&lab, "other").contains("asks-its-host"), "{}", read(&lab, "other"));
     run(&lab, &asks(&lab, "own"));
@@ -78,7 +79,7 @@ fn the_socket_answers_no_process_of_a_plugin_and_anyone_else() {
 fn the_socket_answers_no_descendant_in_another_session_or_user_namespace() {
     let lab = listening("asks-from-afar");
     let done = fifo(&lab, "done");
-    // Its parent ends at once, so that it is a child of no one whom the host knows.
+    // Its parent ends at once, so that its new parent is no process of the host.
     let script = format!("{}; echo > {}", asks(&lab, "away"), done.display());
     let away = lab.dir().join("away.sh");
     fs::write(&away, script).unwrap();
@@ -100,7 +101,7 @@ fn the_socket_answers_no_descendant_in_another_session_or_user_namespace() {
 #[test]
 fn the_socket_answers_no_descendant_whose_plugin_has_died() {
     let mut lab = Lab::in_mode("asks-as-an-orphan", Mode::Process);
-    // A cgroup would end it with the plugin.
+    // With a cgroup, it would be killed with the plugin.
     lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
     let config = control(&lab);
     lab.start_listening(config, |builder| builder).unwrap();
@@ -124,7 +125,7 @@ fn the_socket_answers_no_descendant_whose_plugin_has_died() {
     assert_refused(&read(&lab, "orphan"));
 }
 
-/// What a process with these variables has in its environment, as its plugin's script sees it.
+/// The variables in the output of `env`.
 fn variables(text: &str) -> BTreeMap<&str, &str> {
     text.lines().filter_map(|line| line.split_once('=')).collect()
 }
@@ -141,7 +142,7 @@ fn with_secrets(lab: &Lab) -> Dev {
 fn a_process_gets_only_basic_variables_and_those_of_its_manifest() {
     let mut lab = Lab::in_mode("environment", Mode::Process);
     let file = lab.dir().join("env");
-    // In its trial, and where it serves.
+    // Once in the trial, and once in the serving process.
     let orders = format!("do=init:sh:env>>{}", file.display());
     lab.install_with(
         misbehave(&orders),
@@ -156,7 +157,8 @@ fn a_process_gets_only_basic_variables_and_those_of_its_manifest() {
     let found = variables(&text);
     assert!(found.contains_key("PATH") && found.contains_key("LC_TIME"), "{text}");
     assert!(!found.contains_key("HOME") && !found.contains_key("NOT_THERE"), "{text}");
-    // What the manifest names is looked up when the process is started, and another list is another process.
+    // The variables in the manifest are read when the process is started, and a change of the list starts a new
+    // process.
     fs::remove_file(&file).unwrap();
     lab.set_manifest("binary = \"plugin.so\"\n[process]\nenv = [\"LEAKED_SECRET\"]");
     host.wait_for("reloaded");
@@ -177,7 +179,7 @@ fn a_trial_for_the_host_s_process_finds_what_the_host_finds() {
     assert!(host.interrupt().success());
 }
 
-/// The fields of `/proc/PID/status` in which capabilities and the like are.
+/// The fields of `/proc/PID/status`, such as the capabilities.
 fn fields(status: &str) -> BTreeMap<&str, &str> {
     status.lines().filter_map(|line| line.split_once(':')).map(|(key, value)| (key, value.trim())).collect()
 }
@@ -194,7 +196,7 @@ fn a_process_has_no_capabilities_no_way_to_new_ones_and_no_terminal() {
     let pid = lab.pid().to_string();
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let kept = if geteuid().is_root() { READS_ALL } else { NONE };
-    // Its threads are made by one another, and what it starts by any of them.
+    // Any thread of the process can start threads and processes, so all threads are checked.
     let mut seen = 0;
     for thread in fs::read_dir(folder.join("task")).unwrap() {
         let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
@@ -216,7 +218,7 @@ fn a_process_has_no_capabilities_no_way_to_new_ones_and_no_terminal() {
 
     let stat = fs::read_to_string(folder.join("stat")).unwrap();
     let stat: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    // Group, session, terminal.
+    // Process group, session, terminal.
     assert_eq!((stat[2], stat[3], stat[4]), (&*pid, &*pid, "0"), "{stat:?}");
 }
 
@@ -242,7 +244,7 @@ fn a_host_of_another_user_s_runs_plugins_in_processes_without_privileges() {
         return;
     }
     let mut lab = Lab::in_mode("other-user", Mode::Process);
-    // With a standard library of its own: that of the toolchain may be closed to that user.
+    // With its own standard library: that user may have no access to the toolchain's.
     lab.install(aborting());
     let owned = Command::new("chown").arg("-R").arg(NOBODY.to_string()).arg(lab.dir()).status();
     assert!(owned.unwrap().success());

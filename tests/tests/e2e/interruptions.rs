@@ -1,8 +1,8 @@
-//! The host is stopped in order, killed, or crashed by another plugin, between any two steps of a history. Whatever users
-//! were promised holds afterwards: what serves, what was stopped, the version after a rollback, quarantine, state, and
-//! edits that no host has seen.
+//! The host is shut down, killed, or crashed by another plugin between any two steps of a history. All guarantees hold
+//! afterwards: the serving version, stopped plugins, the version after a rollback, quarantine, state, and edits that no
+//! host has seen.
 //!
-//! A model of what was promised goes through the same history, and says after each step what is to be seen.
+//! A model of the guarantees executes the same history, and gives the expected state after each step.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave};
@@ -18,30 +18,30 @@ use std::{
     thread,
 };
 
-/// What users and authors do.
+/// The actions of users and authors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Count up by that.
+    /// Increment the counter by that.
     Count(u64),
-    /// Save a version that is good, and have it built.
+    /// Save a valid version, and wait until it is built.
     Edit(u64),
-    /// Save a version that does not compile, and have it built.
+    /// Save a version that does not compile, and wait until its build fails.
     Break,
-    /// Save a version, which no one has built yet.
+    /// Save a version that is not built yet.
     Save(u64),
     Rollback,
     Stop,
     Discard,
     Start,
-    /// Crash until the plugin is left alone.
+    /// Crash until the plugin is quarantined.
     Crash,
 }
 use Step::*;
 
-/// What happens to the host.
+/// The interruption of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interruption {
-    /// It is stopped in order and started again.
+    /// It is shut down and started again.
     Stopped,
     /// It is killed and started again.
     Killed,
@@ -61,16 +61,16 @@ const HISTORIES: [(Mode, &[Step]); 6] = [
     (Mode::Process, &[Count(7), Break, Stop, Start, Save(4)]),
 ];
 
-/// What was promised.
+/// The expected state.
 #[derive(Clone, Debug, Default)]
 struct Promised {
-    /// What the source gives; none if it does not compile.
+    /// The version in the source; `None` if it does not compile.
     source: Option<u64>,
-    /// The versions that have served, in the order in which they first did.
+    /// The versions that have served, in the order in which each first did.
     served: Vec<u64>,
-    /// What serves, or served last.
+    /// The version that serves, or that served last.
     serving: u64,
-    /// Whether the plugin was rolled back, and from what.
+    /// The version from which the plugin was rolled back, if it was.
     back_from: Option<u64>,
     stopped: bool,
     quarantined: BTreeSet<u64>,
@@ -89,7 +89,7 @@ impl Promised {
         }
     }
 
-    /// The source is built; what comes of it serves.
+    /// The source is built, and the result serves.
     fn build(&mut self) {
         if let Some(version) = self.source {
             self.serve(version);
@@ -97,7 +97,7 @@ impl Promised {
         }
     }
 
-    /// The plugin or the host comes up: what has served serves, until what is newer is built.
+    /// The plugin or the host starts: the last version serves until a newer one is built.
     fn come_up(&mut self) {
         if self.source.is_some() && self.source != self.back_from {
             self.build();
@@ -137,7 +137,7 @@ impl Promised {
             return;
         }
         if how != Interruption::Stopped && self.runs() {
-            // Without a checkpoint, that is what a crash costs.
+            // There are no checkpoints, so a crash loses the state.
             self.value = 0;
         }
         self.come_up();
@@ -147,7 +147,7 @@ impl Promised {
 /// A host with a plugin whose builds copy a file, and a neighbour that can crash it.
 struct Stage {
     lab: Lab,
-    /// None for as long as there is none.
+    /// `None` while no host runs.
     host: Option<Dev>,
     pid: Pid,
 }
@@ -184,7 +184,7 @@ impl Stage {
         self.host.as_mut().expect("it was started")
     }
 
-    /// Waits until the host is up, and the plugin's source was built if it is to run.
+    /// Waits until the host has started and, if the plugin should run, until its source was built.
     fn comes_up(&mut self, promised: &Promised) {
         let id = self.lab.id();
         let (mut is_up, mut builds) = (false, false);
@@ -234,7 +234,7 @@ impl Stage {
             Crash => {
                 let order = format!("call {} misbehave [\"abort\"]", self.lab.id());
                 self.host().order(&order);
-                // Whichever is told first.
+                // The events come in either order.
                 let told = [(); 2].map(|()| self.host().wait_for_any(&["answer", "plugin_quarantined"]));
                 assert!(told.iter().any(|it| it["error"].is_string()), "{told:?}");
                 return;
@@ -262,7 +262,7 @@ impl Stage {
         self.comes_up(promised);
     }
 
-    /// Makes sure that all is as it was promised.
+    /// Asserts that the state is as expected.
     fn assert_kept(&mut self, promised: &Promised) {
         let info = self.ask("info ID")["result"].clone();
         if promised.stopped {
@@ -293,7 +293,7 @@ fn save(lab: &Lab, version: Option<u64>) {
     }
 }
 
-/// Goes through a history, with an interruption after so many steps.
+/// Executes a history, with an interruption after that many steps.
 fn go_through(number: usize, after: usize, how: Interruption) {
     let (mode, history) = HISTORIES[number];
     let name = format!("history-{number}-{after}-{how:?}").to_lowercase();
@@ -309,7 +309,7 @@ fn go_through(number: usize, after: usize, how: Interruption) {
         }
         promised.step(*step);
         stage.step(*step);
-        // What is saved and not built is seen by no one yet.
+        // A saved version that is not built has no visible effect yet.
         if !matches!(step, Save(_)) {
             stage.assert_kept(&promised);
         }

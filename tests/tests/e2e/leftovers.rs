@@ -1,10 +1,11 @@
-//! What a plugin that is unmapped has left with others: in a program of its own, which would not survive a call of it.
+//! Functions of an unmapped plugin that are still registered elsewhere. Each test uses a separate program, which would
+//! crash if such a function were called.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, workspace};
 use std::process::Command;
 
-/// Stops a plugin that did this deed in a call, so that it is unmapped, and starts it again.
+/// Makes a plugin do this deed in a call, stops it, which unmaps it, and starts it again.
 fn stopped_and_started(deed: &str) -> (Lab, Dev) {
     let mut lab = Lab::in_mode(&format!("leaves-{deed}"), Mode::InProcess);
     let unload = "[reload]\nunload = \"verified\"\ndrain_timeout = \"1m\"";
@@ -13,7 +14,7 @@ fn stopped_and_started(deed: &str) -> (Lab, Dev) {
     let id = lab.id();
     host.ask(&format!("call {id} misbehave [\"{deed}\"]"));
     host.order(&format!("stop {id}"));
-    // The answer, and the end of the generation, whichever comes first.
+    // The answer and the end of the generation come in any order.
     let told = [(); 2].map(|()| host.wait_for_any(&["answer", "generation_retired"]));
     assert!(told.iter().any(|event| event["outcome"] == "unloaded"), "{told:?}");
     let answer = host.ask(&format!("start {id}"));
@@ -35,7 +36,7 @@ fn what_the_plugin_left_for_the_exit_is_done_when_it_is_unmapped() {
     assert!(host.leave().success());
 }
 
-/// What a program of the tests' own prints that is linked to the shared standard library.
+/// The output of a test program that is linked to the shared standard library.
 fn printed_by_a_program_that_shares_std(lab: &Lab) -> String {
     let mut build = Command::new(env!("CARGO"));
     build.args([

@@ -1,4 +1,4 @@
-//! Plugins that fail or panic in a step of their life, at the start, at a reload and at their end.
+//! Plugins that fail or panic in a lifecycle step: at the start, at a reload, or at the end.
 
 use replug::{
     CallError, Generation, Handle, HostError, Status,
@@ -18,7 +18,7 @@ fn running(name: &str, orders: &str) -> Lab {
     lab
 }
 
-/// That the first generation still serves, with its state.
+/// Asserts that the first generation still serves, with its state.
 fn assert_unharmed(lab: &Lab) {
     let probe = lab.probe();
     assert_eq!((probe.version().unwrap(), Handle::generation(&probe).map(|it| it.0)), (1, Some(1)));
@@ -246,7 +246,7 @@ fn errors_of_a_method_s_own_count_in_the_confirm_window_if_asked() {
         let probe = lab.probe();
         (0..10).for_each(|_| drop(probe.repeat("x", 1001).unwrap_err()));
         if stays {
-            // It is the panics for which it goes.
+            // The panics cause the rollback here, not the errors.
             (0..5).for_each(|_| drop(probe.panic("x")));
         }
         let reason = lab.wait_for(|event| match &event.kind {
@@ -299,7 +299,7 @@ fn a_panic_does_not_keep_a_library_from_being_unmapped() {
     assert!(error.contains("after it (src/lib.rs:"), "{error}");
 }
 
-/// What becomes of the code of a version that does this deed in `work`, on a thread that ends.
+/// Makes a version do this deed in `work` on a thread that then ends, and returns the outcome of its retirement.
 fn retired_after(deed: &str, patience: &str) -> (Lab, RetireOutcome) {
     let mut lab = Lab::new(&format!("held-{deed}"));
     let orders = format!("version=1 do=work:{deed}");
@@ -352,7 +352,7 @@ fn the_events_of_a_dropped_host_end() {
     let mut events = lab.host().events();
     drop(lab);
     let (done, ended) = mpsc::channel();
-    // On a thread of its own, so that a reader that waits for ever fails this test and no more.
+    // On a separate thread, so that a reader that waits forever fails only this test.
     thread::spawn(move || {
         let kinds: Vec<_> =
             iter::from_fn(|| events.next_blocking()).map(|event| event.kind.clone()).collect();

@@ -1,4 +1,4 @@
-//! What a plugin's process may take, what it takes, and what of that the host tells.
+//! The limits of a plugin's process, and its reported usage.
 
 use replug::{
     CallError, EventKind,
@@ -99,7 +99,7 @@ fn a_cgroup_ends_processes_that_left_the_process_group() {
     assert!(!cgroup.exists(), "it goes with the process");
     let after = lab.host().info(&lab.id()).unwrap().limits.unwrap().cgroup.unwrap();
     assert!(after.exists() && after != cgroup, "the next has one of its own");
-    // None of what was started is left: that is looked at here.
+    // Dropping the lab checks that no process is left.
     drop(lab);
     assert!(!after.exists());
 }
@@ -115,8 +115,8 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     let usage = lab.host().info(&lab.id()).unwrap().process.unwrap();
     assert!(usage.open_files >= Some(64), "{usage:?}");
     assert_eq!(probe.version(), Ok(1), "who is connected goes on");
-    // Two calls at once need a connection more, which the process cannot take: it is started again, and the call that
-    // could not begin is made there.
+    // Two concurrent calls need another connection, which the process cannot accept: the process is started again, and
+    // the call that could not begin is made in the new one.
     let other = lab.probe();
     let sleeper = thread::spawn(move || other.misbehave("sleep"));
     lab.wait_for(|event| match &event.kind {
@@ -136,7 +136,7 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     neighbour.assert_unharmed();
 }
 
-/// That this limit ends the process of a plugin that does this, with a signal of its own.
+/// Asserts that this limit ends the process of a plugin that does this deed, with this signal.
 fn ends_by(signal: &str, limit: &str, deed: &str) {
     let mut lab = installed(deed, limit);
     let neighbour = Neighbour::start(&mut lab);
@@ -162,7 +162,7 @@ fn a_plugin_that_writes_to_a_file_without_end_ends_at_its_limit() {
     ends_by("SIGXFSZ", "file_size = \"64KiB\"", "fill-a-file");
 }
 
-/// Has a script become what runs the lab's plugin, after these lines.
+/// Makes a script with these lines start the process of the lab's plugin.
 fn start_by_script(lab: &mut Lab, lines: &str) {
     lab.write_script("shim.sh", &format!("#!/bin/sh\n{lines} {} \"$@\"\n", program().display()));
     let script: PathBuf = lab.path("shim.sh");
@@ -175,7 +175,8 @@ fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
     lab.install_with(misbehave("version=1"), "[limits]\nprocesses = 32");
     Neighbour::install(&lab);
     if getuid().is_root() {
-        // The kernel lets root have as many as it likes. This is a user who has no other processes, and may read what root may.
+        // The kernel does not limit the processes of root. This user has no other processes, and can access the same
+        // files as root.
         let uid = 1_000_000_000 + std::process::id();
         let user =
             format!("--reuid={uid} --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override");
@@ -191,7 +192,7 @@ fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
     assert_eq!(lab.probe().misbehave("fork-on"), Ok(1));
     let processes = lab.processes().len();
     assert!((2..=32).contains(&processes), "{processes} processes");
-    // What it has used up is free again.
+    // After a stop, the resources are free again.
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));
@@ -228,7 +229,8 @@ fn the_socket_sweeper_keeps_no_inherited_descriptor_open() {
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(program()).arg(lab.dir().join("host.sock"));
     let mut sweeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    // No end comes while the sweeper, which waits for that of its input, has the other end.
+    // The pipe ends only when the sweeper has closed its end. The sweeper itself keeps running until the end of its
+    // input.
     let mut inherited = sweeper.stdout.take().unwrap();
     assert_eq!(inherited.read_to_end(&mut Vec::new()).unwrap(), 0);
     assert!(sweeper.try_wait().unwrap().is_none(), "it goes on");
@@ -269,7 +271,7 @@ fn a_host_out_of_descriptors_rejects_a_call_and_keeps_the_plugin() {
     host.wait_for("host_started");
     let none = Rlimit { current: Some(3), ..getrlimit(Resource::Nofile) };
     let before = prlimit(Some(pid), Resource::Nofile, none).unwrap();
-    // The first call has to open a connection.
+    // The first call opens a connection.
     let refused = host.ask(&format!("call {id} version []"))["error"].clone();
     let words =
         format!("`version` of {id} was not called, because no connection to its process can be made: ");

@@ -1,4 +1,4 @@
-//! A host and its plugins from end to end: what comes in bad, what goes wrong, and what must go on all the same.
+//! End-to-end tests of a host and its plugins: invalid input, failures, and what must keep working despite them.
 
 #![cfg(test)]
 

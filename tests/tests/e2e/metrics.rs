@@ -1,4 +1,4 @@
-//! What a host counts and times, and how Prometheus sees it.
+//! The metrics of a host, and how Prometheus reads them.
 
 use replug::{
     Metrics, PluginMetrics,
@@ -16,7 +16,7 @@ fn of_lab(lab: &Lab) -> PluginMetrics {
     plugins.remove(0)
 }
 
-/// The value of a sample, written as on the page.
+/// The value of a sample on the page.
 fn sample(page: &str, sample: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no `{sample}` in\n{page}")).parse().expect("a number")
@@ -74,7 +74,8 @@ fn typed_calls_are_sampled_in_process_and_all_timed_out_of_process() {
         }
         let calls = of_lab(&lab).calls;
         let calls = calls.iter().find(|it| it.mode == mode).unwrap();
-        // In process: the one after the first, the one after the 1,025th, and the first if it is the thread's first of all.
+        // In process, these calls are timed: the second, the 1,026th, and the first if it is the first call of the
+        // thread.
         assert_eq!(calls.calls, 1_030);
         assert!(timed.contains(&calls.returned.count()), "{mode:?}: {}", calls.returned.count());
         assert!(calls.returned.sum_seconds() > 0.0);
@@ -132,13 +133,13 @@ fn a_crash_and_its_restart_are_counted_by_what_ended_the_process() {
     assert_eq!(tally.restarts.into_iter().collect::<Vec<_>>(), [("SIGSEGV".to_owned(), 1)]);
 }
 
-/// The names of all families on a page.
+/// The names of all metric families on a page.
 fn families(page: &str) -> BTreeSet<String> {
     let heads = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     heads.filter_map(|head| head.split(' ').next().map(str::to_owned)).collect()
 }
 
-/// The families that a text names.
+/// The metric families that a text mentions.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let names = words.filter(|word| word.starts_with("replug_"));
@@ -156,7 +157,7 @@ fn monitoring(file: &str) -> String {
 
 #[test]
 fn prometheus_accepts_the_page_and_what_the_documentation_offers_with_it() {
-    // Before the lab, which waits for no more than a test: it may have to be fetched.
+    // Before the lab is created: a download could take longer than the lab's time limit for a test.
     let promtool = Promtool::find();
     let mut lab = Lab::in_mode("scraped", Mode::Process);
     lab.install(misbehave("version=1"));

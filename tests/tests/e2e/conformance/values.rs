@@ -1,4 +1,4 @@
-//! Every kind of value that a method may take or give.
+//! Every kind of value that a method may take or return.
 
 use super::running;
 use replug::{CallError, Handle, manifest::Mode};
@@ -15,7 +15,7 @@ use std::{
 pub(super) fn every_kind_of_value_goes_there_and_back(mode: Mode) {
     let lab = running("every-type", mode);
     let all: Handle<dyn Everything> = lab.host().get(&lab.id()).unwrap();
-    // What a method gives back is what it got, also where it is said as JSON.
+    // A method returns its arguments unchanged, also as JSON.
     let by_name = |method: &str, arguments: Value| {
         assert_eq!(lab.call(method, arguments.clone()), Ok(arguments), "{method}");
     };
@@ -58,7 +58,7 @@ pub(super) fn every_kind_of_value_goes_there_and_back(mode: Mode) {
     let hashed = HashMap::from([(u64::MAX, 0.5), (0, -1.0)]);
     assert_eq!(all.maps(sorted.clone(), hashed.clone()), Ok((sorted.clone(), hashed.clone())));
     by_name("maps", json!([sorted, hashed]));
-    // In JSON, a set is a list in the order in which its values come.
+    // In JSON, a set is a list in the order of iteration.
     let (sorted, hashed) = (BTreeSet::from(["a".to_owned(), "b".to_owned()]), HashSet::from([-3]));
     assert_eq!(all.sets(sorted.clone(), hashed.clone()), Ok((sorted.clone(), hashed.clone())));
     by_name("sets", json!([sorted, hashed]));

@@ -1,4 +1,4 @@
-//! Who had the host change what is told, whatever becomes of the one who asked.
+//! Changing commands are audited, even if the client disconnects or the host stops.
 
 use super::{lab, unix};
 use replug_tests::hold::Hold;

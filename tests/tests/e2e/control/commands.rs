@@ -1,4 +1,4 @@
-//! The commands that talk to a running host, as their users type them.
+//! The commands that connect to a running host, as users type them.
 
 mod naming;
 mod steering;
@@ -18,25 +18,25 @@ use std::{
     process::{Child, Output, Stdio},
 };
 
-/// One of the commands that go on until they are ended, which finds the lab's host.
+/// Starts a command that runs until it is ended and that finds the lab's host.
 fn follow(lab: &Lab, args: &[&str]) -> Child {
     let mut command = replug_tests::command::replug();
     command.args(args).current_dir(lab.dir()).env("XDG_RUNTIME_DIR", lab.dir());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
 }
 
-/// A process that is gone with the test, however that ends.
+/// A process that is killed at the end of the test, even if the test fails.
 struct Bound(Child);
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        // An error means that it has ended.
+        // An error means that the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Processes that do nothing until this is dropped.
+/// Processes that are suspended until this is dropped.
 struct Stopped(Vec<Pid>);
 
 impl Stopped {
@@ -50,7 +50,7 @@ impl Stopped {
 impl Drop for Stopped {
     fn drop(&mut self) {
         for pid in &self.0 {
-            // An error means that it is gone.
+            // An error means that the process has ended.
             let _ = kill_process(*pid, Signal::CONT);
         }
     }
@@ -61,7 +61,7 @@ fn text(output: &Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// What a command prints that is to succeed.
+/// The output of a command, which must succeed.
 #[track_caller]
 fn said(lab: &Lab, args: &[&str]) -> String {
     let (code, out, err) = text(&talk(lab, args));
@@ -69,7 +69,7 @@ fn said(lab: &Lab, args: &[&str]) -> String {
     out
 }
 
-/// What a command complains of that is to fail.
+/// The standard error of a command, which must fail with status 1.
 #[track_caller]
 fn complained(lab: &Lab, args: &[&str]) -> String {
     let (code, out, err) = text(&talk(lab, args));
@@ -77,7 +77,7 @@ fn complained(lab: &Lab, args: &[&str]) -> String {
     err
 }
 
-/// A lab with a `replug run` on it that is up.
+/// A lab with a running `replug run`.
 fn running(name: &str) -> (Lab, Dev) {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
@@ -148,7 +148,7 @@ fn a_second_host_on_a_folder_fails_while_the_first_runs() {
     assert!(said(&lab, &["status"]).contains("ready"), "the first goes on");
     dev.kill();
     lab.assert_childless();
-    // What a host that was killed has left is replaced.
+    // The next host replaces the socket and claim of the killed one.
     let mut next = Dev::start_as(&lab, "run", &[]);
     next.wait_for("host_started");
     assert!(said(&lab, &["status"]).contains("ready"));
@@ -184,7 +184,7 @@ fn logs_and_events_of_a_running_host_are_shown_and_followed() {
 fn a_stream_of_a_host_that_stops_is_sent_to_its_very_end() {
     let lab = Lab::new("sent-to-the-end");
     let mut dev = Dev::start_as(&lab, "run", &["--http", "0"]);
-    // In either order: there is nothing to be started.
+    // The events come in either order: there is no plugin to start.
     let told = [(); 2].map(|()| dev.wait_for_any(&["control_listening", "host_started"]));
     let url = told.iter().find_map(|event| event["http"].as_str()).unwrap();
     let token = fs::read_to_string(lab.state_dir().join("http-token")).unwrap();
@@ -220,7 +220,7 @@ fn events_and_logs_report_an_unexpected_exit_of_the_host() {
         assert_eq!(code, Some(1), "{err}");
         assert!(err.contains("exited unexpectedly"), "{err}");
     }
-    // Its parent has started it again.
+    // The parent restarts the host.
     dev.wait_for("host_started");
     assert!(dev.interrupt().success());
 }
@@ -299,11 +299,11 @@ fn commands_reach_the_running_host_under_an_invalid_configuration() {
     let (_, _, err) = text(&talk(&lab, &["status", "plugins"]));
     assert_eq!(err, "", "a folder that is named needs no configuration");
 
-    // What counts only after a restart moves no host.
+    // A setting that takes effect only after a restart does not hide the running host.
     lab.write("../../replug.toml", "plugins = \"elsewhere\"");
     said(&lab, &["status", "plugins"]);
     assert!(complained(&lab, &["status"]).contains("no host runs for elsewhere"));
-    // What the file says of the folder is believed, whatever else it says.
+    // The plugins folder in the file is used even if the rest of the file is invalid.
     lab.write("../../replug.toml", "plugins = \"plugins\"\nplugin = 'a typo'");
     said(&lab, &["stop", &id]);
     assert!(dev.interrupt().success());

@@ -1,4 +1,4 @@
-//! The examples of `docs/HTTP.md`, run as they stand there.
+//! Runs the examples in `docs/HTTP.md` unchanged.
 
 use super::{listen, unix, with_calculator};
 use replug_tests::{skipped, workspace};
@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The page's fenced blocks of a language, each with the block of JSON that follows it at once, if one does.
+/// The page's shell examples, each with the block of JSON that directly follows it, if there is one.
 fn examples(page: &str) -> Vec<(String, Option<Value>)> {
     let mut found: Vec<(String, Option<Value>)> = Vec::new();
     let mut parts = page.split("```");
@@ -27,7 +27,7 @@ fn examples(page: &str) -> Vec<(String, Option<Value>)> {
     found
 }
 
-/// Whether an answer has the form of the one that is shown: the same keys, with values of the same kind.
+/// Asserts that an answer has the form of the documented one: the same keys, with values of the same type.
 fn resembles(shown: &Value, answer: &Value, at: &str) {
     match (shown, answer) {
         (Value::Object(shown), Value::Object(answer)) => {

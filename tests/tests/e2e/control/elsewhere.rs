@@ -1,4 +1,4 @@
-//! A host that is looked for from an environment that would have its socket elsewhere, as from cron, `su` or ssh.
+//! Commands in an environment with another runtime folder, such as cron, `su` or ssh, find the host.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -13,7 +13,7 @@ use std::{
     process::{Command, Output},
 };
 
-/// A runtime folder that is not the one which the lab's hosts have.
+/// A runtime folder other than that of the lab's hosts.
 fn elsewhere(lab: &Lab) -> PathBuf {
     let runtime = lab.dir().join("elsewhere");
     fs::create_dir_all(&runtime).unwrap();
@@ -53,7 +53,7 @@ fn where_a_host_listened_that_was_killed_is_forgotten() {
     dev.kill();
     let mut next = command(&lab, &["run", "--json"]);
     next.env("XDG_RUNTIME_DIR", elsewhere(&lab));
-    // The parent was killed: its child follows it, but not in the same breath.
+    // The parent was killed, and the host ends soon after it.
     let mut next = loop {
         let output = from_elsewhere(&lab, command_to_host(&lab, &["status"]));
         if String::from_utf8_lossy(&output.stderr).contains("no host runs") {
@@ -83,7 +83,7 @@ fn a_host_that_may_have_any_port_has_the_same_again_after_a_crash() {
 
 #[test]
 fn a_call_reaches_the_host_of_a_folder_after_its_link_has_changed() {
-    // With a state folder that both name, and with the default one.
+    // Once with the same explicit state folder for both commands, and once with the default one.
     for command in [command as fn(&Lab, &[&str]) -> Command, command_to_host] {
         let mut lab = Lab::new("linked-elsewhere");
         fs::remove_dir(lab.plugins_dir()).unwrap();

@@ -1,4 +1,4 @@
-//! The control plane from end to end: every route, over the socket and over TCP, and what must be refused.
+//! The control plane: every route, over the socket and over TCP, and everything that must be rejected.
 
 mod audit;
 mod commands;
@@ -17,7 +17,7 @@ use replug::Host;
 use replug_tests::{Http, Lab, artifact::example, http::control, misbehave, workspace};
 use std::fs;
 
-/// A lab whose host listens, with a plugin that serves.
+/// A lab with a serving plugin, whose host has a control plane.
 fn lab(name: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
@@ -31,17 +31,17 @@ fn listen(lab: &mut Lab) -> &Host {
     lab.start_listening(config, |builder| builder).expect("the host starts")
 }
 
-/// The host over the socket.
+/// A client over the socket.
 fn unix(lab: &Lab) -> Http {
     Http::unix(lab.listening())
 }
 
-/// A path of a plugin's, with the lab's plugin as `id`.
+/// The path of a plugin's route, with the lab's plugin as `id`.
 fn of(lab: &Lab, name: &str) -> String {
     format!("/api/v1/plugin/{name}?id={}", lab.id())
 }
 
-/// A lab with the calculator that the documentation is about.
+/// A lab with the calculator of the documentation.
 fn with_calculator() -> Lab {
     let lab = Lab::new("calculator");
     let manifest = fs::read_to_string(workspace().join("plugins/calculator/plugin.toml")).unwrap();

@@ -1,9 +1,9 @@
-//! `/openapi.json` says the truth: all that it lists is there, and answers as it says.
+//! `/openapi.json` is correct: every listed path exists, and its answers match the description.
 
 use super::{lab, unix};
 use serde_json::{Value, json};
 
-/// What an answer may be by the description of the operation.
+/// Asserts that the description of the operation allows the answer.
 fn follows(document: &Value, operation: &Value, answer: &replug_tests::http::Answer) {
     let described = &operation["responses"][answer.status.to_string()];
     assert!(described.is_object(), "{} is not described: {}", answer.status, answer.body);
@@ -11,7 +11,7 @@ fn follows(document: &Value, operation: &Value, answer: &replug_tests::http::Ans
     fits(document, &json!(schema), &answer.json(), "$");
 }
 
-/// Whether a value is what a schema says, as far as the kinds of schema go that are used here.
+/// Asserts that a value matches a schema. Supports only the kinds of schema in this document.
 fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(name) = schema["$ref"].as_str() {
         let schema = document.pointer(&name[1..]).unwrap_or_else(|| panic!("{at}: {name} leads nowhere"));
@@ -66,7 +66,7 @@ fn every_path_of_the_description_is_there_and_answers_as_described() {
         ("config", json!({ "config": { "word": "x" } })),
     ];
     let mut paths: Vec<_> = document["paths"].as_object().unwrap().iter().collect();
-    // What needs a plugin that serves comes before what stops it.
+    // Paths that need a serving plugin come before those that stop it.
     paths.sort_by_key(|(path, _)| {
         ["/register", "/unregister", "/stop"].iter().position(|end| path.ends_with(end))
     });

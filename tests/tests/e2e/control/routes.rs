@@ -1,4 +1,4 @@
-//! What every route gives, and how it says that it does not.
+//! The answers of every route, and its errors.
 
 use super::{lab, listen, of, unix};
 use replug::{

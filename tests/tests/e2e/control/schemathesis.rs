@@ -1,4 +1,4 @@
-//! Whatever is asked, the host answers as `/openapi.json` says: judged by a program that others have made.
+//! The host's answers to any request match `/openapi.json`, as checked by an independent program.
 
 use super::{listen, unix, with_calculator};
 use replug_tests::{artifact::example, schemathesis::Schemathesis};
@@ -18,7 +18,7 @@ fn the_host_conforms_to_its_openapi_description_under_schemathesis() {
     let operations = unix(&lab).get("/openapi.json").json()["paths"].as_object().unwrap().len();
     let call = json!({ "id": "dev.test.steady", "method": "add", "args": [1, 2] });
     assert_eq!(unix(&lab).post("/api/v1/plugin/execute", &call).data()["result"], 3.0, "it still serves");
-    // Before the verdict: of a host that is dropped in a panic, all events are printed, and here there are thousands.
+    // Dropped before the assertion: a lab that is dropped in a panic prints all events, and here there are thousands.
     drop(lab);
     let said = verdict.unwrap_or_else(|said| panic!("schemathesis finds fault:\n{said}"));
     assert!(said.contains(&format!("Tested: {operations}\n")), "all {operations} were asked:\n{said}");

@@ -1,4 +1,4 @@
-//! What must be refused, and that the host answers all the same.
+//! Requests that must be rejected; the host keeps answering others.
 
 use super::{lab, listen, of, unix};
 use replug_tests::{
@@ -18,7 +18,7 @@ use std::{
 const LIST: &str = "/api/v1/plugin/list";
 const STOP: &str = "/api/v1/plugin/stop";
 
-/// Whatever was tried: the plugin serves, and others are answered.
+/// Asserts that the plugin still serves, and that other clients get answers.
 #[track_caller]
 fn goes_on(lab: &Lab) {
     let body = json!({ "id": lab.id(), "method": "version" });
@@ -150,7 +150,7 @@ fn each_path_of_the_description_refuses_what_must_be_refused() {
     goes_on(&lab);
 }
 
-/// The keys that a schema knows.
+/// The keys in a schema.
 fn known_keys(document: &Value, schema: &Value) -> Vec<String> {
     if let Some(name) = schema["$ref"].as_str() {
         return known_keys(document, document.pointer(&name[1..]).expect("it leads somewhere"));
@@ -249,12 +249,12 @@ fn a_thousand_idle_connections_block_no_client() {
         let mut stream = http.stream("/events?kind=audit");
         let mut idle: Vec<_> = (0..1000).map(|_| http.connect()).collect();
         for conversation in &mut idle {
-            // Some have said half of something; those that had to go already are told so.
+            // Some connections send half a request. An error means that the host has closed the connection already.
             let _ = conversation.write(b"GET /");
         }
         goes_on(&lab);
         idle[0].closed();
-        // The stream was there first, and is not idle.
+        // The stream was opened first, and is not closed as idle.
         assert_eq!(stream.wait_for("audit").1["command"], "execute version");
         drop(idle);
         goes_on(&lab);
@@ -274,7 +274,7 @@ fn streams_beyond_the_bound_are_rejected_and_the_others_continue() {
     goes_on(&lab);
     assert_eq!(streams[0].wait_for("audit").1["command"], "execute version");
     drop(streams);
-    // Their ends are noticed when the next event is to be sent.
+    // The host notices the closed streams when it sends the next event.
     while http.get("/events").status == 429 {
         goes_on(&lab);
     }
@@ -284,7 +284,7 @@ fn streams_beyond_the_bound_are_rejected_and_the_others_continue() {
 fn names_logs_and_results_are_data_whatever_they_hold() {
     let mut lab = Lab::new("markup");
     let nasty = "<script>alert(1)</script>\"'&\u{1b}[2J\r\n\u{9b}\u{7f}";
-    // A TOML string has the escapes of a JSON string.
+    // JSON escapes are valid in a TOML string.
     lab.install_with(
         misbehave("version=1"),
         &format!("name = {}", json!(nasty).to_string().replace('\u{7f}', "\\u007f")),
@@ -332,7 +332,7 @@ fn a_path_in_an_id_is_no_id() {
     goes_on(&lab);
 }
 
-/// Asks as the user `nobody`.
+/// Sends a request as the user `nobody`.
 fn as_nobody(socket: &Path, path: &str) -> Option<Output> {
     let url = format!("http://localhost{path}");
     let mut curl = Command::new("curl");
@@ -353,7 +353,7 @@ fn another_user_gets_nothing_over_the_socket() {
         return;
     };
     assert!(!kept_out.status.success() && kept_out.stdout.is_empty(), "the folder is closed: {kept_out:?}");
-    // Even where someone has opened the way to it.
+    // Even if the permissions of the folders and the socket allow access.
     for path in [lab.dir(), socket.parent().unwrap(), &socket] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }

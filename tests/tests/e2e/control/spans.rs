@@ -1,4 +1,4 @@
-//! What `tracing` shows of requests.
+//! The `tracing` spans of requests.
 
 use super::{lab, unix};
 use replug_tests::{

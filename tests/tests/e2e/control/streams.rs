@@ -64,7 +64,7 @@ fn a_stream_is_still_there_while_nothing_happens_that_its_reader_wants() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !heard.load(Ordering::Relaxed) {
-                // Each leaves an `audit`, which this reader does not want.
+                // Each request causes an `audit` event, which this reader does not want.
                 unix(&lab).post("/api/v1/plugin/stop", &json!({ "id": "dev.test.none" }));
             }
         });
@@ -77,14 +77,14 @@ fn a_stream_is_still_there_while_nothing_happens_that_its_reader_wants() {
 fn a_slow_reader_receives_events_lost_and_the_host_does_not_wait() {
     let lab = lab("slow-reader");
     let mut stream = unix(&lab).stream("/events?kind=log");
-    // In the name of the program: of what a plugin logs, not that much is told in so short a time.
+    // Logged by the program: the log of a plugin is limited to fewer events in such a short time.
     let tell = |message: &str| {
         let (level, target, message) = ("ERROR".into(), "test".into(), message.into());
         let log = EventKind::Log { level, target, message, fields: json!({}), spans: Vec::new() };
         lab.host().event_sink().host(log);
     };
     let text = "x".repeat(1000);
-    // More than any buffer on the way holds, and more than the ring.
+    // More than all buffers between host and reader hold, and more than the ring.
     for _ in 0..6000 {
         tell(&text);
     }
@@ -109,7 +109,7 @@ fn logs_are_kept_for_a_while_and_can_be_followed() {
     log(&lab, "one");
     log(&lab, "two");
     lab.call("panic", json!(["three"])).unwrap_err();
-    // What was written is there to be read once it has come round.
+    // When the last event arrives, all logs have reached the ring.
     let mut stream = unix(&lab).with("last-event-id", Some("0")).stream("/events?kind=plugin_panicked");
     stream.wait_for("plugin_panicked");
     let messages = |logs: &Value| -> Vec<String> {

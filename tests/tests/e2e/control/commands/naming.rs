@@ -1,4 +1,4 @@
-//! How a plugin and a plugins folder are named to the commands, and who reads what they print.
+//! How commands identify a plugin and a plugins folder, and where their output goes.
 
 use super::{complained, follow, running, said, text};
 use replug_tests::{
@@ -27,7 +27,7 @@ fn every_command_accepts_the_last_part_of_a_plugins_id() {
         assert_eq!(err, "error: no plugin `caled-short`; did you mean `called-short`?\n");
     }
     assert!(dev.interrupt().success());
-    // Without a host too.
+    // Also without a host.
     let (code, out, err) = text(&run(&lab, &["call", short, "version"]));
     assert_eq!((code, out.as_str()), (Some(0), "1\n"), "{err}");
     let mut dev = Dev::start(&lab, &["--call", short, "version"]);
@@ -68,7 +68,7 @@ fn a_closed_output_ends_events_and_logs() {
         let mut following = follow(&lab, args);
         let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
         assert!(lines.next().is_some(), "{args:?}");
-        // Nothing happens in the host from here on.
+        // From here on, the host sends no event.
         drop(lines);
         assert!(following.wait().unwrap().success(), "{args:?}");
     }

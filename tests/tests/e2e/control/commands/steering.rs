@@ -1,4 +1,4 @@
-//! What others say is printed as text: nothing of it steers the terminal.
+//! Texts from plugins and files cannot control the terminal.
 
 use super::{Bound, complained, running, said, text};
 use replug_tests::{
@@ -15,7 +15,7 @@ use std::{
 
 #[test]
 fn control_characters_of_a_plugins_log_are_removed() {
-    // Not stripped where no terminal is, as an ESC is: a terminal takes it for ESC and `[`.
+    // Unlike ESC, this character is not removed when the output is no terminal. A terminal treats it as ESC and `[`.
     const STEERING: char = '\u{9b}';
     let mut lab = Lab::new("steering");
     lab.install_with(misbehave("version=1"), &format!("name = \"a{STEERING}2J\""));

@@ -1,4 +1,4 @@
-//! What listens where a host is looked for, and is another user's.
+//! Sockets at a host's path that belong to another user.
 
 use super::{complained, running, said};
 use replug_tests::{
@@ -56,7 +56,7 @@ fn a_command_sends_nothing_to_the_socket_of_another_user() {
     let mut host = Command::new(program());
     host.uid(NOBODY).gid(NOBODY).current_dir(lab.dir()).env("XDG_RUNTIME_DIR", lab.dir());
     host.env("HOME", lab.dir()).args(["run", "--json", "--state-dir"]).arg(lab.state_dir());
-    // Where the other user may be looked for, too.
+    // A host ignores a runtime folder of another user.
     chown(lab.dir(), Some(NOBODY), None).unwrap();
     let mut host = Dev::of(host);
     host.wait_for("control_listening");
@@ -64,7 +64,7 @@ fn a_command_sends_nothing_to_the_socket_of_another_user() {
     told_nothing(&lab, "it belongs to user 65534");
     chown(lab.dir().join("replug"), Some(0), None).unwrap();
     told_nothing(&lab, "user 65534 listens there");
-    // What removes its socket is the other user, too.
+    // The sweeper of the killed host, which also runs as the other user, removes the socket.
     chown(lab.dir().join("replug"), Some(NOBODY), None).unwrap();
     host.kill();
     lab.expect_leftover_files();

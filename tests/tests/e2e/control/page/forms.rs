@@ -1,4 +1,4 @@
-//! The forms for the types of a plugin's own, filled in as a person does.
+//! The forms for a plugin's own types, filled in like a user does.
 
 use super::{NASTY, browser, pictures, token, url};
 use replug_tests::{Browser, Lab, Source, http::control};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const FORM: &str = "form[data-method=order]";
 
-/// Where a part of the form is, from the outside in.
+/// The selector of a part of the form, from the outer to the inner field.
 fn at(names: &[&str]) -> String {
     let parts: Vec<_> = names.iter().map(|name| format!("[data-name='{name}']")).collect();
     format!("{FORM} {}", parts.join(" "))
@@ -20,7 +20,7 @@ fn pick(browser: &Browser, names: &[&str], variant: &str) {
     browser.pick(&format!("{} option[value='{variant}']", at(names)));
 }
 
-/// Adds a row, in which the keyboard is then.
+/// Adds a row, which then has the focus.
 fn add(browser: &Browser, names: &[&str]) {
     browser.click(&format!("{} [data-do=add]", at(names)));
     let inside =
@@ -28,7 +28,7 @@ fn add(browser: &Browser, names: &[&str]) {
     assert_eq!(browser.run(&format!("return {inside}")), true, "the keyboard is in the new row of {names:?}");
 }
 
-/// Calls the method; gives what the page says and what came back.
+/// Calls the method, and returns the page's message and the result.
 fn send(browser: &Browser) -> (String, Value) {
     browser.run(&format!("document.querySelector('{FORM} .result').hidden = true"));
     browser.click(&format!("{FORM} button[type=submit]"));
@@ -116,7 +116,7 @@ fn a_form_takes_every_type_and_loses_nothing() {
     assert_eq!(answer, sent);
     pictures(&browser, "form");
 
-    // What is picked instead has fields of its own, and what was typed before comes back with it.
+    // The other variant has its own fields. The first one is shown again with what was typed before.
     pick(&browser, &["order", "payment"], "Cash");
     browser.click(&format!("{} .given", at(&["order", "note"])));
     let (_, answer) = send(&browser);
@@ -136,7 +136,7 @@ fn a_form_takes_every_type_and_loses_nothing() {
     drop(browser);
 }
 
-/// Each input has its label, each button its name, each group its title.
+/// Asserts that each input has a label, each button a name, and each group a title.
 fn everyone_can_use_it(browser: &Browser) {
     let nameless = browser.run(&format!(
         "const form = document.querySelector('{FORM}');
@@ -148,7 +148,7 @@ fn everyone_can_use_it(browser: &Browser) {
     assert_eq!(nameless, json!([]));
 }
 
-/// At its place, and without asking the host; the keyboard is there then.
+/// Asserts that a wrong input is reported next to it, without a request to the host, and gets the focus.
 fn it_says_what_is_wrong(browser: &Browser) {
     browser.run(&format!("document.querySelector('{FORM} .result').hidden = true"));
     let labels = format!("{} li:last-child", at(&["order", "labels"]));

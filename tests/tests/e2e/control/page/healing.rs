@@ -1,5 +1,4 @@
-//! What the page finds its way back from: a token that it lacked, requests that failed, events that were lost, and a
-//! configuration that was refused.
+//! The page recovers from a missing token, failed requests, lost events, and a rejected configuration.
 
 use super::{browser, call, open, pictures, token, url};
 use replug_tests::{Lab, command::Dev, misbehave};

@@ -1,4 +1,4 @@
-//! The page without a mouse: where the keyboard is after each step, and that nothing takes it away.
+//! The page without a mouse: where the focus is after each step, and that it is never lost.
 
 use super::{NASTY, keep_notes, open};
 use replug_tests::{
@@ -18,7 +18,7 @@ fn address(browser: &Browser) -> String {
     browser.run("return location.hash").as_str().unwrap().to_owned()
 }
 
-/// From here on, what is sent to the host waits until `release()`, and is counted in `orders`.
+/// From here on, commands to the host wait until `release()` and are counted in `orders`.
 fn hold_orders(browser: &Browser) {
     browser.run(
         "const real = window.fetch;
@@ -35,7 +35,7 @@ fn hold_orders(browser: &Browser) {
 fn the_skip_link_leads_past_the_list_and_leaves_what_is_shown() {
     let Some((lab, browser)) = open("page-skip", "") else { return };
     let here = format!("#/{}", lab.id());
-    // From the beginning of the page.
+    // The focus starts at the beginning of the page.
     browser.reload();
     browser.until("document.querySelector('form[data-method]')");
     browser.press(&[TAB]);
@@ -45,7 +45,7 @@ fn the_skip_link_leads_past_the_list_and_leaves_what_is_shown() {
     assert_eq!(address(&browser), here);
     browser.press(&[TAB]);
     browser.until(&format!("{ACTIVE}.id !== 'stage' && document.querySelector('#stage').contains({ACTIVE})"));
-    // Nor does any other address that is none of the page's close what is shown.
+    // An unknown fragment of the address does not change what is shown, either.
     browser.run(
         "return new Promise((done) => {
            addEventListener('hashchange', () => queueMicrotask(done), { once: true });
@@ -72,7 +72,7 @@ fn the_keyboard_focus_follows_the_work() {
     browser.press(&[ENTER]);
     at_act("reload");
 
-    // Pressed again while it waits, it does nothing, and keeps the keyboard.
+    // Pressed again while it waits, the button does nothing and keeps the focus.
     hold_orders(&browser);
     browser.press(&[ENTER, ENTER]);
     browser.until(&format!(
@@ -102,20 +102,20 @@ fn the_keyboard_focus_follows_the_work() {
     drop(browser);
 }
 
-/// Goes back to a version: where the button was, it says that this one serves.
+/// Rolls back to a version. A note that this version serves then replaces the button and gets the focus.
 fn another_version(lab: &mut Lab, browser: &Browser) {
     lab.install(misbehave("version=2"));
     focus(browser, "[data-back='1']:not([hidden])");
     browser.press(&[ENTER]);
     browser.run("release()");
     browser.until(&format!("{ACTIVE}.className === 'serves' && {ACTIVE}.checkVisibility()"));
-    // Words that are put away leave the keyboard on the page.
+    // When a note is dismissed, the focus stays on the page.
     focus(browser, ".note button");
     browser.press(&[ENTER]);
     browser.until(&format!("{ACTIVE}.id === 'stage'"));
 }
 
-/// Where there is room for the list or for a plugin, but not for both.
+/// On a small screen, the page shows the list or a plugin, but not both.
 fn on_a_phone(lab: &Lab, browser: &Browser) {
     browser.look((390, 900), "light");
     focus(browser, ".back");

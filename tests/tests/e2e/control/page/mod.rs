@@ -1,5 +1,5 @@
-//! The page, in a real browser: what it shows while plugins change, what can be done with it, and that nothing from a
-//! plugin becomes markup.
+//! The page in a real browser: its content while plugins change, its commands, and that texts of a plugin never become
+//! markup.
 
 mod forms;
 mod healing;
@@ -13,10 +13,10 @@ use replug_tests::{Browser, Http, Lab, Source, http::control, misbehave, skipped
 use serde_json::json;
 use std::fs;
 
-/// Markup that a browser would run, were it ever taken as such.
+/// Markup that sets the page's title if a browser executes it.
 const NASTY: &str = "<img src=x onerror=document.title=666><script>document.title=666</script>";
 
-/// A browser, if there is one or one may be installed.
+/// A browser, if one is installed or may be installed.
 fn browser() -> Option<Browser> {
     let browser = Browser::start();
     if browser.is_none() {
@@ -27,7 +27,8 @@ fn browser() -> Option<Browser> {
     browser
 }
 
-/// A lab with a plugin from source and one that says nasty things, a host that watches, and a browser at its page.
+/// A lab with a plugin from source and one with markup in its texts, a host with a watcher, and a browser that shows
+/// the page.
 fn shown(name: &str) -> Option<(Lab, Browser)> {
     let browser = browser()?;
     let mut lab = Lab::new(name);
@@ -43,8 +44,8 @@ fn shown(name: &str) -> Option<(Lab, Browser)> {
     Some((lab, browser))
 }
 
-/// A lab whose plugin needs no compiler and runs in a child process, with those lines in its manifest, a host that
-/// watches, and a browser that shows the plugin.
+/// A lab with a prebuilt plugin in a child process, with those lines in its manifest, a host with a watcher, and a
+/// browser that shows the plugin.
 fn open(name: &str, lines: &str) -> Option<(Lab, Browser)> {
     let browser = browser()?;
     let mut lab = Lab::in_mode(name, Mode::Process);
@@ -63,7 +64,7 @@ fn watched(lab: &mut Lab, browser: &Browser) {
     browser.until("document.querySelector('form[data-method]') && document.querySelector('.facts dd').textContent === 'g1'");
 }
 
-/// What the page says of an order goes after a while; from here on it stays until it is put away.
+/// From here on, the page's notes about commands stay until they are dismissed.
 fn keep_notes(browser: &Browser) {
     browser.run("const real = setTimeout; window.setTimeout = (act, after) => (after === 6000 ? 0 : real(act, after))");
 }
@@ -112,7 +113,7 @@ fn the_page_shows_events_and_runs_commands() {
     assert!(call(&browser, "add", &[("a", "0"), ("b", &most)]).ends_with(&most), "no digit is lost");
     assert!(call(&browser, "version", &[]).starts_with("g1 answered"));
 
-    // A reload, live.
+    // A reload.
     lab.write("src/lib.rs", Source::lib(2));
     browser
         .until("[...document.querySelectorAll('.entry-what')].some((it) => it.textContent === 'g2 serves')");
@@ -123,7 +124,7 @@ fn the_page_shows_events_and_runs_commands() {
     }
     assert!(call(&browser, "version", &[]).ends_with('2'));
 
-    // A compile error as rustc shows it, and its repair.
+    // A compile error is shown like in a terminal, until it is repaired.
     lab.write("src/lib.rs", Source::lib(3).replace("a + b", "a + c"));
     browser
         .until("document.querySelector('.problem .terminal')?.textContent.includes('cannot find value `c`')");
@@ -133,7 +134,7 @@ fn the_page_shows_events_and_runs_commands() {
     lab.write("src/lib.rs", Source::lib(3));
     browser.until("document.querySelector('.problem').hidden && document.querySelector('.facts dd').textContent === 'g3'");
 
-    // Back to an earlier version.
+    // A rollback.
     browser.until("document.querySelector('[data-back=\"1\"]:not([hidden])')");
     browser.click("[data-back=\"1\"]");
     browser.until("document.querySelector('#notes').textContent.includes('Tally: g4 serves')");
@@ -174,7 +175,7 @@ fn the_page_finds_its_host_again_after_a_restart() {
     for button in ["[data-act=reload]", "[data-back='1']", "form[data-method=add] [type=submit]"] {
         browser.until(&format!("document.querySelector(\"{button}\").getAttribute('aria-disabled')"));
     }
-    // As a browser fails where nothing listens.
+    // The errors if nothing listens.
     for (order, words) in [
         ("send('reload', {})", "; it is unknown whether the request was executed."),
         ("call('dev.test.nasty', 'version', '[]')", "; it is unknown whether the request was executed."),
@@ -195,7 +196,7 @@ fn the_page_finds_its_host_again_after_a_restart() {
     lab.start_listening(config, |builder| builder.watch(true)).expect("the host starts again");
     browser.until("document.querySelector('#banner').hidden && document.querySelector('#link').dataset.state === 'live'");
     browser.until("!document.querySelector('[data-act=reload]').getAttribute('aria-disabled')");
-    // It kept the keyboard, or has it again, if there was nothing to reload yet.
+    // The button has kept the focus, or has got it back if there was no plugin to reload for a moment.
     browser.until("document.activeElement.dataset.act === 'reload'");
     browser.run("location.hash = \"#/\"");
     browser.until(
@@ -230,7 +231,7 @@ fn nothing_from_a_plugin_becomes_markup() {
         0
     );
     assert_eq!(browser.run("return document.title"), format!("{NASTY} · replug"));
-    // Nor could it be done: the policy keeps text from becoming markup even where a script asks for it.
+    // It would be impossible: the content security policy rejects markup even from a script of the page.
     let refused = browser.run(
         "try { document.createElement('p').innerHTML = '<b>x</b>' } catch (error) { return error.name }",
     );
@@ -266,7 +267,7 @@ fn the_page_needs_no_token_and_keeps_itself_to_itself() {
     assert_eq!(bare.clone().with("host", Some("evil.example")).get("/").error().1, 40300);
 }
 
-/// What it looks like, for people: light, dark and on two phones, where nothing may be cut off at its side.
+/// Takes screenshots for people: light, dark and on two phones. On the phones, nothing may be cut off at the side.
 fn pictures(browser: &Browser, what: &str) {
     let looks =
         [("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", 390, "light"), ("slim", 320, "dark")];

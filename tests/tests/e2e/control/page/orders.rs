@@ -1,4 +1,4 @@
-//! The plugin of the forms' test: it takes all that a form can be made for, and gives it back.
+//! The plugin of the forms' test: its method takes every type that a form supports, and returns its arguments.
 
 use replug_api::prelude::*;
 use std::{collections::BTreeMap, time::Duration};

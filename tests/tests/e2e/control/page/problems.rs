@@ -1,4 +1,4 @@
-//! What the page says of plugins with which something is wrong, and of those that are gone.
+//! What the page shows for plugins with a problem, and for removed ones.
 
 use super::{browser, call, open, pictures, watched};
 use replug::manifest::Mode;
@@ -8,7 +8,7 @@ use std::fs;
 
 const NOTE: &str = "document.querySelector('.problem > p').textContent";
 
-/// That the compiler's words are there, and that this serves meanwhile.
+/// Asserts that the compiler's error is shown, and that this version serves meanwhile.
 fn does_not_compile(browser: &Browser, serves: &str) {
     browser.until(&format!("{NOTE} === '{serves}'"));
     let shown = "document.querySelector('.problem').checkVisibility() && document.querySelector('.problem .terminal').textContent";
@@ -96,7 +96,7 @@ fn a_removed_plugin_has_no_controls_until_it_is_back() {
     drop(browser);
 }
 
-/// How a problem comes and goes, told as events and lists: `problem` is what is wrong at the end, by the kind of its event.
+/// Sequences of events and lists, each with the event that is shown as the problem at the end.
 #[test]
 fn what_puts_one_thing_right_says_nothing_of_the_others() {
     let Some((_lab, browser)) = open("page-problems", "") else { return };
@@ -120,9 +120,9 @@ fn what_puts_one_thing_right_says_nothing_of_the_others() {
         (vec![&build, &broken, &is(None, "stopped", "")], None),
         (vec![&build, &refused, &restarted], Some("reload_failed")),
         (vec![&build, &refused, &configured, &hangs], Some("reload_failed")),
-        // It was its configuration that it was refused for.
+        // The version was rejected for its configuration.
         (vec![&build, &refused, &configured, &serves], None),
-        // Not from a build: it may have been a restart, a way back or the manifest.
+        // The reload did not follow a build: it may have followed a restart, a rollback or a new manifest.
         (vec![&refused, &hangs], Some("reload_failed")),
         (vec![&refused, &is(Some(1), "ready", "in stage load")], Some("reload_failed")),
         (vec![&refused, &serves], None),

@@ -1,4 +1,4 @@
-//! `replug status` as a terminal shows it: the picture in the README is the one that this test takes.
+//! `replug status` in a terminal. This test takes the picture in the README.
 
 use super::browser;
 use replug_tests::{
@@ -27,7 +27,7 @@ fn status(lab: &Lab, args: &[&str], environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn the_status_describes_each_plugin_and_is_coloured_on_request() {
-    // Before the lab, which waits for no more than a test: it may have to be installed.
+    // Before the lab is created: an installation could take longer than the lab's time limit for a test.
     let browser = browser();
     let mut lab = Lab::new("hello-world");
     add(&lab, "calculator", "");
@@ -78,7 +78,7 @@ fn the_status_describes_each_plugin_and_is_coloured_on_request() {
     assert!(dev.interrupt().success());
 }
 
-/// Takes the picture, with the page's own way to show colours.
+/// Takes the picture, with the page's code for colours.
 fn picture(browser: &Browser, url: &str, text: &str) {
     browser.look((800, 400), "dark");
     browser.go(url);

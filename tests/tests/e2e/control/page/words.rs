@@ -1,11 +1,11 @@
-//! What the page says of events and numbers: of every kind of event that there is, and in the right units.
+//! The page's texts for every kind of event, and its numbers in the right units.
 
 use super::{NASTY, pictures, shown, token, url};
 use replug::{Event, EventKind};
 use replug_tests::Http;
 use serde_json::{Value, json};
 
-/// An event of a kind, in which all that a plugin may say is nasty.
+/// An event of that kind, with markup in every text that a plugin can choose.
 fn nasty(kind: &str) -> Value {
     let text = format!("{NASTY}\u{1b}[31m\u{202e}\u{7}");
     let mut all = json!({
@@ -38,7 +38,7 @@ fn nasty(kind: &str) -> Value {
     for field in ["in_flight", "applied", "restart_needed", "lacking"] {
         all[field] = json!([text]);
     }
-    // Through the type, so that it is as a host tells it, and this list cannot lack what a kind needs.
+    // Converted through the type: so it has the form that a host sends, and a missing field fails the test.
     let event: Event = serde_json::from_value(all).unwrap_or_else(|error| panic!("{kind}: {error}"));
     serde_json::to_value(event).unwrap()
 }
@@ -81,7 +81,7 @@ fn every_kind_of_event_has_words_and_none_becomes_markup() {
         let asked = shown["asked"].as_array().unwrap().contains(&json!(kind));
         assert_eq!(asked, *kind != "log", "{kind}: logs come in a stream of their own, all else in one");
     }
-    // Each of them, and once more the build that runs, which shows the progress that has no entry of its own.
+    // One entry for each event, and one more for the running build, which shows the progress events.
     let entries = browser.run("return document.querySelectorAll('.timeline .entry').length");
     assert_eq!(entries, kinds.len());
     let running = browser.run("return document.querySelector('.entry[data-kind=builds]').textContent");
@@ -128,7 +128,7 @@ fn what_calls_take_is_what_the_host_has_measured_in_the_right_unit() {
     let expected =
         ["2 ns", "150 ns", "4.2 µs", "42 µs", "500 µs", "4.3 ms", "42 ms", "4200 ms", "42.0 s", "0 µs"];
     assert_eq!(words, json!(expected));
-    // 10 calls of 2 ms, then nothing, then 30 of 4 ms: each second has its own mean.
+    // 10 calls of 2 ms, then none, then 30 of 4 ms: each second has its own mean.
     let charted = browser.run(
         "return import('/assets/model.js').then(({ Model }) => {
            const model = new Model();
@@ -147,7 +147,7 @@ fn what_calls_take_is_what_the_host_has_measured_in_the_right_unit() {
     drop(browser);
 }
 
-/// The seconds that the timed calls of a plugin took, and how many there were.
+/// The total seconds of a plugin's timed calls, and their number.
 fn measured(metrics: &str, id: &str) -> (f64, f64) {
     let of = |what: &str| {
         let name = format!("replug_call_duration_sampled_seconds_{what}{{plugin=\"{id}\"");
