@@ -1,4 +1,4 @@
-//! The kill runs in small, in child processes: what they measure is the whole process.
+//! Short runs of `cargo xtask kill`, in child processes, because the runs measure the whole process.
 
 use std::process::Command;
 
@@ -22,6 +22,6 @@ fn kills_of_a_plugins_process_cause_only_the_expected_errors() {
 
 #[test]
 fn kills_of_a_host_at_any_moment_leave_no_process_and_no_litter() {
-    // However busy the machine: that it is within a second is for `cargo xtask kill` to show.
+    // A long limit, for busy machines. `cargo xtask kill` checks the limit of a second.
     run(&["--moments", "5", "--within", "60000"], &["kills of a host     5: ", "temporary folder    empty"]);
 }

@@ -1,12 +1,12 @@
-//! A model of the slot and its gate: their own sources, compiled against loom's atomics and locks, run through every
-//! interleaving and every reordering that the C11 memory model allows, within the bounds below.
+//! A model of the slot and its gate: their sources are compiled with loom's atomics and locks. Loom runs them with
+//! every interleaving and every reordering that the C11 memory model allows, within the bounds below.
 //!
-//! Covered: two callers against one swapper that frees what it replaced (no use after free, no call on a record that
-//! was retired before the call began); a caller against two swaps in a row; a call from inside a call; a caller that comes
-//! to an empty slot, against whatever opens and shuts the gate; who is known to have visited a generation when no call is
-//! inside it any more, be the call one that returned or one that unwound. Not covered: time-outs, which here never come; and
-//! `membarrier` itself. Here both halves of the fence are full fences, which is what `membarrier` makes of the
-//! callers' compiler fence according to its manual page.
+//! Covered: two callers and one swapper that frees the replaced generation (no use after free, no call on a record that
+//! was retired before the call began); a caller and two successive swaps; a nested call; a caller at an empty slot,
+//! while others open and shut the gate; which threads are known to have visited a generation when no call is inside it
+//! any more, after calls that returned and calls that unwound. Not covered: timeouts, which never occur here; and
+//! `membarrier` itself. Here, both halves of the fence are full fences: according to its manual page, `membarrier` has
+//! the effect of a full fence in the callers.
 
 #![cfg(test)]
 
@@ -27,7 +27,7 @@ mod slot;
 #[expect(dead_code, reason = "the model uses a part of what the house uses")]
 mod gate;
 
-/// Loom's, with the signatures that the registry's have.
+/// Loom's types with the signatures of those in the engine.
 mod sync {
     pub(super) use loom::sync::atomic::{AtomicPtr, Ordering};
     use std::{
@@ -64,7 +64,7 @@ mod sync {
         }
     }
 
-    /// What waiting came to.
+    /// The result of a wait, which never times out here.
     pub(super) struct InTime;
 
     #[derive(Debug)]
@@ -102,21 +102,21 @@ mod fence {
     }
 }
 
-/// A generation. Freed memory is modelled by the flag, so that a use after free is a failed assertion.
+/// A generation. A flag models freed memory, so that a use after free fails an assertion.
 struct Record {
     number: usize,
     freed: AtomicBool,
 }
 
-/// All that callers and swappers share.
+/// The state that callers and swappers share.
 struct World {
     slot: Slot<Record>,
     hazards: Vec<AtomicPtr<Record>>,
-    /// Loom has to see every record die.
+    /// Loom requires that all records are freed.
     graveyard: Mutex<Vec<*mut Record>>,
 }
 
-// SAFETY: what the pointers point to lives until the model ends.
+// SAFETY: the pointers are valid until the model ends.
 unsafe impl Send for World {}
 // SAFETY: as above; the slot's protocol is what is under test.
 unsafe impl Sync for World {}
@@ -132,12 +132,12 @@ impl World {
         Arc::new(world)
     }
 
-    /// One call; returns the number of the generation that it ran on.
+    /// One call. Returns the number of the generation on which it ran.
     fn call(&self, hazard: usize, inside: impl FnOnce()) -> usize {
         let hazard = &self.hazards[hazard];
         let record = self.slot.pin(hazard);
         assert!(!record.is_null(), "something always serves in this model");
-        // SAFETY: no record is really freed before the model ends.
+        // SAFETY: no record is actually freed before the model ends.
         let record = unsafe { &*record };
         inside();
         assert!(!record.freed.load(Ordering::Relaxed), "a call ran on a generation that was freed");
@@ -152,7 +152,7 @@ impl World {
         while in_use(old, self.hazards.iter()) {
             thread::yield_now();
         }
-        // SAFETY: no record is really freed before the model ends.
+        // SAFETY: no record is actually freed before the model ends.
         unsafe { &*old }.freed.store(true, Ordering::Relaxed);
         self.graveyard.lock().unwrap().push(old);
     }
@@ -162,7 +162,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let last = self.slot.publish(std::ptr::null_mut());
         for record in self.graveyard.lock().unwrap().drain(..).chain([last]) {
-            // SAFETY: every record came from `record` below, and is in this list once.
+            // SAFETY: every record was created by `record` below, and is in this list once.
             drop(unsafe { Box::from_raw(record) });
         }
     }
@@ -247,23 +247,23 @@ fn the_outer_of_two_nested_calls_keeps_its_generation() {
     });
 }
 
-/// A plugin's place, as callers and the host's threads use it: what `Entry` does, with nothing but numbers in the slot.
+/// The slot of a plugin, as callers and the host's threads use it: like `Entry`, but with numbers in the slot.
 struct Place {
     slot: GatedSlot<usize>,
     hazard: AtomicPtr<usize>,
-    /// What a pause goes back to, as long as there is one.
+    /// The record to which `resume` returns; `None` if there is no pause.
     paused: sync::Mutex<Option<*mut usize>>,
     first: Box<usize>,
     second: Box<usize>,
 }
 
-// SAFETY: what the pointers point to lives as long as the place.
+// SAFETY: the pointers are valid for the lifetime of the place.
 unsafe impl Send for Place {}
 // SAFETY: as above; the protocol is what is under test.
 unsafe impl Sync for Place {}
 
 impl Place {
-    /// One in which the first record serves.
+    /// A place in which the first record serves.
     fn new() -> Arc<Self> {
         let place = Self {
             slot: GatedSlot::closed("it has not begun"),
@@ -276,7 +276,7 @@ impl Place {
         Arc::new(place)
     }
 
-    /// One call: the number of the record that it ran on, or why it was not made.
+    /// One call. Returns the number of the record on which it ran, or why it was not made.
     fn call(&self) -> Result<usize, Shut> {
         let seen = self.slot.pin(&self.hazard);
         let record = if seen.is_null() { self.slot.wait(&self.hazard, None)? } else { seen };
@@ -319,7 +319,8 @@ fn pointer(number: &usize) -> *mut usize {
     std::ptr::from_ref(number).cast_mut()
 }
 
-/// Runs a caller beside two others, and gives what its call came to. A caller that never comes back ends the model.
+/// Runs a caller concurrently with two other threads, and returns the result of its call. A caller that never returns
+/// fails the model.
 fn call_beside(place: &Arc<Place>, others: [fn(&Place); 2]) -> Result<usize, Shut> {
     let caller = {
         let place = place.clone();
@@ -345,7 +346,7 @@ fn a_call_beside_a_swap_and_a_close_runs_or_is_refused() {
         let place = Place::new();
         let called = call_beside(&place, [Place::publish, Place::close]);
         assert!(matches!(called, Ok(1 | 2)) || called == Err(closed()), "{called:?}");
-        // Whichever came last, a caller who comes now does not wait.
+        // Whatever happened last, a new caller does not wait.
         assert!([Ok(2), Err(closed())].contains(&place.call()));
     });
 }
@@ -379,26 +380,27 @@ enum End {
     Unwinds,
 }
 
-/// A generation that is to be unmapped, with those who have been in it.
+/// A generation that is being unmapped, and the threads that have visited it.
 struct Visited {
     world: Arc<World>,
     visitors: sync::Mutex<Vec<usize>>,
 }
 
 impl Visited {
-    /// One call of this thread, in the order in which `Ready::run` and `Level` do it: the visit is noted by the count of a
-    /// call that returned, or while the call unwinds; then the hazard cell is cleared. Gives the record that it ran on.
+    /// One call of this thread, in the same order as `Ready::run` and `Level`: the count of a returned call or the
+    /// unwinding call notes the visit, and then the hazard cell is cleared. Returns the number of the record on which
+    /// it ran.
     fn call(&self, thread: usize, end: End) -> usize {
         let hazard = &self.world.hazards[thread];
         let record = self.world.slot.pin(hazard);
-        // SAFETY: no record is really freed before the model ends.
+        // SAFETY: no record is actually freed before the model ends.
         let number = unsafe { &*record }.number;
         let mut counted = 0;
         if end == End::Returns {
             counted += 1;
             self.note(number, thread);
         }
-        // What `Level::drop` does; a call that returned comes by without it.
+        // `Level::drop` does this; after a call that returned, it is not needed.
         if counted == 0 {
             self.note(number, thread);
         }

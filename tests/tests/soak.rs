@@ -1,4 +1,4 @@
-//! The soak in small, in a child process: what it measures is the whole process.
+//! Short runs of `cargo xtask soak`, in a child process, because the run measures the whole process.
 
 use std::{
     process::Command,
@@ -15,7 +15,7 @@ fn many_reloads_out_of_process_lose_no_call_and_leak_nothing() {
     soak(&["--mode", "process", "--reloads", "140"]);
 }
 
-/// Each keeps all processors busy, and two at once would take longer than one after the other.
+/// Each run keeps all processors busy, so two concurrent runs would take longer than two successive ones.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn soak(args: &[&str]) {

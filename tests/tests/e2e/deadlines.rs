@@ -178,7 +178,7 @@ fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
         outcome
     });
     lab.restarted();
-    // Its deadline is earlier than that of the other call, but later than the end of the restart.
+    // This call may take less time than the other one, but more than the restart has left to the other one.
     assert!(matches!(late.misbehave("until-cancelled"), Err(CallError::Timeout { .. })));
     released.send("came later").unwrap();
     let outcome = waiting.join().unwrap();

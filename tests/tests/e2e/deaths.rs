@@ -45,7 +45,7 @@ fn a_crash_during_a_successors_trial_is_reported_without_a_restart() {
     lab.kill();
     assert!(!starts_again(&mut lab, 1));
     drop(on_trial);
-    // This is the `health` of the start, after that of the trial.
+    // The `init` of the start, after that of the trial.
     drop(hold.entered());
     assert_eq!(reloading.wait().unwrap(), Generation(2));
     assert_eq!(lab.probe().version(), Ok(2));

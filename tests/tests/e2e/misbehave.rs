@@ -1,4 +1,4 @@
-//! Plugins in child processes that do their worst: it costs the call, and nothing else in the host.
+//! Plugins in child processes that misbehave: only the call fails, and nothing else in the host is affected.
 
 use replug::{CallError, EventKind, Handle, manifest::Mode};
 use replug_api::call::Death;
@@ -6,11 +6,12 @@ use replug_tests::{Hold, Lab, Neighbour, Probe, lab::Crashed, misbehave, neighbo
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{fs, thread, time::Duration};
 
-/// That a call in which the plugin does this ends so, and all else goes on.
+/// Asserts that a call in which the plugin does this fails with one of these deaths, and that everything else keeps
+/// working.
 fn costs_one_call(deed: &str, tables: &str, deaths: &[Death]) {
     let (mut lab, neighbour) = running(deed, "", tables);
     let probe = lab.probe();
-    // The standard library says more than is kept, if backtraces are wanted.
+    // With backtraces, the standard library prints more than the host keeps.
     let about_to = format!("about to {deed}");
     let last_words = if deed == "allocate" { "" } else { &about_to };
     match probe.misbehave(deed).unwrap_err() {
@@ -33,9 +34,9 @@ fn costs_one_call(deed: &str, tables: &str, deaths: &[Death]) {
     assert_recovered(lab, neighbour);
 }
 
-/// That the plugin answers again, its neighbour never ceased to, and nothing is left.
+/// Asserts that the plugin answers again, that no call of its neighbour has failed, and that nothing is left behind.
 fn assert_recovered(mut lab: Lab, neighbour: Neighbour) {
-    // On a busy machine it may take longer than calls wait for it.
+    // On a busy machine, the restart may take longer than a call waits for it.
     assert_eq!(lab.restarted(), 1);
     assert_eq!(lab.probe().version(), Ok(1));
     assert!(Handle::generation(&lab.probe()).unwrap().0 > 1);
@@ -98,9 +99,9 @@ fn processes_that_a_plugin_leaves_behind_end_with_it() {
     costs_one_call("fork-and-abort", "", &[signal("SIGABRT")]);
 }
 
-/// That a call in which the plugin does this is given up in time.
+/// Asserts that a call in which the plugin does this times out.
 fn times_out(deed: &str) {
-    // Without a cgroup, which would reach it wherever it goes.
+    // Without a cgroup, which would kill the process even outside its process group.
     let tables = "[process]\ncall_timeout = \"1s\"\n[limits]\ncgroup = \"off\"";
     let (mut lab, neighbour) = running(deed, "", tables);
     let error = lab.probe().misbehave(deed).unwrap_err();
@@ -110,7 +111,7 @@ fn times_out(deed: &str) {
     let Crashed { signal, exit, stderr_tail, .. } = lab.crashed();
     assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
     assert!(stderr_tail.contains(&format!("about to {deed}")), "{stderr_tail}");
-    // Calls of a process that is busy coming up may take longer than the call that is allowed here.
+    // Calls into a process that is starting may take longer than the call timeout here.
     lab.restarted();
     Handle::within(&lab.probe(), Duration::from_secs(600)).version().unwrap();
     neighbour.assert_unharmed();
@@ -140,7 +141,7 @@ fn a_plugin_that_leaves_its_process_group_is_given_up_in_time() {
 fn a_program_that_is_no_shim_is_ended() {
     let mut lab = Lab::in_mode("no-shim", Mode::Process);
     lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
-    // It works in the test's folder, where what is left is looked for.
+    // The working directory is in the test's folder, so the lab finds the process if it is left.
     lab.write_script(
         "no-shim",
         "#!/bin/sh\ncd \"$(dirname \"$0\")\"\necho this is no shim >&0\nexec sleep 100000\n",
@@ -184,11 +185,11 @@ fn a_flood_of_log_events_hides_no_crash_of_a_neighbour_from_a_slow_reader() {
         lab.install(misbehave("version=1"));
         Neighbour::install(&lab);
         lab.start();
-        // More than a reader may be behind.
+        // More events than the host buffers for a reader.
         assert_eq!(lab.probe().misbehave("flood-log"), Ok(1));
         let neighbour: Handle<dyn Probe> = lab.host().get(&Neighbour::id(&lab)).unwrap();
         assert!(neighbour.misbehave("abort").is_err());
-        // Only now is anything read.
+        // Events are read only from here on.
         let (mut told, mut left_out, mut crashed) = (0, 0, false);
         while told + left_out < 10_000 || !crashed {
             let event = lab.wait_for(|event| Some(event.kind.clone()));
@@ -207,9 +208,9 @@ fn a_flood_of_log_events_hides_no_crash_of_a_neighbour_from_a_slow_reader() {
     }
 }
 
-/// Whether it leads a session and is no child of this process's. The kernel says it in `/proc/PID/stat`, after the name in
-/// parentheses: state, parent, group, session. A process whose session began outside of this namespace has session 0, which is
-/// no number of a process.
+/// Whether the process leads a session and is no child of this process. In `/proc/PID/stat`, the name in parentheses is
+/// followed by state, parent, group and session. A process whose session began outside this pid namespace has session
+/// 0, which is no pid.
 fn has_gone_away(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields: Vec<_> =
@@ -225,7 +226,7 @@ fn a_crash_is_reported_while_a_process_outside_the_group_lives() {
     let CallError::Crashed { death, stderr_tail, .. } = error else { panic!("{error}") };
     assert_eq!((death, stderr_tail.lines().last()), (signal("SIGABRT"), Some("last words")));
     assert_eq!(lab.crashed().signal.as_deref(), Some("SIGABRT"));
-    // No one but the test knows of them: they lead sessions of their own, as shims do, and have lost their parent.
+    // Only the test knows these processes: they lead their own sessions, as shims do, and their parent has ended.
     let away: Vec<_> = lab.processes().into_iter().filter(|pid| has_gone_away(*pid)).collect();
     assert_eq!(away.len(), 2);
     for pid in away {
@@ -302,7 +303,7 @@ fn a_crash_in_save_abandons_the_reload_and_the_version_is_started_again() {
     assert_recovered(lab, neighbour);
 }
 
-/// That a step of a version that serves, told to do this, costs it its process and nothing else.
+/// Asserts that a serving version that does this in a step loses its process, and that nothing else is affected.
 fn costs_the_process(orders: &str, step: impl FnOnce(&mut Lab) -> String) {
     let name = orders.replace([':', '_'], "-").replace("do=", "in-");
     let (mut lab, neighbour) = running(&name, orders, "[process]\nstep_timeout = \"2s\"");
@@ -358,7 +359,7 @@ fn a_checkpoint_that_hangs_kills_the_process_and_it_is_restarted() {
 fn a_process_that_takes_nothing_does_not_keep_the_host_from_going_on() {
     let (mut lab, neighbour) = running("takes-nothing", "", "[process]\nstep_timeout = \"2s\"");
     kill_process(lab.pid(), Signal::STOP).unwrap();
-    // More than a connection holds that no one reads from.
+    // More than the buffer of a connection holds.
     let config = serde_json::Map::from_iter([("word".to_owned(), "x".repeat(1 << 20).into())]);
     let error = lab.host().configure(&lab.id(), config).wait().unwrap_err().to_string();
     assert!(error.contains("`on_config` did not end within 2s: its process was killed"), "{error}");

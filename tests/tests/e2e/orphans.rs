@@ -1,4 +1,4 @@
-//! That a host which is killed leaves no build behind.
+//! A killed host leaves no build behind.
 
 use replug_tests::{
     Lab,
@@ -7,17 +7,17 @@ use replug_tests::{
 use rustix::process::{Signal, kill_process_group};
 use std::{fs, os::unix::process::CommandExt, process::Command};
 
-/// A plugin whose build begins, says so and never ends.
+/// A plugin whose build reports its beginning and never ends.
 fn building_for_ever(name: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.write_script("scripts/build.sh", "#!/bin/sh\nsleep 100000 &\necho it builds > ../../begun\nwait\n");
     lab.set_manifest("binary = \"out/plugin.so\"");
-    // Where it is no source of the plugin's.
+    // Outside the plugin's folder, so that it is no source.
     assert!(Command::new("mkfifo").arg(lab.dir().join("begun")).status().unwrap().success());
     lab
 }
 
-/// Kills a host in the middle of its build, with its parent.
+/// Kills a host and its parent during a build.
 fn kill_amid_the_build(lab: &Lab, host: Dev) {
     assert_eq!(fs::read_to_string(lab.dir().join("begun")).unwrap(), "it builds\n");
     assert!(lab.children().iter().any(|it| it.contains("build.sh")), "there is a build to be left");

@@ -1,4 +1,4 @@
-//! Plugins that bring a C library along, which is as much a part of a version as their own code.
+//! Plugins with a C library of their own, which is a part of each version like their code.
 
 use replug::{
     BuildDir, Handle,
@@ -9,7 +9,7 @@ use replug_builder::build::Builder;
 use replug_tests::{Lab, Source, Tally, artifact::replaced, compiled, misbehave};
 use std::{fs, path::Path, process::Command};
 
-/// A plugin whose `version` is what a C library says. Its build script makes the library, and `run_path` leads to it.
+/// A plugin whose `version` comes from a C library. Its build script builds the library, and `run_path` leads to it.
 fn source(run_path: &str) -> Source {
     let build = r#"//! Makes the C library.
 fn main() {
@@ -36,7 +36,7 @@ fn answer(number: u32) -> String {
     format!("unsigned long answer(void) {{ return {number}; }}\n")
 }
 
-/// Puts another library in the place of the one before, all at once.
+/// Replaces the library atomically.
 fn put_library(lab: &Lab, number: u32) {
     let (c, made) = (lab.dir().join("answer.c"), lab.dir().join("libanswer.so"));
     fs::write(&c, answer(number)).unwrap();
@@ -51,7 +51,7 @@ fn version(lab: &Lab) -> u64 {
     tally.version().unwrap()
 }
 
-/// Copies of libraries that the host's processes may still open.
+/// The number of copies of libraries that the host's processes may still open.
 fn copies(lab: &Lab) -> usize {
     let runs = fs::read_dir(lab.state_dir().join("run")).unwrap().flatten();
     let folders = runs.flat_map(|run| fs::read_dir(run.path()).unwrap().flatten());
@@ -73,7 +73,7 @@ fn an_edit_of_the_c_library_of_a_build_script_is_served_in_every_mode() {
         }
         lab.host().rollback(&lab.id(), None).wait().unwrap();
         assert_eq!(version(&lab), 3, "the version before, with the library that it had");
-        // Those of generations that were replaced go when these do.
+        // The copies of replaced generations are removed when these retire.
         while copies(&lab) > 1 {
             lab.retired();
         }
@@ -108,7 +108,7 @@ fn a_library_beside_a_ready_made_plugin_is_found_watched_and_missed() {
     }
 }
 
-/// A plugin that was built elsewhere, and looks for its library where it lies itself.
+/// A prebuilt plugin that finds its library in its own folder.
 fn ready_made(lab: &Lab) -> Vec<u8> {
     let folder = lab.dir().join("elsewhere");
     for (path, content) in source("$ORIGIN").files("library-beside") {
@@ -127,7 +127,7 @@ fn built(folder: &Path, target: &Path) -> std::path::PathBuf {
     runtime.block_on(Builder::new(target.to_owned()).build(&manifest)).unwrap().artifact
 }
 
-/// A plugin that finds the shared libstd in that folder, where the toolchain's is copied to.
+/// A plugin that finds the shared libstd in that folder, to which the toolchain's is copied.
 fn of_toolchain(folder: &Path) -> Vec<u8> {
     let rustc = Command::new("rustc").args(["--print", "target-libdir"]).output().unwrap();
     let libdir = String::from_utf8(rustc.stdout).unwrap().trim().to_owned();

@@ -1,5 +1,5 @@
-//! A crash of the host itself: its parent starts it again, the culprit is kept from doing that once more, and the others
-//! are back with their state. And that neither outlives the other.
+//! Crashes of the host: its parent starts it again, the culprit cannot crash it again, and the other plugins keep their
+//! state. Neither the host nor its parent outlives the other.
 
 use super::signals::ignores;
 use replug::manifest::Mode;
@@ -27,7 +27,7 @@ fn embedder(lab: &Lab) -> Dev {
     Dev::embedder(lab, env!("CARGO_BIN_EXE_embedder"))
 }
 
-/// A plugin beside the test's own, with this in its manifest.
+/// Adds a plugin next to the test's own, with these lines in its manifest.
 fn neighbour(lab: &Lab, orders: &str, lines: &str) {
     let manifest = format!("id = \"dev.test.neighbour\"\nbinary = \"plugin.so\"\n{lines}\n");
     lab.neighbour("neighbour", manifest, misbehave(orders));
@@ -54,10 +54,10 @@ fn a_crash_under_dev_names_the_culprit_and_demotes_it() {
     assert!(dev.interrupt().success());
 }
 
-/// Waits until an artifact that was called has crashed, and serves again. Gives what was told of it.
+/// Waits until a called plugin has crashed and serves again. Returns the events about it.
 fn crashed_and_back(dev: &mut Dev, crash: &str) -> Vec<Value> {
     let mut told: Vec<Value> = Vec::new();
-    // Of a crash of the host, the next one tells when it is up.
+    // After a crash of the host, the next host reports it once it has started.
     while ![crash, "reloaded"].iter().all(|kind| told.iter().any(|it| it["event"] == *kind)) {
         told.push(dev.wait_for_any(&["reloaded", "plugin_crashed", "plugin_demoted"]));
     }
@@ -104,7 +104,7 @@ fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
         increased.join().unwrap()
     });
     assert_eq!(increased["result"], 5);
-    // When the next begins, the one that was let go after the increment has ended and is on disk.
+    // When the next checkpoint begins, the one that began after the increment is on disk.
     drop(hold.entered());
     let next = hold.entered();
     host.order(&format!("call {id} misbehave {CRASH}"));
@@ -214,7 +214,7 @@ fn an_exit_of_the_program_with_a_running_host_is_final_and_reported() {
 fn an_unrecorded_crash_is_attributed_to_the_only_plugin_in_a_call() {
     let mut lab = Lab::in_mode("cannot-tell", Mode::Auto);
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
-    // No handler of a signal can run on a stack that is full.
+    // A signal handler cannot run on a full stack.
     let deed = "[\"overflow-the-stack-of-a-thread\"]";
     let mut dev = Dev::start(&lab, &["--call", &lab.id(), "misbehave", deed]);
     let demoted = dev.wait_for_any(&["plugin_demoted", "host_crashed"]);
@@ -226,7 +226,7 @@ fn an_unrecorded_crash_is_attributed_to_the_only_plugin_in_a_call() {
     assert!(dev.interrupt().success());
 }
 
-/// A host with a plugin in a child process and one in its own process, in both of which a call hangs.
+/// A host with a plugin in a child process and one in its own process, both with a hanging call.
 fn busy(name: &str) -> (Lab, Dev, Pid) {
     let mut lab = Lab::in_mode(name, Mode::Process);
     lab.install(misbehave("version=1"));
@@ -237,7 +237,7 @@ fn busy(name: &str) -> (Lab, Dev, Pid) {
     host.wait_for("host_started");
     for id in [lab.id(), "dev.test.neighbour".into()] {
         host.order(&format!("call {id} hold [\"{}\"]", hold.path()));
-        // It stays inside for as long as the process lives.
+        // The call lasts until the process ends.
         std::mem::forget(hold.entered());
     }
     assert!(lab.processes().len() >= 3, "{:?}", lab.children());
@@ -315,9 +315,10 @@ fn a_signal_to_the_whole_group_asks_the_host_once() {
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &[]);
     dev.wait_for("host_started");
-    // As a supervisor does that knows of both: were they taken for two, the host would not wait for its plugins.
+    // A supervisor that knows both processes signals both. If the host counted two signals, it would not wait for its
+    // plugins.
     for pid in lab.processes() {
-        // The first that hears of it may have seen to the end of another by now.
+        // An error means that the process has ended, because the first signalled one has ended it.
         let _ = kill_process(pid, Signal::TERM);
     }
     dev.wait_for("host_stopped");
@@ -383,7 +384,7 @@ fn a_rejected_checkpoint_is_set_aside_and_the_plugin_starts() {
     lab.install_with(misbehave(&orders), "[reload]\ncheckpoint = \"1ms\"");
     let mut host = embedder(&lab);
     let pid = pid_of(&host.wait_for("here"));
-    // When the second begins, the first is on disk.
+    // When the second checkpoint begins, the first one is on disk.
     drop(hold.entered());
     let second = hold.entered();
     kill_process(pid, Signal::KILL).unwrap();
@@ -412,7 +413,7 @@ fn a_dev_that_is_killed_with_its_parent_leaves_no_socket() {
     dev.process_group(0);
     let mut dev = Dev::of(dev);
     dev.wait_for("host_started");
-    // The user's runtime folder is the test's.
+    // The user's runtime folder is the test's folder.
     let folder = lab.dir().join("replug");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "there is a socket to be left");
     kill_process_group(dev.pid(), Signal::KILL).unwrap();

@@ -1,4 +1,4 @@
-//! Where a plugin runs that leaves it to the host.
+//! Where the host runs a plugin with `mode = "auto"`.
 
 use replug::{CallError, EventKind, manifest::Mode};
 use replug_tests::{Lab, artifact::aborting, misbehave};
@@ -11,7 +11,7 @@ fn detail(lab: &Lab) -> String {
     lab.host().info(&lab.id()).unwrap().detail
 }
 
-/// Waits until it is told why the plugin runs in a child process.
+/// Waits for the event that the plugin runs in a child process, and returns the reason.
 fn demoted(lab: &mut Lab) -> String {
     lab.wait_for(|event| match &event.kind {
         EventKind::PluginDemoted { method: None, signal: None, reason, .. } => Some(reason.clone()),

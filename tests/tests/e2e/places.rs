@@ -1,4 +1,4 @@
-//! Where a host keeps what it makes if nobody says, in a cargo workspace that has the plugins folder's packages as members.
+//! The default folders of a host in a cargo workspace whose members are the packages in the plugins folder.
 
 use replug_tests::{
     Lab,
@@ -12,7 +12,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// A workspace with `members = ["plugins/*"]`, and in its plugins folder the test's plugin, which is a package too.
+/// A workspace with `members = ["plugins/*"]`. The test's plugin in its plugins folder is also a package.
 fn workspace(name: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
@@ -24,7 +24,7 @@ fn workspace(name: &str) -> Lab {
     lab
 }
 
-/// Cargo and this command, where nothing but the workspace says where anything is built.
+/// Prepares a command to run in a folder, without any setting for the build folder except the workspace's.
 fn in_folder(lab: &Lab, mut command: Command, folder: &str) -> Command {
     command.current_dir(lab.dir().join(folder)).stdin(Stdio::null());
     for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "REPLUG_STATE_DIR", "REPLUG_PLUGINS"] {
@@ -45,7 +45,7 @@ fn cargo_reads(lab: &Lab) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The names in a folder that begin like this.
+/// The paths in a folder whose names begin with this.
 fn names(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|it| it.file_name().unwrap().to_string_lossy().starts_with(prefix)).collect()
@@ -74,7 +74,7 @@ fn a_host_and_cargo_share_a_workspace_whose_members_are_a_glob() {
     assert!(!lab.dir().join("user-state").exists());
 }
 
-/// Every folder of the workspace.
+/// All folders of the workspace.
 const FOLDERS: [&str; 5] = [".", "plugins", "plugins/settled", "plugins/settled/src", "crates/core/src"];
 
 #[test]
@@ -82,7 +82,7 @@ fn settings_at_the_root_of_a_workspace_count_in_every_folder_of_it() {
     let lab = workspace("settled");
     let settings = lab.dir().join("replug.toml");
     fs::write(&settings, "state_dir = \"kept\"\nkeep_artifacts = 3\n").unwrap();
-    // Without a host, each call is one of its own.
+    // Without a host, each call starts a host of its own.
     for folder in FOLDERS {
         let called = replug(&lab, folder, &["call", &lab.id(), "version"]);
         assert!(called.status.success(), "{folder}: {called:?}");
@@ -94,7 +94,7 @@ fn settings_at_the_root_of_a_workspace_count_in_every_folder_of_it() {
     assert_eq!(started["plugins_dir"].as_str().map(Path::new), Some(plugins.as_path()));
     fs::write(&settings, "state_dir = \"kept\"\nkeep_artifacts = 4\n").unwrap();
     assert_eq!(host.wait_for("config_changed")["applied"][0], "keep_artifacts");
-    // What a file names that is wrong elsewhere leads to the running host all the same.
+    // The state folder in a file leads to the running host, even if the rest of the file is invalid.
     for text in ["state_dir = \"kept\"\n", "state_dir = \"kept\"\nno_such = 1\n"] {
         fs::write(&settings, text).unwrap();
         for folder in FOLDERS {
@@ -141,7 +141,7 @@ fn a_workspace_is_built_in_one_folder_wherever_the_command_is_called_from() {
     for (folder, args) in
         [(".", &["build"][..]), (".", &["build", "plugins/one-target"]), ("plugins/one-target", &["build"])]
     {
-        // It is built, and then refused, since it is no plugin.
+        // The package is built, and then rejected because it is no plugin.
         let output = replug(&lab, folder, args);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(

@@ -1,5 +1,5 @@
-//! What is printed in the host's process: it does not stand amid what the command prints, it is logged, and the last words of a
-//! crash reach whoever watches.
+//! Output of plugins in the host's process: it is logged and not mixed with the output of the command, and the last
+//! output before a crash still reaches the standard error.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -14,7 +14,7 @@ use std::{
     process::Stdio,
 };
 
-/// `replug dev --json`, with its standard error in a file. Each line of its output has to be JSON.
+/// `replug dev --json`, with its standard error in a file. Each line of its standard output must be JSON.
 fn dev(lab: &Lab, args: &[&str]) -> (Dev, PathBuf) {
     let said = lab.dir().join("stderr");
     let mut dev = command(lab, &[&["dev", "--json"], args].concat());
@@ -27,7 +27,7 @@ fn misbehaves(lab: &Lab, id: &str, deed: &str) {
     assert!(call.status.success(), "{call:?}");
 }
 
-/// The next line that was logged of a stream.
+/// The next logged line of a stream.
 fn logged(dev: &mut Dev, stream: &str) -> Value {
     loop {
         let log = dev.wait_for("log");
@@ -37,7 +37,7 @@ fn logged(dev: &mut Dev, stream: &str) -> Value {
     }
 }
 
-/// The line that `say` prints on the standard output, when the one on the standard error was logged too, be it before it or after.
+/// Waits until both lines of `say` are logged, in either order, and returns the one of the standard output.
 fn said(dev: &mut Dev) -> Value {
     let (mut output, mut error) = (None, None);
     loop {
@@ -87,8 +87,8 @@ fn of_two_plugins_the_one_that_was_called_is_named() {
     let (mut dev, _) = dev(&lab, &[]);
     dev.wait_for("host_started");
     for id in [neighbour, &id, neighbour] {
-        // The first call is printed after another plugin's call has ended, or has come up: that plugin may have printed it.
-        // From then on, only the plugin that is called has done anything.
+        // The output of the first call could come from another plugin, whose call or start has just ended. From the
+        // second call on, only the called plugin has run.
         misbehaves(&lab, id, "say");
         said(&mut dev);
         misbehaves(&lab, id, "say");
@@ -133,7 +133,7 @@ fn a_flood_of_output_in_process_does_not_block_the_host() {
     lab.install(misbehave("version=1"));
     let (mut dev, _) = dev(&lab, &[]);
     dev.wait_for("host_started");
-    // Nobody reads what the command prints meanwhile: more than a pipe holds.
+    // More output than a pipe holds, while nobody reads the command's output.
     for deed in ["flood-stdout", "sh:seq 100000", "sh:seq 100000 >&2"] {
         misbehaves(&lab, &lab.id(), deed);
     }

@@ -1,4 +1,4 @@
-//! That what is reported of a plugin has been written down: a host that is killed after that knows it when it is back.
+//! A reported change of a plugin is on disk: if the host is killed after the report, the next host knows the change.
 
 use replug::EventKind;
 use replug_tests::{Lab, misbehave};
@@ -12,7 +12,8 @@ fn a_reload_is_reported_after_its_record_is_written() {
     lab.start();
     lab.reload().unwrap();
     lab.told_since();
-    // Before the host writes a record it reads in this file that the record is its own, and waits for that here.
+    // Before the host writes a record, it reads this file to check that the record is its own. Here, the file is a
+    // pipe, so the host waits.
     let own = lab.state_dir().join("plugins").join(lab.id()).join("host");
     let (aside, pipe) = (own.with_file_name("aside"), own.with_file_name("pipe"));
     mknodat(CWD, &pipe, FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -20,7 +21,7 @@ fn a_reload_is_reported_after_its_record_is_written() {
     fs::rename(&pipe, &own).unwrap();
     lab.install(misbehave("version=2"));
     let reloading = lab.host().reload(&lab.id());
-    // To open it waits for the other side.
+    // Opening the pipe waits for the other end.
     let mut opened = fs::OpenOptions::new().write(true).open(&own).unwrap();
     let told = lab.told_since();
     assert_eq!(lab.probe().version(), Ok(2), "calls do not wait for the disk");

@@ -1,4 +1,4 @@
-//! What a host that is started again goes on with: the versions that served, the plugins that were stopped, their states.
+//! What a host keeps over a restart: the serving versions, stopped plugins, and states.
 
 use replug::{
     EventKind, Generation, Handle, HostError, Status, error::ReloadCause, event::Stage, manifest::Mode,
@@ -15,7 +15,7 @@ use rustix::{
 use serde_json::json;
 use std::{fs, path::PathBuf};
 
-/// Builds nothing but what lies in `src`, and waits before that where there is a pipe called `gate`.
+/// Copies the artifact in `src`. If there is a pipe called `gate`, waits for it first.
 const SCRIPT: &str = "#!/bin/sh
 set -e
 if [ -p gate ]; then read -r line < gate; fi
@@ -24,7 +24,7 @@ mkdir -p out
 cp src/plugin.so out/plugin.so
 ";
 
-/// A plugin that is built by a script, for which its sources may be broken and a build take its time.
+/// A plugin with a build script, so that tests can break its source and delay its builds.
 fn scripted(name: &str, orders: &str, lines: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.write_script("scripts/build.sh", SCRIPT);
@@ -41,16 +41,16 @@ fn break_source(lab: &Lab) {
     fs::remove_file(lab.path("src/plugin.so")).unwrap();
 }
 
-/// Has the next build wait until the gate is opened.
+/// Makes the next build wait until the gate is opened.
 fn close_gate(lab: &Lab) -> PathBuf {
     let gate = lab.path("gate");
     mknodat(CWD, &gate, FileType::Fifo, 0o600.into(), 0).unwrap();
     gate
 }
 
-/// Lets the build that waits go on.
+/// Lets the waiting build continue.
 fn open_gate(gate: PathBuf) {
-    // To open it waits for the other side.
+    // Opening the pipe waits for the build.
     let opened = fs::OpenOptions::new().write(true).open(&gate).unwrap();
     fs::remove_file(gate).unwrap();
     std::io::Write::write_all(&mut &opened, b"\n").unwrap();
@@ -77,7 +77,7 @@ fn a_host_serves_a_stored_version_while_a_newer_one_builds() {
     lab.shut_down();
     write_source(&lab, "version=2");
     let gate = close_gate(&lab);
-    // It would not come back if it waited for the build.
+    // The start must not wait for the build, which cannot end yet.
     lab.start();
     assert_eq!(version(&lab), 1);
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildStarted { .. }).then_some(()));
@@ -103,7 +103,7 @@ fn a_broken_source_leaves_the_last_version_serving_over_restarts() {
         assert_eq!(info.status, Status::Ready);
         assert!(info.detail.contains("it does not compile"), "{}", info.detail);
     }
-    // One that was stopped starts all the same.
+    // A stopped plugin starts nevertheless.
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(version(&lab), 1);
@@ -172,7 +172,7 @@ fn a_config_rejected_at_a_start_is_reported_and_the_previous_one_kept() {
         assert!(error.contains("plugin.toml:4: ") && error.contains("expected a string"), "{error}");
         assert_eq!(lab.probe().word().unwrap(), "one", "{way}");
         if way == "script" {
-            // What was built just now refuses it, too.
+            // The newly built version rejects it, too.
             lab.reload_failed();
         }
         let detail = lab.host().info(&lab.id()).unwrap().detail;
@@ -199,14 +199,14 @@ fn a_rollback_holds_over_restarts_until_an_edit_or_a_reload() {
         let generations: Vec<_> = versions.iter().map(|version| version.generation.0).collect();
         assert_eq!(generations, [1, 2], "there is something to go to");
     }
-    // An edit while no host runs.
+    // The source is edited while no host runs.
     lab.shut_down();
     write_source(&lab, "version=3");
     lab.start();
     lab.reloaded();
     lab.reloaded();
     assert_eq!(version(&lab), 3);
-    // There is something to go back to, and an order goes forward again.
+    // There are earlier versions for a rollback, and a reload returns to the newest one.
     restart(&mut lab);
     unchanged(&mut lab);
     lab.host().rollback(&lab.id(), None).wait().unwrap();
@@ -253,13 +253,14 @@ fn a_version_that_was_not_confirmed_is_watched_again_after_a_restart() {
     write_source(&lab, "version=2 panic=work");
     lab.reload().unwrap();
     restart(&mut lab);
-    // The build behind it gives nothing new, and the window stays open.
+    // The build after the start is unchanged, and the version is still not confirmed.
     unchanged(&mut lab);
     assert_eq!(version(&lab), 2);
     fail(&mut lab, "built");
     drop(lab);
 
-    // A ready-made artifact that no host has seen before is watched as well: there is something to go back to.
+    // A prebuilt artifact that no host has seen before must be confirmed, too, because there is a version for a
+    // rollback.
     let mut lab = Lab::new("watched-ready-made");
     lab.install_with(misbehave("version=1"), confirm);
     lab.start();
@@ -319,7 +320,7 @@ fn a_state_is_handed_over_by_a_stop_and_by_a_restart_of_the_host() {
         assert_eq!(lab.probe().increment(1).unwrap(), 6);
         restart(&mut lab);
         assert_eq!(lab.probe().value().unwrap(), 6, "{mode:?}");
-        // Stopped, and the host restarted while it does not run, twice.
+        // The host is restarted twice while the plugin is stopped.
         lab.host().stop(&lab.id()).wait().unwrap();
         restart(&mut lab);
         restart(&mut lab);
@@ -365,7 +366,7 @@ fn a_rejected_state_is_kept_until_a_version_accepts_it_or_a_discard() {
     lab.probe().increment(5).unwrap();
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.install(misbehave("version=2 knows_state=9"));
-    // The version that has saved it serves in the end, with the state; that the newer one does not is told.
+    // The newer version is rejected with an event, and the version that saved the state serves with it.
     lab.host().start(&lab.id()).wait().unwrap();
     let (_, error) = lab.reload_failed();
     assert!(
@@ -374,7 +375,7 @@ fn a_rejected_state_is_kept_until_a_version_accepts_it_or_a_discard() {
     );
     assert_eq!((version(&lab), lab.probe().value().unwrap()), (1, 5));
 
-    // Without that version, nothing serves, and the state is still there.
+    // Without that version, none serves, and the state is kept.
     lab.host().stop(&lab.id()).wait().unwrap();
     let artifacts = lab.state_dir().join("artifacts");
     fs::remove_dir_all(&artifacts).unwrap();
@@ -430,7 +431,7 @@ fn configured(lab: &mut Lab) {
     lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
 }
 
-/// Makes sure that the accepted manifest is in force, and that the one in the folder is reported, with its line.
+/// Asserts that the accepted manifest is in force, and that the problem of the one in the folder is reported.
 fn goes_on_under_the_accepted_manifest(lab: &mut Lab, problem: &str) {
     let (stage, error) = lab.reload_failed();
     assert!(stage == Stage::Detect && error.contains(problem), "{stage:?}: {error}");
@@ -462,7 +463,7 @@ fn a_manifest_broken_while_no_host_runs_keeps_the_accepted_one() {
             assert_eq!(lab.probe().value().unwrap(), 5);
             lab.shut_down();
         }
-        // It can be used again: while the host runs, and while none does.
+        // The manifest can be repaired while the host runs, and while none runs.
         lab.start_watching();
         goes_on_under_the_accepted_manifest(&mut lab, edits[1].1);
         lab.set_manifest(&format!("{word}\"three\""));
@@ -471,7 +472,7 @@ fn a_manifest_broken_while_no_host_runs_keeps_the_accepted_one() {
         assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
         lab.shut_down();
         lab.set_manifest(&format!("{word}]"));
-        // One that watches nothing reads it again by order.
+        // A host without a watcher reads the manifest again when it is told to reload.
         lab.start();
         lab.reload_failed();
         lab.set_manifest(&format!("{word}\"one\""));
@@ -490,7 +491,7 @@ fn a_manifest_broken_before_a_host_kill_keeps_the_accepted_one() {
     let mut lab = scripted("killed-with-a-broken-manifest", "version=1", "[config]\nword = \"zero\"");
     let mut dev = Dev::start(&lab, &[]);
     dev.wait_for("host_started");
-    // What is in force is the edit that was accepted, not what the host began with.
+    // The accepted edit is in force, not the manifest at the start of the host.
     lab.set_manifest(&format!("{WORD}\"one\""));
     dev.wait_for("configured");
     lab.set_manifest(&format!("{WORD}]"));
@@ -498,7 +499,7 @@ fn a_manifest_broken_before_a_host_kill_keeps_the_accepted_one() {
     assert!(failed["error"].as_str().unwrap().contains("plugin.toml:4:"), "{failed}");
     assert!(talk(&lab, &["call", &lab.id(), "word", "[]"]).status.success());
     kill_process(dev.pid(), Signal::KILL).unwrap();
-    // Also the process that the command has started for the host is gone then.
+    // The host's child process has ended then, too.
     dev.ended();
     lab.start_watching();
     goes_on_under_the_accepted_manifest(&mut lab, "plugin.toml:4:");

@@ -1,4 +1,4 @@
-//! A plugin in a child process, as the wire shows it: what it says, what it does wrong, and what is left when it dies.
+//! The wire protocol of a plugin's process: its answers, its errors, and its end.
 
 use replug::{Generation, PluginId};
 use replug_builder::artifact::inspect;
@@ -17,7 +17,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A shim with a version of the fixture in it.
+/// A shim that runs a version of the fixture.
 struct Shim {
     child: Child,
     control: Control,
@@ -37,7 +37,7 @@ impl Shim {
 
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (events, their_events) = UnixStream::pair().unwrap();
-        // What does not come fails the test.
+        // A missing message fails the test.
         for stream in [&ours, &events] {
             stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         }
@@ -119,7 +119,8 @@ fn a_shim_reports_plugin_logs_up_to_the_max_level() {
     assert_eq!((level, message.as_str(), fields.as_str()), (Level(2), "it is warn", r#"{"number":7}"#));
     assert!(spans.contains("outer"), "{spans}");
     shim.service.set_max_level(Level(5)).unwrap();
-    // Orders have no answer, and are followed one after the other: who is connected after this one finds it done.
+    // Requests like this one have no answer, and are executed in order: it has been executed when a later connection is
+    // accepted.
     let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     lane.call(call(log, r#"["debug", "now it is wanted"]"#)).unwrap();
     assert!(matches!(shim.report(), Report::Log { message, .. } if message == "now it is wanted"));

@@ -1,5 +1,5 @@
-//! Signals that a plugin, or whoever has started the program, has taken from it: those that are ignored stay so, and those
-//! that must be heard are.
+//! Signals whose handling was changed by a plugin or by the process that started the program: ignored signals stay
+//! ignored, and the signals that the host needs still work.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -51,7 +51,7 @@ fn signals_ignored_at_the_start_end_neither_the_host_nor_its_parent() {
     for subcommand in ["dev", "run"] {
         let mut lab = Lab::in_mode(&format!("ignoring-{subcommand}"), Mode::Auto);
         lab.install(misbehave("version=1"));
-        // As `nohup` does, and a shell for what runs in the background of a script.
+        // `nohup` ignores SIGHUP, and a script's shell ignores SIGINT for background commands.
         let mut host = Dev::of(ignoring("HUP,INT", &command(&lab, &[subcommand, "--json"])));
         host.wait_for("host_started");
         let parent = host.pid();
@@ -70,13 +70,13 @@ fn signals_ignored_at_the_start_end_neither_the_host_nor_its_parent() {
     }
 }
 
-/// Sends a signal again and again, until the process has ended of it.
+/// Sends a signal repeatedly until the process has ended.
 fn insist(host: Dev, signal: Signal) -> ExitStatus {
     let pid = host.pid();
     thread::scope(|scope| {
         let ended = scope.spawn(|| host.ended());
         poll_until(|| {
-            // Not yet waited for, its number is no other's; or an error says that it has been.
+            // The process was not waited for yet, so its pid is not reused. An error means that it has ended.
             let _ = kill_process(pid, signal);
             ended.is_finished()
         });
@@ -155,12 +155,12 @@ fn a_parent_that_is_process_1_reaps_what_is_left_to_it() {
     let mut host = Dev::of(namespace);
     host.wait_for("host_started");
     let parent = children(host.pid())[0];
-    // What is left to it from the start may be reaped only now.
+    // The orphans from the start may not have been reaped yet.
     let before = children(parent);
     let is_reaped = || children(parent).iter().all(|child| before.contains(child));
     let done = lab.dir().join("done");
     assert!(Command::new("mkfifo").arg(&done).status().unwrap().success());
-    // Its own parent ends before it does.
+    // The parent of the inner process ends first.
     let script = format!("sh:(sh -c 'sleep 0; echo > {}' &)", done.display());
     let call = talk(&lab, &["call", &lab.id(), "misbehave", &json!([script]).to_string()]);
     assert!(call.status.success(), "{call:?}");

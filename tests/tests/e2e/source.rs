@@ -1,10 +1,10 @@
-//! Sources that do not become a plugin, or become another one than the host's handles are for.
+//! Sources that do not build, that are no plugin, or that do not match the host's handles.
 
 use replug::{CallError, EventKind, Handle, event::Stage};
 use replug_tests::{Lab, Source, Tally, hold::Hang, misbehave};
 use std::fs;
 
-/// A host that has built and runs version 1 of the template, and watches it.
+/// A host that runs version 1 of the template and watches its source.
 fn running(name: &str) -> (Lab, Handle<dyn Tally>) {
     let mut lab = Lab::new(name);
     lab.write_source(&Source::new(1));
@@ -98,7 +98,7 @@ fn panics_that_abort_are_refused_with_the_line_to_take_out() {
     assert_eq!(tally.version().unwrap(), 1);
 }
 
-/// A plugin whose script puts the artifact in `ready.so` in its place.
+/// A plugin that is built by this script, which can copy the artifact `ready.so`.
 fn scripted(name: &str, script: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.write("ready.so", misbehave("version=1"));

@@ -1,4 +1,4 @@
-//! Plugins that hold what only one instance can have: `[reload] order = "stop-first"`.
+//! Plugins with an exclusive resource: `[reload] order = "stop-first"`.
 
 use replug::{CallError, EventKind, Generation, Handle, HostError, event::Stage, manifest::Mode};
 use replug_tests::{Lab, Probe, misbehave};
@@ -11,7 +11,7 @@ use std::{
 const MODES: [Mode; 2] = [Mode::InProcess, Mode::Process];
 const STOP_FIRST: &str = "[reload]\norder = \"stop-first\"";
 
-/// The fixture, with a lock that only one instance can have.
+/// The fixture, with an exclusive lock.
 fn locking(lab: &Lab, orders: &str) -> Vec<u8> {
     misbehave(&format!("lock={} {orders}", lab.dir().join("lock").display()))
 }
@@ -23,7 +23,7 @@ fn running(name: &str, mode: Mode) -> Lab {
     lab
 }
 
-/// Makes calls without pause while something is done, and says how they ended.
+/// Makes calls without pause while `done` runs, and returns their results.
 fn calling<T>(probe: &Handle<dyn Probe>, done: impl FnOnce() -> T) -> (T, Vec<Result<u64, CallError>>) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -40,7 +40,7 @@ fn calling<T>(probe: &Handle<dyn Probe>, done: impl FnOnce() -> T) -> (T, Vec<Re
     })
 }
 
-/// The gap that the event of a reload tells of.
+/// The gap in the event of a reload.
 fn gap(lab: &mut Lab) -> Option<f64> {
     lab.wait_for(|event| match event.kind {
         EventKind::Reloaded { gap_ms, .. } if event.generation != Some(Generation(1)) => Some(gap_ms),
@@ -95,7 +95,7 @@ fn a_version_that_does_not_come_up_gives_its_place_back() {
             });
             assert_eq!(kept, Handle::generation(&probe));
             assert!(gap.is_some_and(|gap| gap > 0.0));
-            // And it can be replaced again.
+            // The plugin can still be replaced.
             lab.install_with(locking(&lab, "version=3"), STOP_FIRST);
             lab.reload().unwrap();
             assert_eq!((probe.version(), probe.increment(1)), (Ok(3), Ok(9)));
@@ -109,7 +109,7 @@ fn a_failed_return_to_the_previous_version_is_reported_until_a_reload() {
     lab.install_with(locking(&lab, "version=1"), STOP_FIRST);
     lab.start();
     let probe = lab.probe();
-    // What it has locked is there as long as it is, and no longer in its place.
+    // The serving version keeps its lock, but no version can lock this path again.
     fs::remove_file(lab.dir().join("lock")).unwrap();
     fs::create_dir(lab.dir().join("lock")).unwrap();
     lab.install_with(misbehave("version=2 fail=init"), STOP_FIRST);

@@ -1,4 +1,5 @@
-//! What does not come back in the host's own process, where nothing can end it: it is reported, and no one else waits.
+//! Calls and steps that hang in the host's own process, where they cannot be ended: they are reported, and nothing else
+//! waits for them.
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave};
@@ -11,7 +12,7 @@ fn inside(name: &str, orders: &str, tables: &str) -> Lab {
     lab
 }
 
-/// Method and thread of the next call that is told to be stuck.
+/// The method and thread of the next call that is reported as stuck.
 fn stuck(lab: &mut Lab) -> (String, String) {
     lab.wait_for(|event| match &event.kind {
         EventKind::PluginStuck { method, thread, thread_id, for_ms } => {

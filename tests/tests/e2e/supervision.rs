@@ -1,18 +1,19 @@
-//! What the host does about plugins that crash: those on trial never come in, the others are started again, and those
-//! that crash too often are left alone.
+//! How the host handles crashing plugins: versions that crash in their trial never serve, other plugins are started
+//! again, and those that crash too often are quarantined.
 
 use replug::{CallError, Digest, Generation, Handle, Status, manifest::Mode};
 use replug_tests::{Hold, Lab, Neighbour, command::Dev, misbehave, wait::ProcessEnd};
 use serde_json::json;
 use std::{fs, thread};
 
-/// That a new version with these orders is stopped by its trial, in both modes, and the old one goes on.
+/// Asserts that a new version with these orders is rejected by its trial in both modes, and that the old one keeps
+/// serving.
 fn stopped_by_the_trial(orders: &str, words: &[&str]) {
-    // A process that crashes takes its time on a busy machine: to find out where it was, and to say so.
+    // On a busy machine, a crashing process needs time to find and report the location.
     stopped_by_a_trial_of("1m", (orders, words));
 }
 
-/// The same where each step of its life may take so long.
+/// The same with another step timeout.
 fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
     let (orders, words) = version;
     for mode in [Mode::InProcess, Mode::Process] {
@@ -22,7 +23,6 @@ fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
         lab.install_with(misbehave("version=1"), &lines);
         let neighbour = Neighbour::start(&mut lab);
         assert_eq!(lab.probe().increment(5).unwrap(), 5);
-        // Once the plugin has come up there is nothing to wait for.
         let error = lab.refused(misbehave(&format!("version=2 {orders}")));
         for word in [&["preflight failed: in the trial, "], words].concat() {
             assert!(error.contains(word), "`{word}` is not in: {error}");
@@ -132,7 +132,7 @@ fn only_start_lifts_the_quarantine_of_the_same_artifact() {
     assert_eq!(probe.version(), Ok(1), "`start` lifts it");
 }
 
-/// The artifact that served first.
+/// The digest of the artifact that served first.
 fn first_of(lab: &Lab) -> Digest {
     lab.host().versions(&lab.id()).unwrap()[0].digest
 }
@@ -176,7 +176,7 @@ fn a_call_into_a_process_just_killed_runs_on_the_next_one() {
     lab.start();
     let (probe, handle) = (lab.probe(), lab.handle());
     for _ in 0..3 {
-        // So that there are lanes that do not know of the death.
+        // Opens connections, which do not know yet that the process ends.
         assert_eq!(probe.version(), Ok(1));
         let end = ProcessEnd::of(lab.pid()).unwrap();
         lab.kill();
@@ -204,7 +204,7 @@ fn a_checkpoint_brings_the_state_back_after_a_kill() {
     while !caller.is_finished() {
         drop(hold.entered());
     }
-    // When the next begins, the one that was let go after the increment has ended and is kept.
+    // When the next checkpoint begins, the one that began after the increment is on disk.
     drop(hold.entered());
     let next = hold.entered();
     lab.probe().increment(1).unwrap();
@@ -219,24 +219,24 @@ fn a_checkpoint_that_could_not_be_written_is_written_as_soon_as_it_can_be() {
     let mut lab = Lab::in_mode("checkpoint-unwritten", Mode::Process);
     let hold = Hold::new(lab.dir());
     lab.install_with(misbehave(&format!("version=1 hold={}", hold.path())), "[reload]\ncheckpoint = \"1ms\"");
-    // A file in the place of the folder that the states are in.
+    // A file replaces the folder of the checkpoints.
     let states = lab.state_dir().join("checkpoints");
     fs::create_dir_all(lab.state_dir()).unwrap();
     fs::write(&states, "").unwrap();
     lab.start();
-    // When the next begins, the one before has ended.
+    // When the next checkpoint begins, the previous one has ended.
     drop(hold.entered());
     let next = hold.entered();
     fs::remove_file(&states).unwrap();
     drop(next);
-    // The state is the same as before.
+    // The checkpoint is written although the state is unchanged.
     while !states.join(lab.id()).exists() {
         drop(hold.entered());
     }
     drop(hold);
 }
 
-/// Kills the host when `until` says so, and waits for the end of every process there is.
+/// Kills the host, and waits for the end of all its processes, of which there must be at least `least`.
 fn kill_the_host(lab: &Lab, host: Dev, least: usize) {
     let ends = lab.process_ends();
     assert!(ends.len() >= least, "{:?}", lab.children());

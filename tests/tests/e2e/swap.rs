@@ -1,4 +1,4 @@
-//! Swaps: every way an editor saves, plugins that come and go, configuration, and reloads under load.
+//! Swaps: every way in which an editor saves, added and removed plugins, configuration, and reloads under load.
 
 use replug::{EventKind, Generation, Handle, Status, metrics::ReloadOutcome};
 use replug_tests::{Lab, Source, Tally, misbehave, stateless, wait::pace};
@@ -183,7 +183,8 @@ fn a_repaired_configuration_clears_the_error_and_fails_no_reload() {
     assert!(detail(&lab).contains("expected a string"), "{}", detail(&lab));
     lab.set_manifest(&config("word = \"three\""));
     configured(&mut lab);
-    // What was refused may fit now: here it is what serves.
+    // The host builds again, because the configuration may now fit the rejected version. Here, that version is the
+    // serving one.
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
     assert_eq!(detail(&lab), "", "it is not what a new instance would refuse now");
 }
@@ -199,7 +200,7 @@ fn a_version_rejected_for_its_configuration_serves_after_a_repair() {
     lab.configure_failed();
     lab.install(misbehave("version=2"));
     assert!(lab.reload_failed().1.contains("expected a string"));
-    // What serves goes on with what it had, whatever else is edited meanwhile.
+    // The serving version keeps its configuration, whatever else is edited.
     assert_eq!((lab.probe().version().unwrap(), lab.probe().word().unwrap()), (1, "one".into()));
     lab.told_since();
     lab.set_manifest(&config("word = \"two\""));
@@ -224,7 +225,8 @@ fn a_rejected_configure_command_leaves_no_error_and_names_no_file() {
     assert!(error.contains("expected a string") && !error.contains("plugin.toml"), "{error}");
     assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
 
-    // What was ordered while it did not run is refused at the start, and is no fault of the file's either.
+    // A configuration that was set while the plugin did not run is rejected at the start. The error does not blame the
+    // file, either.
     lab.host().stop(&lab.id()).wait().unwrap();
     configure(&lab, json!({ "word": 4 })).unwrap();
     lab.host().start(&lab.id()).wait().unwrap_err();
@@ -246,7 +248,7 @@ fn a_plugin_that_rejects_a_configuration_keeps_the_previous_one() {
         let (_, error) = lab.configure_failed();
         assert!(error.contains(&format!("`on_config` of {} {words}", lab.id())), "{error}");
         assert_eq!(lab.probe().word().unwrap(), "one");
-        // A version that takes it begins with it, and nothing is wrong any more.
+        // A version that accepts the configuration starts with it, and the error is cleared.
         assert_ne!(lab.host().info(&lab.id()).unwrap().detail, "");
         lab.told_since();
         lab.install(misbehave("version=2"));
@@ -276,7 +278,7 @@ fn a_manifest_that_is_broken_changes_nothing_until_it_is_repaired() {
     let error = lab.reload_failed().1;
     assert!(error.contains("not UTF-8"), "{error}");
     assert_eq!(probe.version().unwrap(), 1);
-    // A new version follows the manifest before, and does not mend this one.
+    // A new version uses the previous manifest, and the error of the broken one stays.
     lab.told_since();
     lab.write("plugin.so", misbehave("version=2"));
     lab.reloaded();
@@ -375,7 +377,7 @@ fn an_empty_manifest_is_rejected_and_a_rewritten_one_applies() {
     let error = lab.reload_failed().1;
     assert!(error.contains("the manifest is empty"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
-    // As a shell does: emptied, then written.
+    // A shell empties the file first, and then writes it.
     let manifest = format!("id = \"{}\"\nbinary = \"plugin.so\"\n[config]\nword = \"new\"\n", lab.id());
     fs::write(lab.path("plugin.toml"), manifest).unwrap();
     lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
@@ -404,7 +406,7 @@ fn a_plugin_whose_manifest_gets_another_id_is_another_plugin() {
     let renamed =
         fs::read_to_string(&manifest).unwrap().replace("dev.test.renamed", "dev.test.by-another-name");
     fs::write(&manifest, renamed).unwrap();
-    // In whatever order.
+    // The events come in either order.
     let (mut serves, mut stopped) = (false, None);
     while !serves || stopped.is_none() {
         let reason = lab.wait_for(|event| {

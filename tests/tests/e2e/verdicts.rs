@@ -1,10 +1,11 @@
-//! What a trial is worth: what is loaded is what was tried, and what has come up before is started without one.
+//! The results of trials: the tried file is the one that is loaded, and a version that has started before needs no
+//! trial.
 
 use replug::{EventKind, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave, stateless};
 use std::{collections::BTreeSet, fs, process};
 
-/// What `init` was run for, in its order.
+/// The purposes for which `init` has run, in order.
 fn inits(lab: &Lab) -> Vec<String> {
     fs::read_to_string(lab.dir().join("note")).unwrap_or_default().lines().map(Into::into).collect()
 }
@@ -88,7 +89,7 @@ fn copies_in(lab: &Lab, pid: u32) -> BTreeSet<(String, String)> {
     copies.filter_map(identity).collect()
 }
 
-/// The digests of what the store holds.
+/// The digests of the artifacts in the store.
 fn stored(lab: &Lab) -> BTreeSet<String> {
     let files = fs::read_dir(lab.state_dir().join("artifacts")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -104,7 +105,7 @@ fn the_file_that_passed_the_trial_is_loaded_despite_replacements() {
         let serving = || lab.host().info(&lab.id()).unwrap().process_id;
         let (first, known) = (serving(), stored(&lab));
         let hold = Hold::new(lab.dir());
-        // The last step of a trial, and of a start.
+        // `health` is the last step of a trial, and of a start.
         lab.write("plugin.so", misbehave(&format!("version=2 do=health:linger@{}", hold.path())));
         let reloading = lab.host().reload(&lab.id());
         let on_trial = hold.entered();
@@ -115,7 +116,7 @@ fn the_file_that_passed_the_trial_is_loaded_despite_replacements() {
         assert_eq!(tried.len(), 1, "{mode:?}");
         let before = copies_in(&lab, serving().unwrap_or(process::id()));
         assert!(before.is_disjoint(&tried), "{mode:?}: it is not loaded yet");
-        // Wherever it could be taken from once more, there is another now.
+        // From here on, another artifact is in every place from which the host could copy again.
         let digests: Vec<_> = stored(&lab).difference(&known).cloned().collect();
         let [digest] = &digests[..] else { panic!("one file is new in the store: {digests:?}") };
         let other = misbehave("version=3");
@@ -124,7 +125,7 @@ fn the_file_that_passed_the_trial_is_loaded_despite_replacements() {
         let place = lab.state_dir().join(format!("artifacts/{digest}.so"));
         fs::rename(lab.dir().join("new"), place).unwrap();
         drop(on_trial);
-        // For the start.
+        // The `health` of the start.
         drop(hold.entered());
         reloading.wait().unwrap();
         assert!(tried.is_subset(&copies_in(&lab, serving().unwrap_or(process::id()))), "{mode:?}");

@@ -1,4 +1,4 @@
-//! The world around a host: folders that are missing, closed or full, and broken neighbours.
+//! The environment of a host: missing, unreadable or full folders, and broken plugins next to others.
 
 use replug::{EventKind, Host, Status, manifest};
 use replug_builder::{artifact::inspect, build::Builder};
@@ -31,7 +31,8 @@ fn a_missing_plugins_folder_or_a_file_in_its_place_is_an_error() {
     assert!(error.contains("not a folder; pass the folder that holds your plugins"), "{error}");
 }
 
-/// Runs one test of this program again in a world of its own; none if that world is not available.
+/// Runs one test of this program again with this command, and returns its output; `None` if the command does not work
+/// on this machine.
 fn again(test: &str, mut command: Command, variable: (&str, &Path)) -> Option<String> {
     let output = command.args(["--exact", test, "--nocapture"]).env(variable.0, variable.1).output().ok()?;
     let text =
@@ -56,7 +57,7 @@ fn an_unreadable_plugins_folder_is_an_error_that_names_the_cause() {
     fs::set_permissions(lab.plugins_dir(), fs::Permissions::from_mode(0o000)).unwrap();
     let mut command = Command::new(env::current_exe().unwrap());
     if fs::read_dir(lab.plugins_dir()).is_ok() {
-        // Root may read everything, so someone else has to try.
+        // Root may read everything, so another user runs the test.
         command.uid(65534).gid(65534);
     }
     let test = "world::an_unreadable_plugins_folder_is_an_error_that_names_the_cause";
@@ -69,7 +70,7 @@ fn an_unreadable_plugins_folder_is_an_error_that_names_the_cause() {
 fn an_unreadable_folder_is_reported_and_used_once_readable() {
     const NOBODY: &str = "REPLUG_TEST_NOBODY";
     if env::var_os(NOBODY).is_none() && rustix::process::geteuid().is_root() {
-        // Root may read everything, so someone else has to try.
+        // Root may read everything, so another user runs the test.
         let mut command = Command::new(env::current_exe().unwrap());
         command.uid(65534).gid(65534).current_dir("/");
         let test = "world::an_unreadable_folder_is_reported_and_used_once_readable";
@@ -78,7 +79,7 @@ fn an_unreadable_folder_is_reported_and_used_once_readable() {
         }
         return;
     }
-    // It does not wait for ever.
+    // The error comes at once.
     let lab = Lab::new("closed");
     let folder = lab.plugins_dir().join("closed");
     fs::create_dir(&folder).unwrap();
@@ -98,7 +99,7 @@ fn an_unreadable_folder_is_reported_and_used_once_readable() {
         unreachable!()
     };
     assert!(path == folder && error.contains("cannot be read: Permission denied"), "{error}");
-    // And so is one that comes later.
+    // A folder that is added later is reported, too.
     let late = lab.plugins_dir().join("late");
     fs::DirBuilder::new().mode(0o000).create(&late).unwrap();
     next(|kind| matches!(kind, EventKind::DiscoveryFailed { path, .. } if path.ends_with("late")));
@@ -224,7 +225,7 @@ fn a_call_into_a_deleted_plugins_folder_succeeds_or_names_the_cause() {
     });
     match probe.value() {
         Ok(value) => assert_eq!(value, 5),
-        // The plugin's folder went before the folder of all plugins did, and was seen to.
+        // The host has noticed the removal of the plugin's folder first.
         Err(error) => assert!(error.to_string().contains("its folder or manifest is gone"), "{error}"),
     }
 }
@@ -262,7 +263,7 @@ fn a_copy_of_a_running_plugin_is_reported_and_ignored() {
     lab.install(misbehave("version=1"));
     lab.start_watching();
     let manifest = format!("id = \"{}\"\nbinary = \"plugin.so\"", lab.id());
-    // By its path it comes before the one that runs.
+    // Its path is ordered before that of the running one.
     lab.neighbour("a-copy", manifest, misbehave("version=2"));
     let error = lab.discovery_failed();
     assert!(
@@ -272,7 +273,7 @@ fn a_copy_of_a_running_plugin_is_reported_and_ignored() {
     assert!(error.contains("plugins/original/plugin.toml; this plugin is ignored"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
     fs::remove_dir_all(lab.path("")).unwrap();
-    // Between the one and the other, there may be no plugin of that id.
+    // For a moment, there may be no plugin of that id.
     lab.reloaded();
     assert_eq!(lab.probe().version(), Ok(2));
 }
