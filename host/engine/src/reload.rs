@@ -90,7 +90,11 @@ impl Context {
     pub(crate) fn prune(&self, id: &PluginId, digests: BTreeSet<Digest>) {
         let _alone = self.pruning.write();
         let mut wanted = self.wanted.lock();
-        wanted.insert(id.clone(), digests);
+        // Each artifact that this process takes from the store or puts into it enters `wanted`. If the plugin still needs
+        // all of its artifacts, there is nothing to remove.
+        if wanted.insert(id.clone(), digests.clone()) == Some(digests) {
+            return;
+        }
         // A record of another version of replug is unreadable and may name any artifact, so nothing is removed then.
         let Some(others) = self.records.named_but(|other| wanted.contains_key(other)) else { return };
         let all = wanted.values().flatten().copied().chain(others).collect();

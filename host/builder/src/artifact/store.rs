@@ -24,7 +24,7 @@ use super::{
     inspect::inspect_stored,
     libraries::{Known, Libraries},
 };
-use copying::{Failed, Stamp, copy};
+use copying::{Copied, Failed, Identity, Stamp, copy};
 use object::read::ReadCache;
 use parking_lot::Mutex;
 use replug_model::id::Digest;
@@ -32,7 +32,7 @@ use rustix::fs::{FlockOperation, flock, fstat};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, Permissions},
-    io,
+    io::{self, Seek},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -79,6 +79,28 @@ pub struct Store {
     dir: PathBuf,
     /// The standard libraries of toolchains that the store has copied, by their original paths.
     seen_std: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Library)>>>,
+    /// The last [`Store::put`] of each build output, by the output's path.
+    puts: Arc<Mutex<BTreeMap<PathBuf, Put>>>,
+}
+
+/// What is known about a build output that was stored: a start of a stopped plugin stores the same output again, which
+/// then needs neither a copy nor a second check of the stored file.
+#[derive(Clone, Debug)]
+struct Put {
+    output: Stamp,
+    /// The digest of the output.
+    file: Digest,
+    /// The file in the store, and its state after it was written or checked.
+    artifact: PathBuf,
+    stored: Identity,
+}
+
+impl Put {
+    /// The digest and size of this output, if its content has not changed since. The whole content is read: an equal
+    /// time and size prove nothing.
+    fn unchanged(&self, output: &mut File) -> Option<Copied> {
+        copy(output, &mut io::sink()).ok().filter(|copied| copied.digest == self.file)
+    }
 }
 
 impl Store {
@@ -88,7 +110,7 @@ impl Store {
     ///
     /// [`StoreError::NotWritable`] if the folder cannot be created or read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Self { dir: dir.into(), seen_std: Arc::default() };
+        let store = Self { dir: dir.into(), seen_std: Arc::default(), puts: Arc::default() };
         fs::create_dir_all(&store.dir).map_err(|source| store.not_writable(source))?;
         store.remove_leftovers()?;
         Ok(store)
@@ -114,18 +136,21 @@ impl Store {
         if before.bytes == 0 {
             return Err(StoreError::Empty { path: built.to_owned() });
         }
-        let mut incoming = self.incoming().map_err(|source| self.not_writable(source))?;
-        let copied = copy(&mut from, incoming.as_file_mut()).map_err(|failed| match failed {
-            Failed::Read(source) => unreadable(source),
-            Failed::Write(source) => StoreError::write(&self.dir, before.bytes, source),
-        })?;
+        let last = self.last_put(built, &before);
+        let (copied, incoming) = match last.as_ref().and_then(|last| last.unchanged(&mut from)) {
+            Some(copied) => (copied, None),
+            None => {
+                let (copied, incoming) = self.receive(&mut from, (built, &before))?;
+                (copied, Some(incoming))
+            }
+        };
         if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
             return Err(StoreError::Changing { path: built.to_owned() });
         }
         // The store is locked until the artifact's record names its libraries, so that no other process removes the
         // libraries as unused.
         let _held = self.hold_libraries();
-        let companions = match dynamic(incoming.as_file()) {
+        let companions = match dynamic(incoming.as_ref().map_or(&from, NamedTempFile::as_file)) {
             Some(dynamic) => {
                 let libraries = Libraries::of(built, &dynamic, &Known::new());
                 self.store_libraries(copied.digest, &libraries)?
@@ -135,22 +160,63 @@ impl Store {
         let of = self.artifact(companions.digest(), copied.bytes);
         let artifact = Artifact { copy_of: built.to_owned(), companions, ..of };
         self.write_record(&artifact)?;
-        if self.is_intact(&artifact) {
+        let is_intact = match &last {
+            Some(last) if incoming.is_none() && last.artifact == artifact.path => true,
+            _ => self.is_intact(&artifact),
+        };
+        if is_intact {
             // `prune` removes the oldest artifacts first. If this time cannot be set, `prune` only removes artifacts in
             // a different order.
             let _ = File::open(&artifact.path).and_then(|file| file.set_modified(SystemTime::now()));
-            return Ok(artifact);
+        } else {
+            let incoming = match incoming {
+                Some(incoming) => incoming,
+                // The libraries of the output have changed, so the same file becomes another artifact.
+                None => self.receive(&mut from, (built, &before))?.1,
+            };
+            // No fsync: after a power failure, the digest reveals a damaged artifact, and a build replaces it. Waiting
+            // for the disk at every save would cost more than the whole reload.
+            incoming
+                .as_file()
+                .set_permissions(Permissions::from_mode(READ_ONLY))
+                .map_err(|source| self.not_writable(source))?;
+            incoming
+                .persist(&artifact.path)
+                .map_err(|error| StoreError::write(&artifact.path, copied.bytes, error.error))?;
         }
-        // No fsync: after a power failure, the digest reveals a damaged artifact, and a build replaces it. Waiting for
-        // the disk at every save would cost more than the whole reload.
-        incoming
-            .as_file()
-            .set_permissions(Permissions::from_mode(READ_ONLY))
-            .map_err(|source| self.not_writable(source))?;
-        incoming
-            .persist(&artifact.path)
-            .map_err(|error| StoreError::write(&artifact.path, copied.bytes, error.error))?;
+        self.note_put(built, (before, copied.digest), &artifact.path);
         Ok(artifact)
+    }
+
+    /// Copies a build output of this size from its beginning to a new file of the store.
+    fn receive(
+        &self,
+        from: &mut File,
+        (built, before): (&Path, &Stamp),
+    ) -> Result<(Copied, NamedTempFile), StoreError> {
+        let mut incoming = self.incoming().map_err(|source| self.not_writable(source))?;
+        from.rewind().map_err(|source| StoreError::unreadable(built, source))?;
+        let copied = copy(from, incoming.as_file_mut()).map_err(|failed| match failed {
+            Failed::Read(source) => StoreError::unreadable(built, source),
+            Failed::Write(source) => StoreError::write(&self.dir, before.bytes, source),
+        })?;
+        Ok((copied, incoming))
+    }
+
+    /// The previous [`Store::put`] of this path, if the stored file is the same as then and the output seems to be.
+    fn last_put(&self, built: &Path, before: &Stamp) -> Option<Put> {
+        let put = self.puts.lock().get(built).filter(|put| put.output == *before)?.clone();
+        (Identity::of(&put.artifact).ok()? == put.stored).then_some(put)
+    }
+
+    fn note_put(&self, built: &Path, (output, file): (Stamp, Digest), artifact: &Path) {
+        let mut puts = self.puts.lock();
+        match Identity::of(artifact) {
+            Ok(stored) => {
+                puts.insert(built.to_owned(), Put { output, file, artifact: artifact.to_owned(), stored })
+            }
+            Err(_) => puts.remove(built),
+        };
     }
 
     /// The artifact with this digest, if the store has it. The content is not checked here, but by

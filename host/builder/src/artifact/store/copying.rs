@@ -3,8 +3,10 @@
 use replug_model::id::Digest;
 use sha2::{Digest as _, Sha256};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
+    path::Path,
     time::SystemTime,
 };
 
@@ -24,6 +26,29 @@ impl Stamp {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         Ok(Self { bytes: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+/// Which file is at a path of the store, and whether it was changed. A write, a change of its times and a replacement
+/// change the identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// The time of the last change of the inode, in seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Identity {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
     }
 }
 

@@ -102,6 +102,38 @@ fn a_damaged_artifact_is_replaced_when_it_is_built_again() {
 }
 
 #[test]
+fn an_unchanged_output_is_stored_again_if_its_artifact_changed() {
+    let fixture = Fixture::new();
+    let artifact = fixture.put(b"abc");
+    let built = fixture.path("built.so");
+    let put_again = || {
+        assert_eq!(fixture.store.put(&built).unwrap().digest, artifact.digest);
+        assert_eq!(fs::read(&artifact.path).unwrap(), b"abc");
+        assert_eq!(fixture.names().len(), 1);
+    };
+    put_again();
+    fixture.overwrite(&artifact, b"abd");
+    put_again();
+    fs::remove_file(&artifact.path).unwrap();
+    put_again();
+    put_again();
+}
+
+#[test]
+fn an_output_with_the_size_and_time_of_the_last_one_is_read() {
+    let fixture = Fixture::new();
+    let first = fixture.put(b"abc");
+    let built = fixture.path("built.so");
+    let time = fs::metadata(&built).unwrap().modified().unwrap();
+    fs::write(&built, b"abd").unwrap();
+    File::options().write(true).open(&built).unwrap().set_modified(time).unwrap();
+    let second = fixture.store.put(&built).unwrap();
+    assert_ne!(second.digest, first.digest);
+    assert_eq!(fs::read(&second.path).unwrap(), b"abd");
+    assert_eq!(fixture.names().len(), 2);
+}
+
+#[test]
 fn put_rejects_a_missing_file_an_empty_file_and_a_folder() {
     let fixture = Fixture::new();
     let missing = fixture.store.put(&fixture.path("nowhere.so")).unwrap_err();
