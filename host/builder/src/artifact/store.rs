@@ -81,6 +81,9 @@ pub struct Store {
     seen_std: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Library)>>>,
     /// The last [`Store::put`] of each build output, by the output's path.
     puts: Arc<Mutex<BTreeMap<PathBuf, Put>>>,
+    /// The files of the store that this process has written or hashed, with their digests, by path. No program writes to
+    /// a stored file, so the content of a file that is the same as then is known.
+    checked: Arc<Mutex<BTreeMap<PathBuf, (Identity, Digest)>>>,
 }
 
 /// What is known about a build output that was stored: a start of a stopped plugin stores the same output again, which
@@ -90,9 +93,8 @@ struct Put {
     output: Stamp,
     /// The digest of the output.
     file: Digest,
-    /// The file in the store, and its state after it was written or checked.
+    /// The file in the store.
     artifact: PathBuf,
-    stored: Identity,
 }
 
 impl Put {
@@ -110,7 +112,8 @@ impl Store {
     ///
     /// [`StoreError::NotWritable`] if the folder cannot be created or read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Self { dir: dir.into(), seen_std: Arc::default(), puts: Arc::default() };
+        let store =
+            Self { dir: dir.into(), seen_std: Arc::default(), puts: Arc::default(), checked: Arc::default() };
         fs::create_dir_all(&store.dir).map_err(|source| store.not_writable(source))?;
         store.remove_leftovers()?;
         Ok(store)
@@ -160,14 +163,15 @@ impl Store {
         let of = self.artifact(companions.digest(), copied.bytes);
         let artifact = Artifact { copy_of: built.to_owned(), companions, ..of };
         self.write_record(&artifact)?;
-        let is_intact = match &last {
-            Some(last) if incoming.is_none() && last.artifact == artifact.path => true,
-            _ => self.is_intact(&artifact),
-        };
-        if is_intact {
+        if self.is_intact(&artifact) {
             // `prune` removes the oldest artifacts first. If this time cannot be set, `prune` only removes artifacts in
             // a different order.
-            let _ = File::open(&artifact.path).and_then(|file| file.set_modified(SystemTime::now()));
+            if let Ok(file) = File::open(&artifact.path)
+                && self.is_checked(&file, (&artifact.path, copied.digest))
+            {
+                let _ = file.set_modified(SystemTime::now());
+                self.note_checked(&artifact.path, copied.digest, Identity::of(&file));
+            }
         } else {
             let incoming = match incoming {
                 Some(incoming) => incoming,
@@ -180,11 +184,13 @@ impl Store {
                 .as_file()
                 .set_permissions(Permissions::from_mode(READ_ONLY))
                 .map_err(|source| self.not_writable(source))?;
-            incoming
+            let stored = incoming
                 .persist(&artifact.path)
                 .map_err(|error| StoreError::write(&artifact.path, copied.bytes, error.error))?;
+            self.note_checked(&artifact.path, copied.digest, Identity::of(&stored));
         }
-        self.note_put(built, (before, copied.digest), &artifact.path);
+        let put = Put { output: before, file: copied.digest, artifact: artifact.path.clone() };
+        self.puts.lock().insert(built.to_owned(), put);
         Ok(artifact)
     }
 
@@ -206,16 +212,24 @@ impl Store {
     /// The previous [`Store::put`] of this path, if the stored file is the same as then and the output seems to be.
     fn last_put(&self, built: &Path, before: &Stamp) -> Option<Put> {
         let put = self.puts.lock().get(built).filter(|put| put.output == *before)?.clone();
-        (Identity::of(&put.artifact).ok()? == put.stored).then_some(put)
+        let stored = File::open(&put.artifact).ok()?;
+        self.is_checked(&stored, (&put.artifact, put.file)).then_some(put)
     }
 
-    fn note_put(&self, built: &Path, (output, file): (Stamp, Digest), artifact: &Path) {
-        let mut puts = self.puts.lock();
-        match Identity::of(artifact) {
-            Ok(stored) => {
-                puts.insert(built.to_owned(), Put { output, file, artifact: artifact.to_owned(), stored })
-            }
-            Err(_) => puts.remove(built),
+    /// Whether this process has checked that the open file at `path` has this digest, and the file was not changed since.
+    fn is_checked(&self, file: &File, (path, digest): (&Path, Digest)) -> bool {
+        let checked = self.checked.lock().get(path).copied();
+        checked.is_some_and(|(identity, found)| {
+            found == digest && Identity::of(file).is_ok_and(|it| it == identity)
+        })
+    }
+
+    /// Notes that the file at `path` has this digest, as the file with this identity was written or hashed.
+    fn note_checked(&self, path: &Path, digest: Digest, identity: io::Result<Identity>) {
+        let mut checked = self.checked.lock();
+        match identity {
+            Ok(identity) => checked.insert(path.to_owned(), (identity, digest)),
+            Err(_) => checked.remove(path),
         };
     }
 
@@ -281,10 +295,17 @@ impl Store {
     }
 
     fn is_intact(&self, artifact: &Artifact) -> bool {
-        File::open(&artifact.path)
-            .ok()
-            .and_then(|mut file| copy(&mut file, &mut io::sink()).ok())
-            .is_some_and(|copied| copied.digest == artifact.companions.file)
+        let digest = artifact.companions.file;
+        let Ok(mut file) = File::open(&artifact.path) else { return false };
+        if self.is_checked(&file, (&artifact.path, digest)) {
+            return true;
+        }
+        let identity = Identity::of(&file);
+        let is_intact = copy(&mut file, &mut io::sink()).is_ok_and(|copied| copied.digest == digest);
+        if is_intact {
+            self.note_checked(&artifact.path, digest, identity);
+        }
+        is_intact
     }
 
     /// A new file, which stays locked while this process writes it.
@@ -326,6 +347,7 @@ impl Store {
     }
 
     fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        self.checked.lock().remove(path);
         match fs::remove_file(path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::NotWritable { path: path.to_owned(), source })

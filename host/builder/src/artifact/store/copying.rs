@@ -3,10 +3,9 @@
 use replug_model::id::Digest;
 use sha2::{Digest as _, Sha256};
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
-    path::Path,
     time::SystemTime,
 };
 
@@ -29,8 +28,8 @@ impl Stamp {
     }
 }
 
-/// Which file is at a path of the store, and whether it was changed. A write, a change of its times and a replacement
-/// change the identity.
+/// Which file an open file of the store is, and its last change. A write to the file and a change of its times change
+/// the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -41,8 +40,8 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::symlink_metadata(path)?;
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
         Ok(Self {
             device: metadata.dev(),
             inode: metadata.ino(),

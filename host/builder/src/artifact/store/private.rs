@@ -4,14 +4,14 @@
 use super::{
     Artifact, READ_ONLY, Store, StoreError,
     companions::file_name,
-    copying::{Copied, Failed, copy},
+    copying::{Copied, Failed, Identity, copy},
 };
 use crate::artifact::relink::Names;
 use replug_model::{copy::libraries_of_copy, id::Digest};
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{self, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -31,7 +31,7 @@ impl Store {
     /// - [`StoreError::Full`], [`StoreError::NotWritable`] if `to` cannot be written.
     pub fn private_copy(&self, artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
         let outcome = match artifact.companions.libraries.is_empty() {
-            true => copy_file(artifact, to),
+            true => self.copy_file(artifact, to),
             false => self.copy_all(artifact, to),
         };
         // A path that already existed belongs to another copy, and must not be removed.
@@ -41,6 +41,39 @@ impl Store {
             let _ = fs::remove_dir_all(libraries_of_copy(to));
         }
         outcome
+    }
+
+    fn copy_file(&self, artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
+        let mut from =
+            File::open(&artifact.path).map_err(|source| StoreError::gone(&artifact.path, source))?;
+        let failed = |source| StoreError::write(to, artifact.bytes, source);
+        let mut file = create(to).map_err(failed)?;
+        let content = (artifact.path.as_path(), artifact.digest);
+        if self.is_checked(&from, content) {
+            // The kernel copies the file, and the content need not be hashed again.
+            let copied = io::copy(&mut from, &mut file).is_ok_and(|bytes| bytes == artifact.bytes);
+            if copied && self.is_checked(&from, content) {
+                return Ok(());
+            }
+            from.rewind().map_err(|source| StoreError::unreadable(&artifact.path, source))?;
+            file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+        }
+        let identity = Identity::of(&from);
+        match copy(&mut from, &mut file) {
+            Ok(copied) if copied.digest == artifact.digest => {
+                self.note_checked(&artifact.path, artifact.digest, identity);
+                Ok(())
+            }
+            Ok(Copied { digest, bytes }) => Err(StoreError::Damaged {
+                path: artifact.path.clone(),
+                expected: artifact.digest,
+                found: digest,
+                bytes_expected: artifact.bytes,
+                bytes_found: bytes,
+            }),
+            Err(Failed::Read(source)) => Err(StoreError::unreadable(&artifact.path, source)),
+            Err(Failed::Write(source)) => Err(failed(source)),
+        }
     }
 
     fn copy_all(&self, artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
@@ -75,24 +108,7 @@ fn renamed(of: (&Path, Vec<u8>), to: &Path, names: &Names<'_>) -> Result<(), Sto
     create(to).map_err(failed)?.write_all(&bytes).map_err(failed)
 }
 
-fn copy_file(artifact: &Artifact, to: &Path) -> Result<(), StoreError> {
-    let mut from = File::open(&artifact.path).map_err(|source| StoreError::gone(&artifact.path, source))?;
-    let failed = |source| StoreError::write(to, artifact.bytes, source);
-    match copy(&mut from, &mut create(to).map_err(failed)?) {
-        Ok(copied) if copied.digest == artifact.digest => Ok(()),
-        Ok(Copied { digest, bytes }) => Err(StoreError::Damaged {
-            path: artifact.path.clone(),
-            expected: artifact.digest,
-            found: digest,
-            bytes_expected: artifact.bytes,
-            bytes_found: bytes,
-        }),
-        Err(Failed::Read(source)) => Err(StoreError::unreadable(&artifact.path, source)),
-        Err(Failed::Write(source)) => Err(failed(source)),
-    }
-}
-
 /// Creates a file at an unused path.
-fn create(path: &Path) -> std::io::Result<File> {
+fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(READ_ONLY).open(path)
 }
