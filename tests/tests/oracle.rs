@@ -3,7 +3,7 @@
 use replug_tests::oracle::{self, Depth, Outcome};
 
 #[test]
-fn the_loop_builds_what_a_clean_build_makes_after_every_change() {
+fn after_every_change_the_loop_builds_the_same_as_a_clean_build() {
     let pairs = oracle::run(("", ""), Depth::Loop, |pair| println!("{pair}"));
     assert!(pairs.len() > 200, "{}", pairs.len());
     let wrong: Vec<_> = pairs.iter().filter(|pair| matches!(pair.outcome, Outcome::Wrong(_))).collect();

@@ -196,7 +196,7 @@ fn no_call_runs_on_a_freed_generation_with_two_callers_and_one_swap() {
 }
 
 #[test]
-fn a_caller_survives_two_swaps_in_a_row_and_never_goes_back_a_generation() {
+fn a_caller_never_returns_to_an_older_generation_in_two_swaps() {
     explore(|| {
         let world = World::new(1);
         let caller = {
@@ -341,7 +341,7 @@ fn closed() -> Shut {
 }
 
 #[test]
-fn a_call_beside_a_swap_and_a_close_runs_or_is_refused() {
+fn a_call_during_a_swap_and_a_close_runs_or_is_rejected() {
     explore(|| {
         let place = Place::new();
         let called = call_beside(&place, [Place::publish, Place::close]);
@@ -416,7 +416,7 @@ impl Visited {
 }
 
 #[test]
-fn all_who_were_in_a_generation_are_known_when_no_one_is_in_it() {
+fn all_visitors_of_a_generation_are_known_when_no_call_is_in_it() {
     explore(|| {
         let visited = Arc::new(Visited { world: World::new(2), visitors: sync::Mutex::new(Vec::new()) });
         let callers = [End::Returns, End::Unwinds].into_iter().enumerate().map(|(thread, end)| {

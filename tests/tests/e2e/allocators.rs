@@ -63,7 +63,7 @@ fn links(lab: &Lab) -> StdLinkage {
 }
 
 #[test]
-fn a_plugin_with_an_allocator_of_its_own_gets_a_std_of_its_own() {
+fn a_plugin_with_its_own_allocator_is_linked_to_its_own_std() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("allocator", mode);
         let tagged = source(1).edited("struct Template;", &format!("{TAGGED}\nstruct Template;"));
@@ -85,7 +85,7 @@ fn a_plugin_with_an_allocator_of_its_own_gets_a_std_of_its_own() {
 }
 
 #[test]
-fn an_allocator_that_a_dependency_brings_is_found_after_an_edit() {
+fn an_allocator_of_a_new_dependency_is_found_after_an_edit() {
     let mut lab = Lab::in_mode("allocator-below", Mode::InProcess);
     let mut source = source(1)
         .with("below/Cargo.toml", "[package]\nname = \"below\"\nedition = \"2024\"\n")
@@ -155,7 +155,7 @@ fn block(version: usize, bytes: usize) -> String {
 }
 
 #[test]
-fn a_plugin_moves_out_when_static_thread_local_storage_runs_out() {
+fn a_plugin_moves_to_a_process_when_static_tls_runs_out() {
     let mut lab = Lab::in_mode("static-tls", Mode::Auto);
     lab.write_source(&static_tls(256));
     lab.start_watching();
@@ -186,7 +186,7 @@ fn a_plugin_moves_out_when_static_thread_local_storage_runs_out() {
 }
 
 #[test]
-fn a_plugin_that_the_loader_has_no_room_for_runs_in_a_process() {
+fn a_plugin_for_which_the_loader_has_no_tls_left_runs_in_a_process() {
     let mut lab = Lab::new("no-room");
     lab.write_source(&static_tls(64 << 10));
     // Another process, which has opened no library yet.

@@ -52,31 +52,31 @@ fn compiled(source: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_file_that_is_no_elf_file_is_refused() {
+fn a_file_that_is_no_elf_file_is_rejected() {
     assert_refused("no-elf", "#!/bin/sh\necho hello\n", &["is not an ELF file: it looks like a script"]);
 }
 
 #[test]
-fn an_empty_file_is_refused() {
+fn an_empty_artifact_is_rejected() {
     assert_refused("empty", "", &["is empty: the build did not finish writing it"]);
 }
 
 #[test]
-fn a_truncated_artifact_is_refused() {
+fn a_truncated_artifact_is_rejected() {
     let mut artifact = misbehave("version=2");
     artifact.truncate(artifact.len() / 2);
     assert_refused("truncated", artifact, &["is truncated: it has", "build again"]);
 }
 
 #[test]
-fn an_artifact_for_another_machine_is_refused() {
+fn an_artifact_for_another_machine_is_rejected() {
     let mut artifact = misbehave("version=2");
     artifact[18] = 183;
     assert_refused("other-machine", artifact, &["is for AArch64, and this host runs on x86-64"]);
 }
 
 #[test]
-fn a_library_that_is_no_plugin_is_refused() {
+fn a_library_that_is_no_plugin_is_rejected() {
     let plain = compiled("int answer(void) { return 42; }");
     assert_refused(
         "no-root",
@@ -93,7 +93,7 @@ fn a_library_with_an_invalid_root_module_is_rejected() {
 }
 
 #[test]
-fn an_artifact_of_another_abi_stable_is_refused() {
+fn an_artifact_with_another_abi_stable_version_is_rejected() {
     let mut artifact = misbehave("version=2");
     // The header begins with 32 bytes of text, followed by the major version.
     let at = offset_of(&artifact, "_1as_0lib_1header_0root_bmodule_bloader") + 32;
@@ -114,7 +114,7 @@ fn an_artifact_with_a_missing_library_is_rejected_before_it_is_opened() {
 }
 
 #[test]
-fn an_artifact_that_lacks_a_symbol_is_refused_by_the_loader() {
+fn the_loader_rejects_an_artifact_with_a_missing_symbol() {
     let artifact = replaced(misbehave("version=2"), b"\0rust_eh_personality\0", b"\0rust_eh_personalitz\0");
     assert_refused("missing-symbol", artifact, &["the dynamic loader refuses", "rust_eh_personalitz"]);
 }

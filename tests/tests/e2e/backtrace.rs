@@ -40,11 +40,11 @@ fn survives_a_second_panic_in(step: &str) {
 }
 
 #[test]
-fn a_panic_in_stop_after_a_contained_one_ends_nothing() {
+fn a_panic_in_stop_after_a_contained_one_does_not_crash_the_host() {
     survives_a_second_panic_in("stop");
 }
 
 #[test]
-fn a_panic_in_the_drop_after_a_contained_one_ends_nothing() {
+fn a_panic_in_drop_after_a_contained_one_does_not_crash_the_host() {
     survives_a_second_panic_in("drop");
 }

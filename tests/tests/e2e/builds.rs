@@ -79,7 +79,7 @@ fn a_script_writing_new_sources_each_time_settles_after_a_few_builds() {
 }
 
 #[test]
-fn an_authors_script_that_writes_among_its_sources_is_built_a_few_times() {
+fn a_build_script_writing_to_its_sources_settles_after_a_few_builds() {
     let mut lab = Lab::new("script-writes");
     lab.write("ready.so", misbehave("version=1"));
     lab.write("src/input.txt", "one");
@@ -145,7 +145,7 @@ fn an_edit_supersedes_a_running_build_whose_script_writes_sources() {
 }
 
 #[test]
-fn a_missing_included_file_is_built_with_as_soon_as_it_is_there() {
+fn a_build_that_lacks_an_included_file_runs_again_when_it_appears() {
     let mut lab = Lab::new("included-later");
     lab.write_source(&Source::new(1));
     lab.start_watching();
@@ -213,7 +213,7 @@ fn reloaded_without_failure(lab: &mut Lab) {
 }
 
 #[test]
-fn files_that_are_missing_for_a_moment_while_others_change_fail_no_build() {
+fn files_missing_for_a_moment_during_an_edit_fail_no_build() {
     let mut lab = Lab::new("missing-for-a-moment");
     lab.write_source(&Source::new(1));
     lab.start_watching();

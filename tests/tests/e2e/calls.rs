@@ -10,7 +10,7 @@ use std::{
 };
 
 #[test]
-fn an_unknown_plugin_is_answered_with_the_nearest_that_is_known() {
+fn an_error_for_an_unknown_plugin_suggests_the_nearest_one() {
     let lab = Lab::running("unknown-plugin");
     let error = lab.host().plugin("dev.test.unknown-plugni").unwrap_err();
     assert!(matches!(error, HostError::UnknownPlugin { .. }));
@@ -20,7 +20,7 @@ fn an_unknown_plugin_is_answered_with_the_nearest_that_is_known() {
 }
 
 #[test]
-fn a_handle_on_a_missing_interface_is_rejected_and_the_others_listed() {
+fn an_error_for_a_missing_interface_lists_the_existing_ones() {
     let lab = Lab::running("lacking-interface");
     let error = lab.host().get::<dyn Tally>(&lab.id()).unwrap_err().to_string();
     let expected = "does not implement `Tally`, which the host asks for; it implements `Probe`, `Everything`";
@@ -36,7 +36,7 @@ fn a_handle_on_a_missing_interface_is_rejected_and_the_others_listed() {
 }
 
 #[test]
-fn an_unknown_method_is_answered_with_the_nearest_that_is_known() {
+fn an_error_for_an_unknown_method_suggests_the_nearest_one() {
     let lab = Lab::running("unknown-method");
     let error = lab.call("ehco", json!(["x"])).unwrap_err().to_string();
     assert_eq!(error, "no method `ehco`; did you mean `echo`?");
@@ -46,7 +46,7 @@ fn an_unknown_method_is_answered_with_the_nearest_that_is_known() {
 }
 
 #[test]
-fn wrong_missing_and_extra_arguments_are_named() {
+fn errors_name_wrong_missing_and_extra_arguments() {
     let lab = Lab::running("arguments");
     let id = lab.id();
     let refused = |arguments: Value| match lab.call("repeat", arguments).unwrap_err() {
@@ -82,7 +82,7 @@ fn an_error_of_the_plugin_is_returned_unchanged() {
 }
 
 #[test]
-fn a_panic_returns_its_message_and_location_and_the_plugin_still_serves() {
+fn a_panic_returns_its_message_and_location_and_keeps_the_plugin() {
     let lab = Lab::running("panics");
     let typed = lab.probe().panic("so it goes").unwrap_err();
     let by_name = lab.call("panic", json!(["so it goes"])).unwrap_err().to_string();
@@ -147,7 +147,7 @@ fn a_nested_call_does_not_wait_for_a_reload_during_the_outer_call() {
 }
 
 #[test]
-fn a_call_inside_a_call_reaches_a_handle_that_is_newer_than_the_outer() {
+fn a_nested_call_works_with_a_handle_created_during_the_outer_call() {
     let mut lab = Lab::new("nested-newer");
     let hold = Hold::new(lab.dir());
     lab.install(misbehave("version=1"));

@@ -9,7 +9,7 @@ use replug_tests::{
 use serde_json::json;
 
 #[test]
-fn the_loop_tells_of_a_good_edit_a_broken_one_and_its_repair() {
+fn dev_reports_a_valid_edit_a_broken_one_and_its_repair() {
     let mut lab = Lab::new("the-loop");
     lab.write_source(&Source::new(1));
     let mut dev = Dev::start(&lab, &["--call", &lab.id(), "version"]);
@@ -30,7 +30,7 @@ fn the_loop_tells_of_a_good_edit_a_broken_one_and_its_repair() {
 }
 
 #[test]
-fn an_interrupt_during_a_build_ends_the_build_with_all_its_processes() {
+fn an_interrupt_during_a_build_ends_all_processes_of_the_build() {
     let mut lab = Lab::new("interrupted");
     let hang = Hang::save(&lab);
     lab.set_manifest("binary = \"out/plugin.so\"");

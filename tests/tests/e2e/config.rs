@@ -59,7 +59,7 @@ fn a_command_does_not_start_with_an_invalid_host_configuration() {
 }
 
 #[test]
-fn an_edit_applies_live_and_an_invalid_one_is_rejected_whole() {
+fn an_edit_applies_live_and_an_invalid_one_has_no_effect() {
     let mut lab = Lab::in_mode("config-live", Mode::Process);
     lab.install(misbehave("version=1"));
     configure(&lab, "keep_artifacts = 4\n");
@@ -99,7 +99,7 @@ fn an_edit_applies_live_and_an_invalid_one_is_rejected_whole() {
 }
 
 #[test]
-fn an_edit_of_where_and_to_whom_the_host_listens_waits_for_a_restart() {
+fn an_edit_of_a_listener_setting_applies_after_a_restart() {
     let mut lab = Lab::new("config-http");
     lab.install(misbehave("version=1"));
     configure(&lab, "[http]\nlisten = \"127.0.0.1:0\"\n");
@@ -166,7 +166,7 @@ fn the_log_flag_bounds_plugin_logs_regardless_of_the_host_filter() {
 }
 
 #[test]
-fn a_limit_that_a_program_applies_counts_from_the_next_version_on() {
+fn a_limit_that_a_program_applies_is_in_force_from_the_next_version() {
     let mut lab = Lab::in_mode("config-limit", Mode::InProcess);
     lab.install(misbehave("version=1"));
     lab.start();
@@ -178,7 +178,7 @@ fn a_limit_that_a_program_applies_counts_from_the_next_version_on() {
 }
 
 #[test]
-fn an_edit_of_the_limits_of_processes_leaves_a_plugin_alone_that_has_none() {
+fn an_edit_of_process_limits_does_not_affect_a_plugin_in_process() {
     let mut lab = Lab::in_mode("config-inside", Mode::Auto);
     lab.install(misbehave("version=1"));
     let id = "dev.test.config-outside";
@@ -199,7 +199,7 @@ fn an_edit_of_the_limits_of_processes_leaves_a_plugin_alone_that_has_none() {
 }
 
 #[test]
-fn a_program_applies_a_configuration_of_its_own() {
+fn a_program_can_apply_its_own_configuration() {
     let mut lab = Lab::in_mode("config-applied", Mode::Process);
     lab.install(misbehave("version=1"));
     lab.start();

@@ -32,7 +32,7 @@ in_both_modes! {
     wrong_arguments_and_unknown_methods_are_named,
     a_call_from_inside_a_log_event_of_a_call_is_answered,
     reloads_under_load_fail_no_call_and_never_go_back,
-    a_state_is_handed_over_and_back,
+    a_state_survives_a_reload_and_a_rollback,
     a_log_event_carries_generation_and_spans_and_is_cut_if_too_long,
     a_panic_is_reported_with_plugin_and_generation,
     a_configuration_changes_live_or_with_a_new_instance,
@@ -191,7 +191,7 @@ fn reloads_under_load_fail_no_call_and_never_go_back(mode: Mode) {
     assert_eq!(lab.host().info(&lab.id()).unwrap().failures, 0);
 }
 
-fn a_state_is_handed_over_and_back(mode: Mode) {
+fn a_state_survives_a_reload_and_a_rollback(mode: Mode) {
     let mut lab = running("handed-over", mode);
     lab.probe().increment(5).unwrap();
     lab.install(misbehave("version=2"));

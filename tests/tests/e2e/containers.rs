@@ -45,7 +45,7 @@ fn kill(host: Dev) {
 }
 
 #[test]
-fn a_host_that_was_killed_comes_up_again_under_the_same_number() {
+fn a_killed_host_starts_again_with_the_same_pid() {
     let mut lab = Lab::in_mode("same-number", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let Some(command) = embedder(&lab.plugins_dir(), &lab.state_dir()) else { return };
@@ -63,7 +63,7 @@ fn a_host_that_was_killed_comes_up_again_under_the_same_number() {
 }
 
 #[test]
-fn a_crash_is_read_by_a_host_with_the_pid_of_the_crashed_one() {
+fn a_host_reads_the_crash_of_one_with_the_same_pid() {
     let mut lab = Lab::in_mode("same-number-crash", Mode::InProcess);
     lab.install(misbehave("version=1"));
     // The embedder's host is the second process of its container, so the victim must be the second one, too.
@@ -84,7 +84,7 @@ fn a_crash_is_read_by_a_host_with_the_pid_of_the_crashed_one() {
 }
 
 #[test]
-fn hosts_in_two_containers_on_one_state_folder_leave_each_other_alone() {
+fn hosts_in_two_containers_share_a_state_folder_without_conflict() {
     let mut lab = Lab::in_mode("neighbours", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let Some(mut first) = contained("sh") else { return };

@@ -109,13 +109,13 @@ fn an_abort_names_the_method() {
 }
 
 #[test]
-fn an_exit_in_the_middle_of_a_call_names_the_method_and_keeps_its_status() {
+fn an_exit_during_a_call_names_the_method_and_keeps_its_status() {
     assert_eq!(names_the_method("exit-0", End::Exit).code(), Some(0));
     assert_eq!(names_the_method("exit-3", End::Exit).code(), Some(3));
 }
 
 #[test]
-fn an_exit_on_a_thread_of_the_plugin_s_own_names_the_plugin() {
+fn an_exit_on_a_thread_of_the_plugin_names_the_plugin() {
     let (lab, status, crash) = ended_by("exits-elsewhere", "", "exit-0-on-a-thread");
     assert_eq!((status.code(), crash.end), (Some(0), End::Exit));
     assert_eq!(only(&crash), (lab.id(), ".a thread of its own".into(), Attribution::Raised));
@@ -136,7 +136,7 @@ fn an_exit_without_handlers_is_attributed_by_the_waiting_process() {
 }
 
 #[test]
-fn an_overflow_of_the_stack_names_the_method_and_ends_as_it_would_have() {
+fn a_stack_overflow_names_the_method_and_keeps_its_signal() {
     // The standard library prints a message, and aborts.
     let status = names_the_method("overflow-the-stack", End::Signal("SIGSEGV"));
     assert_eq!(status.signal(), Some(sigabrt()));
@@ -148,14 +148,14 @@ fn a_crash_while_the_library_is_opened_names_the_load() {
 }
 
 #[test]
-fn a_crash_in_a_step_of_its_life_names_the_step() {
+fn a_crash_in_a_lifecycle_step_names_the_step() {
     names_the_step("init", "do=init:abort");
     names_the_step("start", "do=start:abort");
     names_the_step("health", "do=health:abort");
 }
 
 #[test]
-fn a_crash_on_a_thread_of_the_plugin_s_own_names_the_plugin() {
+fn a_crash_on_a_thread_of_the_plugin_names_the_plugin() {
     let (lab, _, crash) = ended_by("elsewhere", "", "write-to-null-elsewhere");
     assert_eq!(crash.end, End::Signal("SIGSEGV"));
     assert_eq!(only(&crash), (lab.id(), ".a thread of its own".into(), Attribution::Raised));
@@ -234,7 +234,7 @@ fn a_kill_makes_all_plugins_in_a_call_suspects_and_none_the_culprit() {
 }
 
 #[test]
-fn a_program_that_ends_by_itself_leaves_no_crash() {
+fn a_program_that_exits_normally_leaves_no_crash() {
     let mut lab = Lab::new("by-itself");
     lab.install(misbehave("version=1"));
     let status = victim(&lab, &[order(&lab.id(), "nothing")]).wait().unwrap();
@@ -243,7 +243,7 @@ fn a_program_that_ends_by_itself_leaves_no_crash() {
 }
 
 #[test]
-fn a_process_that_was_forked_and_crashed_is_not_taken_for_the_program() {
+fn a_crash_of_a_forked_child_is_not_recorded_for_the_program() {
     let mut lab = Lab::new("forked");
     lab.install(misbehave("version=1"));
     let status = victim(&lab, &[order(&lab.id(), "fork-one-that-aborts")]).wait().unwrap();
@@ -258,7 +258,7 @@ fn the_next_host_removes_the_record_with_the_folder() {
 }
 
 #[test]
-fn a_host_without_a_crash_record_writes_none() {
+fn a_host_with_the_crash_record_disabled_writes_none() {
     let mut lab = Lab::new("unrecorded");
     lab.install(misbehave("version=1"));
     lab.start_as(|builder| builder.crash_record(false)).unwrap();
@@ -269,7 +269,7 @@ fn a_host_without_a_crash_record_writes_none() {
 }
 
 #[test]
-fn each_host_of_a_process_has_the_record_in_its_own_folder() {
+fn each_host_of_a_process_writes_the_record_to_its_own_folder() {
     let lab = |name: &str| {
         let mut lab = Lab::new(name);
         lab.install(misbehave("version=1"));
@@ -286,7 +286,7 @@ fn each_host_of_a_process_has_the_record_in_its_own_folder() {
 }
 
 #[test]
-fn a_kill_leaves_no_word_where_no_process_may_hold_the_record() {
+fn a_kill_leaves_no_suspects_without_a_process_that_holds_the_record() {
     let mut lab = Lab::new("killed-alone");
     lab.install(misbehave("version=1"));
     let hold = Hold::new(lab.dir());
@@ -317,7 +317,7 @@ fn a_truncated_crash_record_fails_no_call_and_is_complete_at_the_end() {
 }
 
 #[test]
-fn new_threads_call_on_when_the_record_is_cut_off_or_gone() {
+fn new_threads_make_calls_when_the_record_is_truncated_or_removed() {
     let mut lab = Lab::new("cut-off-calls");
     lab.install(misbehave("version=1"));
     lab.start();
@@ -335,7 +335,7 @@ fn new_threads_call_on_when_the_record_is_cut_off_or_gone() {
 }
 
 #[test]
-fn no_file_of_a_file_system_is_mapped_for_the_record() {
+fn the_record_is_mapped_from_memory_and_not_from_a_file() {
     let mut lab = Lab::new("unmapped");
     lab.install(misbehave("version=1"));
     lab.start();

@@ -110,7 +110,7 @@ fn a_call_by_name_has_a_deadline_of_its_own() {
 }
 
 #[test]
-fn whoever_awaits_a_call_is_released_in_time_wherever_the_plugin_runs() {
+fn an_awaited_call_times_out_in_either_mode() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = lab("awaited-deadline", mode, "");
         let call = lab.handle().invoke_json("misbehave", json!(["until-cancelled"]));
@@ -130,7 +130,7 @@ fn whoever_awaits_a_call_is_released_in_time_wherever_the_plugin_runs() {
 }
 
 #[test]
-fn a_call_that_ends_within_its_deadline_is_as_any_other() {
+fn a_call_that_ends_within_its_deadline_is_unaffected() {
     for mode in [Mode::InProcess, Mode::Process] {
         let lab = lab("in-time", mode, "");
         assert_eq!(Handle::within(&lab.probe(), LONG).increment(2), Ok(2));
@@ -140,7 +140,7 @@ fn a_call_that_ends_within_its_deadline_is_as_any_other() {
 }
 
 #[test]
-fn a_call_needs_no_step_of_the_plugin_s_life_to_end_first() {
+fn a_call_does_not_wait_for_a_running_lifecycle_step() {
     let mut lab = Lab::in_mode("during-a-step", Mode::Process);
     let hold = Hold::new(lab.dir());
     let orders = format!("version=1 hold={}", hold.path());
@@ -152,7 +152,7 @@ fn a_call_needs_no_step_of_the_plugin_s_life_to_end_first() {
 }
 
 #[test]
-fn a_call_waits_for_a_restart_no_longer_than_it_may_take() {
+fn a_call_waits_for_a_restart_no_longer_than_its_timeout() {
     let tables = "[process]\ncall_timeout = \"50ms\"\nrestart_wait = \"10m\"\nrestart_pause = \"10m\"";
     let mut lab = lab("waits-for-a-restart", Mode::Process, tables);
     lab.kill();
@@ -164,7 +164,7 @@ fn a_call_waits_for_a_restart_no_longer_than_it_may_take() {
 }
 
 #[test]
-fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
+fn the_wait_for_a_restart_counts_towards_the_timeout_of_a_call() {
     let tables = "[process]\ncall_timeout = \"8s\"\nrestart_pause = \"4s\"\ncancel_grace = \"10m\"";
     let mut lab = lab("waits-and-runs", Mode::Process, tables);
     lab.kill();
@@ -187,7 +187,7 @@ fn what_a_call_has_waited_for_a_restart_is_no_longer_left_for_the_plugin() {
 }
 
 #[test]
-fn a_call_waits_for_a_hand_over_no_longer_than_it_may_take() {
+fn a_call_waits_for_a_migration_no_longer_than_its_timeout() {
     let hold_dir = tempfile::tempdir().unwrap();
     let hold = Hold::new(hold_dir.path());
     let mut lab = Lab::in_mode("waits-for-a-hand-over", Mode::Process);

@@ -54,7 +54,7 @@ fn a_drop_that_hangs_ends_with_the_process() {
 }
 
 #[test]
-fn a_plugin_with_processes_of_its_own_takes_them_along_when_it_is_stopped() {
+fn a_stopped_plugin_ends_with_all_its_child_processes() {
     let (lab, neighbour) = running("takes-along", "", "");
     let before = lab.processes().len();
     assert_eq!(lab.probe().misbehave("fork"), Ok(1));
@@ -73,7 +73,7 @@ fn a_panic_in_the_drop_of_an_old_version_ends_with_its_process() {
 }
 
 #[test]
-fn a_plugin_that_ignores_requests_to_end_is_ended_all_the_same() {
+fn a_plugin_that_ignores_signals_to_end_is_killed() {
     let (mut lab, neighbour) = running("ignores", "", "");
     assert_eq!(lab.probe().misbehave("ignore-sigterm"), Ok(1));
     lab.install(misbehave("version=2"));

@@ -86,7 +86,7 @@ fn moved_to(lab: &mut Lab, version: u64) {
 }
 
 #[test]
-fn a_plugin_behind_a_link_that_leads_to_a_new_release_is_handed_over() {
+fn a_plugin_behind_a_link_keeps_its_state_when_the_link_changes() {
     let mut lab = Lab::new("release-linked");
     let (first, second) = (lab.dir().join("releases/1"), lab.dir().join("releases/2"));
     let link = lab.plugins_dir().join("release-linked");
@@ -126,7 +126,7 @@ fn a_plugins_folder_behind_a_link_follows_the_link_to_a_new_release() {
 }
 
 #[test]
-fn two_plugins_may_exchange_the_names_of_their_folders() {
+fn two_plugins_can_exchange_the_names_of_their_folders() {
     let mut lab = Lab::new("exchanged");
     lab.install(misbehave("version=1"));
     lab.neighbour("other", "id = \"dev.test.other\"\nbinary = \"plugin.so\"", misbehave("version=7"));
@@ -150,7 +150,7 @@ fn two_plugins_may_exchange_the_names_of_their_folders() {
 }
 
 #[test]
-fn an_edit_during_a_missing_manifest_is_built_when_it_is_back() {
+fn an_edit_without_a_manifest_is_built_when_the_manifest_is_back() {
     let mut lab = Lab::new("manifest-back");
     lab.install(misbehave("version=1"));
     lab.start_watching();
@@ -200,7 +200,7 @@ fn failure(kind: &EventKind) -> Option<String> {
 }
 
 #[test]
-fn a_plugin_that_is_copied_piece_by_piece_fails_at_none_of_them() {
+fn a_plugin_that_is_copied_piece_by_piece_causes_no_error() {
     let mut lab = Lab::new("copied");
     lab.neighbour("barrier", "id = \"dev.test.barrier\"\nbinary = \"plugin.so\"", "0".repeat(99));
     lab.start_watching();

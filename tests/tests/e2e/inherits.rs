@@ -66,7 +66,7 @@ fn assert_refused(said: &str) {
 }
 
 #[test]
-fn the_socket_answers_no_process_of_a_plugin_and_anyone_else() {
+fn the_socket_rejects_processes_of_plugins_and_accepts_others() {
     let lab = listening("asks-its-host");
     // The same command, run by this process.
     assert!(Command::new("sh").args(["-c", &asks(&lab, "other")]).status().unwrap().success());
@@ -76,7 +76,7 @@ fn the_socket_answers_no_process_of_a_plugin_and_anyone_else() {
 }
 
 #[test]
-fn the_socket_answers_no_descendant_in_another_session_or_user_namespace() {
+fn the_socket_rejects_descendants_in_other_sessions_or_namespaces() {
     let lab = listening("asks-from-afar");
     let done = fifo(&lab, "done");
     // Its parent ends at once, so that its new parent is no process of the host.
@@ -99,7 +99,7 @@ fn the_socket_answers_no_descendant_in_another_session_or_user_namespace() {
 }
 
 #[test]
-fn the_socket_answers_no_descendant_whose_plugin_has_died() {
+fn the_socket_rejects_a_descendant_of_an_ended_plugin() {
     let mut lab = Lab::in_mode("asks-as-an-orphan", Mode::Process);
     // With a cgroup, it would be killed with the plugin.
     lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
@@ -168,7 +168,7 @@ fn a_process_gets_only_basic_variables_and_those_of_its_manifest() {
 }
 
 #[test]
-fn a_trial_for_the_host_s_process_finds_what_the_host_finds() {
+fn a_trial_for_in_process_has_the_environment_of_the_host() {
     let mut lab = Lab::in_mode("trial-environment", Mode::InProcess);
     let file = lab.dir().join("env");
     lab.install(misbehave(&format!("do=init:sh:env>>{}", file.display())));
@@ -189,7 +189,7 @@ const READS_ALL: &str = "0000000000000002";
 const NONE: &str = "0000000000000000";
 
 #[test]
-fn a_process_has_no_capabilities_no_way_to_new_ones_and_no_terminal() {
+fn a_process_cannot_get_capabilities_and_has_no_terminal() {
     let mut lab = Lab::in_mode("privileges", Mode::Process);
     lab.install(misbehave("version=1"));
     lab.start();
@@ -238,7 +238,7 @@ fn a_root_process_reads_and_writes_in_a_private_folder() {
 }
 
 #[test]
-fn a_host_of_another_user_s_runs_plugins_in_processes_without_privileges() {
+fn a_host_of_a_normal_user_runs_plugins_without_privileges() {
     if !geteuid().is_root() {
         skipped("to run a host as another user takes root");
         return;

@@ -323,7 +323,7 @@ fn go_through(number: usize, after: usize, how: Interruption) {
 }
 
 #[test]
-fn the_promises_hold_after_an_interruption_between_any_two_steps() {
+fn all_guarantees_hold_after_an_interruption_between_any_two_steps() {
     let mut cases = Vec::new();
     for (number, (_, history)) in HISTORIES.iter().enumerate() {
         for after in 1..=history.len() {

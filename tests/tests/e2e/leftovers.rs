@@ -23,7 +23,7 @@ fn stopped_and_started(deed: &str) -> (Lab, Dev) {
 }
 
 #[test]
-fn a_panic_hook_of_the_plugin_s_own_goes_with_its_library() {
+fn a_panic_hook_of_a_plugin_is_removed_with_its_library() {
     let (lab, mut host) = stopped_and_started("set-a-panic-hook");
     let answer = host.ask(&format!("call {} panic [\"afterwards\"]", lab.id()));
     assert!(answer["error"].as_str().is_some_and(|error| error.contains("afterwards")), "{answer}");
@@ -31,7 +31,7 @@ fn a_panic_hook_of_the_plugin_s_own_goes_with_its_library() {
 }
 
 #[test]
-fn what_the_plugin_left_for_the_exit_is_done_when_it_is_unmapped() {
+fn exit_handlers_of_a_plugin_run_when_it_is_unmapped() {
     let (_lab, host) = stopped_and_started("leave-something-for-the-exit");
     assert!(host.leave().success());
 }

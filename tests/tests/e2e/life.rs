@@ -86,7 +86,7 @@ fn an_unknown_state_version_leaves_the_previous_version_serving() {
 }
 
 #[test]
-fn a_state_is_handed_over_and_back() {
+fn a_state_survives_a_reload_and_a_rollback() {
     let mut lab = running("handed-over", "");
     lab.install(misbehave("version=2"));
     lab.reload().unwrap();
@@ -97,7 +97,7 @@ fn a_state_is_handed_over_and_back() {
 }
 
 #[test]
-fn the_counters_state_migrates_to_the_other_shape_of_its_second_version() {
+fn the_state_of_counter_migrates_to_its_second_version() {
     let mut lab = Lab::new("migrates");
     let (root, second) = (workspace(), workspace().join("tests/fixtures/counter-v2"));
     let text = |path: &Path| fs::read_to_string(path).unwrap();
@@ -161,7 +161,7 @@ fn a_host_shuts_down_when_a_plugin_panics_in_stop_and_drop() {
 }
 
 #[test]
-fn a_call_that_outlasts_the_drain_abandons_the_reload_and_loses_nothing() {
+fn a_call_that_outlasts_the_drain_abandons_the_reload() {
     let mut lab = running("outlasts-the-drain", "");
     let hold = Hold::new(lab.dir());
     let (probe, socket) = (lab.probe(), hold.path().to_owned());
@@ -199,7 +199,7 @@ fn a_call_that_is_running_finishes_on_the_generation_where_it_began() {
 }
 
 #[test]
-fn a_thread_that_a_plugin_leaves_behind_harms_no_one() {
+fn a_thread_that_a_plugin_leaves_behind_does_no_harm() {
     let mut lab = running("thread-left-behind", "thread=forever");
     lab.install(misbehave("version=2 thread=forever"));
     lab.reload().unwrap();
@@ -208,7 +208,7 @@ fn a_thread_that_a_plugin_leaves_behind_harms_no_one() {
 }
 
 #[test]
-fn a_version_that_does_badly_in_its_confirm_window_is_rolled_back() {
+fn a_version_that_fails_in_its_confirm_window_is_rolled_back() {
     let mut lab = Lab::new("confirm");
     let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";
     lab.install_with(misbehave("version=1"), confirm);
@@ -234,7 +234,7 @@ fn a_version_that_does_badly_in_its_confirm_window_is_rolled_back() {
 }
 
 #[test]
-fn errors_of_a_method_s_own_count_in_the_confirm_window_if_asked() {
+fn method_errors_count_in_the_confirm_window_if_configured() {
     for (errors, stays) in [("ignored", true), ("counted", false)] {
         let mut lab = Lab::new(&format!("confirm-{errors}"));
         let confirm = "window = \"10m\", max_error_rate = 0.2, min_calls = 5";
@@ -329,7 +329,7 @@ fn a_signal_that_the_plugin_handles_keeps_its_library_mapped() {
 }
 
 #[test]
-fn a_plugin_that_has_served_in_one_version_has_nothing_to_go_back_to() {
+fn a_plugin_with_only_one_version_cannot_be_rolled_back() {
     let mut lab = Lab::running("only-version");
     let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err();
     assert!(

@@ -67,7 +67,7 @@ fn memory_is_bounded_by_a_cgroup_or_the_reason_is_reported() {
 }
 
 #[test]
-fn a_plugin_that_requires_a_cgroup_comes_up_in_one_or_not_at_all() {
+fn a_plugin_that_requires_a_cgroup_does_not_start_without_one() {
     let mut lab = Lab::in_mode("required", Mode::Process);
     lab.install_with(misbehave("version=1"), "[limits]\nmemory = \"1GiB\"\ncgroup = \"required\"");
     lab.start();
@@ -153,7 +153,7 @@ fn ends_by(signal: &str, limit: &str, deed: &str) {
 }
 
 #[test]
-fn a_plugin_that_never_leaves_the_processor_ends_at_its_limit() {
+fn a_plugin_that_uses_too_much_cpu_time_ends_at_its_limit() {
     ends_by("SIGXCPU", "cpu_time = \"1s\"", "loop");
 }
 
@@ -211,7 +211,7 @@ fn a_process_dumps_no_core_despite_its_inherited_limit() {
 }
 
 #[test]
-fn a_process_has_nothing_open_that_the_hosts_program_was_started_with() {
+fn a_process_inherits_no_descriptor_of_the_host() {
     let mut lab = Lab::in_mode("inherits", Mode::Process);
     lab.install(misbehave("version=1"));
     let file = lab.dir().join("not-the-plugins");
@@ -255,7 +255,7 @@ fn limits_of_a_plugin_in_process_are_reported_as_not_in_force() {
 }
 
 #[test]
-fn the_fewest_files_that_a_manifest_may_grant_are_enough_for_a_call() {
+fn the_minimum_of_open_files_is_enough_for_a_call() {
     let lab = limited("fewest", "open_files = 16");
     assert_eq!(lab.probe().version(), Ok(1));
 }

@@ -156,7 +156,7 @@ fn monitoring(file: &str) -> String {
 }
 
 #[test]
-fn prometheus_accepts_the_page_and_what_the_documentation_offers_with_it() {
+fn promtool_accepts_the_metrics_and_the_documented_rules() {
     // Before the lab is created: a download could take longer than the lab's time limit for a test.
     let promtool = Promtool::find();
     let mut lab = Lab::in_mode("scraped", Mode::Process);

@@ -48,7 +48,7 @@ fn signal(name: &str) -> Death {
 }
 
 #[test]
-fn a_panic_costs_one_call_and_not_even_the_process() {
+fn a_panic_fails_one_call_and_does_not_end_the_process() {
     let (lab, neighbour) = running("panics", "", "");
     let error = lab.probe().panic("so it goes").unwrap_err();
     assert!(matches!(&error, CallError::Panicked { message, .. } if message == "so it goes"), "{error}");
@@ -57,7 +57,7 @@ fn a_panic_costs_one_call_and_not_even_the_process() {
 }
 
 #[test]
-fn an_abort_costs_one_call() {
+fn an_abort_fails_one_call() {
     costs_one_call("abort", "", &[signal("SIGABRT")]);
 }
 
@@ -68,12 +68,12 @@ fn an_exit_during_a_call_is_a_crash_with_any_status() {
 }
 
 #[test]
-fn a_write_to_null_costs_one_call() {
+fn a_write_to_null_fails_one_call() {
     costs_one_call("write-to-null", "", &[signal("SIGSEGV")]);
 }
 
 #[test]
-fn an_overflow_of_the_stack_costs_one_call() {
+fn a_stack_overflow_fails_one_call() {
     let deaths = [signal("SIGABRT"), signal("SIGSEGV")];
     costs_one_call("overflow-the-stack", "", &deaths);
     costs_one_call("overflow-the-stack-of-a-thread", "", &deaths);
@@ -85,12 +85,12 @@ fn a_plugin_that_takes_all_memory_ends_at_its_limit() {
 }
 
 #[test]
-fn a_plugin_that_closes_all_descriptors_costs_one_call() {
+fn a_plugin_that_closes_all_descriptors_fails_one_call() {
     costs_one_call("close-descriptors", "", &[Death::Disconnected, signal("SIGKILL"), signal("SIGABRT")]);
 }
 
 #[test]
-fn a_plugin_that_writes_garbage_to_all_descriptors_costs_one_call() {
+fn a_plugin_that_writes_garbage_to_all_descriptors_fails_one_call() {
     costs_one_call("write-garbage", "", &[Death::Disconnected, signal("SIGKILL"), signal("SIGABRT")]);
 }
 
@@ -118,27 +118,27 @@ fn times_out(deed: &str) {
 }
 
 #[test]
-fn an_endless_loop_is_given_up_in_time() {
+fn an_endless_loop_times_out() {
     times_out("loop");
 }
 
 #[test]
-fn a_sleep_is_given_up_in_time() {
+fn a_sleeping_call_times_out() {
     times_out("sleep");
 }
 
 #[test]
-fn a_plugin_that_stops_itself_is_given_up_in_time() {
+fn a_call_of_a_plugin_that_suspends_itself_times_out() {
     times_out("stop-itself");
 }
 
 #[test]
-fn a_plugin_that_leaves_its_process_group_is_given_up_in_time() {
+fn a_call_of_a_plugin_that_leaves_its_process_group_times_out() {
     times_out("join-the-group-of-the-host");
 }
 
 #[test]
-fn a_program_that_is_no_shim_is_ended() {
+fn a_program_that_is_no_shim_is_killed() {
     let mut lab = Lab::in_mode("no-shim", Mode::Process);
     lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
     // The working directory is in the test's folder, so the lab finds the process if it is left.
@@ -153,7 +153,7 @@ fn a_program_that_is_no_shim_is_ended() {
 }
 
 #[test]
-fn a_flood_of_output_is_reported_in_part_and_the_rest_counted() {
+fn a_part_of_a_flood_of_output_is_reported_and_the_rest_is_counted() {
     flood("flood", |lab| lab.host().stop(&lab.id()).wait().unwrap());
     flood("flood-and-silence", |_| ());
 }
@@ -179,7 +179,7 @@ fn flood(name: &str, then: impl FnOnce(&Lab)) {
 }
 
 #[test]
-fn a_flood_of_log_events_hides_no_crash_of_a_neighbour_from_a_slow_reader() {
+fn a_flood_of_log_events_does_not_hide_a_crash_of_another_plugin() {
     for mode in [Mode::Process, Mode::InProcess] {
         let mut lab = Lab::in_mode("flood-of-events", mode);
         lab.install(misbehave("version=1"));
@@ -236,7 +236,7 @@ fn a_crash_is_reported_while_a_process_outside_the_group_lives() {
 }
 
 #[test]
-fn a_crash_after_a_thousand_good_calls_costs_the_next() {
+fn a_crash_after_a_thousand_calls_fails_one_call() {
     let (mut lab, neighbour) =
         running("a-thousand", "do=work:abort after=1000", "[process]\nrestart_wait = \"10m\"");
     let probe = lab.probe();
@@ -356,7 +356,7 @@ fn a_checkpoint_that_hangs_kills_the_process_and_it_is_restarted() {
 }
 
 #[test]
-fn a_process_that_takes_nothing_does_not_keep_the_host_from_going_on() {
+fn a_process_that_reads_nothing_does_not_block_the_host() {
     let (mut lab, neighbour) = running("takes-nothing", "", "[process]\nstep_timeout = \"2s\"");
     kill_process(lab.pid(), Signal::STOP).unwrap();
     // More than the buffer of a connection holds.

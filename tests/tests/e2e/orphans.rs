@@ -27,7 +27,7 @@ fn kill_amid_the_build(lab: &Lab, host: Dev) {
 }
 
 #[test]
-fn a_dev_that_is_killed_with_its_parent_leaves_no_build() {
+fn a_killed_dev_leaves_no_build() {
     let lab = building_for_ever("dev-killed-amid-build");
     let mut dev = command(&lab, &["dev", "--json"]);
     dev.process_group(0);
@@ -35,7 +35,7 @@ fn a_dev_that_is_killed_with_its_parent_leaves_no_build() {
 }
 
 #[test]
-fn a_build_command_that_is_killed_leaves_no_build() {
+fn a_killed_build_command_leaves_no_build() {
     let lab = building_for_ever("build-killed-amid-build");
     let mut build = command(&lab, &["build"]);
     build.process_group(0);
@@ -43,7 +43,7 @@ fn a_build_command_that_is_killed_leaves_no_build() {
 }
 
 #[test]
-fn a_program_with_a_host_in_it_that_is_killed_leaves_no_build() {
+fn a_killed_program_with_a_host_leaves_no_build() {
     let lab = building_for_ever("embedder-killed-amid-build");
     let host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));
     kill_amid_the_build(&lab, host);

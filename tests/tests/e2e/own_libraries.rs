@@ -59,7 +59,7 @@ fn copies(lab: &Lab) -> usize {
 }
 
 #[test]
-fn an_edit_of_the_c_library_of_a_build_script_is_served_in_every_mode() {
+fn an_edit_of_a_c_library_is_served_in_every_mode() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("built-library", mode);
         lab.write_source(&source("{out}"));
@@ -82,7 +82,7 @@ fn an_edit_of_the_c_library_of_a_build_script_is_served_in_every_mode() {
 }
 
 #[test]
-fn a_library_beside_a_ready_made_plugin_is_found_watched_and_missed() {
+fn a_library_next_to_a_prebuilt_plugin_is_found_and_watched() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("library-beside", mode);
         let plugin = ready_made(&lab);
@@ -144,7 +144,7 @@ fn of_toolchain(folder: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_plugin_outlives_the_toolchain_that_it_was_built_with() {
+fn a_plugin_runs_without_the_toolchain_that_has_built_it() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("toolchain-gone", mode);
         let toolchain = lab.dir().join("toolchain");

@@ -138,7 +138,7 @@ fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
 }
 
 #[test]
-fn one_that_may_not_move_is_quarantined_until_it_is_started() {
+fn a_culprit_with_a_fixed_mode_is_quarantined_until_a_start() {
     let mut lab = Lab::in_mode("not-moved", Mode::InProcess);
     let id = lab.id();
     lab.install(misbehave("version=1"));
@@ -165,7 +165,7 @@ fn one_that_may_not_move_is_quarantined_until_it_is_started() {
 }
 
 #[test]
-fn an_exit_that_a_plugin_calls_is_a_crash() {
+fn an_exit_called_by_a_plugin_is_a_crash() {
     for (deed, place) in [
         ("exit-0", "misbehave"),
         ("exit-0-at-once", "misbehave"),
@@ -186,7 +186,7 @@ fn an_exit_that_a_plugin_calls_is_a_crash() {
 }
 
 #[test]
-fn an_exit_of_one_that_may_not_move_is_the_end_of_it_and_not_of_dev() {
+fn an_exit_by_a_plugin_with_a_fixed_mode_does_not_end_dev() {
     let mut lab = Lab::in_mode("exits-inside", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start(&lab, &["--call", &lab.id(), "misbehave", "[\"exit-0-at-once\"]"]);
@@ -245,7 +245,7 @@ fn busy(name: &str) -> (Lab, Dev, Pid) {
 }
 
 #[test]
-fn a_kill_of_the_host_ends_its_parent_with_status_137() {
+fn a_killed_host_ends_its_parent_with_status_137() {
     let (lab, host, pid) = busy("host-killed-under-parent");
     let ends = lab.process_ends();
     kill_process(pid, Signal::KILL).unwrap();
@@ -255,7 +255,7 @@ fn a_kill_of_the_host_ends_its_parent_with_status_137() {
 }
 
 #[test]
-fn a_kill_of_the_parent_ends_the_host_and_all_its_processes() {
+fn a_killed_parent_ends_the_host_and_all_its_processes() {
     let (lab, host, pid) = busy("parent-killed");
     assert_ne!(host.pid(), pid);
     let ends = lab.process_ends();
@@ -278,7 +278,7 @@ fn a_host_killed_during_a_call_reports_it_and_demotes_no_plugin() {
 }
 
 #[test]
-fn a_signal_to_the_parent_reaches_the_host_and_its_status_comes_back() {
+fn a_signal_to_the_parent_is_forwarded_and_the_status_returned() {
     let mut lab = Lab::in_mode("asked-to-end", Mode::Auto);
     lab.install(misbehave("version=1"));
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
@@ -310,7 +310,7 @@ fn a_crash_during_a_shutdown_is_final_and_the_next_host_demotes() {
 }
 
 #[test]
-fn a_signal_to_the_whole_group_asks_the_host_once() {
+fn a_signal_to_the_whole_group_counts_once() {
     let mut lab = Lab::in_mode("asked-as-a-group", Mode::Auto);
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &[]);
@@ -331,7 +331,7 @@ fn state(pid: Pid) -> char {
 }
 
 #[test]
-fn a_stop_of_the_parent_stops_the_host_and_both_go_on_together() {
+fn a_suspended_parent_suspends_the_host_until_both_continue() {
     let mut lab = Lab::in_mode("stopped", Mode::Auto);
     lab.install(misbehave("version=1"));
     let mut host = embedder(&lab);
@@ -406,7 +406,7 @@ fn a_rejected_checkpoint_is_set_aside_and_the_plugin_starts() {
 }
 
 #[test]
-fn a_dev_that_is_killed_with_its_parent_leaves_no_socket() {
+fn a_killed_dev_leaves_no_socket() {
     let mut lab = Lab::new("no-socket");
     lab.install(misbehave("version=1"));
     let mut dev = command(&lab, &["dev", "--json"]);
@@ -423,7 +423,7 @@ fn a_dev_that_is_killed_with_its_parent_leaves_no_socket() {
 }
 
 #[test]
-fn a_dev_that_ends_leaves_no_socket() {
+fn a_dev_that_exits_leaves_no_socket() {
     let mut lab = Lab::new("no-socket-at-the-end");
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start(&lab, &[]);

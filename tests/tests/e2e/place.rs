@@ -73,7 +73,7 @@ fn a_plugin_with_panic_abort_runs_in_a_process_or_is_rejected() {
 }
 
 #[test]
-fn without_a_program_for_processes_it_runs_in_the_host() {
+fn without_a_shim_program_a_plugin_runs_in_the_host() {
     let mut lab = Lab::new("no-program");
     lab.install(misbehave("version=1"));
     lab.start();

@@ -78,7 +78,7 @@ fn a_host_and_cargo_share_a_workspace_whose_members_are_a_glob() {
 const FOLDERS: [&str; 5] = [".", "plugins", "plugins/settled", "plugins/settled/src", "crates/core/src"];
 
 #[test]
-fn settings_at_the_root_of_a_workspace_count_in_every_folder_of_it() {
+fn settings_at_the_workspace_root_apply_in_all_its_folders() {
     let lab = workspace("settled");
     let settings = lab.dir().join("replug.toml");
     fs::write(&settings, "state_dir = \"kept\"\nkeep_artifacts = 3\n").unwrap();
@@ -131,7 +131,7 @@ fn the_state_of_an_earlier_replug_is_moved_out_of_the_plugins_folder() {
 }
 
 #[test]
-fn a_workspace_is_built_in_one_folder_wherever_the_command_is_called_from() {
+fn a_workspace_has_one_build_folder_for_all_working_directories() {
     let lab = workspace("one-target");
     fs::remove_file(lab.path("plugin.so")).unwrap();
     lab.write("plugin.toml", format!("id = \"{}\"\n", lab.id()));

@@ -77,7 +77,7 @@ fn output_of_a_plugin_in_process_is_logged_with_its_id() {
 }
 
 #[test]
-fn of_two_plugins_the_one_that_was_called_is_named() {
+fn output_is_attributed_to_the_called_plugin_of_two() {
     let mut lab = Lab::in_mode("prints-of-two", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let neighbour = "dev.test.neighbour";
@@ -99,7 +99,7 @@ fn of_two_plugins_the_one_that_was_called_is_named() {
 }
 
 #[test]
-fn the_answer_of_a_call_without_a_host_stands_alone_on_the_output() {
+fn call_without_a_host_prints_only_the_answer_on_stdout() {
     let mut lab = Lab::in_mode("prints-and-answers", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let call = run(&lab, &["call", &lab.id(), "misbehave", "[\"say\"]", "--json"]);
@@ -111,7 +111,7 @@ fn the_answer_of_a_call_without_a_host_stands_alone_on_the_output() {
 }
 
 #[test]
-fn the_last_words_of_a_crash_reach_the_standard_error() {
+fn the_last_output_before_a_crash_reaches_the_standard_error() {
     for (deed, words) in [
         ("abort", "about to abort\n"),
         ("overflow-the-stack", "has overflowed its stack"),

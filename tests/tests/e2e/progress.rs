@@ -36,7 +36,7 @@ fn a_line_reports_the_build_every_ten_seconds_without_a_terminal() {
 }
 
 #[test]
-fn a_host_tells_how_far_cargo_is() {
+fn a_host_reports_the_progress_of_cargo() {
     let mut lab = Lab::new("how-far");
     lab.write_source(&Source::new(1));
     let mut dev = Dev::start(&lab, &[]);

@@ -218,7 +218,7 @@ fn a_rollback_holds_over_restarts_until_an_edit_or_a_reload() {
 }
 
 #[test]
-fn why_a_version_was_taken_back_is_known_after_a_restart() {
+fn the_reason_of_a_rollback_is_known_after_a_restart() {
     let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";
     let mut lab = scripted("taken-back", "version=1", confirm);
     lab.start();
@@ -236,7 +236,7 @@ fn why_a_version_was_taken_back_is_known_after_a_restart() {
 }
 
 #[test]
-fn a_version_that_was_not_confirmed_is_watched_again_after_a_restart() {
+fn the_confirm_window_begins_again_after_a_restart() {
     let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";
     let fail = |lab: &mut Lab, version: &str| {
         let probe = lab.probe();
@@ -309,7 +309,7 @@ fn a_manual_start_holds_over_restarts_despite_auto_start() {
 }
 
 #[test]
-fn a_state_is_handed_over_by_a_stop_and_by_a_restart_of_the_host() {
+fn a_state_survives_a_stop_and_a_restart_of_the_host() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("state-over-a-stop", mode);
         lab.install(misbehave("version=1"));
@@ -340,7 +340,7 @@ fn a_state_is_handed_over_by_a_stop_and_by_a_restart_of_the_host() {
 }
 
 #[test]
-fn a_state_that_was_handed_over_does_not_come_back_a_second_time() {
+fn a_saved_state_is_restored_only_once() {
     let mut lab = Lab::new("handed-over-once");
     lab.install(stateless("version=1"));
     lab.start();
@@ -412,7 +412,7 @@ fn a_failed_save_at_a_stop_is_reported() {
 }
 
 #[test]
-fn an_interface_that_a_handle_asks_for_is_asked_of_what_the_store_has_too() {
+fn the_interface_of_a_handle_is_required_of_stored_versions_too() {
     let mut lab = scripted("store-interface", "version=1", "");
     lab.start();
     lab.shut_down();

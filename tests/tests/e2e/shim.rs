@@ -89,7 +89,7 @@ fn call(method: u32, arguments: &str) -> Call<'_> {
 }
 
 #[test]
-fn a_panic_in_a_shim_is_the_answer_to_its_call_and_was_reported_before() {
+fn a_panic_in_a_shim_is_reported_before_the_answer_to_the_call() {
     let mut shim = Shim::up("version=1");
     let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     let answer = lane.call(call(shim.method("panic"), r#"["on a lane"]"#)).unwrap();

@@ -130,7 +130,7 @@ fn a_build_succeeds_after_a_plugin_had_sigchld_ignored() {
 }
 
 #[test]
-fn a_build_succeeds_in_a_program_that_was_started_with_sigchld_ignored() {
+fn a_build_succeeds_in_a_program_started_with_sigchld_ignored() {
     let lab = scripted("ignored-outside", Mode::Auto);
     let build = ignoring("CHLD", &command(&lab, &["build"])).output().unwrap();
     assert!(build.status.success(), "{build:?}");
@@ -139,7 +139,7 @@ fn a_build_succeeds_in_a_program_that_was_started_with_sigchld_ignored() {
 }
 
 #[test]
-fn a_parent_that_is_process_1_reaps_what_is_left_to_it() {
+fn a_parent_that_is_process_1_reaps_orphans() {
     let mut lab = Lab::in_mode("as-process-1", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let can = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();

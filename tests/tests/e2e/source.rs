@@ -16,7 +16,7 @@ fn running(name: &str) -> (Lab, Handle<dyn Tally>) {
 }
 
 #[test]
-fn a_compile_error_names_file_and_line_and_its_repair_serves() {
+fn a_compile_error_names_its_line_and_the_repaired_version_serves() {
     let (mut lab, tally) = running("does-not-compile");
     let broken = Source::lib(2).replace("a + b", "a + c");
     let line = broken.lines().position(|line| line.contains("a + c")).unwrap() + 1;
@@ -34,7 +34,7 @@ fn a_compile_error_names_file_and_line_and_its_repair_serves() {
 }
 
 #[test]
-fn a_library_without_export_is_refused_with_the_line_to_write() {
+fn a_library_without_export_is_rejected_with_the_line_to_add() {
     let (mut lab, tally) = running("no-export");
     lab.write("src/lib.rs", Source::lib(2).replace("replug_api::export!(Template: Tally);", ""));
     let (stage, error) = lab.reload_failed();
@@ -44,7 +44,7 @@ fn a_library_without_export_is_refused_with_the_line_to_write() {
 }
 
 #[test]
-fn a_package_that_is_no_cdylib_is_refused_with_the_line_to_write() {
+fn a_package_that_is_no_cdylib_is_rejected_with_the_line_to_add() {
     let (mut lab, tally) = running("no-cdylib");
     let cargo_toml = fs::read_to_string(lab.path("Cargo.toml")).unwrap();
     lab.write("Cargo.toml", cargo_toml.replace("crate-type = [\"cdylib\"]", "crate-type = [\"rlib\"]"));
@@ -58,7 +58,7 @@ fn a_package_that_is_no_cdylib_is_refused_with_the_line_to_write() {
 }
 
 #[test]
-fn a_workspace_with_two_cdylibs_must_say_which_is_the_plugin() {
+fn a_workspace_with_two_cdylibs_must_name_the_plugin() {
     let mut lab = Lab::new("two-cdylibs");
     for package in ["one", "two"] {
         lab.write(
@@ -78,7 +78,7 @@ fn a_workspace_with_two_cdylibs_must_say_which_is_the_plugin() {
 }
 
 #[test]
-fn a_build_script_of_cargos_that_panics_is_reported_with_its_words() {
+fn a_panic_of_a_cargo_build_script_is_reported_with_its_message() {
     let (mut lab, tally) = running("build-rs-fails");
     lab.write("build.rs", "fn main() { panic!(\"no license found\"); }");
     lab.write("Cargo.toml", fs::read_to_string(lab.path("Cargo.toml")).unwrap() + "# touched\n");
@@ -88,7 +88,7 @@ fn a_build_script_of_cargos_that_panics_is_reported_with_its_words() {
 }
 
 #[test]
-fn panics_that_abort_are_refused_with_the_line_to_take_out() {
+fn panic_abort_is_rejected_with_the_line_to_remove() {
     let (mut lab, tally) = running("panic-abort");
     let cargo_toml = fs::read_to_string(lab.path("Cargo.toml")).unwrap();
     lab.write("Cargo.toml", cargo_toml.replace("debug = false", "debug = false\npanic = \"abort\""));
@@ -110,7 +110,7 @@ fn scripted(name: &str, script: &str) -> Lab {
 const COPY: &str = "#!/bin/sh\nset -e\nmkdir -p out\ncp ready.so out/plugin.so\n";
 
 #[test]
-fn a_script_that_fails_is_reported_with_its_last_words() {
+fn a_failed_build_script_is_reported_with_its_last_output() {
     let mut lab = scripted("script-fails", COPY);
     lab.start_watching();
     assert_eq!(lab.probe().version().unwrap(), 1);
@@ -138,7 +138,7 @@ fn a_build_that_hangs_is_ended_by_the_next_save() {
 }
 
 #[test]
-fn a_build_that_hangs_is_ended_when_it_was_silent_for_too_long() {
+fn a_build_without_output_for_too_long_is_ended() {
     let mut lab = scripted("build-times-out", "#!/bin/sh\nsleep 100000 & wait\n");
     lab.set_manifest("binary = \"out/plugin.so\"\n[build]\ntimeout = \"50ms\"");
     lab.start();
@@ -179,7 +179,7 @@ fn a_version_without_the_interface_of_a_live_handle_is_rejected() {
 }
 
 #[test]
-fn a_method_that_changed_its_type_is_refused_by_name_and_types() {
+fn a_changed_method_is_rejected_with_its_name_and_types() {
     let (mut lab, tally) = running("changed-type");
     let changed = Source::new(2).with_interface("add(&self, a: u64, b: u64)", "add(&self, a: u64, b: f64)");
     lab.write("src/tally.rs", &changed.others[0].1);
@@ -198,7 +198,7 @@ fn a_method_that_changed_its_type_is_refused_by_name_and_types() {
 }
 
 #[test]
-fn a_plugin_that_lacks_the_last_method_serves_all_others() {
+fn a_plugin_without_the_newest_method_serves_all_others() {
     let mut lab = Lab::new("lacks-a-method");
     let older = Source::new(1)
         .with_interface("    /// `a + b`\n    fn add(&self, a: u64, b: u64) -> u64;\n", "")

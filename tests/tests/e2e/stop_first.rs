@@ -65,7 +65,7 @@ fn a_plugin_with_an_exclusive_resource_is_replaced_while_calls_wait() {
 }
 
 #[test]
-fn a_plugin_with_an_exclusive_resource_is_not_replaced_while_it_holds_it() {
+fn without_stop_first_a_plugin_with_a_lock_is_not_replaced() {
     let mut lab = Lab::new("start-first");
     lab.install(locking(&lab, "version=1"));
     lab.start();
@@ -76,7 +76,7 @@ fn a_plugin_with_an_exclusive_resource_is_not_replaced_while_it_holds_it() {
 }
 
 #[test]
-fn a_version_that_does_not_come_up_gives_its_place_back() {
+fn the_old_version_returns_if_the_new_one_does_not_start() {
     for mode in MODES {
         for (number, entry) in ["init", "restore", "start"].into_iter().enumerate() {
             let mut lab = running(&format!("given-back-{number}"), mode);
@@ -126,7 +126,7 @@ fn a_failed_return_to_the_previous_version_is_reported_until_a_reload() {
 }
 
 #[test]
-fn calls_that_do_not_end_keep_the_version_that_runs_them() {
+fn endless_calls_keep_the_version_that_runs_them() {
     let mut lab = Lab::in_mode("still-held", Mode::InProcess);
     let manifest = format!("{STOP_FIRST}\ndrain_timeout = \"50ms\"");
     lab.install_with(locking(&lab, "version=1"), &manifest);

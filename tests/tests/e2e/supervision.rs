@@ -192,7 +192,7 @@ fn a_call_into_a_process_just_killed_runs_on_the_next_one() {
 }
 
 #[test]
-fn a_checkpoint_brings_the_state_back_after_a_kill() {
+fn a_state_is_restored_from_its_checkpoint_after_a_kill() {
     let mut lab = Lab::in_mode("checkpoint", Mode::Process);
     let hold = Hold::new(lab.dir());
     let orders = format!("version=1 hold={}", hold.path());
@@ -215,7 +215,7 @@ fn a_checkpoint_brings_the_state_back_after_a_kill() {
 }
 
 #[test]
-fn a_checkpoint_that_could_not_be_written_is_written_as_soon_as_it_can_be() {
+fn a_failed_checkpoint_is_written_once_it_is_possible() {
     let mut lab = Lab::in_mode("checkpoint-unwritten", Mode::Process);
     let hold = Hold::new(lab.dir());
     lab.install_with(misbehave(&format!("version=1 hold={}", hold.path())), "[reload]\ncheckpoint = \"1ms\"");
@@ -252,7 +252,7 @@ fn installed(name: &str, orders: &str) -> Lab {
 }
 
 #[test]
-fn a_kill_of_the_host_is_the_end_of_all_its_processes() {
+fn all_processes_of_a_killed_host_end() {
     let lab = installed("host-killed", "");
     let mut host = Dev::start_as(&lab, "run", &[]);
     host.wait_for("host_started");
@@ -260,7 +260,7 @@ fn a_kill_of_the_host_is_the_end_of_all_its_processes() {
 }
 
 #[test]
-fn a_kill_of_the_host_as_it_begins_is_the_end_of_all_its_processes() {
+fn all_processes_of_a_host_killed_at_its_start_end() {
     let lab = installed("host-killed-early", "");
     let mut host = Dev::start_as(&lab, "run", &[]);
     host.wait_for("plugin_discovered");
@@ -268,7 +268,7 @@ fn a_kill_of_the_host_as_it_begins_is_the_end_of_all_its_processes() {
 }
 
 #[test]
-fn a_kill_of_the_host_during_a_trial_is_the_end_of_all_its_processes() {
+fn all_processes_of_a_host_killed_during_a_trial_end() {
     let mut lab = installed("host-killed-in-a-trial", "");
     let hold = Hold::new(lab.dir());
     lab.install(misbehave(&format!("do=init:wait@{}", hold.path())));

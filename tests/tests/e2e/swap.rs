@@ -42,7 +42,7 @@ fn delete_and_create(path: &Path, content: &str) {
 }
 
 #[test]
-fn every_way_an_editor_saves_is_followed_by_the_new_version() {
+fn every_way_of_saving_a_file_loads_the_new_version() {
     let mut lab = Lab::new("editors");
     lab.write_source(&Source::new(1));
     lab.start_watching();
@@ -63,7 +63,7 @@ fn every_way_an_editor_saves_is_followed_by_the_new_version() {
 }
 
 #[test]
-fn a_file_that_is_touched_with_the_same_content_swaps_nothing() {
+fn a_touched_file_with_unchanged_content_causes_no_reload() {
     let mut lab = Lab::new("touched");
     lab.write_source(&Source::new(1));
     lab.start_watching();
@@ -97,7 +97,7 @@ fn a_file_that_is_touched_with_the_same_content_swaps_nothing() {
 }
 
 #[test]
-fn two_hundred_saves_in_two_seconds_end_with_the_newest_source() {
+fn after_two_hundred_saves_in_two_seconds_the_newest_source_serves() {
     let mut lab = Lab::new("many-saves");
     lab.write_source(&Source::new(0));
     lab.start_watching();
@@ -259,7 +259,7 @@ fn a_plugin_that_rejects_a_configuration_keeps_the_previous_one() {
 }
 
 #[test]
-fn a_manifest_that_is_broken_changes_nothing_until_it_is_repaired() {
+fn a_broken_manifest_has_no_effect_until_it_is_repaired() {
     let mut lab = Lab::new("manifest-broken");
     lab.install(misbehave("version=1"));
     lab.start_watching();

@@ -86,7 +86,7 @@ fn a_panic_is_reported_once_with_location_thread_and_backtrace() {
 }
 
 #[test]
-fn a_backtrace_is_there_exactly_when_the_environment_asks_for_one() {
+fn a_panic_has_a_backtrace_only_if_the_environment_asks_for_one() {
     for value in ["0", "1"] {
         let test = "trace::a_panic_is_reported_once_with_location_thread_and_backtrace";
         let output = Command::new(env::current_exe().unwrap())

@@ -69,7 +69,7 @@ fn a_state_is_restored_on_trial_every_time() {
 }
 
 #[test]
-fn a_trial_that_failed_is_held_again() {
+fn a_failed_trial_is_repeated() {
     let mut lab = Lab::in_mode("failed-before", Mode::InProcess);
     lab.install(stateless(&format!("{} unwell=tired", noting(&lab, 1))));
     lab.start();

@@ -79,7 +79,6 @@ fn an_unreadable_folder_is_reported_and_used_once_readable() {
         }
         return;
     }
-    // The error comes at once.
     let lab = Lab::new("closed");
     let folder = lab.plugins_dir().join("closed");
     fs::create_dir(&folder).unwrap();
@@ -110,7 +109,7 @@ fn an_unreadable_folder_is_reported_and_used_once_readable() {
 }
 
 #[test]
-fn a_disk_that_is_full_at_the_store_leaves_the_old_version_serving() {
+fn a_full_disk_leaves_the_old_version_serving() {
     const DIR: &str = "REPLUG_TEST_FULL_DISK";
     if let Some(dir) = env::var_os(DIR) {
         let mut lab = Lab::new("full-disk");
@@ -146,12 +145,12 @@ fn a_disk_that_is_full_at_the_store_leaves_the_old_version_serving() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount"]).arg(env::current_exe().unwrap());
-    let test = "world::a_disk_that_is_full_at_the_store_leaves_the_old_version_serving";
+    let test = "world::a_full_disk_leaves_the_old_version_serving";
     assert!(again(test, command, (DIR, dir.path())).is_some(), "the test did not run in its namespace");
 }
 
 #[test]
-fn a_state_folder_that_is_mounted_noexec_is_named_as_such() {
+fn an_error_names_a_state_folder_that_is_mounted_noexec() {
     const DIR: &str = "REPLUG_TEST_NOEXEC";
     if let Some(dir) = env::var_os(DIR) {
         let lab = Lab::new("noexec");
@@ -189,7 +188,7 @@ fn a_state_folder_that_is_mounted_noexec_is_named_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount"]).arg(env::current_exe().unwrap());
-    let test = "world::a_state_folder_that_is_mounted_noexec_is_named_as_such";
+    let test = "world::an_error_names_a_state_folder_that_is_mounted_noexec";
     assert!(again(test, command, (DIR, dir.path())).is_some(), "the test did not run in its namespace");
 }
 
@@ -231,7 +230,7 @@ fn a_call_into_a_deleted_plugins_folder_succeeds_or_names_the_cause() {
 }
 
 #[test]
-fn broken_manifests_keep_no_other_plugin_from_starting() {
+fn broken_manifests_do_not_prevent_other_plugins_from_starting() {
     let mut lab = Lab::new("neighbours");
     lab.install(misbehave("version=1"));
     lab.neighbour("a-empty", b"", b"");

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_waits_for_a_call_of_each_thread_has_each_see_what_serves_now() {
+    fn wait_for_a_call_of_each_waits_until_each_thread_sees_the_version() {
         const VERSIONS: u64 = 1000;
         let serves = Arc::<AtomicU64>::default();
         let version = serves.clone();

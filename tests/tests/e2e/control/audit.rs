@@ -5,7 +5,7 @@ use replug_tests::hold::Hold;
 use serde_json::json;
 
 #[test]
-fn a_call_is_audited_after_its_caller_hangs_up() {
+fn a_call_is_audited_after_its_client_disconnects() {
     let lab = lab("hung-up");
     let hold = Hold::new(lab.dir());
     let mut stream = unix(&lab).stream("/events?kind=audit");
@@ -23,7 +23,7 @@ fn a_call_is_audited_after_its_caller_hangs_up() {
 }
 
 #[test]
-fn the_last_calls_before_the_end_of_a_host_are_audited() {
+fn the_last_calls_before_a_shutdown_are_audited() {
     const CALLS: u64 = 20;
     let lab = lab("last-calls");
     let mut stream = unix(&lab).stream("/events?kind=audit");

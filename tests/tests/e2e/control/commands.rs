@@ -126,7 +126,7 @@ fn commands_query_and_control_a_running_host() {
 }
 
 #[test]
-fn without_a_host_the_commands_say_so_and_a_call_does_without() {
+fn without_a_host_commands_report_it_and_call_starts_its_own() {
     let mut lab = Lab::new("alone");
     lab.install(misbehave("version=1"));
     let id = lab.id();
@@ -181,7 +181,7 @@ fn logs_and_events_of_a_running_host_are_shown_and_followed() {
 }
 
 #[test]
-fn a_stream_of_a_host_that_stops_is_sent_to_its_very_end() {
+fn a_stream_of_a_stopping_host_is_sent_completely() {
     let lab = Lab::new("sent-to-the-end");
     let mut dev = Dev::start_as(&lab, "run", &["--http", "0"]);
     // The events come in either order: there is no plugin to start.
@@ -252,7 +252,7 @@ fn a_watched_status_reports_a_stopped_host_and_shows_the_next_one() {
 }
 
 #[test]
-fn the_token_is_printed_when_it_is_made_and_never_again() {
+fn the_token_is_printed_only_when_it_is_created() {
     let mut lab = Lab::new("token-printed");
     lab.install(misbehave("version=1"));
     let file = lab.dir().join("kept/token");

@@ -45,7 +45,7 @@ fn a_host_is_found_and_exclusive_under_another_runtime_folder() {
 }
 
 #[test]
-fn where_a_host_listened_that_was_killed_is_forgotten() {
+fn the_next_host_replaces_the_address_of_a_killed_one() {
     let mut lab = Lab::new("forgotten");
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &[]);
@@ -67,7 +67,7 @@ fn where_a_host_listened_that_was_killed_is_forgotten() {
 }
 
 #[test]
-fn a_host_that_may_have_any_port_has_the_same_again_after_a_crash() {
+fn a_host_with_an_automatic_port_keeps_it_over_a_crash() {
     let mut lab = Lab::in_mode("same-port", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &["--http", "0"]);

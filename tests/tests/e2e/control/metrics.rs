@@ -14,7 +14,7 @@ use std::{
 };
 
 #[test]
-fn metrics_are_there_for_who_has_the_token_and_promtool_accepts_them() {
+fn metrics_require_the_token_and_promtool_accepts_them() {
     // Before the lab is created: a download could take longer than the lab's time limit for a test.
     let promtool = Promtool::find();
     let lab = lab("scraped-over-http");

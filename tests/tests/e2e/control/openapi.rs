@@ -55,7 +55,7 @@ fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
 }
 
 #[test]
-fn every_path_of_the_description_is_there_and_answers_as_described() {
+fn every_path_of_the_description_exists_and_answers_as_described() {
     let lab = lab("described-truly");
     let http = unix(&lab);
     let document = http.get("/openapi.json").json();

@@ -23,7 +23,7 @@ fn call(lab: &Lab, method: &str, args: Value) -> replug_tests::http::Answer {
 }
 
 #[test]
-fn a_plugin_is_listed_with_all_that_is_known_of_it() {
+fn list_returns_all_fields_of_a_plugin() {
     let neighbour = "id = \"dev.test.at-rest\"\nbinary = \"plugin.so\"\nauto_start = false\n";
     let mut lab = Lab::new("listed");
     lab.install(misbehave("version=1"));
@@ -57,7 +57,7 @@ fn a_plugin_is_listed_with_all_that_is_known_of_it() {
 }
 
 #[test]
-fn a_query_or_body_that_is_wrong_is_refused_with_what_is_wrong() {
+fn an_invalid_query_or_body_is_rejected_with_the_reason() {
     let lab = lab("wrong-input");
     let id = lab.id();
     for (path, words) in [
@@ -99,7 +99,7 @@ fn a_query_or_body_that_is_wrong_is_refused_with_what_is_wrong() {
 }
 
 #[test]
-fn a_call_gives_the_result_or_says_whose_fault_it_is() {
+fn a_call_returns_its_result_or_an_error_with_its_origin() {
     let lab = lab("called-by-http");
     assert_eq!(call(&lab, "echo", json!(["hi"])).data()["result"], "hi");
     assert_eq!(call(&lab, "echo", json!({ "text": "by name" })).data()["result"], "by name");
@@ -149,7 +149,7 @@ fn a_slow_call_times_out_and_calls_beyond_the_bound_are_rejected() {
 }
 
 #[test]
-fn a_plugin_goes_through_its_life_by_command() {
+fn commands_control_the_lifecycle_of_a_plugin() {
     let mut lab = lab("life-by-http");
     let status = |lab: &Lab| unix(lab).get(&of(lab, "get")).data()["status"].as_str().unwrap().to_owned();
 
@@ -230,7 +230,7 @@ fn a_config_command_applies_live_by_restart_or_at_the_next_start() {
 }
 
 #[test]
-fn an_edit_of_the_manifest_s_configuration_goes_before_one_that_was_given() {
+fn an_edit_of_the_manifest_overrides_a_configured_value() {
     let mut lab = Lab::new("config-edited");
     lab.install_with(misbehave("version=1"), "[config]\nword = \"written\"");
     let config = control(&lab);
@@ -264,7 +264,7 @@ fn methods_are_described_with_their_types_and_docs() {
 }
 
 #[test]
-fn a_plugin_in_a_process_of_its_own_shows_its_number_and_its_restarts() {
+fn a_plugin_in_a_process_is_listed_with_its_pid_and_restarts() {
     let mut lab = Lab::in_mode("by-http", Mode::Process);
     lab.install(misbehave("version=1"));
     listen(&mut lab);
@@ -316,7 +316,7 @@ fn each_changing_command_is_audited_with_its_client() {
 }
 
 #[test]
-fn a_host_is_ready_when_its_plugins_are_up_and_answers_until_its_end() {
+fn a_host_is_ready_when_its_plugins_run_and_answers_until_its_end() {
     let mut lab = lab("healthy");
     let tcp = Http::tcp(lab.listening()).with("authorization", None);
     assert_eq!(tcp.get("/health/live").data(), json!({ "live": true }));
@@ -363,7 +363,7 @@ fn a_second_host_of_one_folder_is_rejected() {
 }
 
 #[test]
-fn calls_go_on_while_versions_are_swapped() {
+fn calls_succeed_while_versions_are_swapped() {
     let mut lab = lab("swapped-under-http");
     let http = Http::tcp(lab.listening());
     let id = lab.id();

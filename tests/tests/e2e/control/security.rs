@@ -34,7 +34,7 @@ fn refused(answer: &Answer, code: u64) {
 }
 
 #[test]
-fn a_token_that_is_missing_wrong_or_cut_off_opens_nothing() {
+fn a_missing_wrong_or_truncated_token_is_rejected_everywhere() {
     let lab = lab("tokens");
     let tcp = Http::tcp(lab.listening());
     let path = &lab.listening().token().unwrap().path;
@@ -64,7 +64,7 @@ fn a_token_that_is_missing_wrong_or_cut_off_opens_nothing() {
 }
 
 #[test]
-fn a_request_to_another_name_or_from_another_site_s_page_is_refused() {
+fn requests_with_a_foreign_host_or_origin_are_rejected() {
     let lab = lab("names");
     let body = json!({ "id": lab.id() });
     for http in [Http::tcp(lab.listening()), unix(&lab)] {
@@ -98,7 +98,7 @@ fn a_request_to_another_name_or_from_another_site_s_page_is_refused() {
 }
 
 #[test]
-fn each_path_of_the_description_refuses_what_must_be_refused() {
+fn each_path_of_the_description_rejects_invalid_requests() {
     let lab = lab("each-path");
     let tcp = Http::tcp(lab.listening());
     let document = tcp.get("/openapi.json").json();
@@ -177,7 +177,7 @@ fn changing_commands_accept_only_post_with_json() {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_not_read() {
+fn a_body_over_the_limit_is_not_read() {
     let lab = lab("large");
     const HUGE: usize = 100 << 20;
     for http in [Http::tcp(lab.listening()), unix(&lab)] {
@@ -206,7 +206,7 @@ fn a_body_that_is_too_large_is_not_read() {
 }
 
 #[test]
-fn a_head_that_is_too_large_ends_its_connection() {
+fn a_head_over_the_limit_closes_its_connection() {
     let lab = lab("large-heads");
     let http = Http::tcp(lab.listening());
     let long = http.head("GET", &format!("{LIST}?{}", "x".repeat(70_000)));
@@ -222,7 +222,7 @@ fn a_head_that_is_too_large_ends_its_connection() {
 }
 
 #[test]
-fn a_head_or_a_body_that_does_not_arrive_is_given_up() {
+fn an_incomplete_head_or_body_times_out() {
     let lab = lab("slow-body");
     let http = Http::tcp(lab.listening());
     let mut silent = [http.connect(), unix(&lab).connect()];
@@ -281,7 +281,7 @@ fn streams_beyond_the_bound_are_rejected_and_the_others_continue() {
 }
 
 #[test]
-fn names_logs_and_results_are_data_whatever_they_hold() {
+fn names_logs_and_results_with_any_content_are_plain_data() {
     let mut lab = Lab::new("markup");
     let nasty = "<script>alert(1)</script>\"'&\u{1b}[2J\r\n\u{9b}\u{7f}";
     // JSON escapes are valid in a TOML string.
@@ -315,7 +315,7 @@ fn names_logs_and_results_are_data_whatever_they_hold() {
 }
 
 #[test]
-fn a_path_in_an_id_is_no_id() {
+fn an_id_that_is_a_path_is_rejected() {
     let lab = lab("paths");
     for id in ["../../etc/passwd", "..", "a.b/../../x", "%2e%2e%2f", "a.b\u{0}", "-a.b", &"a.".repeat(10_000)]
     {
@@ -341,7 +341,7 @@ fn as_nobody(socket: &Path, path: &str) -> Option<Output> {
 }
 
 #[test]
-fn another_user_gets_nothing_over_the_socket() {
+fn another_user_gets_no_answer_over_the_socket() {
     if !rustix::process::geteuid().is_root() {
         skipped("to ask as another user, this test has to be run by root");
         return;

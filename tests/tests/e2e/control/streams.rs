@@ -57,7 +57,7 @@ fn events_are_filtered_by_plugin_and_kind() {
 }
 
 #[test]
-fn a_stream_is_still_there_while_nothing_happens_that_its_reader_wants() {
+fn a_stream_stays_open_without_matching_events() {
     let lab = lab("signs-of-life");
     let mut stream = unix(&lab).stream("/events?kind=host_stopped");
     let heard = AtomicBool::new(false);

@@ -50,7 +50,7 @@ fn control_characters_of_a_plugins_log_are_removed() {
 }
 
 #[test]
-fn what_a_file_says_that_is_wrong_does_not_steer_the_terminal() {
+fn errors_about_a_file_do_not_control_the_terminal() {
     const KEY: &str = "\"k\\u001b]0;title\\u0007\\u009b2J\" = 1";
     let (lab, dev) = running("wrong-files");
     lab.write("../../replug.toml", KEY);

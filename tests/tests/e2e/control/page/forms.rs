@@ -40,7 +40,7 @@ fn send(browser: &Browser) -> (String, Value) {
 }
 
 #[test]
-fn a_form_takes_every_type_and_loses_nothing() {
+fn a_form_accepts_every_type_and_loses_no_value() {
     let Some(browser) = browser() else { return };
     let mut lab = Lab::new("page-forms");
     let mut source = Source::new(1);

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::fs;
 
 #[test]
-fn the_link_that_the_host_prints_is_taken_where_the_page_asks_for_a_token() {
+fn the_token_prompt_accepts_the_link_that_the_host_prints() {
     let Some((lab, browser)) = open("page-link", "") else { return };
     let page = url(&lab);
     browser.run("sessionStorage.clear()");
@@ -24,7 +24,7 @@ fn the_link_that_the_host_prints_is_taken_where_the_page_asks_for_a_token() {
 }
 
 #[test]
-fn logs_methods_and_versions_come_when_the_host_answers_again() {
+fn logs_methods_and_versions_load_when_the_host_answers_again() {
     let Some((lab, browser)) = open("page-heals", "") else { return };
     call(&browser, "log", &[("level", "info"), ("message", "listen")]);
     browser.click("h1 a");
@@ -57,7 +57,7 @@ fn logs_methods_and_versions_come_when_the_host_answers_again() {
 }
 
 #[test]
-fn events_that_were_lost_are_an_entry_each_however_often_they_are_drawn() {
+fn each_loss_of_events_is_one_entry_after_any_number_of_redraws() {
     let Some((_lab, browser)) = open("page-lost", "") else { return };
     let drawn = browser.run(
         "return Promise.all(['model', 'timeline', 'dom'].map((it) => import(`/assets/${it}.js`))).then(([{ Model }, { Timeline }, { el, list }]) => {

@@ -32,7 +32,7 @@ fn hold_orders(browser: &Browser) {
 }
 
 #[test]
-fn the_skip_link_leads_past_the_list_and_leaves_what_is_shown() {
+fn the_skip_link_skips_the_list_and_keeps_the_shown_plugin() {
     let Some((lab, browser)) = open("page-skip", "") else { return };
     let here = format!("#/{}", lab.id());
     // The focus starts at the beginning of the page.
@@ -58,7 +58,7 @@ fn the_skip_link_leads_past_the_list_and_leaves_what_is_shown() {
 }
 
 #[test]
-fn the_keyboard_focus_follows_the_work() {
+fn the_focus_is_kept_after_each_command() {
     let Some((mut lab, browser)) = open("page-keyboard", "") else { return };
     keep_notes(&browser);
     let at_act =

@@ -241,7 +241,7 @@ fn nothing_from_a_plugin_becomes_markup() {
 }
 
 #[test]
-fn the_page_needs_no_token_and_keeps_itself_to_itself() {
+fn the_page_needs_no_token_and_loads_nothing_from_elsewhere() {
     let lab = super::lab("page-headers");
     let bare = Http::tcp(lab.listening()).with("authorization", None);
     for (path, media) in [

@@ -42,7 +42,7 @@ fn a_compile_error_is_shown_until_the_source_compiles() {
 }
 
 #[test]
-fn a_plugin_that_waits_for_its_restart_can_be_started_or_stopped() {
+fn a_plugin_waiting_for_its_restart_can_be_started_or_stopped() {
     let Some((lab, browser)) = open("page-waits", "[process]\nrestart_pause = \"1h\"") else { return };
     lab.kill();
     browser.until("document.querySelector('[data-act=start]').checkVisibility()");
@@ -62,7 +62,7 @@ fn a_plugin_that_waits_for_its_restart_can_be_started_or_stopped() {
 }
 
 #[test]
-fn a_removed_plugin_has_no_controls_until_it_is_back() {
+fn a_removed_plugin_has_no_controls_until_it_is_added_again() {
     let Some((mut lab, browser)) = open("page-gone", "") else { return };
     lab.neighbour("other", "id = \"dev.test.other\"\nbinary = \"plugin.so\"", misbehave("version=1"));
     browser.until("document.querySelector('#summary').textContent === '2 of 2 plugins serve'");
@@ -98,7 +98,7 @@ fn a_removed_plugin_has_no_controls_until_it_is_back() {
 
 /// Sequences of events and lists, each with the event that is shown as the problem at the end.
 #[test]
-fn what_puts_one_thing_right_says_nothing_of_the_others() {
+fn an_event_clears_only_the_problem_that_it_resolves() {
     let Some((_lab, browser)) = open("page-problems", "") else { return };
     let build = json!({ "event": "build_started" });
     let broken = json!({ "event": "build_failed", "error": "it does not compile" });

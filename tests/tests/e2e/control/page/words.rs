@@ -44,7 +44,7 @@ fn nasty(kind: &str) -> Value {
 }
 
 #[test]
-fn every_kind_of_event_has_words_and_none_becomes_markup() {
+fn every_kind_of_event_has_a_text_and_none_becomes_markup() {
     let Some((lab, browser)) = shown("page-words") else { return };
     browser.go(&format!("{}/#token={}", url(&lab), token(&lab)));
     browser.until("document.querySelector('#link').dataset.state === 'live'");
@@ -102,7 +102,7 @@ fn every_kind_of_event_has_words_and_none_becomes_markup() {
 }
 
 #[test]
-fn what_calls_take_is_what_the_host_has_measured_in_the_right_unit() {
+fn the_call_durations_match_the_metrics_in_the_right_unit() {
     let Some((lab, browser)) = shown("page-load") else { return };
     let metrics = Http::tcp(lab.listening());
     browser.go(&format!("{}/#token={}", url(&lab), token(&lab)));
