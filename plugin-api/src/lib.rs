@@ -115,8 +115,8 @@
 //! | [`describe`] | the description of an interface as data |
 //! | `data`, `edge` | values that cross the boundary, and the functions through which they cross it |
 //! | `plugin`, `context`, `config`, `error` | a plugin's lifecycle |
-//! | [`remote`] | the edges by which the same clients call a plugin in another process |
-//! | `hooks`, `root` | the code that `export!` generates in the plugin's crate, and the code that is compiled in this crate |
+//! | [`remote`] | the edges through which a generated client calls a plugin in another process |
+//! | `hooks`, `root` | the part of a plugin that is compiled in the plugin's crate, and the part that is compiled in this crate |
 //! | `bridge` | passes the plugin's `tracing` events and panics to the host |
 
 // The macros refer to this crate by its name, also in expansions inside this crate.
@@ -146,7 +146,7 @@ pub use error::PluginError;
 pub use plugin::{Configuration, Health, Plugin, SavedState, Snapshot};
 pub use replug_macros::{data, export, interface};
 
-// Generated code refers to these crates by this one, so that an author needs no dependency except this crate.
+// Generated code refers to these crates through this one, so that an author needs no dependency except this crate.
 #[doc(hidden)]
 pub use abi_stable;
 pub use serde;

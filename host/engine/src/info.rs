@@ -50,8 +50,7 @@ pub struct PluginInfo {
     pub path: PathBuf,
     /// The plugin's status.
     pub status: Status,
-    /// Details of the status: the current stage, the reason for the place where the plugin runs, or an error. May be
-    /// empty.
+    /// Details of the status: the current stage, why the plugin runs in a child process, or an error. May be empty.
     pub detail: String,
     /// Whether no generation serves, but the plugin is being built, started or restarted.
     #[serde(default)]
@@ -66,7 +65,7 @@ pub struct PluginInfo {
     pub uptime_s: Option<f64>,
     /// The number of ended calls of all generations.
     pub calls: u64,
-    /// The number of ended calls that returned no value.
+    /// The number of calls that have failed.
     pub failures: u64,
     /// The failures by kind.
     #[serde(default)]
@@ -78,11 +77,11 @@ pub struct PluginInfo {
 /// A version of a plugin that has served, and can serve again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// The first generation as which the artifact served.
+    /// The artifact's first generation that served.
     pub generation: Generation,
     /// The artifact.
     pub digest: Digest,
-    /// The generation as which the artifact serves now. `None` if it does not serve.
+    /// The artifact's generation that serves now. `None` if the artifact does not serve.
     pub serves_as: Option<Generation>,
 }
 
@@ -109,7 +108,7 @@ pub enum Status {
     Running,
     /// The plugin was stopped.
     Stopped,
-    /// The plugin failed to start, or its process has crashed and was not restarted yet.
+    /// The plugin failed to start, or its process has crashed and has not been restarted yet.
     Error,
     /// The plugin was never started. An artifact exists.
     Available,

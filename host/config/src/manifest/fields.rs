@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
         Ok(list.unwrap_or_default())
     }
 
-    /// The lines of the items of a list, from 1.
+    /// The line numbers of the items of a list. The first line of the file is 1.
     pub(super) fn lines(&self, key: &str) -> impl Iterator<Item = usize> {
         let items = self.node(key).map(|node| match &node.value {
             Value::Array(items) => items.as_slice(),
@@ -184,7 +184,7 @@ impl<'a> Fields<'a> {
         Ok(Some(path.components().filter(|it| *it != Component::CurDir).collect()))
     }
 
-    /// The value of one of the strings in `words`.
+    /// The value that belongs to the key's string in `words`. A string that is not in `words` is an error.
     pub(crate) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, ManifestError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         match words.iter().find(|(word, _)| *word == text) {

@@ -122,7 +122,7 @@ fn variable(text: &str) -> Result<EnvVar, String> {
     }
     match value {
         Some(value) if value.contains('\0') => {
-            Err(format!("the value of `{name}` contains a NUL, which no variable can"))
+            Err(format!("the value of `{name}` contains a NUL; a variable cannot contain one"))
         }
         Some(value) => Ok(EnvVar::Set(name.into(), value.into())),
         None => Ok(EnvVar::Pass(name.into())),

@@ -35,7 +35,7 @@ impl Effects {
 pub(crate) enum Effect {
     /// Reject a command, without carrying it out, because a stop has made it pointless.
     Refuse(Ticket),
-    /// Set the time of the restart until which callers wait.
+    /// Set the time of the restart that callers wait for.
     ExpectRestart(Instant),
     /// Make the manifest in force visible to the rest of the host.
     Publish(Arc<Manifest>),
@@ -77,7 +77,7 @@ pub(crate) enum Effect {
 pub(crate) enum Work {
     /// Carry out this command; [`Input::Finished`].
     CarryOut(Ticket),
-    /// Discard an earlier result of the build, and wait until git writes no files; [`Input::GitIsQuiet`].
+    /// Discard an earlier result of the build, and wait until git has stopped writing files; [`Input::GitIsQuiet`].
     WaitForGit,
     /// Compile; [`Input::Compiled`].
     Compile,
@@ -93,7 +93,7 @@ pub(crate) enum Work {
     /// Watch the files that the failed build would have read. With `since_it_began`, a file that was saved since the
     /// build began counts as a change.
     Rewatch { since_it_began: bool },
-    /// Cancel the build and its command.
+    /// Cancel the build, and the command that it is part of.
     CancelBuild,
     /// Install the version, with this state; [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
     /// [`Input::NotInstalled`].
@@ -106,8 +106,8 @@ pub(crate) enum Work {
     EndInstall,
     /// Roll back, or reject the command.
     RollBack(Rollback),
-    /// Stop the serving generation, and save its state with `saves`; [`Input::Ended`]. With `report`, report that the
-    /// plugin was stopped.
+    /// Stop the serving generation. With `saves`, save its state. With `report`, report that the plugin was stopped;
+    /// [`Input::Ended`].
     EndService { saves: bool, report: bool },
     /// Install this stored version; [`Input::Tried`].
     ServeStored(Digest),
@@ -124,7 +124,7 @@ pub(crate) enum Work {
     EndStart,
     /// Give the serving generation its new configuration; [`Input::ConfigureEnded`].
     Configure(Arc<Manifest>),
-    /// Do the remaining work of an edit of the manifest.
+    /// Do the work that remains after an edit of the manifest.
     GoOn(Next),
     /// Restart the artifact. With `goes_back`, the restart is a rollback from a later artifact; [`Input::TaskEnded`].
     Restart { digest: Digest, goes_back: bool },

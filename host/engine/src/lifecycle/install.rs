@@ -88,7 +88,7 @@ impl Lifecycle {
     }
 
     /// Records that a generation serves. Returns why it was started, whether it replaces another generation, and the
-    /// effects. If the generation was stopped for a new version and has started again, the error of the new version is
+    /// effects. If a new version has failed and the previous version serves again, the error of the new version is
     /// recorded now.
     pub(super) fn installed(&mut self, now: Instant) -> (How, bool, Effects) {
         match self.install.take() {

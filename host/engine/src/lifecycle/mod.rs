@@ -6,7 +6,7 @@
 //!
 //! The state has these parts:
 //!
-//! | part | states | inputs that leave the state |
+//! | part | states | inputs that end the state |
 //! |---|---|---|
 //! | [`Intent`]: whether the plugin is to run | `Rest`, `Run` | `Wanted`; a command to stop |
 //! | [`Service`]: the serving generation | `Stopped`: no generation has served since the last stop | `Served` |
@@ -26,7 +26,7 @@
 //! | [`Saved`]: the state that was saved last | `Checkpoint`: it is discarded if a version rejects it | `Ended` |
 //! | | `AtStop`: it is kept | `Served`, `StateLost`, a stop that discards it |
 //! | [`Manifests`] | `InForce`: the manifest that was read last is in force | `ManifestRead`, `ManifestRefused` |
-//! | | `Pending`: the manifest that was read last waits for another instance | `Served`, `ConfigureEnded`, `ManifestRead`, `Returned` |
+//! | | `Pending`: the manifest that was read last is not in force yet | `Served`, `ConfigureEnded`, `ManifestRead`, `Returned` |
 //! | [`Override`]: a configuration that was set by a command, if any | | `ManifestRead` with another configuration, `Returned` |
 //! | [`History`]: which versions have served, and which was confirmed last | | |
 //! | [`Faults`]: the faults of the plugin | its manifest is unreadable or was rejected; its newest source does not serve; another failure | the repair of the fault |
@@ -42,8 +42,8 @@
 //! * which faults a plugin has;
 //! * when the serving generation is restarted, rolled back, quarantined or saved.
 //!
-//! The worker gets everything that needs files, processes or the plugin's code, and passes it to the lifecycle. A reload
-//! runs on its own thread, and has a small state machine for its steps: [`Steps`].
+//! Whatever depends on files, processes or the plugin's code is determined by the worker and passed to the lifecycle. A
+//! reload runs on its own thread, and has a small state machine for its steps: [`Steps`].
 
 mod budget;
 mod build;
@@ -90,7 +90,7 @@ use std::{
 };
 pub(crate) use steps::Steps;
 
-/// One artifact as one generation.
+/// An artifact, and one generation of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) generation: Generation,
@@ -368,7 +368,7 @@ impl Lifecycle {
         self.activity.configures()
     }
 
-    /// The time at which the worker has to hand in [`Input::Due`] next. `None` if nothing is due.
+    /// The time at which the worker has to pass [`Input::Due`] next. `None` if nothing is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.service.due().into_iter().chain(self.faults.due()).min()
     }

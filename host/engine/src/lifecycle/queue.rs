@@ -13,7 +13,7 @@ pub(crate) struct Ticket(pub(crate) u64);
 pub(crate) enum CommandKind {
     /// A file has changed: the running build may be out of date.
     Change,
-    /// A command of a user or client, which is answered. A stop makes the command pointless.
+    /// A command from a user or client, who gets an answer. A stop makes the command pointless.
     Client,
     /// A fact that holds whether the plugin is stopped or not.
     Notice,
@@ -25,7 +25,7 @@ pub(crate) enum CommandKind {
 #[derive(Debug)]
 pub(super) enum Activity {
     Idle,
-    /// A command is carried out.
+    /// A command is being carried out.
     Command(Phase),
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Phase {
     Build(Build),
     /// A new configuration. The build `within`, if any, continues after it.
     Configure { what: Configuring, within: Option<Build> },
-    /// The plugin is stopped.
+    /// The plugin is being stopped.
     Stop {
         /// Whether the plugin's state is discarded.
         discards: bool,
@@ -120,7 +120,7 @@ impl Activity {
 pub(super) type Waiting = VecDeque<(Ticket, CommandKind)>;
 
 impl Lifecycle {
-    /// Begins with a waiting command, if the running work allows it.
+    /// Begins a waiting command, if the running work allows it.
     pub(super) fn take_waiting(&mut self) -> Effects {
         match self.activity {
             _ if self.task.is_some() => Effects::default(),
@@ -157,7 +157,7 @@ impl Lifecycle {
         self.waiting.iter().any(|(_, kind)| *kind == CommandKind::Stop)
     }
 
-    /// Begins with the oldest waiting command.
+    /// Begins the oldest waiting command.
     fn next(&mut self) -> Option<Work> {
         let (ticket, kind) = self.waiting.pop_front()?;
         if kind == CommandKind::Stop {
