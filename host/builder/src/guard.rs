@@ -228,7 +228,7 @@ mod tests {
         assert!(marked.hold_other(build.other).is_some());
         build.leader.kill().unwrap();
         build.leader.wait().unwrap();
-        // The leader is gone, as if another group had reused the group id.
+        // The leader has been reaped, as if another group had reused the group id.
         assert_eq!(group_of(build.other), Some(pid));
         assert!(marked.hold_other(build.other).is_none());
         marked.end_group();

@@ -179,7 +179,7 @@ impl Builder {
             .map_err(|silence::TooSilent| BuildError::TimedOut { root: manifest.root.clone(), after })??;
         inputs.files.insert(manifest.file.clone());
         // With `as_of`, the watcher would report every file that changed since the build began. A build script of the
-        // author may write files beside its sources, and each build would trigger the next one.
+        // author may write files next to its sources, and each build would trigger the next one.
         let scripted = matches!(method(manifest), Ok(Method::Script(_)));
         inputs.as_of = Some(as_of).filter(|_| !scripted);
         Ok(Built { artifact, inputs, took: began.elapsed(), warnings })

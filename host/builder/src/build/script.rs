@@ -106,7 +106,7 @@ pub(super) fn inputs(manifest: &Manifest, script: &Path) -> Inputs {
     inputs.files.insert(manifest.root.join(script));
     inputs.dirs.insert(if source.is_dir() { source } else { manifest.root.clone() });
     if let Some(binary) = &manifest.binary {
-        // Intermediate files of a script are usually beside its final output.
+        // Intermediate files of a script are usually next to its final output.
         let top = binary.components().next().map(|part| manifest.root.join(part));
         inputs.except.extend(top);
     }

@@ -52,7 +52,7 @@ impl Bench {
         self.root.join(name)
     }
 
-    /// A path beside the plugins folder.
+    /// A path next to the plugins folder.
     fn beside(&self, name: &str) -> PathBuf {
         self.root.with_file_name(name)
     }

@@ -2,7 +2,7 @@
 //! needs.
 //!
 //! The store's folder `libraries` has each library once, in a folder that is named by the SHA-256 of its content. A
-//! record beside the artifact's file lists the artifact's libraries.
+//! record next to the artifact's file lists the artifact's libraries.
 
 use super::{
     Artifact, INCOMING, READ_ONLY, Store, StoreError,

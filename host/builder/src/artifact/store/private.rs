@@ -20,7 +20,7 @@ impl Store {
     /// Copies an artifact to the unused path `to`, on a new inode. Afterwards, `to` is a complete copy of the
     /// artifact, byte for byte, or does not exist.
     ///
-    /// If the artifact has libraries, their copies are in a folder beside `to`, and all copies refer to each other by
+    /// If the artifact has libraries, their copies are in a folder next to `to`, and all copies refer to each other by
     /// path. So the dynamic loader cannot mistake a copy for a library that it has already loaded.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ fn lead(link: &Path, target: &str) {
     fs::rename(&next, link).unwrap();
 }
 
-/// Creates two folders `v1` and `v2` beside the plugins folder, and a link `current` to `v1`. Returns the link.
+/// Creates two folders `v1` and `v2` next to the plugins folder, and a link `current` to `v1`. Returns the link.
 fn current(bench: &Bench) -> PathBuf {
     for version in ["v1", "v2"] {
         fs::create_dir_all(bench.beside(version)).unwrap();

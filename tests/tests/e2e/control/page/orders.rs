@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Takes orders in `JSON` and <img src=x onerror=document.title=666>.
 #[replug_api::interface]
 pub trait Orders {
-    /// Gives back what it got, `<script>document.title=666</script>` and <img src=x onerror=document.title=666> too.
+    /// Returns its arguments, `<script>document.title=666</script>` and <img src=x onerror=document.title=666> too.
     fn order(&self, order: Order, prices: Vec<f64>) -> (Order, Vec<f64>);
 }
 
@@ -33,7 +33,7 @@ pub struct Order {
     pub weight: Grams,
 }
 
-/// Where to.
+/// An address.
 #[replug_api::data]
 #[derive(Clone, Debug)]
 pub struct Address {
@@ -41,7 +41,7 @@ pub struct Address {
     pub number: u16,
 }
 
-/// How it is paid.
+/// A payment method.
 #[replug_api::data]
 #[derive(Clone, Debug)]
 pub enum Payment {
@@ -51,14 +51,14 @@ pub enum Payment {
     Cash,
 }
 
-/// What is done.
+/// An action.
 #[replug_api::data]
 #[derive(Clone, Debug)]
 pub struct Step {
     pub what: String,
 }
 
-/// Mentions itself.
+/// A recursive type.
 #[replug_api::data]
 #[derive(Clone, Debug)]
 pub struct Tree {
@@ -66,12 +66,12 @@ pub struct Tree {
     pub children: Vec<Tree>,
 }
 
-/// Is written as what it holds.
+/// A type that is serialized like its content.
 #[replug_api::data]
 #[derive(Clone, Debug)]
 pub struct Grams(pub i16);
 
-/// How fast.
+/// A shipping speed.
 #[replug_api::data]
 #[derive(Clone, Debug)]
 pub enum Speed {
