@@ -37,8 +37,8 @@ pub fn example(package: &str) -> Vec<u8> {
     let cargo = cargo.args(["build", "--quiet", "--package", package]).current_dir(workspace());
     assert!(cargo.status().is_ok_and(|status| status.success()), "{package} builds");
     let tests = env::current_exe().expect("this program has a path");
-    let built = tests.ancestors().nth(2).expect("it lies in `deps` of the target folder");
-    fs::read(built.join(format!("lib{}.so", package.replace('-', "_")))).expect("it is there")
+    let built = tests.ancestors().nth(2).expect("it is in `deps` of the target folder");
+    fs::read(built.join(format!("lib{}.so", package.replace('-', "_")))).expect("it exists")
 }
 
 /// A version of the fixture that is built with `panic = "abort"`, as its author might build it.

@@ -36,7 +36,7 @@ pub fn program() -> &'static Path {
             "replug builds"
         );
         let tests = env::current_exe().expect("this program has a path");
-        tests.ancestors().nth(2).expect("it lies in `deps` of the target folder").join("replug")
+        tests.ancestors().nth(2).expect("it is in `deps` of the target folder").join("replug")
     })
 }
 
@@ -153,7 +153,7 @@ impl Dev {
     /// If it has closed its input.
     pub fn order(&mut self, order: &str) {
         let input = self.child.stdin.as_mut().expect("its input is a pipe");
-        writeln!(input, "{order}").expect("it listens");
+        writeln!(input, "{order}").expect("the program reads its input");
     }
 
     /// Sends a command, and waits for the answer.

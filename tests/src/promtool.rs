@@ -34,7 +34,7 @@ impl Promtool {
             found.map(|program| Self { program })
         });
         if found.is_none() {
-            skipped("there is no promtool; `apt-get install prometheus` brings it");
+            skipped("promtool is not installed; `apt-get install prometheus` installs it");
         }
         found.clone()
     }

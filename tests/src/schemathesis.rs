@@ -31,7 +31,7 @@ impl Schemathesis {
         });
         if found.is_none() {
             skipped(&format!(
-                "there is no schemathesis {VERSION} (REPLUG_INSTALL=1 installs it below `target`; it needs python3 with venv)"
+                "schemathesis {VERSION} is not installed (REPLUG_INSTALL=1 installs it below `target`; it needs python3 with venv)"
             ));
         }
         found.clone()

@@ -28,7 +28,7 @@ pub(crate) struct Kill {
     /// Kill a plugin's process this many times, under load
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "1000")]
     shim: Option<u64>,
-    /// Kill a host at this many random moments, and check that the next host continues from what it left behind
+    /// Kill a host at this many random moments, and check that no process and no file is left behind
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "50")]
     moments: Option<u64>,
     /// The seed of the random moments [default: random]. A run prints its seed

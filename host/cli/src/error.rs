@@ -112,7 +112,7 @@ impl CliError {
     }
 
     /// Whether the host is not running or does not answer, and may do so again later.
-    pub(super) fn is_of_a_host_that_is_gone(&self) -> bool {
+    pub(super) fn is_host_unavailable(&self) -> bool {
         match self {
             Self::NoHost { .. } | Self::Silent { .. } | Self::BrokeOff { .. } | Self::Conversation { .. } => {
                 true

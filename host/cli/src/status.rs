@@ -78,7 +78,7 @@ impl Status {
             match listed {
                 Ok(listed) => self.show(&listed, home)?,
                 // If there is no host at the beginning, the command fails.
-                Err(error) if before.is_none() || !error.is_of_a_host_that_is_gone() => return Err(error),
+                Err(error) if before.is_none() || !error.is_host_unavailable() => return Err(error),
                 // The standard error shows the message below the last table. Programs read only the standard output.
                 Err(error) if before == Some(true) => {
                     let how =

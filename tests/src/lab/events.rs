@@ -33,7 +33,8 @@ impl Lab {
     /// If the host ends before such an event.
     pub fn wait_for<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
         loop {
-            let event = self.events.as_mut().expect("a host").next_blocking().expect("the host goes on");
+            let event =
+                self.events.as_mut().expect("a host").next_blocking().expect("the host keeps running");
             self.note(&event);
             if let Some(picked) = pick(&event) {
                 return picked;

@@ -72,7 +72,7 @@ impl Change {
                 let time = fs::metadata(&subject).and_then(|metadata| metadata.modified());
                 fs::write(&subject, tree.next_text()).expect("the subject is a file");
                 let file = fs::File::options().append(true).open(&subject).expect("the subject is a file");
-                file.set_modified(time.expect("the subject is there")).expect("a file has a time");
+                file.set_modified(time.expect("the subject exists")).expect("a file has a time");
             }
             Kind::NewFile => match tree.shape.new_file {
                 NewFile::Listed(folder) => {
@@ -86,13 +86,13 @@ impl Change {
                         Age::Older,
                     );
                     let lib = "ws/plugins/p/src/lib.rs";
-                    let text = fs::read_to_string(tree.path(lib)).expect("it is there");
+                    let text = fs::read_to_string(tree.path(lib)).expect("it exists");
                     let text = text.replace("// more", "mod more;").replace("\"-\"", "more::SAYS");
                     tree.place(lib, &text, Age::Older);
                 }
                 NewFile::None(_) => {}
             },
-            Kind::Removed => fs::remove_file(subject).expect("the subject is there"),
+            Kind::Removed => fs::remove_file(subject).expect("the subject exists"),
             Kind::CameBack => tree.next_content(Age::Older),
             Kind::Folder => tree.swap_folder(),
             Kind::Link => {

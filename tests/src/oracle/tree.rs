@@ -69,7 +69,7 @@ exec cc \"$@\"
 impl Tree {
     pub(super) fn new(shape: &'static Shape) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        let root = fs::canonicalize(dir.path()).expect("it is there");
+        let root = fs::canonicalize(dir.path()).expect("it exists");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let mut tree = Self {
             shape,
@@ -147,7 +147,7 @@ impl Tree {
         let Ok(name) = self.shape.folder else { return };
         let (folder, new) = (self.path(name), self.path(&format!("aside/new-{}", self.contents)));
         // If the folder is a link, this copies the link's target.
-        copy(&fs::canonicalize(&folder).expect("the folder is there"), &new);
+        copy(&fs::canonicalize(&folder).expect("the folder exists"), &new);
         let subject = self.path(self.shape.subject);
         let inside = new.join(subject.strip_prefix(&folder).expect("the subject is in the folder"));
         let time = fs::metadata(&inside).and_then(|metadata| metadata.modified()).expect("it was copied");
@@ -180,9 +180,9 @@ impl Tree {
         fs::write(self.path("gate"), "").expect("it can be written");
         self.in_build = Some(thread::spawn(move || {
             // Each end of a pipe waits until the other is opened.
-            fs::read(root.join("entered")).expect("the pipe is there");
+            fs::read(root.join("entered")).expect("the pipe exists");
             replace(&root, subject, &text, age);
-            fs::write(root.join("go"), "").expect("the pipe is there");
+            fs::write(root.join("go"), "").expect("the pipe exists");
         }));
     }
 
@@ -243,8 +243,8 @@ impl Tree {
         if let Some(thread) = self.in_build.take() {
             if fs::remove_file(self.path("gate")).is_ok() {
                 // No build has reached the gate: the change is made nevertheless.
-                fs::write(self.path("entered"), "").expect("the pipe is there");
-                fs::read(self.path("go")).expect("the pipe is there");
+                fs::write(self.path("entered"), "").expect("the pipe exists");
+                fs::read(self.path("go")).expect("the pipe exists");
             }
             thread.join().expect("the change can be made");
             self.settle();
@@ -363,7 +363,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// The texts between two `@@` in a library.
 fn says(library: &Path) -> BTreeSet<String> {
-    let bytes = fs::read(library).expect("the library is there");
+    let bytes = fs::read(library).expect("the library exists");
     let mut texts = BTreeSet::new();
     let mut rest = &bytes[..];
     while let Some(at) = find(rest) {

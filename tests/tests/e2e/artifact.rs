@@ -30,7 +30,7 @@ fn assert_unharmed(lab: &Lab) {
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 5));
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.status, info.generation.map(|it| it.0)), (Status::Ready, Some(1)));
-    assert_eq!(copies(lab), 1, "a copy of what was refused is left");
+    assert_eq!(copies(lab), 1, "a copy of the rejected artifact is left");
 }
 
 /// The number of the host's private copies of artifacts.

@@ -242,7 +242,7 @@ fn a_branch_switch_fails_no_build_and_serves_the_branch() {
     lab.write_source(&Source::new(1));
     let folder = lab.path("");
     if !git(&folder, &["init", "--quiet", "--initial-branch", "one"]) {
-        skipped("there is no git");
+        skipped("git is not installed");
         return;
     }
     lab.write(".gitignore", "target\n");

@@ -77,5 +77,5 @@ fn the_build_command_rejects_a_library_without_export() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains("exports no plugin: write `replug_api::export!(Type: Interface);`"), "{err}");
-    assert!(output.stdout.is_empty(), "nothing is said to be built");
+    assert!(output.stdout.is_empty(), "no build is reported");
 }

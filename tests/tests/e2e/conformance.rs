@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
-use values::every_kind_of_value_goes_there_and_back;
+use values::every_kind_of_value_round_trips;
 
 macro_rules! in_both_modes {
     ($($behaviour:ident,)*) => {
@@ -23,24 +23,24 @@ macro_rules! in_both_modes {
 }
 
 in_both_modes! {
-    typed_calls_and_calls_by_name_give_what_the_method_returned,
-    every_kind_of_value_goes_there_and_back,
+    typed_calls_and_calls_by_name_return_the_result_of_the_method,
+    every_kind_of_value_round_trips,
     an_error_of_the_plugin_is_returned_unchanged,
     a_panic_returns_message_and_location_and_the_plugin_still_serves,
     a_text_of_8_mebibytes_round_trips,
-    eight_callers_at_once_lose_nothing,
-    wrong_arguments_and_unknown_methods_are_named,
-    a_call_from_inside_a_log_event_of_a_call_is_answered,
-    reloads_under_load_fail_no_call_and_never_go_back,
+    eight_concurrent_callers_lose_no_call,
+    errors_name_wrong_arguments_and_unknown_methods,
+    a_call_made_by_a_subscriber_during_a_call_is_answered,
+    reloads_under_load_fail_no_call_and_serve_no_older_version,
     a_state_survives_a_reload_and_a_rollback,
-    a_log_event_carries_generation_and_spans_and_is_cut_if_too_long,
+    a_log_event_has_generation_and_spans_and_is_truncated,
     a_panic_is_reported_with_plugin_and_generation,
     a_configuration_changes_live_or_with_a_new_instance,
     an_unhealthy_version_is_rejected,
     a_call_after_a_stop_fails_with_the_reason_until_a_start,
-    a_method_that_the_plugin_lacks_is_not_implemented,
-    an_interface_that_differs_is_refused_by_name,
-    an_instance_that_is_replaced_is_retired,
+    a_missing_method_is_not_implemented,
+    an_error_names_a_changed_interface,
+    a_replaced_instance_is_retired,
 }
 
 fn running(name: &str, mode: Mode) -> Lab {
@@ -52,7 +52,7 @@ fn running(name: &str, mode: Mode) -> Lab {
     lab
 }
 
-fn typed_calls_and_calls_by_name_give_what_the_method_returned(mode: Mode) {
+fn typed_calls_and_calls_by_name_return_the_result_of_the_method(mode: Mode) {
     let lab = running("every-kind", mode);
     let probe = lab.probe();
     assert_eq!(probe.version().unwrap(), 1);
@@ -102,7 +102,7 @@ fn a_text_of_8_mebibytes_round_trips(mode: Mode) {
     assert!(lab.call("echo", json!([text])).unwrap() == json!(text), "the call by name gave something else");
 }
 
-fn eight_callers_at_once_lose_nothing(mode: Mode) {
+fn eight_concurrent_callers_lose_no_call(mode: Mode) {
     const CALLS: u64 = 200;
     let lab = running("eight-callers", mode);
     thread::scope(|scope| {
@@ -121,7 +121,7 @@ fn eight_callers_at_once_lose_nothing(mode: Mode) {
     assert_eq!(lab.probe().value().unwrap(), 8 * CALLS);
 }
 
-fn wrong_arguments_and_unknown_methods_are_named(mode: Mode) {
+fn errors_name_wrong_arguments_and_unknown_methods(mode: Mode) {
     let lab = running("arguments", mode);
     let refused = |arguments: Value| match lab.call("repeat", arguments).unwrap_err() {
         CallError::BadArguments { plugin, method, message } => {
@@ -140,7 +140,7 @@ fn wrong_arguments_and_unknown_methods_are_named(mode: Mode) {
     assert_eq!(unknown, "no method `ehco`; did you mean `echo`?");
 }
 
-fn a_call_from_inside_a_log_event_of_a_call_is_answered(mode: Mode) {
+fn a_call_made_by_a_subscriber_during_a_call_is_answered(mode: Mode) {
     let mut lab = running("nested", mode);
     let probe = lab.probe();
     let inner = std::sync::Arc::new(AtomicU64::new(0));
@@ -154,7 +154,7 @@ fn a_call_from_inside_a_log_event_of_a_call_is_answered(mode: Mode) {
     recorder::when(&lab.id(), "call back", || ());
 }
 
-fn reloads_under_load_fail_no_call_and_never_go_back(mode: Mode) {
+fn reloads_under_load_fail_no_call_and_serve_no_older_version(mode: Mode) {
     let mut lab = running("under-load", mode);
     let (done, calls) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -205,7 +205,7 @@ fn a_state_survives_a_reload_and_a_rollback(mode: Mode) {
     assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (1, 6));
 }
 
-fn a_log_event_carries_generation_and_spans_and_is_cut_if_too_long(mode: Mode) {
+fn a_log_event_has_generation_and_spans_and_is_truncated(mode: Mode) {
     let mut lab = running("logs", mode);
     lab.reload().unwrap();
     lab.probe().log("warn", "something odd").unwrap();
@@ -321,7 +321,7 @@ mod newer {
     }
 }
 
-fn a_method_that_the_plugin_lacks_is_not_implemented(mode: Mode) {
+fn a_missing_method_is_not_implemented(mode: Mode) {
     let lab = running("lacking-method", mode);
     let probe: Handle<dyn newer::Probe> = lab.host().get(&lab.id()).unwrap();
     assert_eq!(probe.version().unwrap(), 1);
@@ -339,7 +339,7 @@ mod other {
     }
 }
 
-fn an_interface_that_differs_is_refused_by_name(mode: Mode) {
+fn an_error_names_a_changed_interface(mode: Mode) {
     let lab = running("other-interface", mode);
     let error = lab.host().get::<dyn other::Probe>(&lab.id()).unwrap_err().to_string();
     assert!(error.contains("Probe") && error.contains("`increment`"), "{error}");
@@ -351,7 +351,7 @@ fn an_interface_that_differs_is_refused_by_name(mode: Mode) {
     assert_eq!(lab.probe().version().unwrap(), 1);
 }
 
-fn an_instance_that_is_replaced_is_retired(mode: Mode) {
+fn a_replaced_instance_is_retired(mode: Mode) {
     let mut lab = Lab::in_mode("replaced", mode);
     lab.install(misbehave("version=1 thread=forever"));
     lab.start();

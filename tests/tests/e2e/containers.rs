@@ -19,7 +19,7 @@ fn contained(program: &str) -> Option<Command> {
         command
     };
     if !command("true").output().is_ok_and(|output| output.status.success()) {
-        skipped("no process namespace can be made here");
+        skipped("a pid namespace cannot be created here");
         return None;
     }
     Some(command(program))

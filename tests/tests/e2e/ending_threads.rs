@@ -41,7 +41,7 @@ fn calls(probe: &Handle<dyn Probe>, by_name: &DynHandle) -> Vec<Result<String, S
     ]
 }
 
-fn end_as_calls_do(mode: Mode) {
+fn check_calls_from_destructors(mode: Mode) {
     let mut lab = Lab::in_mode("ending-thread", mode);
     lab.install(misbehave("version=1"));
     lab.start();
@@ -74,12 +74,12 @@ fn end_as_calls_do(mode: Mode) {
 
 #[test]
 fn calls_from_destructors_of_thread_locals_end_in_process() {
-    end_as_calls_do(Mode::InProcess);
+    check_calls_from_destructors(Mode::InProcess);
 }
 
 #[test]
 fn calls_from_destructors_of_thread_locals_end_over_the_wire() {
-    end_as_calls_do(Mode::Process);
+    check_calls_from_destructors(Mode::Process);
 }
 
 #[test]

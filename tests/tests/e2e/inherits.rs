@@ -94,7 +94,7 @@ fn the_socket_rejects_descendants_in_other_sessions_or_namespaces() {
     if lab.dir().join("inside").exists() {
         assert_refused(&read(&lab, "inside"));
     } else {
-        skipped(&format!("no user namespace can be made here: {}", read(&lab, "unshare")));
+        skipped(&format!("a user namespace cannot be created here: {}", read(&lab, "unshare")));
     }
 }
 
@@ -225,7 +225,7 @@ fn a_process_cannot_get_capabilities_and_has_no_terminal() {
 #[test]
 fn a_root_process_reads_and_writes_in_a_private_folder() {
     if !geteuid().is_root() {
-        skipped("a folder of another user's that is closed to this one takes root");
+        skipped("this test must run as root, to create a folder that another user owns");
         return;
     }
     let mut lab = Lab::in_mode("closed-folder", Mode::Process);
@@ -240,7 +240,7 @@ fn a_root_process_reads_and_writes_in_a_private_folder() {
 #[test]
 fn a_host_of_a_normal_user_runs_plugins_without_privileges() {
     if !geteuid().is_root() {
-        skipped("to run a host as another user takes root");
+        skipped("this test must run as root, to start a host as another user");
         return;
     }
     let mut lab = Lab::in_mode("other-user", Mode::Process);

@@ -114,7 +114,7 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     assert_eq!(probe.misbehave("open-files"), Ok(1));
     let usage = lab.host().info(&lab.id()).unwrap().process.unwrap();
     assert!(usage.open_files >= Some(64), "{usage:?}");
-    assert_eq!(probe.version(), Ok(1), "who is connected goes on");
+    assert_eq!(probe.version(), Ok(1), "existing connections stay open");
     // Two concurrent calls need another connection, which the process cannot accept: the process is started again, and
     // the call that could not begin is made in the new one.
     let other = lab.probe();
@@ -184,7 +184,7 @@ fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
     } else {
         lab.start();
         if applied(&mut lab).cgroup.is_none() {
-            eprintln!("skipped: without a cgroup, the processes of whoever runs this are counted, too");
+            eprintln!("skipped: without a cgroup, all processes of this user count towards the limit");
             return;
         }
     }
@@ -233,7 +233,7 @@ fn the_socket_sweeper_keeps_no_inherited_descriptor_open() {
     // input.
     let mut inherited = sweeper.stdout.take().unwrap();
     assert_eq!(inherited.read_to_end(&mut Vec::new()).unwrap(), 0);
-    assert!(sweeper.try_wait().unwrap().is_none(), "it goes on");
+    assert!(sweeper.try_wait().unwrap().is_none(), "it keeps running");
     drop(sweeper.stdin.take());
     assert!(sweeper.wait().unwrap().success());
 }

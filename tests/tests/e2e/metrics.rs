@@ -179,7 +179,7 @@ fn promtool_accepts_the_metrics_and_the_documented_rules() {
 
     let families = families(&page);
     let documented = named(&monitoring("README.md"));
-    assert_eq!(families, documented, "what is there, and what docs/monitoring/README.md says there is");
+    assert_eq!(families, documented, "the metrics, and those in docs/monitoring/README.md");
     for file in ["alerts.yml", "grafana.json"] {
         let unknown: Vec<_> = named(&monitoring(file)).difference(&families).cloned().collect();
         assert!(unknown.is_empty(), "{file} names what does not exist: {unknown:?}");

@@ -174,7 +174,7 @@ fn flood(name: &str, then: impl FnOnce(&Lab)) {
         }
     }
     assert_eq!(told + left_out, 10_000);
-    assert!(left_out > 0, "not all of them were told");
+    assert!(left_out > 0, "not all of them were reported");
     neighbour.assert_unharmed();
 }
 
@@ -211,7 +211,7 @@ fn a_flood_of_log_events_does_not_hide_a_crash_of_another_plugin() {
 /// Whether the process leads a session and is no child of this process. In `/proc/PID/stat`, the name in parentheses is
 /// followed by state, parent, group and session. A process whose session began outside this pid namespace has session
 /// 0, which is no pid.
-fn has_gone_away(pid: Pid) -> bool {
+fn is_detached(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields: Vec<_> =
         stat.rsplit_once(')').map_or_else(Vec::new, |(_, rest)| rest.split_whitespace().collect());
@@ -227,7 +227,7 @@ fn a_crash_is_reported_while_a_process_outside_the_group_lives() {
     assert_eq!((death, stderr_tail.lines().last()), (signal("SIGABRT"), Some("last words")));
     assert_eq!(lab.crashed().signal.as_deref(), Some("SIGABRT"));
     // Only the test knows these processes: they lead their own sessions, as shims do, and their parent has ended.
-    let away: Vec<_> = lab.processes().into_iter().filter(|pid| has_gone_away(*pid)).collect();
+    let away: Vec<_> = lab.processes().into_iter().filter(|pid| is_detached(*pid)).collect();
     assert_eq!(away.len(), 2);
     for pid in away {
         kill_process(pid, Signal::KILL).unwrap();

@@ -8,7 +8,7 @@ use rustix::process::{Signal, kill_process_group};
 use std::{fs, os::unix::process::CommandExt, process::Command};
 
 /// A plugin whose build reports its beginning and never ends.
-fn building_for_ever(name: &str) -> Lab {
+fn building_forever(name: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.write_script("scripts/build.sh", "#!/bin/sh\nsleep 100000 &\necho it builds > ../../begun\nwait\n");
     lab.set_manifest("binary = \"out/plugin.so\"");
@@ -18,7 +18,7 @@ fn building_for_ever(name: &str) -> Lab {
 }
 
 /// Kills a host and its parent during a build.
-fn kill_amid_the_build(lab: &Lab, host: Dev) {
+fn kill_during_the_build(lab: &Lab, host: Dev) {
     assert_eq!(fs::read_to_string(lab.dir().join("begun")).unwrap(), "it builds\n");
     assert!(lab.children().iter().any(|it| it.contains("build.sh")), "there is a build to be left");
     kill_process_group(host.pid(), Signal::KILL).unwrap();
@@ -28,23 +28,23 @@ fn kill_amid_the_build(lab: &Lab, host: Dev) {
 
 #[test]
 fn a_killed_dev_leaves_no_build() {
-    let lab = building_for_ever("dev-killed-amid-build");
+    let lab = building_forever("dev-killed-amid-build");
     let mut dev = command(&lab, &["dev", "--json"]);
     dev.process_group(0);
-    kill_amid_the_build(&lab, Dev::of(dev));
+    kill_during_the_build(&lab, Dev::of(dev));
 }
 
 #[test]
 fn a_killed_build_command_leaves_no_build() {
-    let lab = building_for_ever("build-killed-amid-build");
+    let lab = building_forever("build-killed-amid-build");
     let mut build = command(&lab, &["build"]);
     build.process_group(0);
-    kill_amid_the_build(&lab, Dev::of(build));
+    kill_during_the_build(&lab, Dev::of(build));
 }
 
 #[test]
 fn a_killed_program_with_a_host_leaves_no_build() {
-    let lab = building_for_ever("embedder-killed-amid-build");
+    let lab = building_forever("embedder-killed-amid-build");
     let host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));
-    kill_amid_the_build(&lab, host);
+    kill_during_the_build(&lab, host);
 }

@@ -55,7 +55,7 @@ fn a_crash_under_dev_names_the_culprit_and_demotes_it() {
 }
 
 /// Waits until a called plugin has crashed and serves again. Returns the events about it.
-fn crashed_and_back(dev: &mut Dev, crash: &str) -> Vec<Value> {
+fn wait_for_crash_and_restart(dev: &mut Dev, crash: &str) -> Vec<Value> {
     let mut told: Vec<Value> = Vec::new();
     // After a crash of the host, the next host reports it once it has started.
     while ![crash, "reloaded"].iter().all(|kind| told.iter().any(|it| it["event"] == *kind)) {
@@ -72,11 +72,11 @@ fn an_artifact_that_crashes_when_it_is_called_is_not_called_again() {
         let id = lab.id();
         let mut dev = Dev::start(&lab, &["--call", &id, "misbehave", CRASH]);
         dev.wait_for("reloaded");
-        let mut told = crashed_and_back(&mut dev, crash);
+        let mut told = wait_for_crash_and_restart(&mut dev, crash);
         assert!(talk(&lab, &["call", &id, "version"]).status.success(), "it serves");
         lab.install(misbehave("version=2"));
         told.push(dev.wait_for("reloaded"));
-        told.extend(crashed_and_back(&mut dev, crash));
+        told.extend(wait_for_crash_and_restart(&mut dev, crash));
         assert!(talk(&lab, &["call", &id, "version"]).status.success(), "it serves");
         let times = |kind: &str| told.iter().filter(|it| it["event"] == kind).count();
         let crashes = times("plugin_demoted") + times("plugin_crashed");
@@ -283,7 +283,9 @@ fn a_signal_to_the_parent_is_forwarded_and_the_status_returned() {
     lab.install(misbehave("version=1"));
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         if ignores(getpid(), signal) {
-            skipped(&format!("{signal:?} is ignored here, as under `nohup`, and so by all that is started"));
+            skipped(&format!(
+                "{signal:?} is ignored here, as under `nohup`, and therefore in all child processes"
+            ));
             continue;
         }
         let mut dev = Dev::start_as(&lab, "run", &[]);

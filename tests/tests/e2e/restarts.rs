@@ -432,7 +432,7 @@ fn configured(lab: &mut Lab) {
 }
 
 /// Asserts that the accepted manifest is in force, and that the problem of the one in the folder is reported.
-fn goes_on_under_the_accepted_manifest(lab: &mut Lab, problem: &str) {
+fn assert_accepted_manifest_in_force(lab: &mut Lab, problem: &str) {
     let (stage, error) = lab.reload_failed();
     assert!(stage == Stage::Detect && error.contains(problem), "{stage:?}: {error}");
     assert_eq!(lab.probe().word().unwrap(), "one");
@@ -459,13 +459,13 @@ fn a_manifest_broken_while_no_host_runs_keeps_the_accepted_one() {
         for (edit, problem) in edits {
             lab.set_manifest(&format!("{word}{edit}"));
             lab.start_watching();
-            goes_on_under_the_accepted_manifest(&mut lab, problem);
+            assert_accepted_manifest_in_force(&mut lab, problem);
             assert_eq!(lab.probe().value().unwrap(), 5);
             lab.shut_down();
         }
         // The manifest can be repaired while the host runs, and while none runs.
         lab.start_watching();
-        goes_on_under_the_accepted_manifest(&mut lab, edits[1].1);
+        assert_accepted_manifest_in_force(&mut lab, edits[1].1);
         lab.set_manifest(&format!("{word}\"three\""));
         configured(&mut lab);
         assert_eq!((lab.probe().word().unwrap(), lab.probe().value().unwrap()), ("three".into(), 5));
@@ -502,7 +502,7 @@ fn a_manifest_broken_before_a_host_kill_keeps_the_accepted_one() {
     // The host's child process has ended then, too.
     dev.ended();
     lab.start_watching();
-    goes_on_under_the_accepted_manifest(&mut lab, "plugin.toml:4:");
+    assert_accepted_manifest_in_force(&mut lab, "plugin.toml:4:");
     lab.probe().increment(3).unwrap();
     lab.set_manifest(&format!("{WORD}\"two\""));
     configured(&mut lab);

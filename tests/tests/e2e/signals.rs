@@ -144,7 +144,7 @@ fn a_parent_that_is_process_1_reaps_orphans() {
     lab.install(misbehave("version=1"));
     let can = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
     if !geteuid().is_root() || !can.is_ok_and(|output| output.status.success()) {
-        skipped("no pid namespace can be made here");
+        skipped("a pid namespace cannot be created here");
         return;
     }
     let run = command(&lab, &["run", "--json"]);

@@ -161,7 +161,7 @@ fn a_host_that_is_dropped_without_a_shutdown_ends_a_build_that_hangs() {
     Hang::save(&lab).started(&lab);
     let probe = lab.probe();
     lab.drop_host();
-    assert_eq!(probe.version().unwrap(), 1, "the plugin is left as it is");
+    assert_eq!(probe.version().unwrap(), 1, "the plugin is unchanged");
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn only_start_lifts_the_quarantine_of_the_same_artifact() {
     lab.install(misbehave("version=1"));
     refused(lab.reload_failed().1);
     refused(lab.host().rollback(&lab.id(), Some(first_of(&lab))).wait().unwrap_err().to_string());
-    assert_eq!(probe.version(), Ok(2), "it goes on");
+    assert_eq!(probe.version(), Ok(2), "it keeps running");
     lab.host().start(&lab.id()).wait().unwrap();
     lab.reload().unwrap();
     assert_eq!(probe.version(), Ok(1), "`start` lifts it");

@@ -62,7 +62,7 @@ fn an_unreadable_plugins_folder_is_an_error_that_names_the_cause() {
     }
     let test = "world::an_unreadable_plugins_folder_is_an_error_that_names_the_cause";
     if again(test, command, (DIR, &lab.plugins_dir())).is_none() {
-        skipped("root reads every folder, and no one else may run this program");
+        skipped("root can read every folder, and other users cannot run this program");
     }
 }
 
@@ -75,7 +75,7 @@ fn an_unreadable_folder_is_reported_and_used_once_readable() {
         command.uid(65534).gid(65534).current_dir("/");
         let test = "world::an_unreadable_folder_is_reported_and_used_once_readable";
         if again(test, command, (NOBODY, Path::new("/"))).is_none() {
-            skipped("root reads every folder, and no one else may run this program");
+            skipped("root can read every folder, and other users cannot run this program");
         }
         return;
     }
@@ -87,10 +87,10 @@ fn an_unreadable_folder_is_reported_and_used_once_readable() {
     open_to(0o000);
     let builder = Host::builder().plugins(lab.plugins_dir()).state_dir(lab.state_dir());
     let mut events = builder.events();
-    let host = builder.watch(true).build().wait().expect("the others do not suffer from it");
+    let host = builder.watch(true).build().wait().expect("the others are not affected");
     let mut next = |wanted: fn(&EventKind) -> bool| {
         let mut all = std::iter::from_fn(|| events.next_blocking());
-        all.find(|event| wanted(&event.kind)).expect("the host goes on").kind.clone()
+        all.find(|event| wanted(&event.kind)).expect("the host keeps running").kind.clone()
     };
     let EventKind::DiscoveryFailed { path, error } =
         next(|kind| matches!(kind, EventKind::DiscoveryFailed { .. }))
@@ -138,7 +138,7 @@ fn a_full_disk_leaves_the_old_version_serving() {
     let mut probe = Command::new("unshare");
     let allowed = probe.args(["--map-root-user", "--mount", "true"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
-        skipped("no small disk can be mounted here without a user namespace");
+        skipped("a small disk cannot be mounted here without a user namespace");
         return;
     }
     misbehave("the fixture is built before");
@@ -182,7 +182,7 @@ fn an_error_names_a_state_folder_that_is_mounted_noexec() {
     let mut probe = Command::new("unshare");
     let allowed = probe.args(["--map-root-user", "--mount", "true"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
-        skipped("no file system can be mounted here without a user namespace");
+        skipped("a file system cannot be mounted here without a user namespace");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

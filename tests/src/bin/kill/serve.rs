@@ -42,12 +42,12 @@ pub(crate) fn prepare(dir: &Path) -> Result<()> {
 /// Serves the plugins until the standard input ends.
 pub(crate) fn serve(dir: &Path) -> Result<()> {
     let host = Host::builder().plugins(dir.join("plugins")).state_dir(dir.join("state"));
-    // As under `replug dev`, which is killed as often as any.
+    // With a control plane, as under `replug dev`.
     let host = host.attach(Control::new(ControlConfig::new())).build().wait()?;
     for (name, ..) in PLUGINS {
         let Ok(handle) = host.plugin(&id(name)) else { continue };
         let events = host.events();
-        thread::spawn(move || call_for_ever(&handle, events));
+        thread::spawn(move || call_forever(&handle, events));
     }
     let reloaded = host.clone();
     thread::spawn(move || {
@@ -62,7 +62,7 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn call_for_ever(handle: &DynHandle, mut events: Events) {
+fn call_forever(handle: &DynHandle, mut events: Events) {
     loop {
         let answer = handle.invoke_json("work", json!({})).wait();
         // If the plugin is being restarted or does not serve, an event will report the change.

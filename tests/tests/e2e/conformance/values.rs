@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-pub(super) fn every_kind_of_value_goes_there_and_back(mode: Mode) {
+pub(super) fn every_kind_of_value_round_trips(mode: Mode) {
     let lab = running("every-type", mode);
     let all: Handle<dyn Everything> = lab.host().get(&lab.id()).unwrap();
     // A method returns its arguments unchanged, also as JSON.

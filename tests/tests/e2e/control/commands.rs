@@ -145,7 +145,7 @@ fn a_second_host_on_a_folder_fails_while_the_first_runs() {
     let (code, out, err) = text(&run(&lab, &["run"]));
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(err.contains("a host already serves") && err.contains("replug status"), "{err}");
-    assert!(said(&lab, &["status"]).contains("ready"), "the first goes on");
+    assert!(said(&lab, &["status"]).contains("ready"), "the first host keeps running");
     dev.kill();
     lab.assert_childless();
     // The next host replaces the socket and claim of the killed one.
@@ -193,7 +193,7 @@ fn a_stream_of_a_stopping_host_is_sent_completely() {
     assert!(dev.interrupt().success());
     for stream in &mut streams {
         stream.wait_for("host_stopped");
-        assert!(stream.ends_whole(), "the last chunk is there");
+        assert!(stream.ends_whole(), "the last chunk has arrived");
     }
 }
 
@@ -208,7 +208,7 @@ fn events_and_logs_report_an_unexpected_exit_of_the_host() {
     let mut ends = Vec::new();
     for mut follow in follows {
         let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines().map(Result::unwrap);
-        assert!(lines.any(|line| line.contains("last words")), "it is there");
+        assert!(lines.any(|line| line.contains("last words")), "the log is shown");
         ends.push((lines, follow));
     }
     let err = complained(&lab, &["call", &lab.id(), "misbehave", "[\"write-to-null\"]"]);
@@ -247,7 +247,7 @@ fn a_watched_status_reports_a_stopped_host_and_shows_the_next_one() {
     assert!(shows(0), "the next host has served no call");
     kill_process(Pid::from_child(&watch.0), Signal::INT).unwrap();
     assert_eq!(watch.0.wait().unwrap().code(), Some(0));
-    assert_eq!(told.next(), None, "it is said once");
+    assert_eq!(told.next(), None, "it is reported once");
     assert!(next.interrupt().success());
 }
 

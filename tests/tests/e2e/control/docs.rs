@@ -50,7 +50,7 @@ fn resembles(shown: &Value, answer: &Value, at: &str) {
 fn every_example_of_the_http_documentation_works() {
     let has_curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok();
     if !has_curl {
-        skipped("the examples want curl");
+        skipped("the examples need curl");
         return;
     }
     let mut lab = with_calculator();

@@ -135,7 +135,7 @@ fn a_slow_call_times_out_and_calls_beyond_the_bound_are_rejected() {
     assert_eq!((status, code), (504, 50400), "{message}");
     let held = hold.entered();
     let busy = call(&lab, "version", json!([]));
-    assert_eq!(busy.error().0, 429, "the call goes on, and holds its place");
+    assert_eq!(busy.error().0, 429, "the call continues and still counts");
     assert_eq!(busy.headers["retry-after"], "1");
     assert_eq!(unix(&lab).get("/health/live").data()["live"], true, "all else is answered");
     drop(held);
@@ -222,7 +222,7 @@ fn a_config_command_applies_live_by_restart_or_at_the_next_start() {
     let unfit = set(&lab, json!({ "wrod": "x" })).data();
     assert_eq!(unfit["how"], "at_start");
     assert!(unfit["holds"].as_str().unwrap().starts_with("not checked yet: "), "{unfit}");
-    assert_eq!(post(&lab, "start", json!({})).error().0, 422, "as was said");
+    assert_eq!(post(&lab, "start", json!({})).error().0, 422, "it is checked at the start");
     let fit = set(&lab, json!({ "word": "later" })).data();
     assert_eq!(fit["how"], "at_start");
     lab.host().start(&lab.id()).wait().unwrap();
@@ -324,7 +324,7 @@ fn a_host_is_ready_when_its_plugins_run_and_answers_until_its_end() {
     assert_eq!(tcp.get("/api/v1/health/ready").data()["running"], 1);
     let socket = lab.listening().socket().unwrap().to_owned();
     lab.shut_down();
-    assert!(!socket.exists(), "the socket is gone with its host");
+    assert!(!socket.exists(), "the socket is removed with its host");
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn a_second_host_of_one_folder_is_rejected() {
     let second = second.attach(Control::new(config));
     let error = second.build().wait().unwrap_err().to_string();
     assert!(error.contains("a host already serves") && error.contains("replug status"), "{error}");
-    assert_eq!(call(&lab, "version", json!([])).data()["result"], 1, "the first goes on");
+    assert_eq!(call(&lab, "version", json!([])).data()["result"], 1, "the first host keeps running");
 }
 
 #[test]

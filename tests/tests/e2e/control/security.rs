@@ -343,13 +343,13 @@ fn as_nobody(socket: &Path, path: &str) -> Option<Output> {
 #[test]
 fn another_user_gets_no_answer_over_the_socket() {
     if !rustix::process::geteuid().is_root() {
-        skipped("to ask as another user, this test has to be run by root");
+        skipped("this test must run as root, to send requests as another user");
         return;
     }
     let lab = lab("another-user");
     let socket = lab.listening().socket().unwrap().to_owned();
     let Some(kept_out) = as_nobody(&socket, LIST) else {
-        skipped("to ask as another user, this test needs curl");
+        skipped("this test needs curl, to send requests as another user");
         return;
     };
     assert!(!kept_out.status.success() && kept_out.stdout.is_empty(), "the folder is closed: {kept_out:?}");

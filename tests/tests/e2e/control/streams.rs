@@ -129,7 +129,7 @@ fn logs_are_kept_for_a_while_and_can_be_followed() {
     let path = format!("{}&follow=true", of(&lab, "logs"));
     let (id, _) = unix(&lab).stream(&path).next_event().unwrap();
     let mut stream = unix(&lab).with("last-event-id", Some(&id)).stream(&path);
-    assert_eq!(stream.next_event().unwrap().1["message"], "two", "it goes on after the first");
+    assert_eq!(stream.next_event().unwrap().1["message"], "two", "it continues after the first one");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn logs_of_all_plugins_arrive_in_order_and_once() {
         let (_, event) = all.next_event().unwrap();
         assert_eq!(event["message"], message);
         let again = again.get_or_insert_with(|| unix(&lab).stream("/api/v1/plugin/logs?follow=true"));
-        assert_eq!(again.next_event().unwrap().1["message"], message, "what is past, and then what comes");
+        assert_eq!(again.next_event().unwrap().1["message"], message, "first earlier logs, then new ones");
     }
     let logs = unix(&lab).get("/api/v1/plugin/logs?lines=1").data();
     let told: Vec<_> = logs["logs"].as_array().unwrap().iter().map(|it| &it["message"]).collect();

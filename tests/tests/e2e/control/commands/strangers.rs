@@ -23,7 +23,7 @@ fn open_to(path: &Path, mode: u32) {
 }
 
 #[track_caller]
-fn told_nothing(lab: &Lab, why: &str) {
+fn assert_refuses_to_connect(lab: &Lab, why: &str) {
     let id = lab.id();
     for args in [&["status"][..], &["call", &id, "version"], &["stop", &id], &["list"], &["events"]] {
         let err = complained(lab, args);
@@ -36,7 +36,7 @@ fn a_command_sends_nothing_to_a_socket_in_a_shared_folder() {
     let (lab, dev) = running("open-folder");
     let folder = lab.dir().join("replug");
     open_to(&folder, 0o711);
-    told_nothing(&lab, "other users may enter it (mode 711)");
+    assert_refuses_to_connect(&lab, "other users may enter it (mode 711)");
     open_to(&folder, 0o700);
     assert!(said(&lab, &["status"]).contains("ready"));
     assert!(dev.interrupt().success());
@@ -49,7 +49,9 @@ fn a_command_sends_nothing_to_the_socket_of_another_user() {
     let mut as_nobody = Command::new(program());
     as_nobody.uid(NOBODY).gid(NOBODY).current_dir("/");
     if !is_root || !as_nobody.arg("--version").output().is_ok_and(|it| it.status.success()) {
-        skipped("to listen as another user, this test has to be run by root, from where all may read");
+        skipped(
+            "this test must run as root, in a folder that all users can read, to start a host as another user",
+        );
         return;
     }
     open_to(lab.dir(), 0o777);
@@ -61,9 +63,9 @@ fn a_command_sends_nothing_to_the_socket_of_another_user() {
     let mut host = Dev::of(host);
     host.wait_for("control_listening");
     chown(lab.dir(), Some(0), None).unwrap();
-    told_nothing(&lab, "it belongs to user 65534");
+    assert_refuses_to_connect(&lab, "it belongs to user 65534");
     chown(lab.dir().join("replug"), Some(0), None).unwrap();
-    told_nothing(&lab, "user 65534 listens there");
+    assert_refuses_to_connect(&lab, "user 65534 listens there");
     // The sweeper of the killed host, which also runs as the other user, removes the socket.
     chown(lab.dir().join("replug"), Some(NOBODY), None).unwrap();
     host.kill();
@@ -78,7 +80,9 @@ fn a_command_reports_that_the_host_belongs_to_another_user() {
     as_nobody.uid(NOBODY).gid(NOBODY).current_dir("/");
     let is_root = rustix::process::geteuid().is_root();
     if !is_root || !as_nobody.arg("--version").output().is_ok_and(|it| it.status.success()) {
-        skipped("to run a host as another user, this test has to be run by root, from where all may read");
+        skipped(
+            "this test must run as root, in a folder that all users can read, to start a host as another user",
+        );
         return;
     }
     open_to(lab.dir(), 0o777);

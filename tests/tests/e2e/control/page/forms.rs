@@ -130,14 +130,14 @@ fn a_form_accepts_every_type_and_loses_no_value() {
         0,
         "no name and no doc comment became markup"
     );
-    everyone_can_use_it(&browser);
-    it_says_what_is_wrong(&browser);
+    assert_accessible(&browser);
+    assert_errors_are_shown(&browser);
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
 }
 
 /// Asserts that each input has a label, each button a name, and each group a title.
-fn everyone_can_use_it(browser: &Browser) {
+fn assert_accessible(browser: &Browser) {
     let nameless = browser.run(&format!(
         "const form = document.querySelector('{FORM}');
          const without = [...form.querySelectorAll('input, select, textarea')].filter((it) => it.labels.length !== 1);
@@ -149,7 +149,7 @@ fn everyone_can_use_it(browser: &Browser) {
 }
 
 /// Asserts that a wrong input is reported next to it, without a request to the host, and gets the focus.
-fn it_says_what_is_wrong(browser: &Browser) {
+fn assert_errors_are_shown(browser: &Browser) {
     browser.run(&format!("document.querySelector('{FORM} .result').hidden = true"));
     let labels = format!("{} li:last-child", at(&["order", "labels"]));
     for (input, wrong, right, words) in [

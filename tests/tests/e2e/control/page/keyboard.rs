@@ -63,7 +63,7 @@ fn the_focus_is_kept_after_each_command() {
     keep_notes(&browser);
     let at_act =
         |act: &str| browser.until(&format!("{ACTIVE}.dataset.act === '{act}' && {ACTIVE}.checkVisibility()"));
-    assert_eq!(browser.run(&format!("return {ACTIVE}.tagName")), "H2", "who picks a plugin is there");
+    assert_eq!(browser.run(&format!("return {ACTIVE}.tagName")), "H2", "a selected plugin gets the focus");
     assert_eq!(browser.run("return document.title"), "Probe · replug");
 
     focus(&browser, "[data-act=stop]");

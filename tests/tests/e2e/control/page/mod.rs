@@ -20,9 +20,7 @@ const NASTY: &str = "<img src=x onerror=document.title=666><script>document.titl
 fn browser() -> Option<Browser> {
     let browser = Browser::start();
     if browser.is_none() {
-        skipped(
-            "to look at the page, it needs chromium and chromedriver (REPLUG_INSTALL=1 has root install them)",
-        );
+        skipped("tests of the page need chromium and chromedriver (as root, REPLUG_INSTALL=1 installs them)");
     }
     browser
 }

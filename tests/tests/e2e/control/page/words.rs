@@ -89,7 +89,7 @@ fn every_kind_of_event_has_a_text_and_none_becomes_markup() {
     let often = browser.run(
         "return [...document.querySelectorAll('.entry')].find((it) => it.textContent.includes('requested')).lastChild.lastChild.textContent",
     );
-    assert_eq!(often, "× 54", "what comes again and again is one entry");
+    assert_eq!(often, "× 54", "repeated events are one entry");
     assert_eq!(
         browser
             .run("return document.querySelectorAll('main script, main img, main b, main [onerror]').length"),
