@@ -499,7 +499,7 @@ fn a_manifest_broken_before_a_host_kill_keeps_the_accepted_one() {
     assert!(failed["error"].as_str().unwrap().contains("plugin.toml:4:"), "{failed}");
     assert!(talk(&lab, &["call", &lab.id(), "word", "[]"]).status.success());
     kill_process(dev.pid(), Signal::KILL).unwrap();
-    // The host's child process has ended then, too.
+    // The killed process is the parent of the host. Its output ends when the host has ended, too.
     dev.ended();
     lab.start_watching();
     assert_accepted_manifest_in_force(&mut lab, "plugin.toml:4:");

@@ -50,7 +50,7 @@ impl Stamp {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Content {
     stamp: Option<Stamp>,
-    /// None if the file did not exist.
+    /// `None` if the file did not exist.
     hash: Option<String>,
     read_at: SystemTime,
 }

@@ -19,7 +19,10 @@ use std::{
 };
 
 #[derive(Parser)]
-#[command(name = "kill", about = "Kills processes under load, and checks what that costs and leaves behind")]
+#[command(
+    name = "kill",
+    about = "Kills processes under load, and checks that calls fail as documented and that nothing is left behind"
+)]
 struct Arguments {
     /// Kill a plugin's process this many times; 1000 if neither this nor --moments is given
     #[arg(long, value_name = "COUNT")]
