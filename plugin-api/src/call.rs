@@ -258,7 +258,7 @@ pub enum Failed<E> {
 /// 1. [`Caller::call`] runs its closure with an object, and with the edge at index `method` of the interface export to
 ///    which that object belongs. [`Bound::new`] states which interface that is.
 /// 2. The instance behind the object lives, and its library stays mapped, until the closure has returned and a
-///    [`Panic`](crate::abi::Panic) that it returned has been dropped.
+///    [`Panic`] that it returned has been dropped.
 pub unsafe trait Caller: Send + Sync {
     /// Pins the newest generation, calls `call` with the object and the edge of the method at `method`, and unpins it.
     ///

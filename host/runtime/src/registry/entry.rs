@@ -1,8 +1,10 @@
 //! A plugin's entry in the registry: its slot with the gate, and the generations that no longer serve.
 
 mod pause;
+mod retiring;
 
 pub use pause::{PauseError, Paused, Vacant};
+pub use retiring::Retiring;
 
 use super::{
     caller::EntryCaller,
@@ -375,50 +377,4 @@ fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Box<[Port]>
 fn port(live: &Live, wanted: &'static InterfaceExport) -> Result<Port, InterfaceMismatch> {
     let bound = live.interface(wanted)?;
     Ok(Port { bound, methods: bound.export.methods.as_slice(), mark: live.mark_of(&wanted.name) })
-}
-
-/// A generation that no longer serves, and may still run calls.
-#[must_use = "its instance is only dropped by `drain`"]
-pub struct Retiring {
-    entry: Arc<Entry>,
-    live: Arc<Live>,
-}
-
-impl Retiring {
-    /// Waits until the last call has returned, and returns the generation.
-    ///
-    /// # Errors
-    ///
-    /// Returns this value if calls still run after `deadline`.
-    pub fn drain(self, deadline: Option<Duration>) -> Result<Live, Self> {
-        let began = Instant::now();
-        if !self.entry.drained_within(&self.live, deadline) {
-            return Err(self);
-        }
-        let Self { entry, mut live } = self;
-        // Other code that lists generations may hold references to this one, but only briefly.
-        loop {
-            // Under the lock, each call is moved to `past` at once, so that a thread that sums up the calls counts each
-            // of them exactly once.
-            let unwrapped = {
-                let mut inner = entry.inner.lock();
-                Arc::try_unwrap(live).inspect(|live| *inner.past.of_mut(live.traits().mode()) += live.calls())
-            };
-            match unwrapped {
-                Ok(live) => return Ok(live),
-                Err(shared) if deadline.is_some_and(|deadline| began.elapsed() >= deadline) => {
-                    return Err(Self { entry, live: shared });
-                }
-                Err(shared) => {
-                    live = shared;
-                    thread::sleep(Duration::from_micros(50));
-                }
-            }
-        }
-    }
-
-    /// The generation.
-    pub fn live(&self) -> &Live {
-        &self.live
-    }
 }
