@@ -84,7 +84,8 @@ pub struct HttpSettings {
     pub listen: Option<SocketAddr>,
     /// The file with the token that clients must send; `http-token` in the state folder by default.
     pub token_file: Option<PathBuf>,
-    /// Additional names of this machine that requests may use as `Host`, or origins such as `https://box.example`.
+    /// Additional names of this machine that a request may have in its header `Host`, and additional origins, such as
+    /// `https://box.example`.
     pub allow_hosts: Vec<String>,
     /// The certificate for TLS. `None`: the host serves plain HTTP.
     pub tls: Option<TlsFiles>,
@@ -151,9 +152,9 @@ impl Default for HostConfig {
 }
 
 impl HostConfig {
-    /// The values by their keys, without keys that are not set.
+    /// The values of all keys that are set, by key.
     fn values(&self) -> BTreeMap<String, serde_json::Value> {
-        // A relative path and the equivalent absolute path are equal.
+        // Paths are made absolute, so that a relative path and the equivalent absolute path compare as equal.
         let path = |path: &Option<PathBuf>| {
             let path = path.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
             path.map(|path| json!(path.to_string_lossy()))
@@ -303,8 +304,8 @@ fn http(table: &Fields<'_>) -> Result<HttpSettings, ManifestError> {
     Ok(HttpSettings { listen, token_file: path(table, "token_file")?, allow_hosts, tls })
 }
 
-/// Checks the combination of the keys in the merged tree. The tree of a single layer is not checked, because another
-/// layer may set the missing keys.
+/// Checks the keys in the merged tree that are valid only in combination, such as `tls_cert` and `tls_key`. The tree of
+/// a single layer is not checked, because another layer may set the missing keys.
 pub(super) fn agree(file: &Path, tree: &Node) -> Result<(), ManifestError> {
     let Some(node) = Fields::open(file, "", tree, keys::TOP)?.node("http") else { return Ok(()) };
     let table = Fields::open(file, "http.", node, keys::HTTP)?;

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn config_md_lists_each_key_with_its_variable_and_if_it_is_live() {
+    fn config_md_lists_each_key_its_variable_and_when_it_takes_effect() {
         let manual = include_str!("../../../../docs/CONFIG.md");
         for key in all() {
             let row = manual.lines().find(|line| line.starts_with(&format!("| `{key}` |")));

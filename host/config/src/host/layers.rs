@@ -52,13 +52,13 @@ pub struct Layers {
     fallbacks: Vec<Setting>,
     environment: Vec<(String, String)>,
     flags: Vec<Setting>,
-    /// The level that is set by [`Layers::plugins_by_filter`].
+    /// The argument of [`Layers::plugins_by_filter`], if it was called.
     plugins_log: Option<LevelFilter>,
 }
 
 #[derive(Clone, Debug)]
 enum File {
-    /// The first existing file of these is read. All of them may be missing.
+    /// The first of these files that exists is read. It is not an error if none of them exists.
     Usual(Vec<PathBuf>),
     /// This file is read, and must exist.
     Named(PathBuf),
@@ -232,8 +232,8 @@ impl Layers {
             let value = as_value(text);
             Some(match value.as_str() {
                 Some(names) if keys::LISTS.contains(&key.as_str()) => Setting::of(key, &name, split(names)),
-                // As in the file, a duration is short for a table with the key `window`. As a table, it can be merged key
-                // by key.
+                // As in the file, a duration is shorthand for a table with the key `window`. Layers merge tables key by
+                // key.
                 Some(_) if key == "defaults.reload.confirm" => {
                     Setting::of("defaults.reload.confirm.window", &name, value)
                 }
@@ -268,7 +268,7 @@ fn anchor(file: &Path, layers: &Figment, config: &mut HostConfig) {
 struct Setting {
     /// The name of the variable or the flag.
     by: String,
-    /// The value in an object for each part of its key: `{"log": {"filter": "warn"}}`.
+    /// The value, nested in one object for each part of its key: `{"log": {"filter": "warn"}}`.
     values: serde_json::Value,
 }
 
@@ -374,7 +374,7 @@ fn entry(key: &str, value: &serde_json::Value, file: Option<&Node>) -> Entry {
     Entry { key: key.into(), line, node: with_lines(value, own.map(|entry| &entry.node)) }
 }
 
-/// Converts an error. If the value is not from the file, the result names the variable or the flag.
+/// Converts an error about a value. If a variable or a flag has set the value, the result names it instead of the file.
 fn explain(layers: &Figment, error: ManifestError) -> ConfigError {
     let set_by = error.key().and_then(|key| layers.find_metadata(key));
     let Some(by) = set_by.filter(|it| it.source.is_none()) else { return ConfigError::InFile(error) };

@@ -58,7 +58,7 @@ pub enum ManifestError {
     /// A value of the right type that the key does not accept.
     #[error("{}:{line}: `{key}`: {reason}", path.display())]
     IllegalValue { path: PathBuf, line: usize, key: String, reason: String },
-    /// Two folders have the same id.
+    /// The plugins in two folders have the same id.
     #[error("{}: duplicate id `{id}`, already used by {}; this plugin is ignored until one of the two has another id", path.display(), first.display())]
     DuplicateId { id: PluginId, path: PathBuf, first: PathBuf },
 }

@@ -184,7 +184,8 @@ impl<'a> Fields<'a> {
         Ok(Some(path.components().filter(|it| *it != Component::CurDir).collect()))
     }
 
-    /// The value that belongs to the key's string in `words`. A string that is not in `words` is an error.
+    /// Looks up the key's string in `words`, and returns the value beside it. A string that is not in `words` is an
+    /// error.
     pub(crate) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, ManifestError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         match words.iter().find(|(word, _)| *word == text) {

@@ -141,7 +141,7 @@ pub struct ReloadSpec {
     pub drain_timeout: Duration,
     /// Whether the new generation is started before or after the old generation is stopped.
     pub order: Order,
-    /// How a new generation is watched. `None`: it is not watched.
+    /// When a new generation is rolled back automatically. `None`: never.
     pub confirm: Option<Confirm>,
     /// Whether the code of a retired generation is unmapped.
     pub unload: Unload,
@@ -353,7 +353,7 @@ pub(super) fn reload(top: &Fields<'_>, file: &Path) -> Result<ReloadSpec, Manife
     let order = table.word("order", &orders)?.unwrap_or_default();
     let unload = table.word("unload", &unloads)?.unwrap_or_default();
     if (order, unload) == (Order::StopFirst, Unload::Verified) {
-        let reason = "\"verified\" waits for threads to end, and with `order = \"stop-first\"` calls would wait as long; remove one of the two";
+        let reason = "\"verified\" waits until threads have exited, and with `order = \"stop-first\"` calls would wait, too; remove one of the two";
         return Err(table.illegal("unload", reason));
     }
     // With `stop-first`, the serving version holds a resource during the trial, so an `init` in the trial would fail.

@@ -20,7 +20,7 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
     "env",
 ];
 
-/// The minimum of a limit, with the reason. With less memory, a process cannot start and run a call.
+/// The smallest permitted value of a limit, and the reason. With less memory, a process cannot start and run a call.
 const LEAST_MEMORY_BYTES: (u64, &str) =
     (1 << 20, "a process needs more memory; write \"512MiB\", or a number of bytes");
 const LEAST_OPEN_FILES: (u64, &str) =
@@ -41,7 +41,7 @@ pub struct ProcessSpec {
     /// How long a call waits for a process that is being restarted. If zero, such a call fails at once.
     pub restart_wait: Duration,
     /// The pause before the restart after a first failure. The pause doubles with each further failure. A failure is an
-    /// unexpected end of the process, or a failed restart.
+    /// unexpected exit of the process, or a failed restart.
     pub restart_pause: Duration,
     /// The number of failures within `death_window` after which the plugin is quarantined.
     pub max_deaths: u64,

@@ -95,8 +95,9 @@ fn tree_of(file: &Path, text: &str) -> Result<Node, ManifestError> {
     }
 }
 
-/// The line of a key, such as `config.word`, from 1. For a missing key, the line of the innermost existing table that
-/// would contain it. `None` if not even the outermost table exists, or if the manifest cannot be parsed.
+/// The line number of a key, such as `config.word`; the first line is 1. For a missing key, the line of the innermost
+/// existing table that would contain the key. `None` if not even the outermost table exists, or if the manifest cannot
+/// be parsed.
 pub fn line_of(file: &Path, key: &str) -> Option<usize> {
     let tree = tree_of(file, &read_text(file).ok()?).ok()?;
     let (mut node, mut line) = (&tree, None);

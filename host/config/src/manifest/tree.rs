@@ -4,7 +4,7 @@ use super::ManifestError;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-/// A value, and the line on which it begins, from 1.
+/// A value, and the number of the line on which it begins. The first line is 1.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) line: usize,
