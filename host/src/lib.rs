@@ -39,7 +39,7 @@
 //! each line that the plugin prints, as an event.
 //!
 //! If other programs read the program's output, and plugins in its process may print, the program should redirect
-//! descriptors 1 and 2 in its `main`. The command `replug` replaces them by pipes before it starts a host.
+//! descriptors 1 and 2 in its `main`. The command `replug` replaces them with pipes before it starts a host.
 //!
 //! # The crates
 //!

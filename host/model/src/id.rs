@@ -91,7 +91,7 @@ impl fmt::Debug for PluginId {
     }
 }
 
-/// The number of a loaded instance of a plugin: 1, 2, ... The next host continues the numbers.
+/// The number of a loaded instance of a plugin: 1, 2, ... The next host continues the numbering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);

@@ -1,4 +1,4 @@
-//! Plain data that the crates of a replug host share, in forms for people and for programs.
+//! Plain data that the crates of a replug host share.
 //!
 //! Programs that embed a host use the crate `replug`, which re-exports the items of this crate that they need.
 //!
@@ -8,8 +8,7 @@
 //! * Emitting an event never blocks, and an event is counted before any reader gets it.
 //! * Reading durations and counters never blocks a caller.
 //!
-//! This crate imports no other crate of the host. It contains only data on which at least two of those crates have to
-//! agree.
+//! This crate imports no other crate of the host. It contains only data that at least two of the other crates share.
 //!
 //! | module | content |
 //! |---|---|
@@ -20,8 +19,8 @@
 //! | [`step`] | the steps of a plugin's lifecycle |
 //! | [`copy`] | the files beside the private copy of an artifact |
 //! | [`suggest`] | suggestions for unknown names, for error messages |
-//! | [`readable`] | errors in a form for people |
-//! | [`text`] | texts cut to a limit |
+//! | [`readable`] | a readable `Debug` form for errors |
+//! | [`text`] | shortens texts to a maximum length |
 
 #![forbid(unsafe_code)]
 

@@ -31,15 +31,18 @@ impl Mode {
 /// The resource limits of a process. A limit that is `None` is not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Address space: `RLIMIT_AS`. An allocation beyond it fails, which ends most programs.
+    /// The maximum size of the address space, in bytes: `RLIMIT_AS`. An allocation beyond the limit fails, and most
+    /// programs abort then.
     pub memory_bytes: Option<u64>,
-    /// Processor time: `RLIMIT_CPU`. Ends the process with `SIGXCPU`, and a second later with `SIGKILL`.
+    /// The maximum processor time, in seconds: `RLIMIT_CPU`. At the limit, the kernel sends `SIGXCPU` to the process,
+    /// and `SIGKILL` a second later.
     pub cpu_seconds: Option<u64>,
-    /// Open files: `RLIMIT_NOFILE`.
+    /// The maximum number of open files: `RLIMIT_NOFILE`.
     pub open_files: Option<u64>,
-    /// Length of a file that the process writes: `RLIMIT_FSIZE`. Ends the process with `SIGXFSZ`.
+    /// The maximum length of a file that the process writes, in bytes: `RLIMIT_FSIZE`. A write beyond the limit raises
+    /// `SIGXFSZ`, which terminates the process.
     pub file_size_bytes: Option<u64>,
-    /// Processes and threads of the user in total: `RLIMIT_NPROC`. Root is exempt.
+    /// The maximum number of processes and threads of the user in total: `RLIMIT_NPROC`. Root is exempt.
     pub processes: Option<u64>,
 }
 

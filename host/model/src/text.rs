@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// Cuts a text that is longer than `most` bytes at a character boundary, and appends the number of bytes that were cut.
-/// The result is longer than `most` by that note.
+/// Cuts a text that is longer than `most` bytes at a character boundary, and appends a note with the number of bytes
+/// that were cut. With the note, the result may be longer than `most`.
 pub fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);

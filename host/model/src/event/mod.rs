@@ -37,7 +37,7 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// The kinds of [`Event`]; in JSON the field `event` names them.
+/// The kinds of [`Event`]. In JSON, the field `event` names the kind.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -63,13 +63,13 @@ pub enum EventKind {
     },
     /// A build began.
     BuildStarted {
-        /// The file whose change triggered the build; none at the start of the host and for a command.
+        /// The file whose change triggered the build; none for a build at the start of the host and for a command.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<PathBuf>,
     },
     /// The progress of a build; emitted when the progress has changed, at most once a second.
     BuildProgress(BuildProgress),
-    /// A build failed. The present generation, if any, keeps serving.
+    /// A build failed. The serving generation, if any, keeps serving.
     BuildFailed {
         /// The error, in one line.
         error: String,
@@ -125,7 +125,7 @@ pub enum EventKind {
         /// The reason.
         reason: String,
     },
-    /// The result of a `--call`.
+    /// A call that the option `--call` of `replug dev` requested has ended.
     CallResult {
         /// The method.
         method: String,
@@ -258,7 +258,7 @@ pub enum EventKind {
         message: String,
         /// The event's other fields.
         fields: Value,
-        /// The spans around the event, from the outside in.
+        /// The spans around the event, the outermost first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         spans: Vec<Value>,
     },
@@ -315,7 +315,7 @@ pub struct Diagnostic {
     /// The source file to which the message refers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
-    /// The line in that file, from 1.
+    /// The line number in that file. The first line is 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// The message as rustc prints it, with ANSI colours.

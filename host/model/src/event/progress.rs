@@ -17,7 +17,7 @@ pub struct BuildProgress {
     pub doing: String,
 }
 
-/// `37/53: serde, syn`
+/// Writes the progress in the form `37/53: serde, syn`.
 impl fmt::Display for BuildProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.done, self.total) {

@@ -40,8 +40,8 @@ pub enum ReloadOutcome {
 pub struct PluginTally {
     /// The number of attempts to install a version, by outcome.
     pub reloads: BTreeMap<ReloadOutcome, u64>,
-    /// The durations of each stage in successful attempts, in seconds. A stage that did not run in an attempt is not
-    /// counted.
+    /// The durations of each stage in successful attempts, in seconds. A stage that did not run in an attempt adds no
+    /// value.
     pub stages: BTreeMap<Stage, Histogram>,
     /// The times from the save or the command until the new generation served, in seconds.
     pub reload_time: Histogram,
@@ -49,15 +49,15 @@ pub struct PluginTally {
     pub rollbacks: u64,
     /// The number of ended generations, by outcome.
     pub retired: BTreeMap<RetireOutcome, u64>,
-    /// How often the plugin's process ended unexpectedly, by cause: a signal's name, `exit` or `disconnected`.
+    /// The number of unexpected exits of the plugin's process, by cause: a signal's name, `exit` or `disconnected`.
     pub crashes: BTreeMap<String, u64>,
-    /// How often the plugin's process was restarted, by the cause of the previous process's end.
+    /// The number of restarts of the plugin's process, by the cause of the previous process's exit.
     pub restarts: BTreeMap<String, u64>,
     /// The number of reported panics.
     pub panics: u64,
-    /// How often the plugin was moved to a child process, although its manifest did not require one.
+    /// The number of times that the plugin was moved to a child process, although its manifest did not require one.
     pub demotions: u64,
-    /// How often the plugin was quarantined.
+    /// The number of times that the plugin was quarantined.
     pub quarantines: u64,
     #[serde(skip)]
     last_cause: Option<String>,
@@ -229,7 +229,7 @@ mod tests {
             crash(None, Some(3)),
             crash(None, None),
             EventKind::PluginRestarted { deaths: 3 },
-            // A rejected configuration is no attempt to install a version.
+            // A rejected configuration does not count as an attempt to install a version.
             EventKind::ConfigureFailed { file: None, error: String::new(), kept_generation: None },
         ] {
             sink.plugin(&one, kind);

@@ -12,7 +12,7 @@ pub enum CallEnd {
     Failed(Failure),
 }
 
-/// Why a call returned no value.
+/// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The method returned an error of its own.
@@ -62,7 +62,7 @@ impl CallEnd {
     }
 }
 
-/// Calls that returned no value, by kind of failure.
+/// The numbers of failed calls, by kind of failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Failed))]
 pub struct Failures {
@@ -72,7 +72,7 @@ pub struct Failures {
     pub panicked: u64,
     /// The plugin's process ended during the call.
     pub crashed: u64,
-    /// The call did not return by its deadline.
+    /// The call did not return before its deadline.
     pub timeout: u64,
     /// The call did not reach the method, or its answer could not be read.
     pub lost: u64,
