@@ -74,7 +74,7 @@ impl EntryCaller {
             pin.level.leave();
             return None;
         };
-        let (object, mark) = (port.bound.object, port.mark);
+        let (object, mark) = (port.object, port.mark);
         Some(Ready::new(pin, (object, export), mark.method(method)))
     }
 
@@ -94,7 +94,7 @@ impl EntryCaller {
         let Some(export) = port.methods.get(method as usize) else {
             return Err(Err(self.entry.not_implemented(&record.live, self.port, method)));
         };
-        let (object, mark) = (port.bound.object, port.mark);
+        let (object, mark) = (port.object, port.mark);
         Ready::new(pin, (object, export), mark.method(method)).run(|record, object, edge| {
             let watch = Stopwatch::start();
             let outcome = call(object, edge);

@@ -10,7 +10,7 @@ use super::{
     caller::EntryCaller,
     calls::ByMode,
     gate::{GatedSlot, Restart, Shut},
-    record::{Live, Port, Record},
+    record::{Live, Port, Ports, Record},
     slot::in_use,
     sync::{AtomicPtr, Ordering},
     thread_slot::{self, Calls},
@@ -120,10 +120,10 @@ impl Entry {
         }
         // SAFETY: records in `leaving` are not freed yet.
         let of_outer = unsafe { &*outer };
-        let record = if of_outer.ports.len() < inner.wanted.len() {
+        let record = if of_outer.ports.count() < inner.wanted.len() {
             // A handle was made after `outer`. If the generation lacks the handle's interface, the port has no methods.
             let port = |&wanted: &&'static InterfaceExport| {
-                port(&of_outer.live, wanted).unwrap_or_else(|_| Port::without_methods(wanted))
+                port(&of_outer.live, wanted).unwrap_or(Port::WITHOUT_METHODS)
             };
             let ports = inner.wanted.iter().map(port).collect();
             let record = Box::into_raw(Box::new(Record::new(of_outer.live.clone(), ports)));
@@ -370,11 +370,10 @@ impl Inner {
 }
 
 /// The interfaces of `live` that the handles need, by port.
-fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Box<[Port]>, InterfaceMismatch> {
+fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Ports, InterfaceMismatch> {
     wanted.iter().map(|wanted| port(live, wanted)).collect()
 }
 
 fn port(live: &Live, wanted: &'static InterfaceExport) -> Result<Port, InterfaceMismatch> {
-    let bound = live.interface(wanted)?;
-    Ok(Port { bound, methods: bound.export.methods.as_slice(), mark: live.mark_of(&wanted.name) })
+    Ok(Port::new(live.interface(wanted)?, live.mark_of(&wanted.name)))
 }

@@ -185,7 +185,7 @@ impl Live {
 /// One interface of a generation, ready to call.
 #[derive(Clone, Copy)]
 pub(super) struct Port {
-    pub(super) bound: BoundInterface,
+    pub(super) object: Object,
     pub(super) methods: &'static [MethodExport],
     /// The mark of a thread that calls the interface.
     pub(super) mark: Mark,
@@ -193,9 +193,43 @@ pub(super) struct Port {
 
 impl Port {
     /// The port of an interface that the generation does not offer. No call can be made through it.
-    pub(super) fn without_methods(wanted: &'static InterfaceExport) -> Self {
-        let bound = BoundInterface { object: Object(std::ptr::null()), export: wanted };
-        Self { bound, methods: &[], mark: Mark::NOBODY }
+    pub(super) const WITHOUT_METHODS: Self =
+        Self { object: Object(std::ptr::null()), methods: &[], mark: Mark::NOBODY };
+
+    pub(super) fn new(bound: BoundInterface, mark: Mark) -> Self {
+        Self { object: bound.object, methods: bound.export.methods.as_slice(), mark }
+    }
+}
+
+/// The ports of a record, by number. The first port is in the record itself: hosts call most plugins through one
+/// interface, and such a call loads one pointer less.
+pub(super) struct Ports {
+    first: Port,
+    others: Box<[Port]>,
+    count: usize,
+}
+
+impl Ports {
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self, number: usize) -> Option<&Port> {
+        match number.checked_sub(1) {
+            None => Some(&self.first),
+            Some(number) => self.others.get(number),
+        }
+    }
+}
+
+impl FromIterator<Port> for Ports {
+    fn from_iter<I: IntoIterator<Item = Port>>(ports: I) -> Self {
+        let mut ports = ports.into_iter();
+        let first = ports.next();
+        let others: Box<[Port]> = ports.collect();
+        let count = usize::from(first.is_some()) + others.len();
+        Self { first: first.unwrap_or(Port::WITHOUT_METHODS), others, count }
     }
 }
 
@@ -206,12 +240,12 @@ pub(crate) struct Record {
     pub(super) column: CallColumn,
     /// See [`Traits::timed_one_in`].
     pub(super) timed_one_in: OneIn,
-    pub(super) ports: Box<[Port]>,
+    pub(super) ports: Ports,
     pub(crate) live: Arc<Live>,
 }
 
 impl Record {
-    pub(super) fn new(live: Arc<Live>, ports: Box<[Port]>) -> Self {
+    pub(super) fn new(live: Arc<Live>, ports: Ports) -> Self {
         Self { column: live.lease.column(), timed_one_in: live.traits.timed_one_in, ports, live }
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct ThreadSlot {
     /// The announcement of the thread's next call: an element of `announced`, or its end. The elements before it are of
     /// the calls that the thread is inside.
     next: AtomicPtr<Announcement>,
+    /// The end of `announced`, which never changes.
+    end: AtomicPtr<Announcement>,
     announced: [Announcement; MAX_DEPTH],
     taken: AtomicBool,
     /// The kernel id of the thread that owns the slot.
@@ -150,6 +152,7 @@ impl ThreadSlot {
             let first = &raw mut (*thread_slot).announced;
             first.write(announced);
             (&raw mut (*thread_slot).next).write(AtomicPtr::new(first.cast()));
+            (&raw mut (*thread_slot).end).write(AtomicPtr::new(first.add(1).cast()));
             (&raw mut (*thread_slot).taken).write(AtomicBool::new(true));
             &*thread_slot
         }
@@ -161,7 +164,7 @@ impl ThreadSlot {
     #[inline(always)]
     pub(super) fn enter(&'static self) -> Option<Level> {
         let next = self.next.load(Ordering::Relaxed);
-        if ptr::eq(next, self.announced.as_ptr_range().end) {
+        if next == self.end.load(Ordering::Relaxed) {
             return None;
         }
         // SAFETY: 1: `next` is an element of `announced`, as it is not the end. It begins as the first element, this
