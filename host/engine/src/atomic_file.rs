@@ -8,13 +8,13 @@ use std::{
     path::Path,
 };
 
-/// How often to retry if another process removes the folder right after it was created.
+/// The maximum number of retries if other code removes the folder right after it was created.
 const TRIES: usize = 1000;
 
 /// The event that a written file survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// The end of this process.
+    /// The exit or crash of this process.
     Process,
     /// A power failure. The previous file stays valid until the new file is on disk.
     PowerCut,

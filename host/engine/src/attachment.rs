@@ -19,7 +19,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// The host calls the methods in the order of their declaration, on its own tokio runtime. The host owns the
 /// attachment, and the attachment has only a weak reference to the host, so the host can be dropped.
 pub trait Attachment: Send + 'static {
-    /// Acquires exclusive resources, such as a socket. Called before the host starts a plugin or changes its records. If
+    /// Acquires exclusive resources, such as a socket. Called before the host starts a plugin or changes a record. If
     /// this fails, the host does not start, so that a second host on the same folders does no harm.
     ///
     /// # Errors
@@ -50,8 +50,8 @@ pub struct Starting<'a> {
     pub plugins_dir: &'a Path,
     /// The host's state folder, as an absolute path.
     pub state_dir: &'a Path,
-    /// The program that is executed for child processes, and calls
-    /// [`shim::run_if_asked`](crate::shim::run_if_asked). `None` if there is no such program.
+    /// The program that is executed for child processes. It calls [`shim::run_if_asked`](crate::shim::run_if_asked) in
+    /// its `main`. `None` if there is no such program.
     pub program: Option<&'a Path>,
     events: &'a EventSink,
 }

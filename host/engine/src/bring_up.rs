@@ -60,7 +60,7 @@ impl fmt::Display for Moved {
 }
 
 impl Place {
-    /// Decides where a version runs, by the facts that are known before its trial.
+    /// Decides from the facts that are known before the trial where the version runs.
     ///
     /// # Errors
     ///
@@ -122,9 +122,10 @@ const SAVING_FOR_TRIAL: Overdue =
     Overdue { stage: Stage::Preflight, step: Step::Save, rest: "the previous version keeps serving" };
 
 impl Candidate<'_> {
-    /// Runs all steps of the version's start in a throwaway process. The trial is skipped if the manifest turns it off,
-    /// if this program cannot run trials, or if the version has passed a trial before. The trial also determines whether
-    /// a panic in the plugin unwinds, which may change where the version runs.
+    /// Runs the trial of the version in a throwaway process. The trial is skipped if the manifest turns it off, or if
+    /// this program cannot run trials. It is also skipped if the version has passed the same trial before, unless the
+    /// trial restores a state. The trial also determines whether a panic in the plugin unwinds, which may change where
+    /// the version runs.
     pub(crate) fn try_out(&mut self) -> Result<(), ReloadCause> {
         let reload = &self.job.manifest.reload;
         if self.context.program.is_err() || reload.preflight == Trial::Off {
@@ -171,7 +172,7 @@ impl Candidate<'_> {
         Tried::new(self.artifact.digest, &self.job.manifest, env)
     }
 
-    /// The environment variables with which the version will run. Its trial uses the same.
+    /// The environment variables with which the version will run. Its trial uses the same variables.
     fn environment(&self) -> Environment<'_> {
         match self.place {
             Place::Inside => Environment::Host,

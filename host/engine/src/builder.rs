@@ -244,7 +244,7 @@ async fn start(builder: HostBuilder, runtime: Runtime, until: Until) -> Result<H
 struct Made {
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
-    /// Ends when the plugins that start with the host have started.
+    /// Ends when each plugin that starts with the host has started or has failed to start.
     up: tokio::task::JoinHandle<()>,
     attachments: Attachments,
 }

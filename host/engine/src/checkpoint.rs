@@ -156,22 +156,22 @@ mod tests {
     }
 
     #[test]
-    fn keep_succeeds_while_the_last_state_of_the_folder_is_removed() {
+    fn save_succeeds_while_remove_deletes_the_empty_folder() {
         let dir = tempfile::tempdir().unwrap();
         let saved = in_dir(dir.path());
         let other: PluginId = "dev.test.other".parse().unwrap();
         std::thread::scope(|scope| {
-            let keeping = scope.spawn(|| {
+            let saving = scope.spawn(|| {
                 (0..300).try_for_each(|_| {
                     saved.save(&id(), (1, b"state"))?;
                     saved.remove(&id());
                     io::Result::Ok(())
                 })
             });
-            while !keeping.is_finished() {
+            while !saving.is_finished() {
                 saved.remove(&other);
             }
-            keeping.join().unwrap().unwrap();
+            saving.join().unwrap().unwrap();
         });
     }
 

@@ -222,7 +222,8 @@ fn unexplained(crash: &Crash) -> Option<EventKind> {
     let how = match crash.end {
         End::Signal(name) => format!("was killed by {name}"),
         End::Exit => "ended by a call of `exit`".into(),
-        // Without a record and a running plugin, a user has killed the process on purpose. This is not reported.
+        // If neither a cause nor a running plugin was recorded, the process was probably killed on purpose. This is not
+        // reported.
         End::Unknown if crash.suspects.is_empty() => return None,
         End::Unknown => "ended without recording a reason".into(),
     };

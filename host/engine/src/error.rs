@@ -75,12 +75,12 @@ pub enum ReloadCause {
     #[error(transparent)]
     Pause(#[from] PauseError),
     #[error(
-        "`{step}` did not end within {}: the reload is abandoned, and so is the thread that runs it; {rest}; make it shorter, or raise `step_timeout` under [process]",
+        "`{step}` did not end within {}: the reload is abandoned, and so is the thread that runs it; {rest}; make the step shorter, or raise `step_timeout` under [process]",
         humantime::format_duration(*.deadline)
     )]
     Overdue { step: Step, deadline: Duration, rest: &'static str },
     #[error(
-        "`{step}` did not end within {}: its thread is abandoned; make it shorter, or raise `step_timeout` under [process]",
+        "`{step}` did not end within {}: its thread is abandoned; make the step shorter, or raise `step_timeout` under [process]",
         humantime::format_duration(*.deadline)
     )]
     Late { step: Step, deadline: Duration },
@@ -114,8 +114,8 @@ impl ReloadCause {
         }
     }
 
-    /// The key of the manifest that caused the error, such as `config.port`. `None` if the plugin does not reject its
-    /// configuration.
+    /// The key of the manifest that caused the error, such as `config.port`. `None` if the error is not a plugin's
+    /// rejection of its configuration, or if the plugin named no key.
     pub(crate) fn unfit_config_key(&self) -> Option<String> {
         let (Self::Lifecycle(error) | Self::Trial(TrialError::Lifecycle(error))) = self else { return None };
         let details: serde_json::Value = serde_json::from_str(&error.details).ok()?;

@@ -137,7 +137,7 @@ impl Host {
         Ok(PluginInfo::of(&self.worker(id)?, self.inner.context.builder.dir()))
     }
 
-    /// The manifest of the plugin that is in force.
+    /// The plugin's manifest that is in force.
     ///
     /// # Errors
     ///
@@ -183,8 +183,9 @@ impl Host {
         HostConfig::clone(&self.inner.context.settings.now())
     }
 
-    /// The settings from [`Host::apply`], or from the layers that the host [follows](Host::follow), that the host has not
-    /// applied.
+    /// The part of the latest configuration that is not in effect: a rejected configuration, with the reason, or the
+    /// keys that require a restart. The latest configuration comes from [`Host::apply`] or from the layers that the
+    /// host [follows](Host::follow).
     pub fn pending_config(&self) -> PendingConfig {
         let state = self.inner.context.settings.config.lock();
         PendingConfig { refused: state.refused.clone(), restart_needed: state.pending.clone() }
@@ -200,9 +201,10 @@ impl Host {
         live::apply(&self.inner.context, &self.inner.workers, config)
     }
 
-    /// Reads the layers now and whenever their file changes, and applies them as [`Host::apply`] does. Before each time,
-    /// `adopt` is called with the configuration, for the settings of the program itself, such as the log filter. An
-    /// invalid configuration changes nothing, and the host emits [`EventKind::ConfigRefused`] with the reason.
+    /// Reads the layers now and whenever their file changes, and applies them as [`Host::apply`] does. Before each
+    /// configuration is applied, `adopt` is called with it, so that the program can apply its own settings, such as the
+    /// log filter. An invalid configuration changes nothing, and the host emits [`EventKind::ConfigRefused`] with the
+    /// reason.
     ///
     /// # Errors
     ///

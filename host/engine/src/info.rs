@@ -41,7 +41,7 @@ pub struct PluginInfo {
     /// The limits of the child process that are in force, and the keys of `[limits]` that are not in force. No limit is
     /// in force if the serving generation runs in the host's process.
     pub limits: Option<LimitsInForce>,
-    /// How often the child process was restarted after it had ended unexpectedly.
+    /// The number of restarts of the child process after an unexpected exit.
     pub restarts: u64,
     /// The private memory of the serving generation's library in the host's process, in bytes. `None` if no generation
     /// serves in the host's process.
@@ -61,9 +61,9 @@ pub struct PluginInfo {
     pub digest: Option<Digest>,
     /// The names of the serving generation's interfaces.
     pub interfaces: Vec<String>,
-    /// For how many seconds the generation has served.
+    /// The time for which the generation has served, in seconds.
     pub uptime_s: Option<f64>,
-    /// The number of ended calls of all generations.
+    /// The number of calls of all generations that have ended, including failed calls.
     pub calls: u64,
     /// The number of calls that have failed.
     pub failures: u64,

@@ -1,8 +1,9 @@
 //! The engine of a replug host: finds plugins, reloads and supervises them, and keeps their records from one host to
 //! the next. The crate `replug` re-exports what embedding programs need.
 //!
-//! A [`Host`] runs all plugins of a folder. A [`HostBuilder`] has its settings. An [`Attachment`] starts and stops with a
-//! host. An example is the control plane, which is in a crate that depends on this crate.
+//! A [`Host`] runs all plugins of a folder. A [`HostBuilder`] holds the settings of a new host. An [`Attachment`] is a
+//! component that starts and stops with a host, such as the control plane, which is in a crate that depends on this
+//! crate.
 //!
 //! Guarantees of this crate: a step that fails changes nothing, even if the host ends or crashes. The host reports only
 //! facts that it has verified.
@@ -14,7 +15,7 @@
 //! | `reload.rs` | the path of a reload: the only caller of the stages in the following modules, in this order |
 //! | [`build`] | runs cargo or a script, and can be cancelled |
 //! | [`artifact`] | stores artifacts by digest, and inspects them before any of their code runs |
-//! | [`preflight`] | decides by the result of the inspection whether an artifact can be loaded |
+//! | [`preflight`] | decides from the result of the inspection whether an artifact can be loaded |
 //! | [`load`] | opens the artifact in this process and makes the instance |
 //! | [`shim`] | the child process that opens the artifact and makes the instance if the plugin must not run in the host's process |
 //! | `roles.rs` | selects the task of this program when a host executes it as a helper process |

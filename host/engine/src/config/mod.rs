@@ -58,10 +58,10 @@ impl Settings {
 /// | `artifacts` | the store |
 /// | `run/<pid>-<n>` | the libraries that this process has loaded, its crash record, and a file that is locked while the host runs; removed when the host ends |
 /// | `data/<id>` | the plugin's own data |
-/// | `demoted/<id>.json` | the plugin's artifacts that have crashed a host, and therefore do not run in the host's process |
+/// | `demoted/<id>.json` | the plugin's artifacts that have crashed, and therefore do not run in the host's process |
 /// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, or the state that it had when it was stopped |
 /// | `plugins/<id>` | the record of the plugin: whether it is stopped, which version served, and the versions for rollbacks |
-/// | `hosts/<hash>` | the addresses of the control plane of a plugins folder's host; locked while that host runs |
+/// | `hosts/<hash>` | the addresses of the control plane of the host that serves a plugins folder; locked while that host runs |
 /// | `http-token` | the token for the HTTP API, if a host has ever served that API |
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {

@@ -2,7 +2,7 @@
 //!
 //! A host holds the lock of a file in its run folder until it ends. If another process can take the lock, the host has
 //! ended. A pid does not prove that a host still runs: a restarted container has the same pids as before, and two
-//! containers that share a volume may each have a process 7.
+//! containers that share a volume may each have a process with pid 7.
 //!
 //! The lock is a process-associated lock (`F_SETLK`), which no child process inherits, not even a forked child that does
 //! not call `exec`. Such a lock is released when the process closes any descriptor of the file. Therefore no code in this
@@ -148,7 +148,7 @@ fn is_left(run_dir: &Path, own: &BTreeSet<Identity>) -> bool {
             let lock = OpenOptions::new().write(true).open(path);
             lock.is_ok_and(|lock| fcntl_lock(lock, FlockOperation::NonBlockingLockExclusive) == Ok(()))
         }
-        // An earlier version created the folder, or its host ended before it created the lock file.
+        // An earlier version of replug created the folder, or the host ended before it created the lock file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let name = run_dir.file_name().and_then(|name| name.to_str());
             let number = name.and_then(|name| name.split_once('-')?.0.parse().ok());
