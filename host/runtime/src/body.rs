@@ -1,4 +1,4 @@
-//! The body of a generation: what the generation runs in, which is either the host's own process or a child process.
+//! The body of a generation: its instance, in the host's own process or in a child process.
 //!
 //! The registry and the engine use only the trait [`Body`], and read the differences between bodies from [`Traits`].
 //! They never check which kind of body a generation has, or whether the body is a child process. A new kind of body

@@ -44,7 +44,7 @@ use tokio::runtime;
 /// A caller's reference to a plugin, typed by one of the plugin's interfaces: `Handle<dyn Calculator>`.
 ///
 /// A handle has the interface's methods, which return `Result<T, CallError<E>>`. The calling thread makes the call
-/// itself, without lock, channel or executor. A clone is another handle to the same plugin.
+/// itself, without a lock, a channel or an executor. A clone is another handle to the same plugin.
 pub struct Handle<I: Interface + ?Sized> {
     client: I::Client<EntryCaller>,
     bound: Bound<I, EntryCaller>,
@@ -57,8 +57,8 @@ impl<I: Interface + ?Sized> Handle<I> {
         Self { client: bound.clone().into(), bound }
     }
 
-    /// The plugin's id: `Handle::id(&handle)`. This is not a method, because it would hide a method of the same name in
-    /// the interface.
+    /// The plugin's id: `Handle::id(&handle)`. This is an associated function, because a method would hide a method of
+    /// the same name in the interface.
     pub fn id(this: &Self) -> &PluginId {
         &this.bound.caller().entry.id
     }
@@ -72,9 +72,9 @@ impl<I: Interface + ?Sized> Handle<I> {
     ///
     /// The limit replaces `call_timeout` of the manifest. If a call into a plugin in a child process takes longer, it
     /// returns [`CallError::Timeout`]. A plugin in the host's process runs on the calling thread, which the host cannot
-    /// take back. There, the deadline only bounds how long a call waits before it begins. A caller that must continue
-    /// at the deadline in any case uses [`DynHandle::invoke_json`] with an [`Invocation::timeout`], and awaits the
-    /// call.
+    /// interrupt. For such a plugin, the deadline only bounds how long a call waits before it begins. A caller that
+    /// must continue at the deadline in any case uses [`DynHandle::invoke_json`] with an [`Invocation::timeout`], and
+    /// awaits the call.
     pub fn within(this: &Self, limit: Duration) -> TimedHandle<I> {
         TimedHandle::new(TimedCaller::bound(&this.bound, limit))
     }
@@ -227,7 +227,7 @@ impl Invocation {
 
     /// Like [`Invocation::wait`], but the result stays JSON text. A parsed [`Value`] takes more memory than its text:
     /// about 17 times as much for lists of numbers, short strings or records, and up to 84 times as much for objects
-    /// with one short entry each. The same factors apply to arguments while the plugin reads them. A call by HTTP
+    /// with one short entry each. The same factors apply to arguments while the plugin reads them. A call over HTTP
     /// returns the text. A typed handle to a plugin in this process uses no JSON.
     ///
     /// # Errors
@@ -336,7 +336,7 @@ impl Running {
     const CALL: u64 = 1;
 }
 
-/// A call by name that is scheduled on a thread of the host, as a future of its result.
+/// The result of a call by name that runs on a thread of the host, as a future.
 #[derive(Debug)]
 pub struct InvocationFuture {
     plugin: String,
@@ -369,7 +369,7 @@ impl Future for InvocationFuture {
         }
         let after_ms = deadline.after_ms();
         self.running.calls.cancel(Running::CALL);
-        // If no thread has begun the call, `abort` keeps it from beginning.
+        // If no thread has begun the call, `abort` prevents it from beginning.
         self.call.abort();
         let (plugin, method) = (self.plugin.clone(), self.method.clone());
         let generation = self.running.generation.load(Ordering::Relaxed);

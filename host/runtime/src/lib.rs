@@ -4,7 +4,7 @@
 //! This crate guarantees:
 //!
 //! * While a generation serves, a call takes no lock, makes no system call, allocates nothing and writes no memory
-//!   that another thread writes. It passes through handle, registry and edge only.
+//!   that another thread writes. The call passes only through the handle, the registry and the edge.
 //! * No panic leaves a plugin, and no panic of the host enters one.
 //! * A library stays mapped, unless the crate has verified that nothing uses it any more.
 //! * No process of a plugin outlives its host. A crash of the host is attributed to the plugin that caused it.
@@ -17,9 +17,9 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`body`] | the trait by which the registry and the engine use what a generation runs in |
+//! | [`body`] | the trait through which the registry and the engine use a generation, wherever it runs |
 //! | [`load`] | opens an artifact in this process, or starts the child process that opens it, and makes the instance |
-//! | [`registry`] | the serving generation, the swap, the retirement of the old one, and the crash record |
+//! | [`registry`] | the serving generation, the swap, the retirement of the old generation, and the crash record |
 //! | [`handle`] | the handles of callers; the hot path goes through here and the registry only |
 //! | [`shim`] | the child process that runs one plugin |
 //! | [`parent`] | a small process that restarts the program after a crash |

@@ -5,8 +5,8 @@
 //! survive every `fork`, `exec` and change of namespace: `no_new_privs`, which cannot be unset, and a hard resource
 //! limit, which only a process with `CAP_SYS_RESOURCE` in the initial user namespace can raise. So a shim sets both
 //! before it opens the plugin's library. The limit is `RLIMIT_RSS`, for resident memory, which Linux does not enforce.
-//! Its value is one that no other program sets, and lower than the host's own. A process that lowers it further is
-//! still marked, because every value up to the mark counts.
+//! The shim sets it to a value that no other program uses and that is lower than the host's own limit. A process that
+//! lowers the limit further is still marked, because every value up to the mark counts.
 //!
 //! A process counts as a plugin's only if it has both properties. If the host's own limit is 0, no lower limit exists.
 //! Then `no_new_privs` alone decides, unless the host itself has `no_new_privs`: in that case, no process counts as a

@@ -6,8 +6,8 @@
 //! memory as its standard output and the file as its standard error, and waits until the host exits. Then it copies the
 //! memory to the file and exits.
 //!
-//! The recorder locks the file until it exits. A process that reads the file waits for that lock, so that it never
-//! reads the file before it is written.
+//! The recorder locks the file until it exits. A process that reads the file waits for that lock, so that it reads only
+//! a finished record.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -37,8 +37,8 @@ pub const MARKER: &str = "__replug-record";
 /// How long a recorder may take, on a busy machine, to write the file after its host has exited.
 const WRITING: Duration = Duration::from_secs(10);
 
-/// The process that writes the record after its host, which started it, has exited. Dropping this value kills the
-/// process, so that it writes nothing.
+/// The process that writes the record after the host has exited. Dropping this value kills the process, so that it
+/// writes nothing.
 #[derive(Debug)]
 pub(crate) struct Recorder(Child);
 
@@ -82,7 +82,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
-    // The inherited working directory would keep a file system from being unmounted.
+    // A file system that contains the working directory of a process cannot be unmounted.
     let _ = env::set_current_dir("/");
     let host = arguments.next().and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
     let Some(host) = host else { process::exit(2) };
@@ -92,8 +92,8 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
 
 /// Waits until the host, which started this process, has exited.
 fn wait_for_end(host: Pid) {
-    // The end of the pipe is not enough: a child that the host has forked may still hold the other end. A pidfd reports
-    // the exit of the host itself.
+    // The pipe alone is not enough: a child that the host has forked may still hold the other end. A pidfd reports the
+    // exit of the host itself.
     let process = pidfd_open(host, PidfdFlags::empty()).ok().filter(|_| getppid() == Some(host));
     let Some(process) = process else {
         if getppid() == Some(host) {

@@ -59,8 +59,8 @@ impl Place {
     }
 }
 
-/// The process that removes the paths of a [`Place`] after its host, which started it, has exited. Dropping this value
-/// kills the process, so that it removes nothing.
+/// The process that removes the paths of a [`Place`] after the host has exited. Dropping this value kills the process,
+/// so that it removes nothing.
 #[derive(Debug)]
 pub struct Sweeper(Child);
 
@@ -95,7 +95,7 @@ impl Drop for Sweeper {
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
     let Some(socket) = arguments.next() else { process::exit(2) };
     let place = Place { socket: socket.into(), folder: arguments.next().map(PathBuf::from) };
-    // The inherited working directory would keep a file system from being unmounted.
+    // A file system that contains the working directory of a process cannot be unmounted.
     let _ = env::set_current_dir("/");
     // The host writes nothing to the pipe. Its end, or an error, means that the host has exited.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());

@@ -18,8 +18,8 @@ async fn a_panic_of_the_host_is_reported_with_its_message() {
     assert!(error.to_string().contains("the host panicked during the call: index 7"), "{error}");
 }
 
-/// A call with the time limit `limit`, which has begun before its host shuts down. It returns when the returned sender
-/// is dropped.
+/// A call that began before its host shut down, with this time limit. The call returns when the returned sender is
+/// dropped.
 fn begun(limit: Duration) -> (InvocationFuture, mpsc::Sender<()>) {
     let host = runtime::Builder::new_multi_thread().enable_time().build().unwrap();
     let (release, released) = mpsc::channel();

@@ -22,7 +22,7 @@ pub enum Origin {
 /// The marks of the processes that run this host's plugins, and of their descendants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Marks {
-    /// The hard `RLIMIT_RSS` that a shim sets; `None` if the host's own is 0, because no lower one exists.
+    /// The hard `RLIMIT_RSS` that a shim sets; `None` if the host's own limit is 0, because no lower limit exists.
     limit: Option<u64>,
     /// Whether this host itself has `no_new_privs`, which all processes that it starts inherit.
     host_has_no_new_privs: bool,
@@ -61,7 +61,7 @@ impl Facts {
         };
         let limits = fs::read_to_string(process.join("limits"))?;
         let line = limits.lines().find_map(|line| line.strip_prefix("Max resident set"));
-        // The soft limit, then the hard one.
+        // The columns are the soft limit and the hard limit.
         let hard = line.and_then(|line| line.split_whitespace().nth(1));
         let hard_limit = match hard.ok_or_else(|| missing("Max resident set"))? {
             "unlimited" => None,
@@ -102,7 +102,7 @@ pub fn origin(pid: Pid) -> io::Result<Origin> {
 }
 
 fn ended() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "the process has ended")
+    io::Error::new(io::ErrorKind::NotFound, "the process has exited")
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_process_counts_as_a_plugins_only_with_both_marks() {
         assert_eq!(UNLIMITED.judge(process(Some(MARK), true)), Origin::Plugin);
-        assert_eq!(UNLIMITED.judge(process(Some(4096), true)), Origin::Plugin, "it has lowered it further");
+        assert_eq!(UNLIMITED.judge(process(Some(4096), true)), Origin::Plugin, "it lowered its limit");
         for other in [process(None, true), process(Some(MARK), false), process(Some(MARK + 1), true)] {
             assert_eq!(UNLIMITED.judge(other), Origin::Elsewhere, "{other:?}");
         }

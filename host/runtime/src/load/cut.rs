@@ -5,7 +5,7 @@ use replug_model::text;
 use replug_wire::Report;
 use serde_json::{Map, Value};
 
-/// The largest number of bytes of one text that are kept.
+/// The maximum length of a text that is kept, in bytes.
 pub(super) const MOST_BYTES: usize = 16 << 10;
 /// How many bytes each JSON value counts in addition to its text, so that the number of small values is limited, too.
 const VALUE_BYTES: usize = 16;

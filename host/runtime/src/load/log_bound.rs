@@ -22,8 +22,8 @@ impl LogBound {
         bound
     }
 
-    /// Changes the setting. The change takes effect for the report sinks at once. The caller must still set the level of
-    /// the plugins that run.
+    /// Changes the setting. The change takes effect for the report sinks at once. The caller must also set the level of
+    /// the running plugins.
     pub fn set(&self, setting: Option<LevelFilter>) {
         self.0.store(level(setting.unwrap_or(LevelFilter::TRACE)).0, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Loads artifacts and makes instances, by mode: in this process, or in a child process.
+//! Loads artifacts and makes instances, in this process or in a child process.
 
 mod cut;
 pub mod in_process;

@@ -15,7 +15,7 @@ use std::{sync::Arc, thread, time::Instant};
 
 /// Receives the reports of a plugin. The methods are called on the plugin's threads, while they run the plugin's code.
 pub(crate) trait ReportSink: Send + Sync + 'static {
-    /// The most verbose level that is wanted now.
+    /// The most verbose level that the host wants now.
     fn max_level(&self) -> Level;
 
     /// Takes a report. A panic must be stored or sent before this method returns, because the process may be about to
@@ -55,7 +55,7 @@ impl Portions {
         Self { unit: "events", level: Level(2), target: "replug", ration: Arc::new(Ration::new()) }
     }
 
-    /// A log report with this message, and without fields and spans.
+    /// A log report with this message, without fields or spans.
     pub(super) fn plain(&self, message: String) -> Report {
         let (fields, spans) = ("{}".into(), "[]".into());
         Report::Log { level: self.level, target: self.target.into(), message, fields, spans }

@@ -43,7 +43,8 @@ const BADGE: &str = "REPLUG_PARENT";
 /// The environment variable with the note that a child has left for its successor.
 const CARRIED: &str = "REPLUG_CARRIED";
 
-/// The prefix of such a note in the notebook. Every other line is a run folder, and no absolute path begins with this.
+/// The prefix of such a note in the notebook. Every other line is the path of a run folder, and no absolute path begins
+/// with this byte.
 const CARRY: u8 = b'=';
 
 /// The file in which a child notes the run folders of its hosts, so that its parent finds their crash records.
@@ -61,13 +62,13 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// ```
 ///
 /// The child is restarted after `SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`, `SIGABRT`, `SIGTRAP` and `SIGSYS`; after an
-/// `exit` that a plugin called; after `_exit` while it had a host; and after a `SIGKILL` from the kernel for lack of
-/// memory. In all other cases, the parent exits when the child does: with the child's exit status, or with 128 plus the
-/// number of the signal that terminated the child. The parent also exits after the fifth crash within a minute that
-/// cannot be attributed to a plugin.
+/// `exit` that a plugin called; after `_exit` while the child had a host; and after a `SIGKILL` from the kernel for
+/// lack of memory. In all other cases, the parent exits when the child does: with the child's exit status, or with 128
+/// plus the number of the signal that terminated the child. The parent also exits after the fifth crash within a minute
+/// that cannot be attributed to a plugin.
 ///
 /// If a program returns from `main` or calls `exit` while it has a host, the parent prints a warning, because that may
-/// be unintended. A program that exits by `_exit` must shut its hosts down first.
+/// be unintended. A program that calls `_exit` must shut its hosts down first.
 ///
 /// The parent forwards signals that request to exit, to stop or to continue to the child. It does not forward signals
 /// from the terminal, because the terminal sends them to the child as well. If the parent is killed, the child is
@@ -76,9 +77,10 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// If a program gets `SIGTERM`, and within 30 s another `SIGTERM` or a `SIGINT`, the parent enforces the request,
 /// because a plugin may have replaced the program's signal handlers: it kills a program that has not exited 5 s after
 /// the second signal, or that gets a third one. The parent then exits with 128 plus the number of the last of these
-/// signals. As process 1, as in a container, the parent reaps orphaned processes.
+/// signals. If the parent is process 1, as in a container, it also reaps orphaned processes.
 ///
-/// If no parent can be set up, this prints a warning to standard error, and the program continues without one.
+/// If no parent can be set up, this function prints a warning to standard error, and the program continues without a
+/// parent.
 pub fn supervise() {
     supervise_with(Interrupt::Anything);
 }
@@ -151,7 +153,7 @@ fn follow(badge: Option<&Badge>) {
     // The kernel sends this signal when the thread that started this process exits. The parent process has only that
     // thread.
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
-        eprintln!("warning: cannot ask the kernel to kill this process when its parent ends: {error}");
+        eprintln!("warning: cannot ask the kernel to kill this process when its parent exits: {error}");
     }
     // If the parent exited before this call, the kernel sends no signal.
     if badge.standing() != Standing::Child {
@@ -167,7 +169,7 @@ fn follow(badge: Option<&Badge>) {
 }
 
 fn end_with_parent() -> ! {
-    eprintln!("error: the process that started this one is gone");
+    eprintln!("error: the process that started this one has exited");
     process::exit(1)
 }
 
@@ -199,9 +201,9 @@ const NO_MEMORY: i32 = -1;
 enum Standing {
     /// The child of that parent.
     Child,
-    /// The child of that parent, which has exited.
+    /// A child of that parent. The parent has exited.
     Orphan,
-    /// A process that has inherited the badge from another one.
+    /// A process that has inherited the badge from another process.
     Stranger,
 }
 
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_child_of_the_process_on_the_badge_has_its_standing() {
+    fn a_badge_distinguishes_a_child_an_orphan_and_a_stranger() {
         let parent = getppid().unwrap().as_raw_nonzero().get();
         let gone = i32::MAX;
         let own = ProcessStat::of(process::id()).unwrap().started;

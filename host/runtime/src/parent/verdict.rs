@@ -91,7 +91,7 @@ impl Ended {
 /// The crashes so far.
 #[derive(Default)]
 pub(super) struct History {
-    /// Crashes that could not be attributed, within [`WINDOW`].
+    /// The times of the crashes within [`WINDOW`] that could not be attributed.
     unexplained: VecDeque<Instant>,
     /// The artifacts to which a crash was attributed. If such an artifact crashes the program again, the host failed to
     /// move it to a child process.

@@ -156,7 +156,7 @@ impl Watch {
             if !killed && self.requests.end_at().is_some_and(|at| at <= Instant::now()) {
                 killed = true;
                 print(Some(
-                    "error: the program was asked to end more than once and did not, so it is killed; a plugin in it may \
+                    "error: the program did not exit on repeated request, so it is killed; a plugin in it may \
                      have replaced its signal handlers"
                         .into(),
                 ));
@@ -211,8 +211,8 @@ impl Watch {
             runs.iter().for_each(|run| drop(write_down(memory, run)));
         }
         if ended.is_attributable() {
-            // The child could not record its own exit in some cases: after SIGKILL, a stack overflow, or `_exit`. An
-            // error means that there is no crash record to write to.
+            // In some cases, a child cannot record its own exit: after SIGKILL, a stack overflow, or `_exit`. An error
+            // means that there is no crash record to write to.
             runs.iter().for_each(|run| drop(note_end(run, status)));
         }
         ended.crashes = runs.iter().filter_map(|run| read(run)).collect();

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The time after which a caller is asked to retry if the restart of a dead process is not scheduled yet.
+/// The time after which a caller is asked to retry if the restart of a dead process has not been scheduled yet.
 const SOON: Duration = Duration::from_millis(200);
 
 thread_local! {
@@ -143,7 +143,7 @@ impl Ready {
     }
 }
 
-/// How a call that returned no value is counted.
+/// How a failed call is counted.
 #[cold]
 fn end_of<E>(error: &Result<E, CallError>) -> CallEnd {
     match error {
@@ -152,8 +152,8 @@ fn end_of<E>(error: &Result<E, CallError>) -> CallEnd {
     }
 }
 
-/// The reason why a call returned no value: the method's own error, or the host's. This is a function of its own, so
-/// that the code that is inlined into callers stays small.
+/// The error of a failed call: the method's own error, or the host's. This is a separate function, so that the code
+/// that is inlined into callers stays small.
 #[cold]
 #[inline(never)]
 fn not_returned<E>(live: &Live, method: &str, failed: Failed<E>) -> Result<E, CallError> {
@@ -227,7 +227,7 @@ impl Pin {
         self.level.mark(self.live().mark_of(interface).method(method));
     }
 
-    /// Counts the call of this pin by how it ended.
+    /// Counts the call of this pin by its outcome.
     #[inline(always)]
     pub(crate) fn count(&self, end: CallEnd) {
         match end {
@@ -247,8 +247,8 @@ fn count_failure(thread_slot: &'static ThreadSlot, record: &Record, why: Failure
 }
 
 impl Entry {
-    /// Pins the generation that serves. Waits while the state is handed over. The caller must keep the second value
-    /// until the call has returned.
+    /// Pins the generation that serves. Waits while the state is being handed over. The caller must keep the second
+    /// value until the call has returned.
     #[inline(always)]
     pub(crate) fn pin(&self) -> Result<(Pin, Rest), CallError> {
         let Some(thread_slot) = ThreadSlot::mine() else { return Err(self.thread_is_ending()) };
@@ -257,8 +257,8 @@ impl Entry {
         if record.is_null() { self.pin_slowly(level) } else { Ok((Pin { level, record }, None)) }
     }
 
-    // Takes the parts of a pin instead of a pin. The compiler keeps a pin whose address is taken in memory, even on the
-    // fast path, and that takes as long as the rest of the path.
+    // Takes the parts of a pin instead of a pin. If the address of a pin were taken, the compiler would keep the pin in
+    // memory, even on the fast path, and that takes as long as the rest of the path.
     #[cold]
     fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
         let mut pin = Pin { level, record: null_mut() };

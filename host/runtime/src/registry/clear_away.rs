@@ -83,8 +83,8 @@ mod tests {
     const LENGTH: usize = 1 << 20;
     const LOADED: u64 = 100_000;
 
-    /// Makes a copy, as the store does, and clears it away within `meanwhile`. Returns the disk space of the file in
-    /// bytes, and the file, which has no name any more.
+    /// Makes a copy, as the store does, and runs `meanwhile`, which clears the copy away. Returns the disk space of the
+    /// file in bytes, and the file, which has no name any more.
     fn cleared_away(meanwhile: impl FnOnce(&File, &mut dyn FnMut())) -> (u64, File) {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("plugin-1.so");

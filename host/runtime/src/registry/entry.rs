@@ -67,7 +67,7 @@ struct Inner {
 unsafe impl Send for Inner {}
 
 impl Entry {
-    /// The entry of a plugin that does not run. `reason` is the reason, and what the user can do.
+    /// The entry of a plugin that does not run. `reason` says why, and what the user can do.
     pub fn new(id: PluginId, reason: &str) -> Self {
         Self {
             id,
@@ -110,9 +110,10 @@ impl Entry {
         matches!(self.slot.why_shut(), Some(Shut::Restarting(_)))
     }
 
-    /// Finds or makes a record of the generation of `outer` with all interfaces that handles need now, and announces it
-    /// in `hazard`. `outer` is the record of an outer call of the calling thread, so that thread announces it. Returns
-    /// `None` if `outer` is not a record of this plugin that no longer serves, or if the plugin is closed.
+    /// Finds or makes a record that belongs to the generation of `outer` and has all interfaces that handles need now.
+    /// Announces the record in `hazard`. `outer` is the record of an outer call of the calling thread, so another
+    /// hazard cell of the thread announces `outer`. Returns `None` if `outer` is a record of another plugin or still
+    /// serves, or if the plugin is closed.
     pub(super) fn stay_in(&self, outer: *mut Record, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
         let mut inner = self.inner.lock();
         if !inner.leaving.contains(&outer) || matches!(self.slot.why_shut(), Some(Shut::Closed(_))) {
@@ -222,7 +223,8 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// * [`InterfaceMismatch`] if it does not offer an interface that a handle needs; the previous generation serves on
+    /// * [`InterfaceMismatch`] if `live` does not offer an interface that a handle needs; the previous generation keeps
+    ///   serving
     pub fn publish(self: &Arc<Self>, live: Arc<Live>) -> Result<Option<Retiring>, InterfaceMismatch> {
         let mut inner = self.inner.lock();
         let ports = ports(&live, &inner.wanted)?;
@@ -332,7 +334,7 @@ impl Drop for Entry {
 }
 
 impl Inner {
-    /// Keeps a record that is out of the slot, unless it is null, until no thread uses it.
+    /// Keeps a record that was removed from the slot until no thread uses it. Ignores null.
     fn free_when_unused(&mut self, record: *mut Record) {
         if !record.is_null() {
             self.leaving.push(record);
@@ -345,7 +347,7 @@ impl Inner {
         self.retiring.extend(live.map(Arc::downgrade));
     }
 
-    /// The records of a generation that are out of the slot and may be in use.
+    /// The records of a generation that were removed from the slot and may be in use.
     fn records_of(&self, live: &Arc<Live>) -> Vec<*mut Record> {
         let of_it = |&record: &*mut Record| {
             // SAFETY: records in `leaving` are not freed yet.

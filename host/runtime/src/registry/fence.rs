@@ -1,9 +1,9 @@
 //! The two halves of an asymmetric fence: nearly free for callers, a system call for the thread that swaps.
 //!
 //! A caller announces the record that it is about to use, and then checks that this record still serves. A swapper
-//! replaces the serving record, and then checks which threads have announced it. On both sides, the store must be
-//! visible before the load. Callers only prevent the compiler from reordering them. The swapper makes each running
-//! thread of the process execute a full barrier.
+//! replaces the serving record, and then checks which threads have announced the old record. On both sides, the store
+//! must become visible before the load of the check. Callers only prevent the compiler from reordering the two. The
+//! swapper makes each running thread of the process execute a full barrier.
 
 use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
 use std::sync::atomic::{Ordering, compiler_fence};

@@ -81,7 +81,7 @@ impl<T> GatedSlot<T> {
             if !record.is_null() {
                 return Ok(record);
             }
-            // The gate was shut after it was passed.
+            // The gate was shut after this call had passed it.
         }
     }
 

@@ -47,7 +47,7 @@ pub trait Observer {
     /// The error with which loading fails.
     type Error: From<TooManyGenerations> + From<LoadError> + From<LifecycleError>;
 
-    /// Runs a step that runs the author's code and has no deadline of its own.
+    /// Executes a step that runs the author's code and has no deadline of its own.
     ///
     /// # Errors
     ///

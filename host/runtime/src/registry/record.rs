@@ -29,7 +29,7 @@ pub struct Live {
     pub generation: Generation,
     /// The artifact.
     pub digest: Digest,
-    /// The body. The steps are run through the methods of `Live`, because they mark the thread.
+    /// The body. Lifecycle steps go through the methods of `Live`, which mark the thread.
     pub(super) body: Box<dyn Body>,
     traits: Traits,
     /// The private memory of the generation's library, in bytes.

@@ -65,7 +65,7 @@ pub(crate) fn unpin<T>(hazard: &AtomicPtr<T>) {
     hazard.store(std::ptr::null_mut(), Ordering::Release);
 }
 
-/// Whether one of the hazard cells of all threads announces `record`, which is no longer in any slot.
+/// Whether a hazard cell of any thread announces `record`. The record must not be in any slot any more.
 pub(crate) fn in_use<'a, T: 'a>(record: *mut T, mut hazards: impl Iterator<Item = &'a AtomicPtr<T>>) -> bool {
     hazards.any(|hazard| hazard.load(Ordering::Acquire) == record)
 }

@@ -51,7 +51,7 @@ impl Entry {
         if pin.live().generation != dead {
             return Ok((pin, rest));
         }
-        // The process died before it served, and the host has not handled its death yet.
+        // The process died before its generation was published, and the host has not handled the death yet.
         Err(CallError::Restarting { plugin: self.id.to_string(), retry_in_ms: 1 })
     }
 }

@@ -53,13 +53,13 @@ struct Announcement {
 
 /// The slot of one thread. Aligned so that no two threads write to the same pair of cache lines.
 ///
-/// A slot is in memory of its own that the kernel fills with zeros at the first access: of the counts, only the pages
-/// of generations that the thread has called take memory.
+/// A slot is in memory of its own that the kernel fills with zeros at the first access. So only the pages that contain
+/// counts of generations that the thread has called take memory.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(crate) struct ThreadSlot {
-    /// The announcement of the thread's next call: an element of `announced`, or its end. The elements before it are of
-    /// the calls that the thread is inside.
+    /// The announcement of the thread's next call: an element of `announced`, or its end. The elements before it belong
+    /// to the calls that the thread is inside.
     next: AtomicPtr<Announcement>,
     /// The end of `announced`, which never changes.
     end: AtomicPtr<Announcement>,
@@ -290,7 +290,7 @@ pub(super) fn with_hazards<R>(look: impl FnOnce(&mut dyn Iterator<Item = &Atomic
     look(&mut thread_slots.iter().flat_map(|thread_slot| &thread_slot.announced).map(|it| &it.hazard))
 }
 
-/// How many calls of all threads are inside these records.
+/// How many running calls, of all threads, use one of these records.
 pub(super) fn count_in(records: &[*mut Record]) -> usize {
     with_hazards(|hazards| hazards.filter(|hazard| records.contains(&hazard.load(Ordering::Acquire))).count())
 }
@@ -302,12 +302,12 @@ fn own_tid() -> Tid {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
-/// The number of calls.
+/// Numbers of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
     /// All calls that have returned or failed.
     pub calls: u64,
-    /// Of these calls, those that returned no value.
+    /// The calls among them that have failed.
     pub failures: Failures,
 }
 

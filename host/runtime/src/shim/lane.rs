@@ -17,7 +17,7 @@ use std::{
 /// How long the first call may take to arrive on a lane that cannot be served.
 const FIRST_CALL: Duration = Duration::from_secs(1);
 
-/// The instance to call, and the state that says which calls still have a waiting caller.
+/// The instance to call, and the cancellation of the calls on this lane.
 pub(super) type Served = (Shared, Arc<Cancellation>);
 
 /// Serves calls on a thread of its own until the host closes the connection.

@@ -160,7 +160,7 @@ impl Shim {
     }
 }
 
-const NO_INSTANCE: &str = "there is no instance: it does not exist yet, or no longer";
+const NO_INSTANCE: &str = "there is no instance: none has been created, or it has been dropped";
 
 fn done(_: ()) -> Reply {
     Reply::Done

@@ -1,4 +1,4 @@
-//! Checks that host and plugin agree on the layout and the meaning of what they share.
+//! Checks that host and plugin agree on the layout and the meaning of the data that they share.
 
 use abi_stable::{
     StableAbi,
@@ -19,11 +19,11 @@ pub enum RootMismatch {
         "the layout of the root module differs (plugin: replug-api {plugin}, host: replug-api {host})\n{report}"
     )]
     Layout {
-        /// The version with which the plugin was built.
+        /// The version of `replug-api` with which the plugin was built.
         plugin: String,
-        /// The host's version.
+        /// The host's version of `replug-api`.
         host: String,
-        /// The place of the difference.
+        /// The report of `abi_stable` about the difference.
         report: String,
     },
     /// The plugin does not describe the layout.

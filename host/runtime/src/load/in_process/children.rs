@@ -1,5 +1,5 @@
-//! Makes sure that this process gets the exit status of its child processes, even if a plugin in it, or the program
-//! that started it, made it ignore `SIGCHLD`.
+//! Makes sure that this process gets the exit status of its child processes, even if a plugin, or the program that
+//! started this process, has caused `SIGCHLD` to be ignored.
 //!
 //! While `SIGCHLD` is ignored, the kernel keeps no exit status of child processes. Then a build would fail without a
 //! visible reason, and the host could not report why a plugin's process terminated.

@@ -66,7 +66,7 @@ pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result
     }
 }
 
-/// Inspects, once, each thread that is not in `elsewhere`, and adds the threads that are outside of the code.
+/// Inspects each thread that is not in `elsewhere` once. Adds the threads that are outside of the code to `elsewhere`.
 fn look(code: &[Range<u64>], (own, elsewhere): (u32, &mut BTreeSet<u32>)) -> io::Result<Option<Inside>> {
     let tasks = Path::new("/proc/self/task");
     let tids: BTreeSet<u32> = fs::read_dir(tasks)?
@@ -106,7 +106,7 @@ struct At {
     stack: u64,
 }
 
-/// The position of a thread, unless it runs.
+/// The position of a thread; `None` if the thread is running.
 fn place_of(task: &Path) -> io::Result<Option<At>> {
     read_place(&fs::read_to_string(task.join("syscall"))?)
 }
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Waits until `released` is closed. No other thread of the tests runs this code.
+    /// Waits until the sender of `released` is dropped. No other thread of the tests runs this code.
     #[inline(never)]
     fn wait(released: &mpsc::Receiver<()>) -> usize {
         let error = released.recv().unwrap_err();

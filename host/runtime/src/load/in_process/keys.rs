@@ -5,9 +5,9 @@
 /// Each copy of Rust's standard library uses at least one key until the process exits. If no key is free, a new copy
 /// aborts the process.
 ///
-/// The C library assigns the lowest free key first. Some lower keys may be free: a copy of std cannot use key 0, and
-/// frees it if it gets it. So this function first takes a few keys, which fill such gaps. If there are more gaps than
-/// that, the result is too low.
+/// The C library assigns the lowest free key first. Some lower keys may be free: for example, a copy of std cannot use
+/// key 0, and frees it again. So this function takes [`GAPS`] keys, which first fill such gaps. If there are more gaps
+/// than that, the result is too low.
 pub fn tls_keys_used() -> usize {
     let mut taken = Vec::with_capacity(GAPS);
     while taken.len() < GAPS {
@@ -48,7 +48,7 @@ mod tests {
         };
         // SAFETY: as in `tls_keys_used`.
         let give_back = |key| assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
-        // Other tests take fewer keys meanwhile.
+        // Other tests take fewer than 100 keys meanwhile.
         let keys: Vec<_> = (0..100).map(|_| take()).collect();
         give_back(keys[0]);
         give_back(keys[1]);

@@ -3,8 +3,8 @@
 //! * `open.rs` maps the library and checks it. An `Instance` runs the author's code through [`replug_api::abi`].
 //! * `services.rs` has the functions of the host that the plugin calls; `cancel.rs` has the function that returns
 //!   whether the current call was cancelled; `hooks.rs` keeps the program's panic hook.
-//! * `offered.rs` has the interfaces that handles call, also those of a plugin in a child process; `check.rs` compares
-//!   them with the host's.
+//! * `offered.rs` has the interfaces that handles call, including those of plugins in child processes; `check.rs`
+//!   compares them with the host's.
 //! * `retire.rs` stops and drops an instance, and may unmap its library. Before that, `inside.rs` checks that no thread
 //!   runs the library's code, and `handlers.rs` checks that the library handles no signal.
 //! * `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a

@@ -80,7 +80,7 @@ impl Offered {
         }
     }
 
-    /// How many methods of the interface the plugin has.
+    /// The number of methods that the plugin's version of the interface has.
     pub(super) fn method_count(&self) -> usize {
         match &self.target {
             Target::Here(bound) => bound.export.methods.len(),

@@ -60,7 +60,7 @@ pub enum LoadError {
     /// The library was built with another version of `replug-api`.
     #[error("{path} was built with another replug-api than this host: {0}; rebuild it with the host's version", path = .1.display())]
     OtherApi(#[source] RootMismatch, PathBuf),
-    /// A panic in the plugin would end the process.
+    /// A panic in the plugin would abort the process.
     #[error(
         "{path} was built with `panic = \"abort\"`: a panic in it would end the host; build it with `panic = \"unwind\"`, or set `mode = \"auto\"` or `mode = \"process\"`"
     )]
@@ -81,7 +81,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Checks that a panic in the plugin does not end the process.
+    /// Checks that a panic in the plugin does not abort the process.
     ///
     /// # Errors
     ///

@@ -53,8 +53,8 @@ pub(super) fn services(path: &Path, reporter: impl ReportSink, hook: HookPanics)
 
 /// Removes the reporter and the panic hook of a library that is about to be unmapped.
 ///
-/// Plugins that link the shared standard library share one hook. If they do, the hook of another library replaces the
-/// removed hook.
+/// Plugins that link the shared standard library share one hook. For such a plugin, the hook of another library replaces
+/// the removed hook.
 pub(super) fn forget(path: &Path) {
     // Only one thread changes hooks at a time, so that no other thread unmaps a library whose hook this thread is about
     // to set.
@@ -179,8 +179,8 @@ pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
 
 /// The sink for the reports of the library that contains an address.
 ///
-/// A panic in the standard library that plugins share is in no plugin's library. It is attributed to a plugin only if
-/// that plugin is the only one.
+/// A panic inside the shared standard library has a location in no plugin's library. It is attributed to a plugin only
+/// if no other plugin has a reporter.
 fn reporter_at(address: Object) -> Option<Arc<dyn ReportSink>> {
     let path = library_at(address);
     let reporters = REPORTERS.read();

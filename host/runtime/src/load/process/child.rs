@@ -31,8 +31,8 @@ use std::{
 
 /// How long a child may take to send its greeting.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
-/// How long sending a command on the service connection may take. The child always reads this connection. The time is
-/// long because the child is killed after it, and the sending thread may be delayed for seconds on a busy machine.
+/// How long sending a command on the service connection may take, before the child is killed. The child always reads
+/// this connection. The time is long, because the sending thread may be delayed for seconds on a busy machine.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The program that the host runs as a shim.

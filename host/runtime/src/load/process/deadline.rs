@@ -33,8 +33,8 @@ impl Deadline {
         Self { until, after }
     }
 
-    /// Sets the deadline of the calls into a plugin that the thread makes in `work`. Calls into other plugins do not
-    /// use this deadline.
+    /// Runs `work`. During `work`, the deadline applies to the thread's calls into this plugin, and not to its calls
+    /// into other plugins.
     pub(crate) fn hold<T>(self, plugin: &PluginId, work: impl FnOnce() -> T) -> T {
         let _noted = self.note(plugin);
         work()

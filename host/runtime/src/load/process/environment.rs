@@ -10,8 +10,8 @@ use std::{
 };
 
 /// The variables that each child inherits, besides `LC_*`: the language and the time zone of its user, the folders
-/// of programs and temporary files, the variables that control backtraces and logs, and those with which the
-/// dynamic loader has loaded the host, which is the same program.
+/// of programs and temporary files, and the variables that control backtraces, logs and the dynamic loader. The child
+/// needs the variables of the loader, because it is the same program as the host.
 const INHERITED: [&str; 11] = [
     "GLIBC_TUNABLES",
     "LANG",

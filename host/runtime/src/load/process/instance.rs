@@ -40,7 +40,7 @@ pub struct Birth {
     pub step_timeout: Duration,
     /// The time limit of each call, after which its caller gets an error; `None` if calls have no limit.
     pub call_timeout: Option<Duration>,
-    /// How long a call may take to return after its cancellation. Then the process is killed.
+    /// How long a call may take to return after its cancellation. After this time, the process is killed.
     pub cancel_grace: Duration,
 }
 
@@ -209,7 +209,7 @@ impl Body for Instance {
     }
 
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome {
-        // A dead process cannot run `Plugin::stop`, and its death was reported already.
+        // A dead process cannot run `Plugin::stop`, and its death has already been reported.
         if !self.child.is_dead() {
             warn(self.stop());
         }

@@ -82,7 +82,8 @@ impl Child {
 
     /// Handles, in the background, a lane whose caller no longer waits.
     pub(super) fn give_up(self: &Arc<Self>, lane: Lane, late: Late) {
-        // A call that was not sent completely has not begun. It will never begin, because the return closes the lane.
+        // A call that was not sent completely has not begun. It will never begin, because this return drops the lane,
+        // which closes its connection.
         let Some(call) = lane.wire.awaited() else { return };
         let child = self.clone();
         let wait = move || match child.late_answer(lane, call, late.grace) {

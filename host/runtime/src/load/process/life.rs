@@ -31,7 +31,7 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 /// How long a killed process may take to disappear from its cgroup.
 const EMPTY: Duration = Duration::from_millis(500);
 
-/// The state of a child's process. The thread that waits for its exit shares it with callers.
+/// The state of a child's process. Callers share it with the thread that waits for the exit of the process.
 pub(super) struct Life {
     leader: Pid,
     /// A pidfd, which refers to the process even if its pid is reused. It is readable after the process has exited.
@@ -125,13 +125,13 @@ impl Life {
         self.state.lock().expected = true;
     }
 
-    /// How the process terminated by itself. If it does not do so within [`EXIT_GRACE`], kills it, because its
-    /// connection is unusable, and returns `None`.
+    /// How the process terminated, if it terminated by itself. Kills a process that does not exit within
+    /// [`EXIT_GRACE`], because its connection is unusable, and returns `None` for a process that had to be killed.
     pub(super) fn own_death(&self) -> Option<Death> {
         self.death_if_near().or_else(|| {
             self.kill();
-            // The wait gives `on_death` the time to run. A process that terminated by itself before it was killed was
-            // only slow, and its own cause is reported.
+            // The wait gives `on_death` time to run. A process that terminated by itself before it was killed was only
+            // slow, and its own cause is reported.
             let late = self.death_within(REAP_TIMEOUT);
             late.filter(|death| *death != Death::Signal("SIGKILL".into()))
         })
@@ -262,7 +262,7 @@ mod tests {
         let child = Command::new("true").spawn().unwrap();
         let life = Arc::new(Life::of(&child, Tail::default(), None).unwrap());
         life.wait();
-        assert!(life.kill_leader(), "it was not waited for");
+        assert!(life.kill_leader(), "the process has not been reaped");
         rustix::process::waitpid(Some(life.leader), rustix::process::WaitOptions::empty()).unwrap();
         assert!(!life.kill_leader());
         // The drop neither kills a process nor waits forever.

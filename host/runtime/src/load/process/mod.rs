@@ -4,7 +4,7 @@
 //! * `child.rs` starts the process and sends it requests; `spawner.rs` has the thread that starts it. `life.rs` kills
 //!   and reaps it, and `output.rs` reports its output.
 //! * `lanes.rs` has the connections for calls.
-//! * `instance.rs` is the plugin in the process, with the same lifecycle steps as a plugin in this process.
+//! * `instance.rs` has the lifecycle steps of a plugin in a child process, which are the same as in this process.
 //! * `faces.rs` has the interfaces that handles call; `deadline.rs` limits how long calls take.
 //! * `environment.rs` makes the environment of the process; `bounds.rs` and `cgroup.rs` limit its resources; `usage.rs`
 //!   measures them.

@@ -26,7 +26,7 @@ impl ProcessUsage {
         Self::of(Path::new("/proc/self"), None)
     }
 
-    /// Reads `/proc/PID`, given as a folder; `None` if that process has exited, even if it was not reaped yet.
+    /// Reads `/proc/PID`, given as a folder; `None` if that process has exited, even if it has not been reaped yet.
     pub(super) fn of(folder: &Path, processes: Option<u64>) -> Option<Self> {
         let stat = ProcessStat::read(folder)?;
         let resident_pages: u64 =

@@ -25,7 +25,7 @@ use std::{
     },
 };
 
-/// The signals by which a process terminates because of a fault of its own code.
+/// The signals that terminate a process because of a fault in its own code.
 pub(crate) const SIGNALS: [c_int; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
 

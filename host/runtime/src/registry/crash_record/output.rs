@@ -22,11 +22,11 @@ const NONE: RawFd = -1;
 static PIPE: AtomicI32 = AtomicI32::new(NONE);
 static ORIGINAL: AtomicI32 = AtomicI32::new(NONE);
 
-/// Whether the reader has read data from the pipe and not yet written it to the original descriptor.
+/// Whether the reader has read data from the pipe that it has not yet written to the original descriptor.
 static UNDERWAY: AtomicBool = AtomicBool::new(false);
 
-/// How many milliseconds the terminating process waits until the reader has written that data. On a busy machine, the
-/// reader may have to wait for a CPU.
+/// How many milliseconds the terminating process waits for the reader to write the data that it has read. On a busy
+/// machine, the reader may have to wait for a CPU.
 const PATIENCE: u32 = 2000;
 
 /// Reads a pipe that replaces descriptor 2 until its end, and writes everything to the original target of
@@ -77,7 +77,8 @@ pub(super) fn give_back() {
     // SAFETY: neither descriptor is ever closed; the buffer has the given length, and `moment` is a place to read from.
     unsafe {
         libc::dup2(original, libc::STDERR_FILENO);
-        // The reader writes the data that it has already read. The reader may be this very thread.
+        // The reader writes the data that it has already read. The wait is limited, because the reader may be this
+        // thread.
         for _ in 0..PATIENCE {
             if !UNDERWAY.load(Ordering::SeqCst) {
                 break;

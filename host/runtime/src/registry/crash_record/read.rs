@@ -85,8 +85,8 @@ pub fn read(run_dir: &Path) -> Option<Crash> {
 /// Records how a process terminated, if the process could not record that itself. `status` comes from the caller's wait
 /// for the process.
 ///
-/// A process that has exited without recording it did not call `exit`, but `_exit`. In that case, the plugins whose
-/// code was running are suspected.
+/// If a process has exited and its record contains no exit, it called `_exit`, not `exit`. In that case, the plugins
+/// whose code was running are suspected.
 ///
 /// # Errors
 ///

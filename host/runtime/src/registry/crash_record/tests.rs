@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const COLUMN: usize = 7;
 
-/// A run folder with a record, and a note on the generation behind [`COLUMN`].
+/// A run folder with a record, and a note about the generation of [`COLUMN`].
 fn run_dir(record: &[u8]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(NOTES_NAME)).unwrap();
@@ -191,7 +191,7 @@ fn a_record_of_another_version_or_another_boot_is_not_read() {
 
 #[test]
 fn a_record_with_random_content_names_only_noted_plugins() {
-    // xorshift64: the same bytes each time.
+    // xorshift64, which generates the same bytes in each run.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = || {
         state ^= state << 13;
@@ -204,7 +204,7 @@ fn a_record_with_random_content_names_only_noted_plugins() {
         for word in record[FAULT_AT..].chunks_exact_mut(8) {
             word.copy_from_slice(&random().to_ne_bytes());
         }
-        // A known kind, so that the rest is read, too.
+        // The kind is valid, so that the rest is read, too.
         let kind = (random() % 6) as u32;
         put(&mut record, FAULT_AT, &kind.to_ne_bytes());
         put(&mut record, FAULT_AT + 4, &((random() % 70) as u32).to_ne_bytes());

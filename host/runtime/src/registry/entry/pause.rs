@@ -1,4 +1,4 @@
-//! The pause during which the state is handed over: new calls wait, and none runs.
+//! The pause during which the state is handed over: new calls wait, and no call runs.
 
 use super::{Entry, Retiring, ports};
 use crate::registry::{
@@ -44,7 +44,7 @@ impl Entry {
     }
 }
 
-/// A plugin whose new calls wait and which runs no call. Dropping this makes the generation serve again.
+/// A plugin that is paused: new calls wait, and no call runs. Dropping this value makes the generation serve again.
 pub struct Paused {
     entry: Arc<Entry>,
     live: Arc<Live>,

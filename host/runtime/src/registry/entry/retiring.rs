@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A generation that no longer serves, and may still run calls.
-#[must_use = "its instance is only dropped by `drain`"]
+#[must_use = "call `drain`, so that the instance can be dropped"]
 pub struct Retiring {
     pub(super) entry: Arc<Entry>,
     pub(super) live: Arc<Live>,
@@ -28,8 +28,8 @@ impl Retiring {
         let Self { entry, mut live } = self;
         // Other code that lists generations may hold references to this one, but only briefly.
         loop {
-            // Under the lock, each call is moved to `past` at once, so that a thread that sums up the calls counts each
-            // of them exactly once.
+            // The counts move to `past` under the lock, so that a thread that sums up the calls counts each call
+            // exactly once.
             let unwrapped = {
                 let mut inner = entry.inner.lock();
                 Arc::try_unwrap(live).inspect(|live| *inner.past.of_mut(live.traits().mode()) += live.calls())

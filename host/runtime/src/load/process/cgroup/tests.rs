@@ -84,7 +84,7 @@ fn a_limit_without_a_kernel_file_is_reported_and_not_written() {
     assert_eq!(bounds[0], Ok(("memory_bytes", 1 << 20)));
     assert!(matches!(&bounds[1], Err(CgroupError::NoController { controller: "pids", .. })), "{bounds:?}");
     assert!(fs::read_to_string(cgroup.dir().join("memory.max")).unwrap().starts_with("1048576"));
-    assert!(!cgroup.dir().join("pids.max").exists(), "no file is created that the kernel did not create");
+    assert!(!cgroup.dir().join("pids.max").exists(), "the host creates no file in a cgroup");
 }
 
 #[test]
