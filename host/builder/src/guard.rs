@@ -145,7 +145,8 @@ impl Marked {
     fn end_group(&self) {
         /// The maximum number of rounds. More than one round is needed if a process starts another before it is killed.
         const ROUNDS: usize = 100;
-        /// How long to wait for a killed process. One that takes longer waits in the kernel, for example for a device.
+        /// How long to wait for a killed process. A process that takes longer waits in the kernel, for example for a
+        /// device.
         const EXIT_TIMEOUT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
         for _ in 0..ROUNDS {
             let others: Vec<_> = processes().into_iter().filter_map(|pid| self.hold_other(pid)).collect();

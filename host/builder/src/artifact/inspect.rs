@@ -1,8 +1,8 @@
 //! The properties of a file, read without running any of its code.
 //!
 //! Opening a library runs its constructors, and an access to a mapped page beyond the end of a truncated file raises
-//! SIGBUS. So this module first checks everything that the bytes show. For arbitrary bytes, it returns facts or an
-//! error and never panics.
+//! SIGBUS. So this module checks the bytes of a file before any library is opened. For arbitrary bytes, it returns
+//! facts or an error and never panics.
 
 mod error;
 #[cfg(test)]
@@ -169,7 +169,7 @@ pub(crate) fn places_of_libraries(path: &Path) -> BTreeSet<PathBuf> {
     };
     let libraries = Libraries::of(path, &dynamic, &Known::new());
     let found = libraries.own.into_iter().map(|(_, path)| path);
-    // An edit of a link's target is an edit of the library.
+    // If the path is a link, an edit of its target is an edit of the library.
     let found = found.flat_map(|path| [path.canonicalize().unwrap_or_else(|_| path.clone()), path]);
     found.chain(libraries.places).collect()
 }
@@ -243,7 +243,7 @@ fn read(path: &Path, bytes: &[u8], of: (&Path, &Known)) -> Result<Facts, Inspect
     };
     facts.count(&own);
     for (name, path) in found.own {
-        // A library that is needed by several names is counted once.
+        // A library that is needed under several names is counted once.
         let is_new = facts.libraries.iter().all(|known| known.path != path);
         if is_new {
             facts.count(&Shared::read(&path, &contents(&path)?)?);

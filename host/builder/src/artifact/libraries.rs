@@ -48,7 +48,7 @@ pub(super) struct Libraries {
     /// The libraries that the object needs directly, in the loader's search order.
     pub(super) needed: Vec<Needed>,
     /// The libraries that belong to the object, in the loader's order: the name by which a library is needed, and its
-    /// path. A library that is needed by several names is listed once for each name.
+    /// path. A library that is needed under several names is listed once for each name.
     pub(super) own: Vec<(String, PathBuf)>,
     /// The missing libraries that the libraries in `own` need. Each entry has the path of the library in `own`, and the
     /// missing library with the folders that were searched.
@@ -130,7 +130,7 @@ fn read(path: &Path) -> Result<Dynamic, String> {
 /// The folders of a search, in order.
 struct Search {
     dirs: Vec<PathBuf>,
-    /// The folders that the run path names, without the system's.
+    /// The folders that the run path names, except the system's folders.
     run_path: Vec<PathBuf>,
     /// The folders of the RPATHs, which also apply to indirectly needed libraries.
     rpath: Vec<PathBuf>,

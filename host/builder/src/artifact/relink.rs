@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 const ENDIAN: LittleEndian = LittleEndian;
 const HEADER_BYTES: usize = size_of::<elf::ProgramHeader64<LittleEndian>>();
-/// The offsets of two fields of the ELF header: the offset of the table of segments, and the number of its entries.
+/// Where the ELF header contains the file offset of the table of segments, and the number of entries in this table.
 const E_PHOFF: usize = 32;
 const E_PHNUM: usize = 56;
 

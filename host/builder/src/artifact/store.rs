@@ -81,13 +81,13 @@ pub struct Store {
     seen_std: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Library)>>>,
     /// The last [`Store::put`] of each build output, by the output's path.
     puts: Arc<Mutex<BTreeMap<PathBuf, Put>>>,
-    /// The files of the store that this process has written or hashed, with their digests, by path. No program writes to
-    /// a stored file, so the content of a file that is the same as then is known.
+    /// The files of the store that this process has written or hashed, with their digests, by path. No program writes
+    /// to a stored file, so a file that still has its identity also has its digest.
     checked: Arc<Mutex<BTreeMap<PathBuf, (Identity, Digest)>>>,
 }
 
-/// What is known about a build output that was stored: a start of a stopped plugin stores the same output again, which
-/// then needs neither a copy nor a second check of the stored file.
+/// A build output that was stored. When a stopped plugin is started, the host stores the same output again. This record
+/// then saves a second copy, and a second check of the stored file.
 #[derive(Clone, Debug)]
 struct Put {
     output: Stamp,
@@ -98,7 +98,7 @@ struct Put {
 }
 
 impl Put {
-    /// The digest and size of this output, if its content has not changed since. The whole content is read: an equal
+    /// The digest and size of `output`, if its content is the stored content. Reads the whole content, because an equal
     /// time and size prove nothing.
     fn unchanged(&self, output: &mut File) -> Option<Copied> {
         copy(output, &mut io::sink()).ok().filter(|copied| copied.digest == self.file)
@@ -209,14 +209,16 @@ impl Store {
         Ok((copied, incoming))
     }
 
-    /// The previous [`Store::put`] of this path, if the stored file is the same as then and the output seems to be.
+    /// The previous [`Store::put`] of this path, if the stored file is unchanged, and the output has the same size and
+    /// time as at that call.
     fn last_put(&self, built: &Path, before: &Stamp) -> Option<Put> {
         let put = self.puts.lock().get(built).filter(|put| put.output == *before)?.clone();
         let stored = File::open(&put.artifact).ok()?;
         self.is_checked(&stored, (&put.artifact, put.file)).then_some(put)
     }
 
-    /// Whether this process has checked that the open file at `path` has this digest, and the file was not changed since.
+    /// Whether this process has checked that the open file at `path` has this digest, and the file has not changed
+    /// since that check.
     fn is_checked(&self, file: &File, (path, digest): (&Path, Digest)) -> bool {
         let checked = self.checked.lock().get(path).copied();
         checked.is_some_and(|(identity, found)| {
@@ -224,7 +226,8 @@ impl Store {
         })
     }
 
-    /// Notes that the file at `path` has this digest, as the file with this identity was written or hashed.
+    /// Records that the file at `path` has this digest as long as it has this identity. Without an identity, removes
+    /// the record.
     fn note_checked(&self, path: &Path, digest: Digest, identity: io::Result<Identity>) {
         let mut checked = self.checked.lock();
         match identity {
@@ -233,8 +236,7 @@ impl Store {
         };
     }
 
-    /// The artifact with this digest, if the store has it. The content is not checked here, but by
-    /// [`Self::private_copy`].
+    /// The artifact with this digest, if the store has it. Does not check the content; [`Self::private_copy`] does.
     pub fn get(&self, digest: Digest) -> Option<Artifact> {
         let path = self.artifact(digest, 0).path;
         let found = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;

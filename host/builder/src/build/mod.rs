@@ -105,8 +105,9 @@ impl Builder {
     /// the first build, so that no edit is missed.
     ///
     /// A file that only the compiler finds, such as the argument of `include!`, is an input once a build has read it,
-    /// and stays an input while later builds fail. A file that the messages of a failed build name is an input until a
-    /// build succeeds, whether it exists or not. If cargo cannot describe the package, the whole folder is the input.
+    /// and stays an input while later builds fail. A file that is named in the messages of a failed build is an input
+    /// until a build succeeds, whether the file exists or not. If cargo cannot describe the package, the whole folder
+    /// is the input.
     pub async fn inputs(&self, manifest: &Manifest) -> Inputs {
         let mut inputs = match method(manifest) {
             Ok(Method::Script(script)) => script::inputs(manifest, script),
@@ -213,8 +214,9 @@ impl Builder {
         }
     }
 
-    /// Makes the files that the messages of a failed build name inputs of the plugin, because an edit of such a file
-    /// may fix the build. Relative paths in the messages are resolved against each of `bases` and the plugin's folder.
+    /// Adds the files that are named in the messages of a failed build to the inputs of the plugin, because an edit of
+    /// such a file may fix the build. Relative paths in the messages are resolved against each of `bases` and the
+    /// plugin's folder.
     fn remember_failure(&self, manifest: &Manifest, bases: &[&Path], error: &BuildError) {
         let bases: Vec<_> = bases.iter().copied().chain([&*manifest.root]).collect();
         let named = named::files(error, &bases, self.dir.rest());
@@ -253,7 +255,7 @@ impl Builder {
         let Some(other) = std.other_for(&output.artifact) else { return Ok(output) };
         if let Err(error) = other.note(facts) {
             tracing::warn!(
-                "{}: cannot save the choice of its standard library, so the next host has to build the plugin twice again: {error}",
+                "{}: cannot save the choice of its standard library, so the next host will again build the plugin twice: {error}",
                 manifest.id
             );
         }

@@ -127,7 +127,7 @@ impl<'f> Run<'f> {
         let failed = |source| BuildError::Io {
             path: dir.clone(),
             source,
-            remedy: "give this user a folder to build in, with space left",
+            remedy: "make it a writable folder with free space",
         };
         let alone = lock(dir.clone()).await.map_err(failed)?;
         let began = SystemTime::now();

@@ -24,7 +24,7 @@ pub(super) async fn build(
     fs::create_dir_all(target_dir).map_err(|source| BuildError::Io {
         path: target_dir.into(),
         source,
-        remedy: "give this user a folder to build in",
+        remedy: "make it a writable folder",
     })?;
     let mut output = process::tail();
     let mut retries = 100;

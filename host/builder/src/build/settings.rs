@@ -17,7 +17,7 @@ pub(super) struct Settings {
     pub(super) rustc: Option<PathBuf>,
     /// The profiles that the files define or change.
     pub(super) profiles: BTreeSet<String>,
-    /// Whether the files replace crates from a registry by a folder or by another registry.
+    /// Whether the files replace crates from a registry with a folder or with another registry.
     pub(super) replaces_crates: bool,
 }
 

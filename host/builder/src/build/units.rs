@@ -201,7 +201,7 @@ impl Reported {
     }
 
     fn note_script_run(&mut self, run: &BuildScript) -> Option<()> {
-        // Cargo has reported the build script's program before, unless the package is downloaded.
+        // Cargo has already reported the build script's program, unless the package is downloaded.
         self.folders.get(&run.package_id.repr)?;
         let list = run.out_dir.parent()?.join("output").into();
         self.made.insert(list, (run.package_id.repr.clone(), Kind::ScriptRun));

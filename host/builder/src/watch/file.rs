@@ -105,7 +105,8 @@ impl FileWatch {
     }
 }
 
-/// Whether a file is empty, or has just disappeared. Both happen while a program writes or replaces the file.
+/// Whether a file is empty, or has just disappeared. Both states are temporary while a program writes or replaces the
+/// file.
 fn is_emptied(path: &Path, known: &Content) -> bool {
     match path.metadata() {
         Ok(metadata) => metadata.len() == 0,

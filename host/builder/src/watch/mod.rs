@@ -115,8 +115,8 @@ pub enum WatchError {
     /// Any other reason, such as a folder that may not be read.
     #[error("{}: cannot be watched: {source}; check that this user may read it", path.display())]
     Refused { path: PathBuf, source: notify::Error },
-    /// The watching thread could not be started, or has ended.
-    #[error("cannot watch: no thread for it: {source}; restart the host")]
+    /// The watcher's thread could not be started, or has exited.
+    #[error("cannot watch files: the watcher has no thread: {source}; restart the host")]
     NoThread { source: io::Error },
 }
 
@@ -182,7 +182,7 @@ impl Watcher {
     ///
     /// * [`WatchError::TooManyWatches`]: the limit is reached. Folders that are already watched stay watched.
     /// * [`WatchError::Refused`]: a folder may not be watched.
-    /// * [`WatchError::NoThread`]: the watching thread has ended.
+    /// * [`WatchError::NoThread`]: the watcher's thread has exited.
     pub fn set_inputs(&self, plugin: &PluginId, inputs: Inputs) -> Result<(), WatchError> {
         let (reply, answer) = mpsc::channel();
         let ended = || WatchError::NoThread { source: io::ErrorKind::BrokenPipe.into() };
@@ -192,7 +192,7 @@ impl Watcher {
 
     /// Stops watching the inputs of `plugin`.
     pub fn remove(&self, plugin: &PluginId) {
-        // An error means that the watching thread has ended.
+        // An error means that the watcher's thread has exited.
         let _ = self.messages.send(Message::Remove(plugin.clone()));
     }
 }

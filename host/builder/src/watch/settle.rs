@@ -39,8 +39,8 @@ impl StaleLocks {
     /// The default time limit for waiting for git. A git process that was killed leaves its lock file behind.
     pub const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Waits until no git process writes to the repositories that contain `folders`, but at most as long as `patience`.
-    /// Returns the lock files that still exist then. They are probably left over from killed git processes.
+    /// Waits until no git process writes to the repositories that contain `folders`, but no longer than `patience`.
+    /// Returns the lock files that exist after that time. They are probably left over from killed git processes.
     pub async fn wait_for_git(&mut self, folders: &BTreeSet<PathBuf>, patience: Duration) -> Vec<PathBuf> {
         let locks: BTreeSet<_> = folders.iter().flat_map(|folder| index_locks(folder)).collect();
         let began = Instant::now();

@@ -101,7 +101,7 @@ impl Bench {
         loop {
             match self.next() {
                 Notice::Changed(change) if change.path.ends_with("marker.rs") => {
-                    // The rest of the batch that contained the marker.
+                    // Discards the rest of the batch that contained the marker.
                     while self.notices.try_recv().is_ok() {}
                     return seen;
                 }
@@ -110,7 +110,7 @@ impl Bench {
         }
     }
 
-    /// Replaces a file by another, in one step.
+    /// Replaces a file atomically.
     fn replace(&self, name: &str, content: &str) {
         let temporary = self.path(&format!("{name}.tmp"));
         fs::write(&temporary, content).unwrap();
@@ -118,7 +118,7 @@ impl Bench {
     }
 
     /// Asserts that the watcher has reported only `lib.rs`, and that its last known content is `content`: replacing the
-    /// file by another with this content causes no report.
+    /// file with a new file that has this content causes no report.
     fn expect_converged(&mut self, content: &str) {
         let seen = self.until_marker();
         assert!(!seen.is_empty());

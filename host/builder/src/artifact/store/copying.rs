@@ -11,7 +11,8 @@ use std::{
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The size and modification time of a file. A write to the file changes at least one of them.
+/// The size and modification time of a file. A write to the file changes at least one of them, unless a program then
+/// sets the old time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) bytes: u64,
@@ -28,8 +29,8 @@ impl Stamp {
     }
 }
 
-/// Which file an open file of the store is, and its last change. A write to the file and a change of its times change
-/// the identity.
+/// The identity of an open file of the store: its inode, its size, and the time of its last change. Every write to the
+/// file changes the identity, and so does every change of the file's times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,

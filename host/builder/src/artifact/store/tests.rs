@@ -286,8 +286,8 @@ fn a_full_disk_is_reported_and_the_store_keeps_its_content() {
     fs::create_dir(dir.path().join("disk")).unwrap();
     fs::write(dir.path().join("small.so"), b"small").unwrap();
     fs::write(dir.path().join("large.so"), vec![1; 1 << 20]).unwrap();
-    // A mount namespace needs a user namespace, which some systems forbid. There, a limit on the file size leads to the
-    // same error of the store by another error number.
+    // A mount namespace needs a user namespace, which some systems forbid. There, the test limits the file size. That
+    // causes the same error of the store, from another error number.
     let mounted = "mount -t tmpfs -o size=64k none \"$1\" && ";
     let limited = "trap '' XFSZ; ulimit -f 64; ";
     let run = "exec \"$0\" --exact artifact::store::tests::child_that_fills_a_disk --nocapture";

@@ -23,7 +23,7 @@ impl Bench {
         bench
     }
 
-    /// Replaces a file by a new file with this content. The mtime of the new file is `age` older than that of the
+    /// Replaces a file with a new file that has this content. The mtime of the new file is `age` older than that of the
     /// previous file.
     fn replace(&self, name: &str, content: &str, age: Duration) {
         let before = fs::metadata(self.path(name)).unwrap().modified().unwrap();
