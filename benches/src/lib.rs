@@ -1,4 +1,4 @@
-//! Measures and reports for the benchmarks, which are in `benches/benches/replug/`.
+//! The shared code of the benchmarks, which are in `benches/benches/replug/`: it measures and reports.
 //!
 //! The machines that run the benchmarks are busy, and no single figure is reliable. So the contenders take turns in
 //! many short rounds, and the result is the ratio of their medians.

@@ -43,8 +43,8 @@ impl Series {
     }
 }
 
-/// Lets the contenders take turns. Each round begins with another contender, so that no contender always follows the
-/// same one. The first round is a warm-up and does not count.
+/// Lets the contenders take turns. Each round begins with a different contender. The first round is a warm-up and does
+/// not count.
 pub fn take_turns(mut contenders: Vec<Contender<'_>>, rounds: Rounds) -> Vec<Series> {
     let mut all: Vec<_> =
         contenders.iter().map(|contender| Series { name: contender.name, ns: Vec::new() }).collect();

@@ -1,11 +1,11 @@
-//! The binary contract: every type that host and plugin access at the same time.
+//! The binary contract: every type that both host and plugin access.
 //!
 //! A plugin exports one abi_stable root module, [`PluginRoot`], through which the host reaches everything else. All
 //! types of this module are `#[repr(C)]`, and abi_stable checks their layouts. No code of this module runs the author's
 //! code.
 //!
 //! **Architecture Invariant:** no value with a destructor in the plugin outlives the call that returned it.
-//! The host converts what it receives into its own types before it returns to its caller.
+//! The host converts each value that it receives into its own types before it returns to its caller.
 
 use abi_stable::{
     StableAbi,
@@ -66,7 +66,7 @@ pub enum Outcome<T, E> {
 #[derive(StableAbi)]
 pub struct Panic(NonNull<PanicText>);
 
-/// What a [`Panic`] points to.
+/// The content of a [`Panic`].
 #[doc(hidden)]
 #[repr(C)]
 #[derive(StableAbi)]
@@ -280,7 +280,7 @@ pub struct LogRecord<'a> {
 pub struct PanicRecord<'a> {
     /// The panic's message.
     pub message: RStr<'a>,
-    /// The path of the source file that the compiler got.
+    /// The path of the source file, as it was passed to the compiler.
     pub file: RStr<'a>,
     /// The line in that file.
     pub line: u32,
@@ -316,7 +316,7 @@ pub struct HostServices {
 ///
 /// # Safety
 ///
-/// Of the functions that take an [`Object`]:
+/// For each function that takes an [`Object`]:
 ///
 /// 1. The object is the [`Instance::object`] that [`PluginRoot::create`] of the same library made.
 /// 2. [`PluginRoot::destroy`] has not been called with it, and is not called before the function has returned. Before
@@ -332,7 +332,7 @@ pub struct PluginRoot {
     pub interfaces: extern "C" fn() -> RVec<&'static InterfaceExport>,
     /// Connects `tracing` and the panic hook to the host. Called once, before `create`.
     pub attach: extern "C" fn(HostServices),
-    /// Creates an instance by `Plugin::init`. If this fails, no instance exists.
+    /// Creates an instance with `Plugin::init`. If this fails, no instance exists.
     pub create: extern "C" fn(Birth) -> Outcome<Instance, ErrorReport>,
     /// Calls `Plugin::start`.
     pub start: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,

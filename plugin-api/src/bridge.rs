@@ -43,7 +43,7 @@ thread_local! {
     static LOGGING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Connects this library to the first host that calls this; later calls have no effect.
+/// Connects this library to the host of the first call. A later call does not connect it to another host.
 pub(crate) fn attach(services: HostServices) {
     let host = HOST.get_or_init(|| services);
     set_max_level(host.max_level);

@@ -239,7 +239,7 @@ pub unsafe trait Interface: Send + Sync + 'static {
     fn bind(it: &'static Self) -> BoundInterface;
 }
 
-/// Why an edge returned no value, in the host's own types: an [`Outcome`](crate::abi::Outcome) without
+/// Why a call of an edge failed, in the host's own types: an [`Outcome`](crate::abi::Outcome) other than
 /// [`Outcome::Returned`](crate::abi::Outcome::Returned).
 #[derive(Debug)]
 pub enum Failed<E> {
@@ -251,7 +251,7 @@ pub enum Failed<E> {
     Lost,
 }
 
-/// What a generated client needs from the host: runs one call on the newest generation.
+/// The host's part of a generated client: runs one call on the newest generation.
 ///
 /// # Safety
 ///
@@ -275,7 +275,7 @@ pub unsafe trait Caller: Send + Sync {
     ) -> Result<T, Result<E, CallError>>;
 }
 
-/// A [`Caller`] and the interface that it calls. Generated clients are made of it.
+/// A [`Caller`] and the interface that it calls. A generated client contains it.
 pub struct Bound<I: ?Sized, C> {
     caller: C,
     interface: PhantomData<fn(&I)>,
@@ -289,7 +289,7 @@ impl<I: ?Sized, C: Clone> Clone for Bound<I, C> {
 }
 
 impl<I: ?Sized, C: Caller> Bound<I, C> {
-    /// States that `caller` calls a plugin's `I`.
+    /// Binds `caller` to the interface `I` of a plugin.
     ///
     /// # Safety
     ///

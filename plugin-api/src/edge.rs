@@ -143,7 +143,7 @@ fn call_error<E>(error: Result<E, CallError>) -> CallError<E> {
     }
 }
 
-/// Runs an encoded call, and converts its result and a panic into an outcome.
+/// Runs an encoded call, and converts its result or its panic into an outcome.
 pub fn invoked(f: impl FnOnce() -> Result<RVec<u8>, Refusal>) -> Outcome<RVec<u8>, Refusal> {
     contain(|| match f() {
         Ok(bytes) => Outcome::Returned(bytes),

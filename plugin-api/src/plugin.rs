@@ -3,7 +3,7 @@
 use crate::{Context, PluginError, config};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A type of which the host creates one instance for each generation.
+/// A plugin's type. The host creates one instance of this type for each generation.
 ///
 /// Only [`Plugin::init`] is required. The host calls `init`, then [`Plugin::start`]. On a reload of a plugin
 /// with state, the host calls [`Plugin::save`] on the old instance and [`Plugin::restore`] on the new one, between

@@ -232,7 +232,7 @@ impl Call<'_> {
 
     fn run(self) -> Result<Answer, CallError> {
         let Self { remote, index, method, arguments } = self;
-        let arguments = arguments?.output.finalize().expect("a vector takes all");
+        let arguments = arguments?.output.finalize().expect("a vector can hold all bytes");
         let (plugin, method) = (|| remote.plugin().to_owned(), || method.to_owned());
         match remote.invoke(index, Encoding::Binary, &arguments)? {
             Reply::Returned(bytes) => Ok(Answer::Returned(bytes)),

@@ -127,12 +127,12 @@ fn contender<'a>(name: &'static str, call: impl Fn(u64) -> u64 + 'a) -> Contende
     Contender { name, run: Box::new(move |repetitions| repeat(repetitions, &call)), one_in: 1 }
 }
 
-/// The factor by which a turn of threads is longer than any other turn. The scheduler may wake all threads on one
-/// processor, and take milliseconds to spread them.
+/// The factor by which a turn of a [`crowd`] is longer than the turn of another contender. The scheduler may wake all
+/// threads on one processor, and take milliseconds to spread them.
 const CROWD_LASTS: u64 = 40;
 
-/// A contender of threads that begin at the same time and share the repetitions. Its time is that from the first start
-/// to the last end.
+/// A contender with that number of threads, which begin at the same time and share the repetitions. The measured time
+/// lasts from the first begin to the last end.
 fn crowd<'a>(name: &'static str, threads: u64, call: impl Fn(u64) -> u64 + Sync + 'a) -> Contender<'a> {
     let run = move |repetitions: u64| {
         let ready = Barrier::new(threads as usize);

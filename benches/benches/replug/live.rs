@@ -31,7 +31,7 @@ pub(crate) fn measure() -> Result<Section> {
 
     let (mut live, mut cargo, mut stages) = (Vec::new(), Vec::new(), Vec::new());
     for edit in 1..=WARM_UP + EDITS {
-        // The two sides alternate in going first, because the caches may be warmer for the second one.
+        // replug and cargo alternate in building first, because the caches may be warmer for the second build.
         let ours_first = edit % 2 == 0;
         if !ours_first {
             cargo.push(theirs.build_an_edit(edit)?);
@@ -114,7 +114,7 @@ impl Copy {
         let saved = self.save(edit)?;
         let stages = loop {
             // Waiting for the event takes no processor time from the compiler; repeated calls would.
-            let event = events.next_blocking().context("the host has ended")?;
+            let event = events.next_blocking().context("the host has shut down")?;
             match &event.kind {
                 EventKind::Reloaded { stages, .. }
                     if greeter.greet("you")? == format!("Hello {edit}, you!") =>

@@ -1,6 +1,6 @@
 //! The cost of a call into another process, compared with the minimum for two processes: one message in each direction
-//! over a socket. Also measures the time that a trial adds to a reload, the start of a process, and the return of a
-//! caller whose plugin sleeps.
+//! over a socket. Also measures the time that a trial adds to a reload, the start of a process, and the time until a
+//! caller returns if the plugin does not answer.
 
 use anyhow::{Context, Result, bail, ensure};
 use replug::{CallError, EventKind, Events, Handle, Host};

@@ -19,14 +19,14 @@ pub enum ControlError {
     /// The connection to the shim failed. The owner must kill the shim.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The shim or the plugin refused; both keep running.
+    /// The shim or the plugin rejected the request; both keep running.
     #[error(transparent)]
     Failed(#[from] Failure),
 }
 
 replug_model::readable::readable!(ControlError);
 
-/// What a shim receives with the host's `Hello`.
+/// The descriptors that a shim receives with the host's `Hello`.
 #[derive(Debug)]
 pub struct Greeting {
     /// The shim's end of the connection for reports. The host reads the other end with [`Reports`].
@@ -257,7 +257,7 @@ impl Service {
 pub struct Lane<S> {
     channel: Channel<S>,
     last: RequestId,
-    /// Whether a call was sent completely, may have been read, and is not answered yet.
+    /// Whether a call was sent completely, may have been read, and has not been answered yet.
     awaits: bool,
 }
 
@@ -287,8 +287,8 @@ impl<S> Lane<S> {
         self.channel.memory()
     }
 
-    /// The id of the call that is not answered yet. If a call has failed and this is `None`, the plugin has not begun
-    /// the call.
+    /// The id of the call that has not been answered yet. If a call has failed and this is `None`, the plugin has not
+    /// begun the call.
     pub fn awaited(&self) -> Option<RequestId> {
         self.awaits.then_some(self.last)
     }
@@ -311,8 +311,8 @@ impl<S: Read + Write> Lane<S> {
         self.answer()
     }
 
-    /// Waits further for the answer to a call for which [`Lane::call`] has already returned [`WireError::TimedOut`].
-    /// Afterwards the lane is usable again.
+    /// Continues to wait for the answer to a call for which [`Lane::call`] has already returned
+    /// [`WireError::TimedOut`]. Afterwards, the lane is usable again.
     ///
     /// # Errors
     ///

@@ -76,7 +76,7 @@ pub enum WireError {
         /// Why encoding failed.
         reason: String,
     },
-    /// The peer uses another version.
+    /// The peer uses another version of the protocol.
     #[error(
         "the peer uses version {theirs} of the protocol (replug-api {api}), this process version {PROTOCOL}; run both from the same build"
     )]

@@ -116,7 +116,7 @@ impl<'a> Frame<'a> {
 pub struct Channel<S> {
     stream: S,
     max_frame: u32,
-    /// The bytes that were read; `start..end` is not consumed yet.
+    /// The bytes that were read. Those at `start..end` have not been consumed yet.
     window: Box<[u8]>,
     start: usize,
     end: usize,

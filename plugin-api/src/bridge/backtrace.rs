@@ -45,7 +45,7 @@ pub(super) fn trimmed(text: &str) -> String {
     numbered.chain([NOTE.to_owned()]).collect::<Vec<_>>().join("\n")
 }
 
-/// The frames. Each of them has its number, and the line with its location, if there is one.
+/// The frames. Each frame includes its number and, if there is one, the line with its location.
 fn frames(text: &str) -> Vec<&str> {
     let is_first = |line: &str| {
         let number = line.trim_start().split_once(": ").map(|(number, _)| number);

@@ -1,4 +1,4 @@
-//! The open spans of one plugin, and those of them that each thread has entered.
+//! The open spans of one plugin, and the spans that each thread has entered.
 
 use super::fields::Fields;
 use serde_json::{Map, Value, json};

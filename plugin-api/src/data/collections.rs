@@ -15,7 +15,7 @@ use std::{
 /// The compiler's error for a list of elements without content. The encoding of such a list is only its length, so a
 /// few bytes from another process could make the reader loop for a very long time.
 const NOTHING_BUT_A_NUMBER: &str =
-    "a list, set or map whose elements have no content says nothing but how many they are: pass the number";
+    "a list, set or map of elements without content contains only a length: pass the length";
 
 // SAFETY: 1: it is built from values for which 1 holds.
 unsafe impl<T: Data> Data for Option<T> {

@@ -13,7 +13,8 @@ use serde::{
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Whether a method has exactly one parameter, which is a text. If so, a bare JSON string can stand for the arguments.
+/// Whether a method has exactly one parameter, which is a text. If so, a bare JSON string is a valid form of the
+/// arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alone {
     /// The only parameter is a text.

@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How often a path is resolved if the kernel returns `AGAIN`, because folders on the path are being renamed.
+/// How many times a path is resolved if the kernel returns `AGAIN`, because folders on the path are being renamed.
 const ATTEMPTS: usize = 16;
 
 /// A folder that paths cannot leave. Its descriptor is open, so it stays the same folder even if it is renamed.

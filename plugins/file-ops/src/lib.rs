@@ -1,8 +1,8 @@
 //! Text files in the folders that `[config]` allows, and nowhere else.
 //!
 //! This example shows a configuration that is checked and applied while the plugin runs: an invalid configuration is
-//! rejected, and the previous one stays in force. It also shows an interface to folders that callers must not leave.
-//! This file decides to which folder a path belongs; `folder` enforces the boundary.
+//! rejected, and the previous one stays in force. It also shows how to confine callers to allowed folders. This file
+//! decides to which folder a path belongs; `folder` enforces that the path stays inside.
 
 mod folder;
 
@@ -19,8 +19,8 @@ use std::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(crate = "replug_api::serde", deny_unknown_fields, default)]
 pub struct FileOpsConfig {
-    /// The folders that may be used, without `..`. A relative path is in the plugin's data folder, and its folder is
-    /// created if it does not exist. The folder of an absolute path must exist.
+    /// The paths of the folders that may be used, without `..`. A relative path starts at the plugin's data folder, and
+    /// the folder is created if it does not exist. An absolute path must name an existing folder.
     pub allowed_paths: Vec<PathBuf>,
     /// The largest file that is read or written, in bytes.
     pub max_file_size: u64,

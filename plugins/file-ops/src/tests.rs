@@ -162,7 +162,7 @@ fn a_file_that_is_too_large_or_not_text_is_rejected_and_unchanged() {
 }
 
 #[test]
-fn a_valid_configuration_is_applied_at_once_an_invalid_one_rejected() {
+fn a_valid_configuration_is_applied_and_an_invalid_one_is_rejected() {
     let world = World::new();
     fs::create_dir(world.path("elsewhere")).expect("folder");
     let allow = |path: String| FileOpsConfig { allowed_paths: vec![path.into()], ..FileOpsConfig::default() };

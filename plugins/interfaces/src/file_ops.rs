@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 /// Text files in the folders that the plugin's configuration allows.
 ///
 /// A path is relative to the first of these folders, or absolute and inside one of them. A path is rejected if it
-/// contains `..`, or if a symlink on it leads out of the folder.
+/// contains `..`, or if a symlink in the path leads out of the folder.
 #[replug_api::interface]
 pub trait FileOps {
     /// Returns the text of a file.
