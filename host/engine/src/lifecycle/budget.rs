@@ -13,9 +13,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How a process of the plugin can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The process has ended unexpectedly.
+    /// The process has exited unexpectedly.
     Ended,
-    /// The process was restarted, and did not start to serve.
+    /// The restarted process did not begin to serve.
     FailedToStart,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Failures {
     }
 }
 
-/// Pseudo-random numbers from a seed. With them, the pauses of several plugins differ.
+/// Pseudo-random numbers from a seed. They make the pauses of several plugins differ.
 #[derive(Clone, Debug)]
 pub(crate) struct Jitter(u64);
 

@@ -1,16 +1,17 @@
-//! A build: it waits for git and compiles. If a newer change supersedes the compilation, the build begins again.
+//! The build of a plugin: it waits until git has stopped writing files, and then compiles. If a newer change supersedes
+//! the compilation, the build begins again.
 
 use super::{Effect, Effects, Intent, Lifecycle, Phase, Work};
 use crate::watch::GRACE;
 use std::time::Instant;
 
-/// How often a failed build is repeated because files were missing or changed while it ran.
+/// The maximum number of times that a failed build is repeated because files were missing or changed while it ran.
 const RETRIES: u32 = 2;
 
 /// After this many consecutive failed builds, changes that were saved during a build no longer cause the next build.
 const EARLY_FAILURES: u32 = 3;
 
-/// How often a build waits for a library that is still being copied into the plugin's folder.
+/// The maximum number of times that a build waits for a library that is still being copied into the plugin's folder.
 const WAITS: u32 = 100;
 
 /// The purpose of a build.
@@ -20,7 +21,7 @@ pub(crate) enum Aim {
     Renew,
     /// A new generation if the result is new.
     Update,
-    /// Like `Update`, but a version that was rolled back does not count as new, because its source was not edited
+    /// Like `Update`, but a version that was rolled back does not count as new, because its source has not been edited
     /// since.
     Check,
 }
@@ -28,7 +29,7 @@ pub(crate) enum Aim {
 impl Aim {
     /// The aim after an edit.
     fn edited(self) -> Self {
-        // A command for a new generation still holds after an edit.
+        // A command that requires a new generation requires it after an edit, too.
         if self == Self::Renew { Self::Renew } else { Self::Update }
     }
 }
@@ -59,7 +60,7 @@ pub(super) struct Build {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Git writes files, as for a checkout. The build compiles them afterwards.
+    /// The build waits until git has stopped writing files, for example for a checkout.
     Waiting,
     Compiling,
     /// The worker determines whether a change supersedes the compilation.

@@ -45,11 +45,11 @@ pub(crate) enum Effect {
     Quarantine { digest: Digest, reason: String },
     /// Count a restart.
     CountRestart,
-    /// Report a restart. `deaths` counts the recent unexpected ends of the process.
+    /// Report a restart. `deaths` counts the recent unexpected exits of the process.
     ReportRestart { deaths: usize },
     /// Report that a version was rolled back, and that an earlier version serves.
     ReportTakenBack { from: Version, reason: String, fault: String },
-    /// Report that a version is bad, and that there is no earlier version to roll back to.
+    /// Report that too many calls of a version fail, and that there is no earlier version to roll back to.
     ReportNothingEarlier,
     /// Record that the serving version is confirmed.
     RememberGood,
@@ -59,7 +59,8 @@ pub(crate) enum Effect {
     ReportSuperseded,
     /// Remove the state that was saved last, because the plugin's state is no longer saved or the plugin has none.
     ForgetState,
-    /// Move the last checkpoint out of the way, because a version has rejected it with this error.
+    /// Rename the file of the last checkpoint, so that it is not used again, because a version has rejected it with
+    /// this error.
     LoseCheckpoint(String),
     /// Write the state that was saved at the stop, and record that the next start begins with it.
     KeepState,

@@ -1,4 +1,4 @@
-//! The faults of a plugin, by kind. Each kind has its own repair.
+//! The faults of a plugin, by kind. Each kind of fault is repaired by a different event.
 
 use super::{Because, NotInstalled};
 use crate::id::Digest;
@@ -9,7 +9,7 @@ use std::time::Instant;
 pub(crate) enum By {
     /// The author, in the manifest.
     Edit,
-    /// A user or client, through a command, which is answered.
+    /// A user or client, by a command, whose answer reports an error.
     Command,
 }
 
@@ -92,7 +92,7 @@ impl Faults {
         (self.rejected, self.other) = (Some(text), None);
     }
 
-    /// The time at which a build is reported that has failed while the manifest was missing.
+    /// The time at which to report that a build has failed while the manifest was missing. `None` if no build has.
     pub(super) fn due(&self) -> Option<Instant> {
         self.unclear
     }
@@ -158,8 +158,8 @@ impl Faults {
         }
     }
 
-    /// Records that an earlier version failed to start, or that the serving version rejects its configuration. If an
-    /// command has set the configuration, no fault is recorded: the command is answered with the error.
+    /// Records that an earlier version failed to start, or that the serving version rejects its configuration. If a
+    /// command has set the configuration, no fault is recorded, because the answer to the command reports the error.
     pub(super) fn is_refused(&mut self, text: String, configuring: Option<By>) {
         match configuring {
             Some(By::Command) => {}
@@ -205,7 +205,11 @@ mod tests {
         assert_eq!(faults, Faults::default());
         faults.is_refused("written".into(), Some(By::Edit));
         faults.serves(true);
-        assert_eq!(faults.first().map(String::as_str), Some("written"), "another version does not help");
+        assert_eq!(
+            faults.first().map(String::as_str),
+            Some("written"),
+            "a new version does not repair a rejected manifest"
+        );
         faults.words_apply();
         assert_eq!(faults.first(), None);
     }

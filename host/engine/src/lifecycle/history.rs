@@ -27,8 +27,9 @@ pub(crate) enum Rollback {
 }
 
 impl History {
-    /// The latest version that first served before this artifact first served. The order of the first service makes
-    /// repeated rollbacks lead to ever older versions. Versions that were rolled back are skipped.
+    /// The latest version that first served before this artifact first served. Because the versions are ordered by
+    /// their first service, each further rollback leads to an older version. Versions that were rolled back are
+    /// skipped.
     pub(super) fn earlier_than(&self, digest: Digest) -> Option<Digest> {
         let before = self.served.iter().take_while(|it| **it != digest);
         before.filter(|it| !self.taken_back.contains(it)).last().copied()
@@ -41,7 +42,7 @@ impl History {
 }
 
 impl Lifecycle {
-    /// Determines the target of a command to roll back, to this artifact or to the previous one.
+    /// Determines the target of a command to roll back: the artifact `to`, or the previous version if `to` is `None`.
     pub(super) fn roll_back(&mut self, to: Option<Digest>) -> Effects {
         self.service.is_unwatched();
         // A version that has crashed counts as the current version, too, so that it can be rolled back.
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeated_rollbacks_lead_to_ever_older_versions() {
+    fn each_further_rollback_leads_to_an_older_version() {
         let [first, second, third] = [1, 2, 3].map(|byte| Digest([byte; 32]));
         let history =
             History { served: vec![first, second], good: Some(second), taken_back: BTreeSet::new() };

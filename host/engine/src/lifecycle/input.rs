@@ -20,7 +20,7 @@ pub(crate) enum Input {
     Finished,
     /// The command in progress requires a build with this aim.
     Build(Aim),
-    /// Git writes no more files, or has written files for too long.
+    /// Git has stopped writing files, or has been writing files for too long.
     GitIsQuiet,
     /// The worker has determined whether the change supersedes the compilation.
     Considered { supersedes: bool },
@@ -79,17 +79,17 @@ pub(crate) enum Input {
         /// The artifacts that can serve again, in the order in which they first served.
         history: Vec<Digest>,
     },
-    /// The process of a generation has ended unexpectedly.
+    /// The process of a generation has exited unexpectedly.
     Died(Death),
     /// The time that [`Lifecycle::due`] has returned is reached.
     Due,
     /// The number of calls of the watched generation, and the number of calls that have failed.
     Calls { total: u64, failed: u64 },
-    /// A restart or a rollback has ended. If its artifact serves, [`Input::Served`] was handed in before.
+    /// A restart or a rollback has ended. If its artifact serves, [`Input::Served`] was passed before.
     TaskEnded { serves: bool },
     /// The checkpoint was taken or has failed. `late`: the call that saves the state has not returned yet.
     CheckpointEnded { late: bool },
-    /// A command to roll back, to this artifact or to the previous one.
+    /// A command to roll back to this artifact. `None`: to the previous version.
     RollBack(Option<Digest>),
     /// A command to stop. The plugin's state is saved, unless it is to be discarded.
     Stop { discards: bool },
@@ -100,9 +100,9 @@ pub(crate) enum Input {
 /// The facts about a plugin from earlier hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    /// Why the manifest cannot be used, if so.
+    /// Why the manifest cannot be used. `None` if it can be used.
     pub(crate) unusable: Option<String>,
-    /// Why the newest source does not serve, if so.
+    /// Why the newest source does not serve. `None` if no such fault was recorded.
     pub(crate) source: Option<String>,
     /// Whether a state was saved at the last stop and no version has begun with it since.
     pub(crate) saved_at_stop: bool,

@@ -137,7 +137,8 @@ impl Lifecycle {
                 Effects { now: gives_up(), ..self.returns((candidate, first), BeginsWith::Nothing) }
             }
             Some(Install::Returns { candidate, failed: first, .. }) => {
-                // A rejected command usually records no fault. Here it does, because the plugin no longer serves.
+                // Usually, a failure during a command that sets the configuration is not recorded as a fault. This
+                // failure is recorded, because the plugin no longer serves.
                 self.faults.is_refused(failed.text, None);
                 self.service = self.service.last().map_or(Service::Stopped, |last| Service::GivenUp { last });
                 self.version_fails(candidate.how, first);

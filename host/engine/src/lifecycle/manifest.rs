@@ -1,4 +1,5 @@
-//! The manifest that is in force, the manifest that waits for another instance, and the work that an edit requires.
+//! The manifest that is in force, the manifest that is not in force yet, and the work that an edit of the manifest
+//! requires.
 
 use super::{By, Effect, Effects, Lifecycle, Policy, Work};
 use crate::manifest::Manifest;
@@ -242,8 +243,8 @@ impl Lifecycle {
         }
     }
 
-    /// Whether a version that is newer than the serving one may start now: it may accept the new configuration, or the
-    /// manifest no longer has the settings that were rejected.
+    /// Whether a version that is newer than the serving version may start now: that version may accept the new
+    /// configuration, or the manifest no longer has the settings that were rejected.
     fn may_come_up(&self, edit: Edit) -> bool {
         self.faults.is_unfit() || edit.was_pending && self.faults.of_source()
     }

@@ -149,7 +149,7 @@ pub(crate) struct Confirm {
 /// Work that the lifecycle has begun without a command. The lifecycle waits for its end.
 #[derive(Debug)]
 enum Task {
-    /// A restart. `deaths` counts the recent unexpected ends of the process.
+    /// A restart. `deaths` counts the recent unexpected exits of the process.
     Restart {
         restart: Restart,
         deaths: usize,

@@ -61,7 +61,8 @@ impl Activity {
         self.comes_to(Phase::Configure { what, within });
     }
 
-    /// Ends the application of a configuration, and returns it. `None` if no configuration is being applied.
+    /// Ends the application of a configuration, and returns the configuration. `None` if no configuration is being
+    /// applied.
     pub(super) fn configure_ends(&mut self) -> Option<Configuring> {
         let Self::Command(phase) = self else { return None };
         match std::mem::replace(phase, Phase::Other) {

@@ -18,7 +18,7 @@ pub(crate) enum Ending {
     NothingServed,
     /// The generation has no state.
     Stateless,
-    /// The generation has saved its state, which replaces the previously saved one.
+    /// The generation has saved its state, which replaces the previously saved state.
     Saved,
     /// The state of the generation was not saved, for this reason.
     NotSaved(String),

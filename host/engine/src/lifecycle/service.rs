@@ -1,4 +1,4 @@
-//! The serving generation. A new version is watched until it is confirmed. If a process ends unexpectedly, it is
+//! The serving generation. A new version is watched until it is confirmed. If a process exits unexpectedly, it is
 //! restarted with exponential backoff. After too many failures, its artifact is quarantined.
 
 use super::{
@@ -56,7 +56,7 @@ enum Trust {
     Unjudged { until: Instant, look: Instant },
 }
 
-/// An unexpected end of a generation's process.
+/// An unexpected exit of a generation's process.
 #[derive(Debug)]
 pub(crate) struct Death {
     pub(crate) version: Version,
@@ -123,14 +123,14 @@ impl Service {
         }
     }
 
-    /// Ends the watch of the serving version.
+    /// Stops watching the serving version.
     pub(super) fn is_unwatched(&mut self) {
         if let Self::Serving(Serving { trust, .. }) = self {
             *trust = Trust::Trusted;
         }
     }
 
-    /// Ends the checkpoints of the serving generation.
+    /// Stops saving checkpoints of the serving generation.
     pub(super) fn saves_no_more(&mut self) {
         if let Self::Serving(Serving { checkpoint, .. }) = self {
             *checkpoint = None;
@@ -318,7 +318,7 @@ impl Lifecycle {
                 Effects::of([Effect::CountRestart, self.taken_back(from, reason)])
             }
             (Some(Task::GoBack { from, reason }), true) => Effects::of([self.taken_back(from, reason)]),
-            // If the rollback has failed, the version whose process ended is restarted.
+            // If the failed restart was a rollback, the version whose process has exited is restarted.
             (Some(Task::Restart { .. }), false) => match (&self.service, self.intent) {
                 (Service::Down { last }, Intent::Run) => {
                     let again = self.again_after(now, (*last, Failure::FailedToStart));

@@ -96,7 +96,7 @@ impl Lifecycle {
         let refused = self.faults.refused();
         let Some(start) = &mut self.start else { return Effects::default() };
         while let Some(digest) = start.rest.pop_front() {
-            // The build may have resulted in this artifact, which was rejected then.
+            // The build may have resulted in this artifact, and the artifact was rejected then.
             let unfit =
                 refused.as_ref().filter(|(refused, _)| *refused == digest && start.stage == Stage::Fallback);
             let unfit = unfit.map(|(_, unfit)| unfit.is_some());

@@ -20,7 +20,7 @@ impl<S: Copy> Steps<S> {
     ///
     /// # Errors
     ///
-    /// The step in which the reload was abandoned. The new step does not begin then.
+    /// The step in which the reload was abandoned. In this case, the new step does not begin.
     pub(crate) fn begins(&mut self, now: Instant, step: S) -> Result<(), S> {
         self.check()?;
         *self = Self::Inside(step, now);

@@ -66,7 +66,7 @@ fn live(seed: u64, (begin, verbose): (Instant, bool), moves: &mut Moves) -> Resu
 }
 
 fn number(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
 #[test]

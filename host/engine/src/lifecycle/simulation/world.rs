@@ -81,7 +81,7 @@ pub(super) struct World {
     policy: Policy,
     /// The content of the manifest's file.
     file: Says,
-    /// The manifest that the lifecycle has published as the one in force.
+    /// The manifest that the lifecycle has published as the manifest in force.
     published: Says,
     /// Whether the settings of the serving version's process are fixed.
     is_fixed: bool,
@@ -100,7 +100,7 @@ pub(super) struct World {
     quarantined: BTreeSet<Digest>,
     /// The artifact that was confirmed last.
     good: Option<Digest>,
-    /// The present source, which is also the byte of the digest of its artifact.
+    /// The current source. Each byte of its artifact's digest has this value.
     source: u8,
     /// The source that was built last.
     tried: Option<u8>,
@@ -111,7 +111,7 @@ pub(super) struct World {
     commands: BTreeMap<Ticket, Command>,
     /// The commands that the worker has not received yet.
     inbox: VecDeque<Ticket>,
-    /// The deaths that the worker has not received yet, each with whether the generation served then.
+    /// The deaths that the worker has not received yet. The flag states whether the generation served when it died.
     deaths: VecDeque<(Version, bool)>,
     moves: Moves,
 }
@@ -281,7 +281,7 @@ impl World {
             let kind = self.commands[&ticket].kind();
             self.drive(Input::Command(ticket, kind));
         }
-        // `Due` may also be handed in too early.
+        // `Due` may also be passed too early.
         if self.machine.due().is_some_and(|due| due <= self.now) || self.dice.chance(1, 8) {
             self.drive(Input::Due);
         }
@@ -364,7 +364,7 @@ impl World {
             }
             Effect::Publish(manifest) => self.published = Says::of(&manifest),
             Effect::LoseCheckpoint(_) => {
-                // The file may have to stay, if it cannot be renamed.
+                // A file that cannot be renamed stays.
                 let saved = self.store.saved.filter(|_| !self.calm && self.dice.chance(1, 4));
                 self.store = Store { saved, is_noted: false, ..self.store };
                 self.watch.gives_up_a_state();

@@ -29,7 +29,7 @@ impl World {
         }
     }
 
-    /// Simulates that the manifest may have been edited and is read. Returns the remaining work.
+    /// Simulates a read of the manifest, which may have been edited. Returns the remaining work.
     pub(super) fn edit(&mut self, reading: Reading) -> Next {
         if self.dice.chance(3, 4) {
             self.file = self.file.edited(&mut self.dice);

@@ -59,7 +59,8 @@ impl World {
                 }
                 Err(failed) => failed,
             };
-            // A rejected state is discarded if no generation serves that has the state, and if it was not saved at a stop.
+            // A rejected state is discarded if no serving generation has the state, and if the state was not saved at a
+            // stop.
             let may_give_up = returns || !replaces && self.watch.promised.is_none();
             let gives_up = may_give_up && failed.because == Because::StateRefused && !gave_up;
             let makes_room = stopped.is_some() && !returns && !gives_up;
@@ -161,8 +162,8 @@ impl World {
         Ok(version)
     }
 
-    /// Records that a version serves. `failed` is set if the version was started again because another version has
-    /// failed: whether that version was built, and its artifact.
+    /// Records that a version serves. If the version was started again because another version has failed, `failed`
+    /// describes the other version: whether it was built, and its artifact.
     fn comes_up(
         &mut self,
         (version, how): (Version, How),

@@ -28,9 +28,9 @@ pub(super) struct Watch {
     pub(super) failed_builds: u32,
     /// Whether the plugin is to run, according to the commands that were carried out.
     pub(super) is_wanted: bool,
-    /// The commands that were not answered yet.
+    /// The commands that have not been answered yet.
     open: BTreeMap<Ticket, Command>,
-    /// The last command that was handed to the lifecycle.
+    /// The last command that was passed to the lifecycle.
     received: Option<Ticket>,
     under_way: Option<Ticket>,
     builds: Option<Builds>,
@@ -46,7 +46,7 @@ pub(super) struct Watch {
     pub(super) promised: Option<u64>,
     /// Whether a state may be discarded now.
     pub(super) may_give_up: bool,
-    /// Until when the serving version is watched. `None` if it is not watched.
+    /// The time until which the serving version is watched. `None` if it is not watched.
     unproven: Option<Instant>,
     /// The output that the next step must have.
     expected: Option<Expected>,
@@ -59,7 +59,7 @@ pub(super) struct Watch {
     source_is_wrong: bool,
     /// The source whose fault was reported last.
     explained: Option<u8>,
-    /// Whether the manifest that was read last waits for another instance.
+    /// Whether the manifest that was read last is not in force yet.
     pub(super) is_pending: bool,
     /// Whether a user has chosen the serving version by a rollback.
     is_chosen: bool,
@@ -143,10 +143,10 @@ impl Watch {
 
     pub(super) fn all_are_answered(&mut self) {
         let open = std::mem::take(&mut self.open);
-        self.rule(open.is_empty(), || format!("never answered: {open:?}"));
+        self.rule(open.is_empty(), || format!("these commands were never answered: {open:?}"));
     }
 
-    /// Records an input that is handed to the lifecycle.
+    /// Records an input that is passed to the lifecycle.
     pub(super) fn takes(&mut self, input: &Input) {
         match input {
             Input::TaskEnded { serves: false } => (self.has_task, self.taken_back) = (false, None),
