@@ -90,12 +90,13 @@ impl Context {
     pub(crate) fn prune(&self, id: &PluginId, digests: BTreeSet<Digest>) {
         let _alone = self.pruning.write();
         let mut wanted = self.wanted.lock();
-        // Each artifact that this process takes from the store or puts into it enters `wanted`. If the plugin still needs
-        // all of its artifacts, there is nothing to remove.
+        // Each artifact that this process takes from the store or puts into it is added to `wanted`. If the plugin
+        // still needs all of its artifacts, there is nothing to remove.
         if wanted.insert(id.clone(), digests.clone()) == Some(digests) {
             return;
         }
-        // A record of another version of replug is unreadable and may name any artifact, so nothing is removed then.
+        // A record of another version of replug is unreadable and may name any artifact. In this case, nothing is
+        // removed.
         let Some(others) = self.records.named_but(|other| wanted.contains_key(other)) else { return };
         let all = wanted.values().flatten().copied().chain(others).collect();
         if let Err(error) = self.store.prune(self.settings.now().keep_artifacts, &all) {
@@ -124,12 +125,12 @@ pub(crate) struct Job {
     pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,
     /// The lifecycle steps in this process that the job runs.
     pub(crate) steps: Arc<Steps>,
-    /// Makes the callback for an unexpected end of a generation's process.
+    /// Makes the callback for an unexpected exit of a generation's process.
     pub(crate) on_death: OnDeath,
 }
 
-/// Makes the callback for an unexpected end of a generation's process. The callback gets the cause of the end, and the
-/// last part of the process's stderr.
+/// Makes the callback for an unexpected exit of a generation's process. The callback gets the cause of the exit, and
+/// the last part of the process's stderr.
 pub(crate) type OnDeath =
     Arc<dyn Fn((Generation, Digest)) -> Box<dyn FnOnce(Death, String) + Send> + Send + Sync>;
 
@@ -353,7 +354,7 @@ fn stop(fresh: &Live) {
     }
 }
 
-/// Undoes the start of a generation, as far as native code can be undone.
+/// Drops the instance of a generation that was never published.
 fn give_up(fresh: Arc<Live>) {
     // The generation was never published, so no other reference to it exists.
     if let Some(live) = Arc::into_inner(fresh) {

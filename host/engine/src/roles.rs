@@ -4,7 +4,7 @@ use replug_builder::guard;
 use replug_runtime::{recorder, shim, sweeper};
 use std::env;
 
-/// Runs the helper process if a host has started this process as one, and does not return then. Otherwise returns at
+/// If a host has started this process as a helper process, runs the helper and does not return. Otherwise, returns at
 /// once.
 ///
 /// A program that embeds a host calls this first in `main`. The host executes the program again for each of these

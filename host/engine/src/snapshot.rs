@@ -1,4 +1,5 @@
-//! [`Metrics`]: all metrics of a host at one moment: the counters of [`metrics`](crate::metrics), and current values.
+//! [`Metrics`]: all metrics of a host at one moment. They are the counters of [`metrics`](crate::metrics) and current
+//! values.
 
 mod text;
 
@@ -46,7 +47,7 @@ pub struct PluginMetrics {
     pub serving: bool,
     /// The number of generations that no longer serve and still run calls.
     pub draining: usize,
-    /// The ended calls, by the mode of their generation. Modes without calls are omitted.
+    /// The calls that have ended, by the mode of their generation. Modes without calls are omitted.
     pub calls: Vec<CallMetrics>,
     /// The number of calls that the serving generation runs now.
     pub in_flight: usize,
@@ -64,9 +65,9 @@ pub struct PluginMetrics {
 pub struct CallMetrics {
     /// The mode: [`Mode::InProcess`] or [`Mode::Process`].
     pub mode: Mode,
-    /// The number of ended calls.
+    /// The number of calls that have ended, including failed calls.
     pub calls: u64,
-    /// The number of ended calls that returned no value, by kind of failure.
+    /// The number of calls that have failed, by kind of failure.
     pub failures: Failures,
     /// The durations of successful calls, in seconds, from the lookup of the generation until the result. All calls by
     /// name, all calls into a child process, and one in 1,024 typed calls in this process are timed.

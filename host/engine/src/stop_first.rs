@@ -24,7 +24,7 @@ pub(crate) struct Stopped {
     pub(crate) digest: Digest,
     /// The saved state of the version. `None` if the version has no state.
     pub(crate) state: Option<SavedBy>,
-    /// The time since which calls have waited.
+    /// The time at which calls began to wait.
     pub(crate) since: Instant,
 }
 

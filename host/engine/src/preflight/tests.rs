@@ -1,4 +1,4 @@
-//! One rejection for each reason not to load an artifact, and its message.
+//! Tests each reason for which an artifact is rejected, and the message of the rejection.
 
 use super::*;
 use crate::{

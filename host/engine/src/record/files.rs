@@ -130,8 +130,8 @@ impl Records {
         self.run.file_name().unwrap_or_default()
     }
 
-    /// The artifacts in the records of all plugins, except the plugins of `known` whose record this host owns. `None` if
-    /// a record has another format, because such a record may name any artifact.
+    /// The artifacts in the records of all plugins, except plugins that are `known` and whose record this host owns.
+    /// `None` if a record has another format, because such a record may name any artifact.
     pub(crate) fn named_but(&self, known: impl Fn(&PluginId) -> bool) -> Option<BTreeSet<Digest>> {
         let not_own = self.not_own.lock().clone();
         let mut named = BTreeSet::new();
@@ -161,8 +161,8 @@ impl Records {
         found.into_iter().map(|(_, id, accepted)| (id, accepted)).collect()
     }
 
-    /// The records of all plugins except the plugins of `known`, each with its file. A damaged record is reported at the
-    /// start of its plugin.
+    /// The records of all plugins that are not `known`, each with its file. A damaged record is reported at the start
+    /// of its plugin.
     fn all_but(
         &self,
         known: impl Fn(&PluginId) -> bool,

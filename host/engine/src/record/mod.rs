@@ -32,7 +32,7 @@ pub(crate) struct Record {
     serving: Option<Serving>,
     /// The version that was confirmed last.
     last_good: Option<Digest>,
-    /// The last version built from the source that has served.
+    /// The last version that was built from the source and then served.
     newest: Option<Digest>,
     /// The versions that have served, in the order in which they first served.
     versions: Vec<Served>,
@@ -102,7 +102,7 @@ pub(crate) enum Choice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Served {
     pub(crate) digest: Digest,
-    /// The generation as which the version first served.
+    /// The version's first generation that served.
     pub(crate) generation: Generation,
     /// When the version first served.
     #[serde(with = "timestamp")]
@@ -198,7 +198,7 @@ impl Record {
         self.newest.filter(|_| matches!(serving.choice, Choice::RolledBack { .. }))
     }
 
-    /// Why `confirm` has rolled the plugin back, if so.
+    /// Why `confirm` has rolled the plugin back. `None` if it has not.
     pub(crate) fn gone_back_because(&self) -> Option<&str> {
         match &self.serving.as_ref()?.choice {
             Choice::RolledBack { because } => because.as_deref(),

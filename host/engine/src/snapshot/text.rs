@@ -137,21 +137,20 @@ impl Metrics {
                 stages.add_histogram(&[("plugin", id), ("stage", stage.name())], durations);
             }
         });
-        let help = "How often the plugin was rolled back to an earlier version.";
+        let help = "Rollbacks of the plugin to an earlier version.";
         let mut rollbacks = page.family(Kind::Counter, "replug_rollbacks_total", help);
         self.each(|it, id| rollbacks.add(&[("plugin", id)], it.tally.rollbacks as f64));
     }
 
     fn write_troubles(&self, page: &mut Page) {
-        let help = "How often the plugin's process ended unexpectedly, by cause.";
+        let help = "Unexpected exits of the plugin's process, by cause.";
         let mut crashes = page.family(Kind::Counter, "replug_plugin_crashes_total", help);
         self.each(|it, id| {
             for (cause, count) in &it.tally.crashes {
                 crashes.add(&[("plugin", id), ("cause", cause)], *count as f64);
             }
         });
-        let help =
-            "How often the plugin's process was restarted, by the cause of the previous process's end.";
+        let help = "Restarts of the plugin's process, by the cause of the previous process's exit.";
         let mut restarts = page.family(Kind::Counter, "replug_plugin_restarts_total", help);
         self.each(|it, id| {
             for (cause, count) in &it.tally.restarts {
@@ -163,10 +162,9 @@ impl Metrics {
             self.each(|it, id| family.add(&[("plugin", id)], pick(it) as f64));
         };
         counter("replug_plugin_panics_total", "Panics of the plugin that were caught.", |it| it.tally.panics);
-        let help =
-            "How often the plugin was moved to a child process, although its manifest does not require one.";
+        let help = "Moves of the plugin to a child process, although its manifest does not require one.";
         counter("replug_plugin_demotions_total", help, |it| it.tally.demotions);
-        let help = "How often the plugin was quarantined. A quarantine ends when the plugin is started or its artifact changes.";
+        let help = "Quarantines of the plugin. A quarantine ends when the plugin is started or its artifact changes.";
         counter("replug_plugin_quarantines_total", help, |it| it.tally.quarantines);
     }
 

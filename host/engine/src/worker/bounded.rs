@@ -6,8 +6,8 @@ use std::{sync::Arc, thread};
 use tokio::sync::oneshot;
 
 impl Worker {
-    /// Runs a step of a serving generation, and waits for it until the step timeout. A step that enforces its own
-    /// deadline is awaited without this timeout. If a step takes too long, its thread is abandoned.
+    /// Runs a step of a serving generation, and waits for it until the step timeout. A generation that enforces its own
+    /// deadline for steps needs no such timeout. If a step takes too long, its thread is abandoned.
     pub(super) async fn bounded<T: Send + 'static>(
         &self,
         of: (Arc<Live>, Step),
@@ -24,7 +24,7 @@ impl Worker {
     }
 }
 
-/// Runs work that may block, or the author's code, on a thread that ends with the work.
+/// Runs work that may block, or that calls the plugin's code, on a thread that exits after the work.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ReloadCause> {

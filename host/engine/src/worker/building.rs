@@ -128,7 +128,8 @@ impl Worker {
         }
     }
 
-    /// Classifies the result of a compilation that was not superseded while it ran. Returns as `compile` does.
+    /// Classifies the result of a compilation that was not superseded while it ran. Returns the same values as
+    /// `compile`.
     async fn compiled(
         &mut self,
         cause: &mut Cause,
@@ -143,7 +144,7 @@ impl Worker {
         }
         self.warn_of(&settled);
         if self.overlap.has_changed(manifest) {
-            // Every build writes the manifest with other content. Its present content takes effect, and causes no
+            // Every build writes the manifest with other content. The current content takes effect without another
             // build.
             self.take_manifest(Reading::Edit).await;
         }
@@ -208,7 +209,8 @@ impl Worker {
         }
     }
 
-    /// Waits while git writes files, as for a checkout. The compilation that follows includes the changes of this time.
+    /// Waits while git is writing files, for example for a checkout. The compilation that follows includes the changes
+    /// that were made during the wait.
     async fn wait_for_git(&mut self, cause: &mut Cause, span: &Span) -> Result<Option<Work>, HostError> {
         self.doing(Some(Stage::Build));
         self.shared.entry.set_reason("it is being built; wait until it serves");
@@ -227,7 +229,7 @@ impl Worker {
                     self.stale_locks = locks;
                     for lock in stale {
                         tracing::warn!(
-                            "{}: git has held this lock for too long, and `{}` is built without waiting for it; \
+                            "{}: git has held this lock for too long, and `{}` is built without waiting for the lock; \
                              delete the file if no git is running",
                             lock.display(),
                             self.id()
@@ -334,7 +336,7 @@ impl Worker {
         for path in paths {
             tracing::warn!(
                 "{}: every build of `{}` writes this file with other content, so it does not cause another build; \
-                 have the build script write it only if its content differs, or below OUT_DIR",
+                 let the build script write it only if its content differs, or write it below OUT_DIR",
                 path.display(),
                 self.id()
             );

@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Moved(Arc<Manifest>),
     /// Build, and serve the result as a new generation.
     Reload(Reply<Generation>),
-    /// Roll back to this artifact, or to the previous one.
+    /// Roll back to this artifact. `None`: to the previous version.
     Rollback(Option<Digest>, Reply<Generation>),
     /// Start the plugin, unless it serves already.
     Start(StartWhy, Reply<Generation>),
@@ -52,8 +52,10 @@ impl Command {
 
     /// Rejects a command that a stop has made pointless.
     pub(super) fn refuse(self, plugin: &PluginId) {
-        let refusal =
-            || HostError::WrongState { plugin: plugin.clone(), reason: "it was stopped first".into() };
+        let refusal = || HostError::WrongState {
+            plugin: plugin.clone(),
+            reason: "it was stopped before the command began".into(),
+        };
         match self {
             Self::Reload(reply) | Self::Start(_, reply) | Self::Rollback(_, reply) => {
                 let _ = reply.send(Err(refusal()));

@@ -1,4 +1,4 @@
-//! Applies a new configuration, from an edit of the manifest or from an command.
+//! Applies a new configuration, from an edit of the manifest or from a command.
 
 use super::{Worker, cause::Cause};
 use crate::{

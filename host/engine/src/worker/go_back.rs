@@ -15,7 +15,7 @@ impl Worker {
     /// Counts the calls of the serving generation, and the calls that have failed according to its manifest.
     pub(super) fn count_calls(&self) -> Input {
         let (Some(live), Some(spec)) = (self.shared.entry.live(), &self.manifest().reload.confirm) else {
-            // The generation has died, which the worker has not received yet, or is no longer watched.
+            // The worker has not received the death of the generation yet, or the generation is no longer watched.
             return Input::Calls { total: 0, failed: 0 };
         };
         let Calls { calls: total, failures } = live.calls();
@@ -32,8 +32,8 @@ impl Worker {
         self.emit(EventKind::RolledBack { from: from.generation, reason: reason.into() });
     }
 
-    /// Rolls the plugin back to this artifact, or to the previous one. Returns the generation before the rollback and
-    /// the generation after it.
+    /// Rolls the plugin back to the artifact `to`, or to the previous version if `to` is `None`. Returns the generation
+    /// before the rollback and the generation after it.
     pub(super) async fn rollback(
         &mut self,
         to: Option<Digest>,

@@ -164,7 +164,7 @@ impl Worker {
         };
         let span = cause.span(self);
         spans::is_to_be(&span, candidate);
-        // Only the number is kept, because a reference to the generation would keep it alive if it died meanwhile.
+        // Only the number is kept, because a reference would keep the generation alive if its process exited meanwhile.
         let before = self.shared.entry.live().map(|live| live.generation);
         let (steps, patience) = (job.steps.clone(), manifest.process.step_timeout);
         let (artifact, stopped) = (job.artifact.clone(), job.stopped.clone());
@@ -260,7 +260,7 @@ impl Worker {
         Some(live.generation)
     }
 
-    /// Reports that a version failed to start. `gap_ms` is how long calls have waited, in milliseconds, if they have.
+    /// Reports that a version failed to start. `gap_ms` is the time for which calls have waited, in milliseconds.
     fn report_not_installed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         match &*error.cause {
             ReloadCause::Quarantined(demotion) => self.report_kept_out(demotion),

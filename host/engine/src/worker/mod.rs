@@ -1,7 +1,7 @@
 //! The worker: one task for each plugin, which carries out the plugin's commands one after the other. Only the worker
 //! reloads its plugin.
 //!
-//! Only a build can be interrupted: a newer save begins it again, and a command to stop cancels it. The installation after
+//! Only a build can be interrupted: a newer save restarts it, and a command to stop cancels it. The installation after
 //! the build runs to its end.
 
 mod bounded;
@@ -82,7 +82,7 @@ pub(crate) struct Worker {
     held: Option<Arc<Held>>,
     /// The state that was saved last, for an instance that starts while no generation serves.
     saved: Option<SavedBy>,
-    /// Whether the last checkpoint could not be written to disk. It is lost when the host ends.
+    /// Whether the last checkpoint could not be written to disk. Such a checkpoint is lost when the host ends.
     is_unwritten: bool,
     /// The watched inputs of the plugin's build.
     inputs: Inputs,
@@ -234,7 +234,7 @@ impl Worker {
         self.report_failed(error, None);
     }
 
-    /// Reports an error. `gap_ms` is how long calls have waited, in milliseconds, if they have.
+    /// Reports an error. `gap_ms` is the time for which calls have waited, in milliseconds.
     fn report_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         // If a command has set the rejected configuration, the plugin stays as it was before.
         if self.lifecycle.configures() != Some(By::Command) {

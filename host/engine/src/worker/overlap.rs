@@ -23,7 +23,7 @@ use std::{
     time::SystemTime,
 };
 
-/// The changes during the last build, and how often such changes have caused another build.
+/// The changes during the last build, and the number of builds that such changes have caused.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
     began: Option<SystemTime>,
@@ -32,11 +32,11 @@ pub(super) struct Overlap {
     /// The first change of each file since the build began. Its `before` is the content when the build began.
     held: BTreeMap<PathBuf, Change>,
     /// The files that the compiler may have read between two changes. They count as changed even if they have their
-    /// first content again when the build ends.
+    /// original content again when the build ends.
     doubtful: BTreeSet<PathBuf>,
-    /// For each folder, how many builds its changes have superseded since the last certain edit.
+    /// For each folder, how many builds its changes have superseded since the last change that was certainly an edit.
     cuts: BTreeMap<PathBuf, u32>,
-    /// For each file, how many additional builds it has caused since the last certain edit.
+    /// For each file, how many additional builds it has caused since the last change that was certainly an edit.
     repeats: BTreeMap<PathBuf, u32>,
     /// The files that every build writes with other content. They were reported once.
     unstable: BTreeSet<PathBuf>,
@@ -76,7 +76,8 @@ impl Overlap {
     /// Records that a build has begun.
     pub(super) fn build_begins(&mut self, now: SystemTime) {
         if self.ended.is_some() {
-            // The last build has not changed these files, so not every build writes them: the earlier changes were edits.
+            // Not every build writes the files that the last build has not changed. The earlier changes of these files
+            // were edits.
             self.repeats.retain(|path, _| self.held.contains_key(path));
             self.unstable.retain(|path| self.held.contains_key(path));
         }

@@ -17,13 +17,13 @@ pub(crate) struct Progress {
     pub(crate) faults: Faults,
     /// The text of the manifest as it was last read, if it could be read.
     manifest_text: Text,
-    /// The artifacts that have served, each with the generation in which it first served.
+    /// The artifacts that have served, each with its first generation that served.
     pub(crate) served: Vec<(Generation, Digest)>,
     /// Whether the plugin has run in this host, or a user has stopped it in an earlier host.
     pub(crate) has_run: bool,
-    /// The time at which a version has started to serve last.
+    /// The time at which a version last began to serve.
     pub(crate) since: Option<SystemTime>,
-    /// How often the plugin's process was started again after a crash.
+    /// The number of restarts of the plugin's process after a crash.
     pub(crate) restarts: u64,
     /// Why the serving generation does not run in the mode that its manifest requests.
     pub(crate) moved: Option<String>,

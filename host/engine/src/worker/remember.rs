@@ -42,13 +42,14 @@ impl Worker {
         self.bring_up(StartBy::Command, &mut None).await
     }
 
-    /// Starts the plugin, as the lifecycle requests. `reply` receives the result if it is due before the end.
+    /// Starts the plugin, as the lifecycle requests. If the start is answered before the source is built, `reply`
+    /// receives the answer.
     async fn bring_up(
         &mut self,
         by: StartBy,
         reply: &mut Option<Reply<Generation>>,
     ) -> Result<Generation, HostError> {
-        // A prebuilt artifact needs no build, so the newest artifact is tried first.
+        // A prebuilt artifact needs no build, so no stored version is started before it.
         let takes_time = self.context.builder.takes_time(&self.manifest());
         let stored = if takes_time { self.startable() } else { Vec::new() };
         let mut work = self.step(Input::Start { by, stored });

@@ -1,4 +1,5 @@
-//! The shell around the [lifecycle](crate::lifecycle): it hands in inputs, and carries out effects and work.
+//! The shell around the [lifecycle](crate::lifecycle): it passes inputs to the lifecycle, and carries out effects and
+//! work.
 
 use super::{Command, Worker, at, cause::Cause};
 use crate::{
@@ -73,14 +74,14 @@ impl Worker {
         Input::Command(ticket, kind)
     }
 
-    /// Hands in an input that leads to no work, and applies its effects.
+    /// Passes an input that leads to no work to the lifecycle, and applies its effects.
     pub(super) fn do_now(&mut self, input: Input) {
         let work = self.step(input);
         debug_assert!(work.is_none(), "{work:?} is not carried out");
     }
 
-    /// Hands in an input, and carries out the work that follows. Returns work that belongs to a command or its build
-    /// without carrying it out.
+    /// Passes an input to the lifecycle, and carries out the work that follows. Returns work that belongs to a command
+    /// or its build without carrying it out.
     pub(super) async fn process(&mut self, input: Input) -> Option<Work> {
         let mut work = self.step(input);
         loop {
@@ -101,7 +102,7 @@ impl Worker {
         }
     }
 
-    /// Hands in an input, and applies its effects at once. Returns the work.
+    /// Passes an input to the lifecycle, and applies the effects at once. Returns the work.
     pub(super) fn step(&mut self, input: Input) -> Option<Work> {
         let Effects { now, then } = self.lifecycle.step(Instant::now(), input);
         // The faults are published before the effects, so that a receiver of an event finds them.

@@ -1,4 +1,4 @@
-//! The end of a generation: in the background after a swap, or at a stop of the plugin.
+//! Ends generations: in the background after a swap, or when the plugin is stopped.
 
 use super::{StopWhy, Worker, bounded::blocking};
 use crate::{

@@ -1,4 +1,5 @@
-//! Supervision: the worker receives the unexpected end of a plugin's process, restarts the plugin, and saves checkpoints.
+//! Supervision: the worker handles the unexpected exit of a plugin's process, restarts the plugin, and saves
+//! checkpoints.
 
 use super::{Worker, cause::Cause};
 use crate::{
@@ -20,7 +21,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// The unexpected end of a generation's process.
+/// The unexpected exit of a generation's process.
 pub(super) struct Died {
     generation: Generation,
     digest: Digest,
@@ -66,7 +67,7 @@ impl Deaths {
 }
 
 impl Worker {
-    /// The callback for an unexpected end of a generation's process.
+    /// The callback for an unexpected exit of a generation's process.
     pub(super) fn on_death(&self, served: &Arc<AtomicBool>) -> OnDeath {
         let (entry, manifest) = (self.shared.entry.clone(), self.shared.manifest.clone());
         let (deaths, served) = (self.deaths.sender.clone(), served.clone());
@@ -145,8 +146,8 @@ impl Worker {
         self.install(again, cause, Stages::default()).await.is_ok()
     }
 
-    /// Saves a checkpoint, so that a crash loses only later changes. The returned input states whether the save was late,
-    /// which ends the checkpoints of this generation.
+    /// Saves a checkpoint, so that a crash loses only later changes. After a late save, no more checkpoints of this
+    /// generation are saved.
     pub(super) async fn checkpoint(&mut self) -> Input {
         let Some(live) = self.shared.entry.live().filter(|live| live.stateful()) else {
             return Input::CheckpointEnded { late: false };
