@@ -15,7 +15,7 @@ pub enum CallEnd {
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The method returned an error of its own.
+    /// The method returned an error.
     Error,
     /// The method panicked.
     Panicked,
@@ -66,7 +66,7 @@ impl CallEnd {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Failed))]
 pub struct Failures {
-    /// The method returned an error of its own.
+    /// The method returned an error.
     pub error: u64,
     /// The method panicked.
     pub panicked: u64,
