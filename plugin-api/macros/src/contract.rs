@@ -55,7 +55,7 @@ pub(crate) fn read(item: &ItemTrait) -> Result<Contract> {
                     problems.check::<()>(Err(Error::new(
                         function.sig.ident.span(),
                         format!(
-                            "a second method named `{name}`: a caller names only one; give it another name, as `{name}_with`"
+                            "an interface cannot have two methods named `{name}`: give this one another name, such as `{name}_with`"
                         ),
                     )));
                 } else if let Some(method) = problems.check(method(function, &mut places)) {
@@ -68,7 +68,7 @@ pub(crate) fn read(item: &ItemTrait) -> Result<Contract> {
         }
     }
     if item.items.is_empty() {
-        let message = "an interface without methods cannot be called: add one, as `fn ping(&self);`";
+        let message = "an interface without methods cannot be called: add one, such as `fn ping(&self);`";
         problems.check::<()>(Err(Error::new(item.ident.span(), message)));
     }
     problems.result()?;
@@ -110,7 +110,7 @@ fn check_trait(item: &ItemTrait) -> Result<()> {
     }
     not_generic(
         &item.generics,
-        "an interface cannot have a lifetime: a call borrows for its own length and no longer; remove the lifetime, and take `&str`, `&[u8]` or owned values",
+        "an interface cannot have a lifetime: arguments are borrowed only for the length of a call; remove the lifetime, and take `&str`, `&[u8]` or owned values",
         "an interface cannot be generic: both sides must agree on one set of types; name the types",
     )?;
     no_where_clause(&item.generics)?;
@@ -120,7 +120,7 @@ fn check_trait(item: &ItemTrait) -> Result<()> {
         {
             return Err(Error::new_spanned(
                 bound,
-                "an interface cannot have a generic supertrait: callers reach its own methods only; declare what is needed here",
+                "an interface cannot have a generic supertrait: callers can call only the interface's own methods; declare the needed methods here",
             ));
         }
     }
@@ -140,7 +140,7 @@ fn no_where_clause(generics: &Generics) -> Result<()> {
     match &generics.where_clause {
         Some(clause) => Err(Error::new(
             clause.where_token.span,
-            "an interface has no type parameters to bound: remove it",
+            "an interface has no type parameters to bound: remove the `where` clause",
         )),
         None => Ok(()),
     }
@@ -156,7 +156,9 @@ fn not_a_method(item: &TraitItem) -> Error {
             ty.type_token.span,
             "an interface cannot have associated types, which differ from plugin to plugin: name one type and mark it `#[replug_api::data]`",
         ),
-        other => Error::new_spanned(other, "an interface has methods only, as `fn name(&self, ..) -> ..;`"),
+        other => {
+            Error::new_spanned(other, "an interface has only methods, such as `fn name(&self, ..) -> ..;`")
+        }
     }
 }
 
@@ -225,7 +227,7 @@ fn check_signature(signature: &Signature) -> Result<()> {
     }
     not_generic(
         &signature.generics,
-        "a method of an interface cannot have a lifetime of its own: a call borrows for its own length and no longer; remove the lifetime, and take `&str`, `&[u8]` or owned values",
+        "a method of an interface cannot have a lifetime of its own: arguments are borrowed only for the length of a call; remove the lifetime, and take `&str`, `&[u8]` or owned values",
         "a method of an interface cannot be generic: it is one function in the plugin; name the types",
     )?;
     no_where_clause(&signature.generics)
@@ -244,7 +246,7 @@ fn check_receiver(receiver: &Receiver) -> Result<()> {
         return match &receiver.mutability {
             Some(token) => Err(Error::new(
                 token.span,
-                "calls come on many threads at once: write `&self` and keep what changes in a `Mutex` or an atomic",
+                "calls arrive on many threads at once: write `&self`, and keep mutable data in a `Mutex` or an atomic",
             )),
             None => Ok(()),
         };
@@ -254,7 +256,7 @@ fn check_receiver(receiver: &Receiver) -> Result<()> {
 
 fn param(input: &FnArg, places: &mut Places) -> Result<Param> {
     let FnArg::Typed(typed) = input else {
-        return Err(Error::new_spanned(input, "`self` comes first, and once"));
+        return Err(Error::new_spanned(input, "`self` must be the first parameter"));
     };
     let ident = match &*typed.pat {
         Pat::Ident(pat) if pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none() => {
@@ -263,7 +265,7 @@ fn param(input: &FnArg, places: &mut Places) -> Result<Param> {
         pat => {
             return Err(Error::new_spanned(
                 pat,
-                "a parameter of an interface needs a plain name: callers pass arguments by it",
+                "a parameter of an interface needs a plain name: callers pass arguments by name",
             ));
         }
     };

@@ -232,14 +232,17 @@ fn check(item: &DeriveInput) -> Result<()> {
     if !item.generics.params.is_empty() {
         let lifetimes = item.generics.lifetimes().count();
         let message = if lifetimes > 0 {
-            "a borrowed value cannot cross the plugin boundary: own it (`String`, `Vec<..>`) and remove the lifetime"
+            "a borrowed value cannot cross the plugin boundary: use an owned type (`String`, `Vec<..>`) and remove the lifetime"
         } else {
             "a `#[data]` type cannot be generic: both sides must agree on one layout; name the types"
         };
         return Err(Error::new(item.generics.params.span(), message));
     }
     if let Some(clause) = &item.generics.where_clause {
-        return Err(Error::new(clause.where_token.span, "a `#[data]` type has nothing to bound: remove it"));
+        return Err(Error::new(
+            clause.where_token.span,
+            "a `#[data]` type has no type parameters to bound: remove the `where` clause",
+        ));
     }
     check_derives(&item.attrs)?;
     check_serde(&item.attrs)?;
@@ -248,7 +251,7 @@ fn check(item: &DeriveInput) -> Result<()> {
         Data::Union(_) => Err(union(item)),
         Data::Enum(data) if data.variants.is_empty() => Err(Error::new(
             item.ident.span(),
-            "an enum without variants has no values to cross: add a variant, or leave it out of the signature",
+            "an enum without variants has no values: add a variant, or leave it out of the signature",
         )),
         Data::Enum(data) => data.variants.iter().try_for_each(|variant| {
             check_serde(&variant.attrs)?;
@@ -297,16 +300,16 @@ fn check_serde(attributes: &[Attribute]) -> Result<()> {
             if let Some(name) = meta.path.get_ident().map(ToString::to_string) {
                 if SELF_DESCRIBING.contains(&name.as_str()) {
                     return Err(meta.error(format!(
-                        "`{name}` needs an encoding with field names, and a plugin is also called in one without: remove it"
+                        "`{name}` needs an encoding with field names, but calls also use an encoding without field names: remove it"
                     )));
                 }
                 if name == "crate" {
-                    return Err(meta.error("`#[data]` says where serde is: remove it"));
+                    return Err(meta.error("`#[data]` sets `crate` itself: remove it"));
                 }
                 let in_two_ways = name.starts_with("rename") && meta.input.peek(syn::token::Paren);
                 if name == "rename_all_fields" || in_two_ways {
                     return Err(meta.error(format!(
-                        "`{name}` cannot be told in the interface's description: use `rename = \"..\"` on each"
+                        "`{name}` cannot be represented in the interface's description: use `rename = \"..\"` on each"
                     )));
                 }
             }

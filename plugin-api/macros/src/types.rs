@@ -49,7 +49,7 @@ pub(crate) fn returned(output: &ReturnType) -> Result<(Type, Option<Type>)> {
             [ok, error] => Ok(((*ok).clone(), Some((*error).clone()))),
             _ => Err(Error::new_spanned(
                 path,
-                "write the `Result` out with both types, as `Result<T, E>`: an alias hides the error type",
+                "write the `Result` out with both types, such as `Result<T, E>`: an alias hides the error type",
             )),
         },
         _ => Ok(((**ty).clone(), None)),
@@ -88,7 +88,7 @@ fn borrowed(reference: &TypeReference) -> Result<Passed> {
     if let Some(token) = &reference.mutability {
         return Err(Error::new(
             token.span,
-            "a plugin cannot change what belongs to its caller: take it by value and return the changed one",
+            "a plugin cannot change a value of its caller: take it by value and return the changed value",
         ));
     }
     if let Some(lifetime) = &reference.lifetime {
@@ -152,7 +152,7 @@ impl Visit<'_> for Owned {
         let problem = match ty {
             Type::Reference(reference) => Some((
                 reference.and_token.span,
-                "a reference inside another type cannot cross the plugin boundary: own it (`String`, `Vec<..>`)",
+                "a reference inside another type cannot cross the plugin boundary: use an owned type (`String`, `Vec<..>`)",
             )),
             Type::Slice(_) => Some((ty.span(), "a slice has no size: use `Vec<..>`")),
             Type::Ptr(pointer) => Some((
@@ -170,10 +170,9 @@ impl Visit<'_> for Owned {
             Type::Never(_) => Some((ty.span(), "a method must return: use `()`")),
             Type::Infer(_) => Some((ty.span(), "write the type out")),
             Type::Macro(_) => Some((ty.span(), "write the type out: a macro hides it")),
-            Type::Path(path) if is_list_of_nothing(&path.path) => Some((
-                ty.span(),
-                "a list of `()` says nothing but how many they are: pass the number, as `u64`",
-            )),
+            Type::Path(path) if is_list_of_nothing(&path.path) => {
+                Some((ty.span(), "a list of `()` contains only a length: pass the length, as a `u64`"))
+            }
             Type::Path(path) if path.path.segments.first().is_some_and(|first| first.ident == "Self") => {
                 Some((ty.span(), "`Self` is another type in every plugin: name one type"))
             }
@@ -188,7 +187,7 @@ impl Visit<'_> for Owned {
     fn visit_lifetime(&mut self, lifetime: &syn::Lifetime) {
         self.keep(Error::new(
             lifetime.span(),
-            "a type with a lifetime borrows, and a borrowed value cannot cross the plugin boundary: own it (`String`, `Vec<..>`)",
+            "a type with a lifetime borrows, and a borrowed value cannot cross the plugin boundary: use an owned type (`String`, `Vec<..>`)",
         ));
     }
 }
