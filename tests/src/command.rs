@@ -151,9 +151,9 @@ impl Dev {
     /// # Panics
     ///
     /// If it has closed its input.
-    pub fn order(&mut self, order: &str) {
+    pub fn send(&mut self, command: &str) {
         let input = self.child.stdin.as_mut().expect("its input is a pipe");
-        writeln!(input, "{order}").expect("the program reads its input");
+        writeln!(input, "{command}").expect("the program reads its input");
     }
 
     /// Sends a command, and waits for the answer.
@@ -161,8 +161,8 @@ impl Dev {
     /// # Panics
     ///
     /// If there is no answer.
-    pub fn ask(&mut self, order: &str) -> Value {
-        self.order(order);
+    pub fn ask(&mut self, command: &str) -> Value {
+        self.send(command);
         self.wait_for("answer")
     }
 

@@ -3,7 +3,7 @@
 use super::terminal::{ANSWER, BAD, DIM, GOOD, NAME, WARN, brief, brief_ms, relative, rendered};
 use replug::{
     Event, EventKind, Generation, PluginId,
-    event::{Diagnostic, LimitsInForce, RetireOutcome, Stage, Stages},
+    event::{CrashSite, Diagnostic, LimitsInForce, RetireOutcome, Stage, Stages},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -115,19 +115,21 @@ impl Renderer {
                     format!("{DIM}(thread {thread}, {thread_id}; nothing in this process can end it){DIM:#}");
                 self.line(id, format!("{WARN}{generation} stuck{WARN:#}: {text} {whose}"))
             }
-            EventKind::PluginDemoted { method: Some(method), line, signal, .. } => {
+            EventKind::PluginDemoted { crash: CrashSite { method: Some(method), line, signal }, .. } => {
                 let crashed = crashed_the_host(method, line.as_deref(), signal.as_deref());
                 self.line(id, format!("{crashed}: it runs in a child process now"))
             }
-            EventKind::PluginDemoted { method: None, reason, .. } => {
+            EventKind::PluginDemoted { reason, .. } => {
                 self.line(id, format!("{WARN}runs in a child process{WARN:#}: {reason}"))
             }
-            EventKind::PluginQuarantined { method: Some(method), line, signal, .. } => {
+            EventKind::PluginQuarantined {
+                crash: CrashSite { method: Some(method), line, signal }, ..
+            } => {
                 let crashed = crashed_the_host(method, line.as_deref(), signal.as_deref());
                 let until = "it is quarantined; rebuild it, or `start` it to try again";
                 self.line(id, format!("{crashed}: {until}"))
             }
-            EventKind::PluginQuarantined { method: None, reason, .. } => {
+            EventKind::PluginQuarantined { reason, .. } => {
                 self.line(id, format!("{BAD}quarantined{BAD:#}: {reason}"))
             }
             EventKind::CheckpointLost { reason } => {

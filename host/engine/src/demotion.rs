@@ -6,7 +6,7 @@
 
 use crate::{
     atomic_file::{self, Durability},
-    event::EventKind,
+    event::{CrashSite, EventKind},
     id::{Digest, PluginId},
     manifest::{Manifest, Mode},
     registry::crash_record::{Crash, End},
@@ -28,12 +28,9 @@ const REMEMBERED: usize = 32;
 pub struct Demotion {
     /// The artifact.
     pub digest: Digest,
-    /// The method or lifecycle step in which the artifact crashed the host. `None` if it crashed in a child process.
-    pub method: Option<String>,
-    /// The line of the artifact's source that crashed the host, such as `src/lib.rs:12`. `None` if the line is unknown.
-    pub line: Option<String>,
-    /// The signal, such as `SIGSEGV`. `None` if the process ended without a signal, for example by `exit`.
-    pub signal: Option<String>,
+    /// The crash. Only the signal is set if the artifact crashed in a child process.
+    #[serde(flatten)]
+    pub crash: CrashSite,
     /// The time at which the crash was detected, as RFC 3339 in UTC.
     pub at: String,
     /// The consequence.
@@ -52,14 +49,15 @@ pub enum Treatment {
 
 impl fmt::Display for Demotion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.method {
+        let CrashSite { method, line, signal } = &self.crash;
+        match method {
             Some(method) => write!(f, "it crashed the host in {method}")?,
             None => write!(f, "it crashed")?,
         }
-        if let Some(line) = &self.line {
+        if let Some(line) = line {
             write!(f, " at {line}")?;
         }
-        write!(f, " ({})", self.signal.as_deref().unwrap_or("exit"))?;
+        write!(f, " ({})", signal.as_deref().unwrap_or("exit"))?;
         match self.what {
             Treatment::Process => Ok(()),
             Treatment::Quarantined => {
@@ -69,29 +67,19 @@ impl fmt::Display for Demotion {
     }
 }
 
-/// The details of a crash, as in a [`Demotion`].
-#[derive(Debug, Default)]
-pub(crate) struct How {
-    pub(crate) method: Option<String>,
-    pub(crate) line: Option<String>,
-    pub(crate) signal: Option<String>,
-}
-
 impl Demotion {
     /// A demotion whose crash is detected now.
-    pub(crate) fn now(digest: Digest, how: How, what: Treatment) -> Self {
+    pub(crate) fn now(digest: Digest, crash: CrashSite, what: Treatment) -> Self {
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        let How { method, line, signal } = how;
-        Self { digest, method, line, signal, at, what }
+        Self { digest, crash, at, what }
     }
 
     /// The event that reports this demotion.
     pub(crate) fn event(&self) -> EventKind {
-        let Self { method, line, signal, .. } = self.clone();
-        let reason = self.to_string();
+        let (crash, reason) = (self.crash.clone(), self.to_string());
         match self.what {
-            Treatment::Process => EventKind::PluginDemoted { method, line, signal, reason },
-            Treatment::Quarantined => EventKind::PluginQuarantined { method, line, signal, reason },
+            Treatment::Process => EventKind::PluginDemoted { crash, reason },
+            Treatment::Quarantined => EventKind::PluginQuarantined { crash, reason },
         }
     }
 }
@@ -194,8 +182,8 @@ impl Demotions {
             _ => Treatment::Quarantined,
         };
         let (method, line) = (Some(suspect.method.clone()), suspect.line.clone());
-        let how = How { method, line, signal: signal(crash) };
-        let demotion = Demotion::now(suspect.digest, how, what);
+        let site = CrashSite { method, line, signal: signal(crash) };
+        let demotion = Demotion::now(suspect.digest, site, what);
         let event = demotion.event();
         self.add(&suspect.plugin, demotion);
         self.news.lock().insert((suspect.plugin.clone(), suspect.digest));
@@ -298,10 +286,9 @@ mod tests {
         let crash = crash(End::Signal("SIGSEGV"), vec![suspect("dev.test.a", 1, Attribution::Raised)]);
         let (of, event) = read().draw(&crash, &[], Processes::Possible).unwrap();
         assert_eq!(of.as_ref(), Some(&id));
-        let EventKind::PluginDemoted { method, line: None, signal, reason } = event else {
-            panic!("{event:?}")
-        };
-        assert_eq!((method.as_deref(), signal.as_deref()), (Some("divide"), Some("SIGSEGV")));
+        let EventKind::PluginDemoted { crash: site, reason } = event else { panic!("{event:?}") };
+        let (method, signal) = (Some("divide".into()), Some("SIGSEGV".into()));
+        assert_eq!(site, CrashSite { method, line: None, signal });
         assert_eq!(reason, "it crashed the host in divide (SIGSEGV)");
         assert_eq!(read().of(&id, bad).map(|it| it.what), Some(Treatment::Process));
         assert_eq!(read().of(&id, good), None);

@@ -16,8 +16,9 @@ use std::{
     time::SystemTime,
 };
 
-/// The state of a plugin at one moment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The state of a plugin at one moment, for Rust programs. The control plane has its own form of it for JSON, whose names
+/// and defaults must stay compatible with the clients of other versions.
+#[derive(Clone, Debug)]
 pub struct PluginInfo {
     /// The plugin's id.
     pub id: PluginId,
@@ -28,7 +29,6 @@ pub struct PluginInfo {
     /// The description in the manifest. Empty if the manifest has none.
     pub description: String,
     /// The plugin's role, `type` in the manifest.
-    #[serde(rename = "type")]
     pub kind: Kind,
     /// The mode in the manifest.
     pub mode: Mode,
@@ -53,7 +53,6 @@ pub struct PluginInfo {
     /// Details of the status: the current stage, why the plugin runs in a child process, or an error. May be empty.
     pub detail: String,
     /// Whether no generation serves, but the plugin is being built, started or restarted.
-    #[serde(default)]
     pub coming_up: bool,
     /// The serving generation.
     pub generation: Option<Generation>,
@@ -68,7 +67,6 @@ pub struct PluginInfo {
     /// The number of calls that have failed.
     pub failures: u64,
     /// The failures by kind.
-    #[serde(default)]
     pub failed: Failures,
     /// The number of calls that the serving generation runs now.
     pub in_flight: usize,

@@ -9,7 +9,7 @@
 //! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | the same as in `Host` |
 //! | `discard ID` | `Host::stop_and_discard` |
 
-use replug::{Host, HostError};
+use replug::{Host, HostError, control::answer::Plugin};
 use serde_json::{Value, json};
 use std::{env, io, process, thread};
 
@@ -30,21 +30,21 @@ fn main() -> Result<(), HostError> {
     for line in io::stdin().lines().map_while(Result::ok) {
         let mut words = line.splitn(4, ' ');
         let mut word = || words.next().unwrap_or_default().to_owned();
-        let (order, id) = (word(), word());
+        let (command, id) = (word(), word());
         let generation = |done: Result<replug::Generation, HostError>| done.map(|it| json!(it));
-        match order.as_str() {
+        match command.as_str() {
             "call" => {
                 let (host, method, arguments) = (host.clone(), word(), word());
                 thread::spawn(move || answer(call(&host, &id, (method, &arguments))));
             }
             "exit" => process::exit(id.parse().expect("a status")),
-            "info" => answer(host.info(&id).map(|info| json!(info))),
+            "info" => answer(host.info(&id).map(|info| json!(Plugin::from(info)))),
             "stop" => answer(host.stop(&id).wait().map(|()| Value::Null)),
             "discard" => answer(host.stop_and_discard(&id).wait().map(|()| Value::Null)),
             "start" => answer(generation(host.start(&id).wait())),
             "reload" => answer(generation(host.reload(&id).wait())),
             "rollback" => answer(generation(host.rollback(&id, None).wait())),
-            other => panic!("no such order: {other}"),
+            other => panic!("no such command: {other}"),
         }
     }
     host.shutdown().wait();

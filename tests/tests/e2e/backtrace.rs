@@ -29,7 +29,7 @@ fn survives_a_second_panic_in(step: &str) {
     let mut host = embedder(&lab);
     panic_in_a_call(&mut host, &lab);
     lab.install(misbehave("version=2"));
-    host.order(&format!("reload {}", lab.id()));
+    host.send(&format!("reload {}", lab.id()));
     // The answer and the end of the generation come in any order. After a crash, the next host reports it instead.
     let expected = ["answer", "generation_retired"];
     let crashed = ["plugin_quarantined", "plugin_demoted", "host_crashed"];

@@ -208,9 +208,9 @@ impl Stage {
         }
     }
 
-    fn ask(&mut self, order: &str) -> Value {
+    fn ask(&mut self, command: &str) -> Value {
         let id = self.lab.id();
-        self.host().ask(&order.replace("ID", &id))
+        self.host().ask(&command.replace("ID", &id))
     }
 
     fn step(&mut self, step: Step) {
@@ -232,8 +232,8 @@ impl Stage {
             Discard => self.ask("discard ID"),
             Start => self.ask("start ID"),
             Crash => {
-                let order = format!("call {} misbehave [\"abort\"]", self.lab.id());
-                self.host().order(&order);
+                let command = format!("call {} misbehave [\"abort\"]", self.lab.id());
+                self.host().send(&command);
                 // The events come in either order.
                 let told = [(); 2].map(|()| self.host().wait_for_any(&["answer", "plugin_quarantined"]));
                 assert!(told.iter().any(|it| it["error"].is_string()), "{told:?}");
@@ -255,7 +255,7 @@ impl Stage {
                 self.start();
             }
             Interruption::Crashed => {
-                self.host().order(&format!("call {NEIGHBOUR} misbehave [\"write-to-null\"]"));
+                self.host().send(&format!("call {NEIGHBOUR} misbehave [\"write-to-null\"]"));
                 self.pid = pid_of(&self.host().wait_for("here"));
             }
         }

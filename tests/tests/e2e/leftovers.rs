@@ -13,7 +13,7 @@ fn stopped_and_started(deed: &str) -> (Lab, Dev) {
     let mut host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));
     let id = lab.id();
     host.ask(&format!("call {id} misbehave [\"{deed}\"]"));
-    host.order(&format!("stop {id}"));
+    host.send(&format!("stop {id}"));
     // The answer and the end of the generation come in any order.
     let told = [(); 2].map(|()| host.wait_for_any(&["answer", "generation_retired"]));
     assert!(told.iter().any(|event| event["outcome"] == "unloaded"), "{told:?}");

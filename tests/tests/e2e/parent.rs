@@ -95,7 +95,7 @@ fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
     let mut host = embedder(&lab);
     host.wait_for("host_started");
     assert_eq!(host.ask(&format!("info {id}"))["result"]["runs_in"], "in-process");
-    host.order("call dev.test.neighbour increment [5]");
+    host.send("call dev.test.neighbour increment [5]");
     let increased = thread::scope(|scope| {
         let increased = scope.spawn(|| host.wait_for("answer"));
         while !increased.is_finished() {
@@ -107,7 +107,7 @@ fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
     // When the next checkpoint begins, the one that began after the increment is on disk.
     drop(hold.entered());
     let next = hold.entered();
-    host.order(&format!("call {id} misbehave {CRASH}"));
+    host.send(&format!("call {id} misbehave {CRASH}"));
     host.wait_for("here");
     drop((next, hold));
     host.wait_for("host_started");
@@ -145,7 +145,7 @@ fn a_culprit_with_a_fixed_mode_is_quarantined_until_a_start() {
     neighbour(&lab, "version=7", "");
     let mut host = embedder(&lab);
     host.wait_for("host_started");
-    host.order(&format!("call {id} misbehave [\"abort\"]"));
+    host.send(&format!("call {id} misbehave [\"abort\"]"));
     assert_eq!(host.wait_for("host_started")["running"], 1, "only the neighbour");
     let quarantined = host.wait_for("plugin_quarantined");
     assert_eq!((&quarantined["method"], &quarantined["signal"]), (&"misbehave".into(), &"SIGABRT".into()));
@@ -175,7 +175,7 @@ fn an_exit_called_by_a_plugin_is_a_crash() {
         lab.install(misbehave("version=1"));
         let mut host = embedder(&lab);
         host.wait_for("host_started");
-        host.order(&format!("call {} misbehave [\"{deed}\"]", lab.id()));
+        host.send(&format!("call {} misbehave [\"{deed}\"]", lab.id()));
         host.wait_for("host_started");
         let demoted = host.wait_for("plugin_demoted");
         let reason = format!("it crashed the host in {place} (exit)");
@@ -236,7 +236,7 @@ fn busy(name: &str) -> (Lab, Dev, Pid) {
     let pid = pid_of(&host.wait_for("here"));
     host.wait_for("host_started");
     for id in [lab.id(), "dev.test.neighbour".into()] {
-        host.order(&format!("call {id} hold [\"{}\"]", hold.path()));
+        host.send(&format!("call {id} hold [\"{}\"]", hold.path()));
         // The call lasts until the process ends.
         std::mem::forget(hold.entered());
     }

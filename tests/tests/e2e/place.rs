@@ -1,6 +1,6 @@
 //! Where the host runs a plugin with `mode = "auto"`.
 
-use replug::{CallError, EventKind, manifest::Mode};
+use replug::{CallError, EventKind, event::CrashSite, manifest::Mode};
 use replug_tests::{Lab, artifact::aborting, misbehave};
 
 fn runs_in(lab: &Lab) -> Option<Mode> {
@@ -14,7 +14,7 @@ fn detail(lab: &Lab) -> String {
 /// Waits for the event that the plugin runs in a child process, and returns the reason.
 fn demoted(lab: &mut Lab) -> String {
     lab.wait_for(|event| match &event.kind {
-        EventKind::PluginDemoted { method: None, signal: None, reason, .. } => Some(reason.clone()),
+        EventKind::PluginDemoted { crash, reason } if *crash == CrashSite::default() => Some(reason.clone()),
         _ => None,
     })
 }

@@ -191,13 +191,14 @@ fn a_host_crash_prints_its_plugin_location_and_consequence() {
     let (method, signal) = (Some("divide".to_owned()), Some("SIGSEGV".to_owned()));
     let (reason, line) = ("it crashed the host in divide at src/lib.rs:12 (SIGSEGV)".to_owned(), None);
     let at = Some("src/lib.rs:12".to_owned());
-    let demoted =
-        EventKind::PluginDemoted { method: method.clone(), line: at, signal, reason: reason.clone() };
+    let crash = CrashSite { method: method.clone(), line: at, signal };
+    let demoted = EventKind::PluginDemoted { crash, reason: reason.clone() };
     assert_eq!(
         plain(renderer.lines(&event(CALCULATOR, None, demoted))),
         "calculator crashed the host in divide at src/lib.rs:12 (SIGSEGV): it runs in a child process now"
     );
-    let quarantined = EventKind::PluginQuarantined { method, line, signal: None, reason };
+    let crash = CrashSite { method, line, signal: None };
+    let quarantined = EventKind::PluginQuarantined { crash, reason };
     assert_eq!(
         plain(renderer.lines(&event(CALCULATOR, None, quarantined))),
         "calculator crashed the host in divide (exit): it is quarantined; rebuild it, or `start` it to try again"

@@ -48,7 +48,8 @@ impl From<PendingConfig> for Configuration {
     }
 }
 
-/// The state of a plugin at the time of the answer.
+/// The state of a plugin at the time of the answer: [`PluginInfo`] as JSON. The two are separate because a client of
+/// another version reads this one, while a field of `PluginInfo` may change with the crate.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plugin {
     /// The plugin's id.

@@ -3,9 +3,9 @@
 use super::Worker;
 use crate::{
     bring_up::{Moved, can_move},
-    demotion::{Demotion, How, Treatment},
+    demotion::{Demotion, Treatment},
     error::{ReloadCause, TrialError},
-    event::EventKind,
+    event::{CrashSite, EventKind},
     id::Digest,
     lifecycle::{BeginsWith, Input},
     load::process::SavedBy,
@@ -104,7 +104,7 @@ impl Worker {
         if let (Some(Moved::Unaffordable(_) | Moved::PanicAborts), Some(reason), None) =
             (moved, reason, before)
         {
-            self.emit(EventKind::PluginDemoted { method: None, line: None, signal: None, reason });
+            self.emit(EventKind::PluginDemoted { crash: CrashSite::default(), reason });
         }
     }
 
@@ -122,7 +122,8 @@ impl Worker {
     pub(super) fn note_death(&self, digest: Digest, signal: Option<String>) {
         let known = self.context.demotions.of(self.id(), digest).is_some();
         if self.manifest().mode == Mode::Auto && !known {
-            let demotion = Demotion::now(digest, How { signal, ..How::default() }, Treatment::Process);
+            let demotion =
+                Demotion::now(digest, CrashSite { signal, ..CrashSite::default() }, Treatment::Process);
             self.context.demotions.add(self.id(), demotion);
         }
     }

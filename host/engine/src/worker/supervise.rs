@@ -3,7 +3,7 @@
 
 use super::{Worker, cause::Cause};
 use crate::{
-    event::{EventKind, Stages},
+    event::{CrashSite, EventKind, Stages},
     id::{Digest, Generation},
     lifecycle::{self, Exit, Input, Version},
     load::LifecycleError,
@@ -136,7 +136,7 @@ impl Worker {
         // The record is saved after the entry was closed. The save takes time, and a successor that starts during the save
         // must not be closed.
         self.record.save();
-        self.emit(EventKind::PluginQuarantined { method: None, line: None, signal: None, reason });
+        self.emit(EventKind::PluginQuarantined { crash: CrashSite::default(), reason });
     }
 
     /// Installs a stored artifact, for a restart or a rollback. Returns whether it serves.

@@ -197,30 +197,18 @@ pub enum EventKind {
     },
     /// The plugin runs in a child process, although its manifest does not require one.
     PluginDemoted {
-        /// The method or lifecycle step in which the plugin crashed the host; none if there was no crash.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        method: Option<String>,
-        /// The source line that crashed the host, such as `src/lib.rs:12`, if it is known.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        line: Option<String>,
-        /// The signal of the crash; none if there was no crash, or if the plugin called `exit`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        signal: Option<String>,
+        /// The crash of the host that is the reason; empty if there was no crash.
+        #[serde(flatten)]
+        crash: CrashSite,
         /// Why the plugin runs in a child process.
         reason: String,
     },
     /// The plugin is quarantined until a user starts it or its artifact changes, because it has crashed the host, or
     /// because its process has ended too often.
     PluginQuarantined {
-        /// The method or lifecycle step in which the plugin crashed the host; none if it did not crash the host.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        method: Option<String>,
-        /// The source line that crashed the host, such as `src/lib.rs:12`, if it is known.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        line: Option<String>,
-        /// The signal of the crash; none if there was no crash, or if the plugin called `exit`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        signal: Option<String>,
+        /// The crash of the host that is the reason; empty if the plugin did not crash the host.
+        #[serde(flatten)]
+        crash: CrashSite,
         /// The reason.
         reason: String,
     },
@@ -303,6 +291,21 @@ pub enum EventKind {
         /// The number of lost events.
         count: u64,
     },
+}
+
+/// Where and how a plugin crashed the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashSite {
+    /// The method or lifecycle step in which the plugin crashed the host. `None` if it did not crash the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The source line that crashed the host, such as `src/lib.rs:12`. `None` if it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    /// The signal that ended the process, such as `SIGSEGV`. `None` if the process ended without a signal, for example
+    /// by `exit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
 }
 
 /// A message of the compiler.
