@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use replug::{
     Event,
     control::{Envelope, ErrorBody, command::Request, find_socket, other_owner, trust_problem},
+    event::EventName,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -250,7 +251,7 @@ impl Stream {
     pub(super) async fn next(&mut self) -> Result<Option<Value>, CliError> {
         loop {
             if let Some(event) = self.events.pop_front() {
-                self.has_stopped |= event["event"] == "host_stopped";
+                self.has_stopped |= name_of(&event) == Some(EventName::HostStopped);
                 return Ok(Some(event));
             }
             // When a host is killed, the stream may end in the middle of an event.
@@ -304,11 +305,16 @@ fn defuse(value: &mut Value) {
     }
 }
 
+/// The kind of an event; `None` if this version does not have it.
+fn name_of(event: &Value) -> Option<EventName> {
+    EventName::parse(event["event"].as_str()?)
+}
+
 /// The messages of the compiler in an event. They contain sequences for colours.
 fn compiled(event: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let list = match event["event"].as_str() {
-        Some("build_failed") => event.get_mut("diagnostics"),
-        Some("build_unchanged" | "reloaded") => event.get_mut("warnings"),
+    let list = match name_of(event) {
+        Some(EventName::BuildFailed) => event.get_mut("diagnostics"),
+        Some(EventName::BuildUnchanged | EventName::Reloaded) => event.get_mut("warnings"),
         _ => None,
     };
     let diagnostics = list.and_then(Value::as_array_mut).into_iter().flatten();

@@ -3,7 +3,7 @@
 use super::terminal::{ANSWER, BAD, DIM, GOOD, NAME, WARN, brief, brief_ms, relative, rendered};
 use replug::{
     Event, EventKind, Generation, PluginId,
-    event::{CrashSite, Diagnostic, LimitsInForce, RetireOutcome, Stage, Stages},
+    event::{ConfiguredHow, CrashSite, Diagnostic, LimitsInForce, RetireOutcome, Stage, Stages},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ impl Renderer {
             EventKind::RolledBack { from, reason } => {
                 self.line(id, format!("{WARN}rolled back{WARN:#} from {from}: {reason}"))
             }
-            EventKind::Configured { how } if how == "live" => {
+            EventKind::Configured { how: ConfiguredHow::Live } => {
                 self.line(id, "new configuration applied".into())
             }
             EventKind::GenerationRetired { outcome } => return self.retired(id, &generation, *outcome),
@@ -299,7 +299,7 @@ fn summary(stages: &Stages, total_ms: f64) -> String {
 
 /// The limits of a process, and below them those that are not in force.
 fn limited(limits: &LimitsInForce) -> String {
-    let bounds = limits.bounds.iter().map(|it| format!("{} {} by {}", it.of, it.value, it.by.name()));
+    let bounds = limits.bounds.iter().map(|it| format!("{} {} by {}", it.of.name(), it.value, it.by.name()));
     let bounds = bounds.collect::<Vec<_>>().join(", ");
     let bounds = match (bounds.is_empty(), &limits.cgroup) {
         (false, _) => bounds,

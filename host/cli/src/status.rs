@@ -189,7 +189,7 @@ fn usage(plugin: &Plugin) -> Option<String> {
 /// The limits that apply to the plugin's process, and the reasons why other limits do not apply.
 fn limits(plugin: &Plugin) -> Vec<String> {
     let Some(limits) = &plugin.limits else { return Vec::new() };
-    let bounds = limits.bounds.iter().map(|it| format!("{} {} ({})", it.of, it.value, it.by.name()));
+    let bounds = limits.bounds.iter().map(|it| format!("{} {} ({})", it.of.name(), it.value, it.by.name()));
     let bounds = bounds.collect::<Vec<_>>().join(", ");
     let bounds = (!bounds.is_empty()).then(|| format!("limited to {bounds}"));
     let lacking = limits.lacking.iter().map(|why| format!("not as asked: {why}"));

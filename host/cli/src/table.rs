@@ -2,6 +2,7 @@
 
 use super::terminal::{BAD, DIM, GOOD, WARN};
 use anstyle::Style;
+use replug::Status;
 use std::mem;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -70,13 +71,13 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The colour of a status.
-pub(super) fn of_status(status: &str) -> Style {
-    match status {
-        "available" | "ready" | "running" => GOOD,
-        "incomplete" | "stopped" => WARN,
-        "error" => BAD,
-        _ => Style::new(),
+/// The colour of a cell in the column of the status.
+pub(super) fn of_status(cell: &str) -> Style {
+    match Status::ALL.iter().find(|status| status.name() == cell) {
+        Some(Status::Available | Status::Ready | Status::Running) => GOOD,
+        Some(Status::Incomplete | Status::Stopped) => WARN,
+        Some(Status::Error) => BAD,
+        Some(Status::SourceOnly) | None => Style::new(),
     }
 }
 

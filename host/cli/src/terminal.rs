@@ -160,7 +160,7 @@ pub(super) fn print_error(error: &CliError) {
 
 /// The compiler's messages as rustc prints them: the errors, or the warnings if there are no errors.
 pub(super) fn rendered(diagnostics: &[Diagnostic]) -> String {
-    let is_error = |diagnostic: &&Diagnostic| diagnostic.level.starts_with("error");
+    let is_error = |diagnostic: &&Diagnostic| diagnostic.level.is_error();
     let failed = diagnostics.iter().any(|diagnostic| is_error(&diagnostic));
     let shown = diagnostics.iter().filter(|diagnostic| !failed || is_error(diagnostic));
     shown.map(|diagnostic| coloured(diagnostic.rendered.trim_end())).collect::<Vec<_>>().join("\n\n")

@@ -117,6 +117,17 @@ pub enum Status {
 }
 
 impl Status {
+    /// All values.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::Running,
+        Self::Stopped,
+        Self::Error,
+        Self::Available,
+        Self::SourceOnly,
+        Self::Incomplete,
+    ];
+
     /// The name in JSON.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,7 +2,11 @@
 
 mod values;
 
-use replug::{CallError, Event, EventKind, Generation, Handle, Status, event::RetireOutcome, manifest::Mode};
+use replug::{
+    CallError, Event, EventKind, Generation, Handle, Status,
+    event::{ConfiguredHow, RetireOutcome},
+    manifest::Mode,
+};
 use replug_tests::{Lab, Probe, ProbeError, Tally, misbehave, recorder};
 use serde_json::{Value, json};
 use std::{
@@ -267,15 +271,15 @@ fn a_configuration_changes_live_or_with_a_new_instance(mode: Mode) {
     assert_eq!(probe.word().unwrap(), "one");
     let configured = |lab: &mut Lab| {
         lab.wait_for(|event| match &event.kind {
-            EventKind::Configured { how } => Some(how.clone()),
+            EventKind::Configured { how } => Some(*how),
             _ => None,
         })
     };
     lab.set_manifest(&config("word = \"two\""));
-    assert_eq!(configured(&mut lab), "live");
+    assert_eq!(configured(&mut lab), ConfiguredHow::Live);
     assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("two".into(), Some(Generation(1))));
     lab.set_manifest(&config("word = \"three\"\nrestart = true"));
-    assert_eq!(configured(&mut lab), "restarted");
+    assert_eq!(configured(&mut lab), ConfiguredHow::Restarted);
     assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("three".into(), Some(Generation(2))));
     assert_eq!(probe.value().unwrap(), 5);
 }

@@ -2,7 +2,7 @@
 
 use replug::{
     CallError, EventKind,
-    event::{Bound, Enforcer, LimitsInForce},
+    event::{Bound, Enforcer, LimitedResource, LimitsInForce},
     manifest::Mode,
 };
 use replug_api::call::Death;
@@ -40,15 +40,19 @@ fn applied(lab: &mut Lab) -> LimitsInForce {
     })
 }
 
-fn bound(of: &str, value: u64, by: Enforcer) -> Bound {
-    Bound { of: of.into(), value, by }
+fn bound(of: LimitedResource, value: u64, by: Enforcer) -> Bound {
+    Bound { of, value, by }
 }
 
 #[test]
 fn the_limits_in_force_are_reported_with_the_lacking_ones() {
     let mut lab = limited("told", "memory = \"1GiB\"\nopen_files = 100\ncpu_time = \"1h\"\ncgroup = \"off\"");
     let limits = applied(&mut lab);
-    let expected = [("cpu_seconds", 3600), ("memory_bytes", 1 << 30), ("open_files", 100)];
+    let expected = [
+        (LimitedResource::CpuSeconds, 3600),
+        (LimitedResource::MemoryBytes, 1 << 30),
+        (LimitedResource::OpenFiles, 100),
+    ];
     assert_eq!(limits.bounds, expected.map(|(of, value)| bound(of, value, Enforcer::Rlimit)));
     assert_eq!((limits.cgroup.as_ref(), limits.lacking.len()), (None, 1), "{limits:?}");
     assert!(limits.lacking[0].contains("address space of each of its processes"), "{limits:?}");
@@ -59,8 +63,11 @@ fn the_limits_in_force_are_reported_with_the_lacking_ones() {
 fn memory_is_bounded_by_a_cgroup_or_the_reason_is_reported() {
     let mut lab = limited("preferred", "memory = \"1GiB\"\nprocesses = 5000");
     let limits = applied(&mut lab);
-    assert!(limits.bounds.contains(&bound("memory_bytes", 1 << 30, Enforcer::Rlimit)), "{limits:?}");
-    for of in ["memory_bytes", "processes"] {
+    assert!(
+        limits.bounds.contains(&bound(LimitedResource::MemoryBytes, 1 << 30, Enforcer::Rlimit)),
+        "{limits:?}"
+    );
+    for of in [LimitedResource::MemoryBytes, LimitedResource::Processes] {
         let by_cgroup = limits.bounds.iter().any(|it| it.of == of && it.by == Enforcer::Cgroup);
         assert!(by_cgroup || !limits.lacking.is_empty(), "{limits:?}");
     }
@@ -73,7 +80,10 @@ fn a_plugin_that_requires_a_cgroup_does_not_start_without_one() {
     lab.start();
     match lab.host().info(&lab.id()).unwrap().limits {
         Some(limits) => {
-            assert!(limits.bounds.contains(&bound("memory_bytes", 1 << 30, Enforcer::Cgroup)), "{limits:?}");
+            assert!(
+                limits.bounds.contains(&bound(LimitedResource::MemoryBytes, 1 << 30, Enforcer::Cgroup)),
+                "{limits:?}"
+            );
             assert!(limits.lacking.is_empty() && limits.cgroup.is_some(), "{limits:?}");
         }
         None => {
@@ -109,7 +119,7 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     let mut lab = installed("opens", "open_files = 64\n[process]\nrestart_wait = \"10m\"");
     let neighbour = Neighbour::start(&mut lab);
     let bounds = applied(&mut lab).bounds;
-    assert_eq!(bounds, [bound("open_files", 64, Enforcer::Rlimit)]);
+    assert_eq!(bounds, [bound(LimitedResource::OpenFiles, 64, Enforcer::Rlimit)]);
     let probe = lab.probe();
     assert_eq!(probe.misbehave("open-files"), Ok(1));
     let usage = lab.host().info(&lab.id()).unwrap().process.unwrap();

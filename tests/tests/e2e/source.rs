@@ -24,7 +24,7 @@ fn a_compile_error_names_its_line_and_the_repaired_version_serves() {
     let (error, diagnostics) = lab.build_failed();
     assert_eq!(error, format!("src/lib.rs:{line}: cannot find value `c` in this scope"));
     let first = &diagnostics[0];
-    assert_eq!((first.level.as_str(), first.line), ("error", Some(line)));
+    assert_eq!((first.level.name(), first.line), ("error", Some(line)));
     assert_eq!(first.file.as_deref(), Some(fs::canonicalize(lab.path("src/lib.rs")).unwrap().as_path()));
     assert!(first.rendered.contains("not found in this scope"), "{}", first.rendered);
     assert_eq!(tally.version().unwrap(), 1);

@@ -12,10 +12,10 @@ use super::{
 use crate::watch::Inputs;
 use cargo_metadata::{
     CrateType, Message,
-    diagnostic::{Diagnostic as RustcDiagnostic, DiagnosticLevel},
+    diagnostic::{Diagnostic as RustcDiagnostic, DiagnosticLevel as RustcLevel},
 };
 use replug_config::manifest::Manifest;
-use replug_model::event::Diagnostic;
+use replug_model::event::{Diagnostic, DiagnosticLevel};
 use std::{
     env,
     ffi::OsString,
@@ -126,7 +126,7 @@ pub(super) fn failure(
     diagnostics: Vec<Diagnostic>,
     finished: &process::Finished,
 ) -> BuildError {
-    let errors: Vec<_> = diagnostics.iter().filter(|it| it.level.starts_with("error")).collect();
+    let errors: Vec<_> = diagnostics.iter().filter(|it| it.level.is_error()).collect();
     let Some(first) = errors.first() else {
         let (file, status) = (facts.file.clone(), finished.status.to_string());
         return BuildError::Cargo { file, status, stderr: finished.stderr.clone() };
@@ -154,22 +154,22 @@ pub(super) fn diagnostic(message: RustcDiagnostic, workspace_root: &Path) -> Opt
     let sums_up = message.message.starts_with("aborting due to")
         || message.message.ends_with("warning emitted")
         || message.message.ends_with("warnings emitted");
-    if matches!(message.level, DiagnosticLevel::FailureNote) || (message.spans.is_empty() && sums_up) {
+    if matches!(message.level, RustcLevel::FailureNote) || (message.spans.is_empty() && sums_up) {
         return None;
     }
     let level = match message.level {
-        DiagnosticLevel::Ice => "error: internal compiler error",
-        DiagnosticLevel::Error => "error",
-        DiagnosticLevel::Warning => "warning",
-        DiagnosticLevel::Note => "note",
-        _ => "help",
+        RustcLevel::Ice => DiagnosticLevel::CompilerBug,
+        RustcLevel::Error => DiagnosticLevel::Error,
+        RustcLevel::Warning => DiagnosticLevel::Warning,
+        RustcLevel::Note => DiagnosticLevel::Note,
+        _ => DiagnosticLevel::Help,
     };
     let span = message.spans.iter().find(|span| span.is_primary);
     Some(Diagnostic {
-        level: level.into(),
+        level,
         file: span.map(|span| workspace_root.join(&span.file_name)),
         line: span.map(|span| span.line_start),
-        rendered: message.rendered.unwrap_or_else(|| format!("{level}: {}\n", message.message)),
+        rendered: message.rendered.unwrap_or_else(|| format!("{}: {}\n", level.name(), message.message)),
         message: message.message.lines().next().unwrap_or_default().into(),
     })
 }

@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_file_that_the_compiler_cannot_read_is_an_input() {
         let diagnostic = Diagnostic {
-            level: "error".into(),
+            level: replug_model::event::DiagnosticLevel::Error,
             message: "couldn't read `plugin/src/../data.txt`: No such file or directory (os error 2)".into(),
             file: None,
             line: None,

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::watch::Inputs;
 use replug_config::manifest::{BuildSpec, Manifest};
+use replug_model::event::DiagnosticLevel;
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
@@ -209,7 +210,8 @@ impl Template {
         });
         let finished = finished.await.ok()?;
         if !finished.status.success() {
-            let ordinary = diagnostics.iter().any(|it| it.level == "error" && it.file.is_some());
+            let ordinary =
+                diagnostics.iter().any(|it| it.level == DiagnosticLevel::Error && it.file.is_some());
             let by_itself = finished.status.code() == Some(1);
             let error = || Err(cargo::failure(manifest, facts, diagnostics, &finished));
             return (ordinary && by_itself && !stale).then(error);

@@ -3,7 +3,7 @@
 
 use super::{BuildError, facts::Facts};
 use crate::artifact::Allocator;
-use replug_model::event::Diagnostic;
+use replug_model::event::{Diagnostic, DiagnosticLevel};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -81,7 +81,7 @@ pub(super) fn explained_by_lto() -> Diagnostic {
 fn note_of(message: &str, why: &str) -> Diagnostic {
     let cost = "each reload in the host's process uses up 2 of its thread-local keys; `mode = \"process\"` uses none";
     Diagnostic {
-        level: "note".into(),
+        level: DiagnosticLevel::Note,
         file: None,
         line: None,
         message: message.into(),

@@ -7,6 +7,7 @@ mod workspaces;
 use super::*;
 use crate::watch;
 use replug_config::manifest;
+use replug_model::event::DiagnosticLevel;
 use std::{fs, io::Read, os::unix::fs::PermissionsExt};
 
 struct Bench {
@@ -120,7 +121,7 @@ async fn a_compile_error_has_its_position_and_its_rendered_text() {
     assert!(message.ends_with("(and 1 more error)"), "{message}");
     assert!(message.starts_with("src/lib.rs:"), "{message}");
     let mismatch = error.diagnostics().iter().find(|it| it.message == "mismatched types").unwrap();
-    assert_eq!((mismatch.level.as_str(), mismatch.line), ("error", Some(2)));
+    assert_eq!((mismatch.level, mismatch.line), (DiagnosticLevel::Error, Some(2)));
     assert_eq!(mismatch.file, Some(bench.path("src/lib.rs")));
     assert!(mismatch.rendered.contains("\u{1b}[") && mismatch.rendered.contains("E0308"));
     assert_eq!(error.diagnostics().len(), 2, "{error:?}");

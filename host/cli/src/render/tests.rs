@@ -1,6 +1,7 @@
 //! Tests of the text of events, without colours.
 
 use super::*;
+use replug::event::DiagnosticLevel;
 use serde_json::json;
 
 fn event(plugin: &str, generation: Option<u64>, kind: EventKind) -> Event {
@@ -55,15 +56,14 @@ fn plugins_with_the_same_last_part_are_printed_with_their_full_id() {
     assert!(line.starts_with("dev.replug.calculator  g1 live"), "{line}");
 }
 
-fn diagnostic(level: &str, rendered: &str) -> Diagnostic {
-    let (level, rendered) = (level.into(), rendered.into());
-    Diagnostic { level, message: String::new(), file: None, line: None, rendered }
+fn diagnostic(level: DiagnosticLevel, rendered: &str) -> Diagnostic {
+    Diagnostic { level, message: String::new(), file: None, line: None, rendered: rendered.into() }
 }
 
 #[test]
 fn the_warnings_of_a_good_build_are_shown_above_its_line() {
     let mut renderer = watching(&[CALCULATOR]);
-    let warnings = || vec![diagnostic("warning", "warning: unused variable: `x`\n\n")];
+    let warnings = || vec![diagnostic(DiagnosticLevel::Warning, "warning: unused variable: `x`\n\n")];
     let live = EventKind::Reloaded {
         stages: Stages::default(),
         total_ms: 10.0,
@@ -86,8 +86,8 @@ fn a_failed_build_prints_the_errors_and_the_serving_generation() {
     let failed = EventKind::BuildFailed {
         error: "src/lib.rs:3: expected `;`".into(),
         diagnostics: vec![
-            diagnostic("warning", "warning: unused\n"),
-            diagnostic("error", "error: expected `;`\n\n"),
+            diagnostic(DiagnosticLevel::Warning, "warning: unused\n"),
+            diagnostic(DiagnosticLevel::Error, "error: expected `;`\n\n"),
         ],
     };
     let first = plain(renderer.lines(&event(CALCULATOR, None, failed.clone())));

@@ -6,8 +6,10 @@
 use super::schema::StatusSchema;
 use replug_api::describe;
 use replug_engine::{
-    Configured, Event, Generation, PendingConfig, PluginInfo, Status, Version, event::LimitsInForce,
-    manifest::Mode, metrics::Failures,
+    Configured, Event, Generation, PendingConfig, PluginInfo, Status, Version,
+    event::{ConfiguredHow, LimitsInForce},
+    manifest::Mode,
+    metrics::Failures,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
@@ -176,7 +178,8 @@ pub struct ConfigTaken {
     pub id: String,
     /// `live`: the running instance has applied the configuration. `restarted`: a new generation has applied it.
     /// `at_start`: the plugin does not run and has not checked it. If it is invalid, the next start fails.
-    pub how: String,
+    #[schema(value_type = String)]
+    pub how: ConfiguredHow,
     /// The generation that uses the configuration; null for `at_start`.
     pub generation: Option<u64>,
     /// How long the configuration stays in effect, and whether the plugin has checked it, as a text.
@@ -199,7 +202,7 @@ impl ConfigTaken {
             "{unchecked}until the host restarts, or `[config]` in the manifest changes; to keep it, \
              write it into the manifest"
         );
-        Self { id, how: how.how().into(), generation, holds }
+        Self { id, how: how.how(), generation, holds }
     }
 }
 

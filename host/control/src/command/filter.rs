@@ -1,38 +1,38 @@
 //! Filters events for a reader.
 
 use super::error::{Code, ControlError};
-use replug_engine::{EventKind, PluginId, suggest};
+use replug_engine::{EventKind, PluginId, event::EventName, suggest};
 
 /// The events that a reader wants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) plugin: Option<PluginId>,
-    /// The names of the wanted kinds, as in JSON. Empty for all kinds.
-    pub(crate) kinds: Vec<String>,
+    /// The wanted kinds. Empty for all kinds.
+    pub(crate) kinds: Vec<EventName>,
 }
 
 impl Filter {
     /// Parses a comma-separated list of kinds. An error if a name is unknown.
-    pub(crate) fn kinds(list: &str) -> Result<Vec<String>, ControlError> {
-        let kinds: Vec<_> = list.split(',').map(str::trim).filter(|kind| !kind.is_empty()).collect();
-        match kinds.iter().find(|kind| !EventKind::NAMES.contains(kind)) {
-            Some(unknown) => {
-                let suggestion = suggest::among(unknown, EventKind::NAMES.iter().copied());
-                let text = format!("`kind`: no event is called `{unknown}`{suggestion}");
-                Err(ControlError::new(Code::BadInput, text))
-            }
-            None => Ok(kinds.into_iter().map(str::to_owned).collect()),
-        }
+    pub(crate) fn kinds(list: &str) -> Result<Vec<EventName>, ControlError> {
+        let kinds = list.split(',').map(str::trim).filter(|kind| !kind.is_empty());
+        let parse = |kind| {
+            EventName::parse(kind).ok_or_else(|| {
+                let suggestion = suggest::among(kind, EventKind::NAMES.iter().copied());
+                let text = format!("`kind`: no event is called `{kind}`{suggestion}");
+                ControlError::new(Code::BadInput, text)
+            })
+        };
+        kinds.map(parse).collect()
     }
 
-    /// Whether the reader wants an event, given the name of its kind and its plugin. The reader gets `host_stopped` and
-    /// `events_lost` in any case.
-    pub(crate) fn wants(&self, kind: &str, plugin: Option<&PluginId>) -> bool {
-        if ["host_stopped", "events_lost"].contains(&kind) {
+    /// Whether the reader wants an event of this kind and this plugin. The reader gets `host_stopped` and `events_lost` in
+    /// any case.
+    pub(crate) fn wants(&self, kind: EventName, plugin: Option<&PluginId>) -> bool {
+        if let EventName::HostStopped | EventName::EventsLost = kind {
             return true;
         }
         let is_of_plugin = self.plugin.is_none() || self.plugin.as_ref() == plugin;
-        is_of_plugin && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind))
+        is_of_plugin && (self.kinds.is_empty() || self.kinds.contains(&kind))
     }
 }
 
@@ -42,10 +42,10 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_rejected_with_a_similar_kind() {
-        assert_eq!(Filter::kinds("reloaded, log").unwrap(), ["reloaded", "log"]);
+        assert_eq!(Filter::kinds("reloaded, log").unwrap(), [EventName::Reloaded, EventName::Log]);
         assert!(Filter::kinds("").unwrap().is_empty());
         let error = Filter::kinds("relaoded").unwrap_err().message;
         assert_eq!(error, "`kind`: no event is called `relaoded`; did you mean `reloaded`?");
-        assert_eq!(Filter::kinds(&EventKind::NAMES.join(",")).unwrap(), EventKind::NAMES);
+        assert_eq!(Filter::kinds(&EventKind::NAMES.join(",")).unwrap(), EventName::ALL);
     }
 }

@@ -9,7 +9,7 @@ mod ring;
 
 use super::filter::Filter;
 use parking_lot::Mutex;
-use replug_engine::{Event, Events, PluginId};
+use replug_engine::{Event, Events, PluginId, event::EventName};
 use ring::Ring;
 use std::{
     collections::BTreeMap,
@@ -33,10 +33,16 @@ const BATCH: usize = 128;
 /// The size at which a batch ends, in bytes of JSON.
 const BATCH_BYTES: usize = 1 << 20;
 /// The kinds of events that belong to a plugin's logs.
-pub(crate) const LOGS: [&str; 3] = ["log", "plugin_panicked", "plugin_crashed"];
+pub(crate) const LOGS: [EventName; 3] = [EventName::Log, EventName::PluginPanicked, EventName::PluginCrashed];
 /// The kinds of events that may be very frequent.
-const FLOODS: [&str; 6] =
-    ["build_progress", "log", "audit", "call_result", "plugin_panicked", "plugin_stuck"];
+const FLOODS: [EventName; 6] = [
+    EventName::BuildProgress,
+    EventName::Log,
+    EventName::Audit,
+    EventName::CallResult,
+    EventName::PluginPanicked,
+    EventName::PluginStuck,
+];
 
 /// An event with its number, from 1.
 #[derive(Clone, Debug)]

@@ -17,19 +17,10 @@ pub(crate) struct StatusSchema;
 
 impl PartialSchema for StatusSchema {
     fn schema() -> RefOr<Schema> {
-        let all = [
-            Status::Ready,
-            Status::Running,
-            Status::Stopped,
-            Status::Error,
-            Status::Available,
-            Status::SourceOnly,
-            Status::Incomplete,
-        ];
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("The status of a plugin."))
-            .enum_values(Some(all.map(|status| json!(status))))
+            .enum_values(Some(Status::ALL.map(|status| json!(status))))
             .into()
     }
 }

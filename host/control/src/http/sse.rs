@@ -64,7 +64,7 @@ pub(super) fn logs(
     plugin: Option<PluginId>,
     (lines, last_id): (usize, Option<&str>),
 ) -> Result<Response, ControlError> {
-    let filter = Filter { plugin: plugin.clone(), kinds: LOGS.map(str::to_owned).to_vec() };
+    let filter = Filter { plugin: plugin.clone(), kinds: LOGS.to_vec() };
     if last_id.is_some() {
         return stream(app, filter, last_id);
     }

@@ -3,7 +3,7 @@
 use super::{Worker, cause::Cause};
 use crate::{
     error::{HostError, ReloadCause},
-    event::{EventKind, Stage, Stages},
+    event::{ConfiguredHow, EventKind, Stage, Stages},
     id::Generation,
     lifecycle::{Config, Input, Next, Work},
     load::LifecycleError,
@@ -28,12 +28,12 @@ pub enum Configured {
 }
 
 impl Configured {
-    /// The name in events: `live`, `restarted` or `at_start`.
-    pub fn how(self) -> &'static str {
+    /// The way, without the generation.
+    pub fn how(self) -> ConfiguredHow {
         match self {
-            Self::Live(_) => "live",
-            Self::Restarted(_) => "restarted",
-            Self::AtStart => "at_start",
+            Self::Live(_) => ConfiguredHow::Live,
+            Self::Restarted(_) => ConfiguredHow::Restarted,
+            Self::AtStart => ConfiguredHow::AtStart,
         }
     }
 }
@@ -53,7 +53,7 @@ impl Worker {
         };
         if let Ok(configured) = &done {
             self.record.change(|record| record.accepts(&new.config));
-            self.emit(EventKind::Configured { how: configured.how().into() });
+            self.emit(EventKind::Configured { how: configured.how() });
         }
         (done, next)
     }

@@ -19,12 +19,41 @@ pub struct LimitsInForce {
 /// One limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// The resource: `memory_bytes`, `cpu_seconds`, `open_files`, `file_size_bytes` or `processes`.
-    pub of: String,
-    /// The limit, in the unit that `of` names. It is lower than in the manifest if a hard limit of the system is lower.
+    /// The resource.
+    pub of: LimitedResource,
+    /// The limit, in the unit of the resource. It is lower than in the manifest if a hard limit of the system is lower.
     pub value: u64,
     /// The mechanism that enforces the limit.
     pub by: Enforcer,
+}
+
+/// A resource that a [`Bound`] limits. The order is that of the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitedResource {
+    /// Processor time, in seconds.
+    CpuSeconds,
+    /// The length of a file, in bytes.
+    FileSizeBytes,
+    /// Memory, in bytes: the address space, or the used memory if a cgroup enforces the limit.
+    MemoryBytes,
+    /// The number of open files.
+    OpenFiles,
+    /// The number of processes and threads.
+    Processes,
+}
+
+impl LimitedResource {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CpuSeconds => "cpu_seconds",
+            Self::FileSizeBytes => "file_size_bytes",
+            Self::MemoryBytes => "memory_bytes",
+            Self::OpenFiles => "open_files",
+            Self::Processes => "processes",
+        }
+    }
 }
 
 /// The mechanism of the kernel that enforces a [`Bound`].

@@ -7,7 +7,8 @@ mod stage;
 mod stream;
 mod tally;
 
-pub use limits::{Bound, Enforcer, LimitsInForce};
+pub use limits::{Bound, Enforcer, LimitedResource, LimitsInForce};
+pub use name::EventName;
 pub use progress::BuildProgress;
 pub use stage::{Stage, Stages};
 pub use stream::{EventSink, Events, WeakEventSink};
@@ -138,8 +139,8 @@ pub enum EventKind {
     },
     /// The plugin's configuration changed while it ran.
     Configured {
-        /// How the configuration was applied: `live` by the running instance, or `restarted` by a new generation.
-        how: String,
+        /// How the configuration was applied.
+        how: ConfiguredHow,
     },
     /// The plugin has rejected a new configuration, and keeps the previous configuration.
     ConfigureFailed {
@@ -293,6 +294,18 @@ pub enum EventKind {
     },
 }
 
+/// How a new configuration takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfiguredHow {
+    /// The running instance has applied it.
+    Live,
+    /// A new generation has applied it.
+    Restarted,
+    /// The plugin does not run, and starts with it.
+    AtStart,
+}
+
 /// Where and how a plugin crashed the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashSite {
@@ -311,8 +324,8 @@ pub struct CrashSite {
 /// A message of the compiler.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
-    /// `error`, `warning`, ...
-    pub level: String,
+    /// The level of the message.
+    pub level: DiagnosticLevel,
     /// The message in one line.
     pub message: String,
     /// The source file to which the message refers.
@@ -323,6 +336,44 @@ pub struct Diagnostic {
     pub line: Option<usize>,
     /// The message as rustc prints it, with ANSI colours.
     pub rendered: String,
+}
+
+/// The level of a [`Diagnostic`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiagnosticLevel {
+    /// A fault of the compiler itself.
+    #[serde(rename = "error: internal compiler error")]
+    CompilerBug,
+    /// An error, which prevents a result.
+    #[serde(rename = "error")]
+    Error,
+    /// A warning.
+    #[serde(rename = "warning")]
+    Warning,
+    /// An explanation.
+    #[serde(rename = "note")]
+    Note,
+    /// A suggestion.
+    #[serde(rename = "help")]
+    Help,
+}
+
+impl DiagnosticLevel {
+    /// The name, as rustc prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CompilerBug => "error: internal compiler error",
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+            Self::Help => "help",
+        }
+    }
+
+    /// Whether a message of this level prevents a result.
+    pub fn is_error(self) -> bool {
+        matches!(self, Self::CompilerBug | Self::Error)
+    }
 }
 
 /// How a generation that no longer serves has ended.

@@ -1,17 +1,36 @@
 //! The names of the kinds of events. Each name is declared once, and the compiler checks that no kind is missing.
 
 use super::EventKind;
+use std::fmt;
 
 macro_rules! names {
     ($($kind:ident = $name:literal,)*) => {
+        /// The name of a kind of event: an [`EventKind`] without its data.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum EventName {
+            $(#[doc = concat!("`", $name, "`")] $kind,)*
+        }
+
+        impl EventName {
+            /// All names.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// The name in JSON.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+
         impl EventKind {
-            /// The names of all kinds.
+            /// The names of all kinds, as in the JSON field `event`.
             pub const NAMES: &[&str] = &[$($name),*];
 
-            /// The name of the kind, as in the JSON field `event`.
-            pub fn name(&self) -> &'static str {
+            /// The name of the kind.
+            pub fn name(&self) -> EventName {
                 match self {
-                    $(Self::$kind { .. } => $name,)*
+                    $(Self::$kind { .. } => EventName::$kind,)*
                 }
             }
         }
@@ -53,6 +72,20 @@ names! {
     EventsLost = "events_lost",
 }
 
+impl EventName {
+    /// The kind with this name in JSON; `None` if there is none, for example because another version of the host has
+    /// emitted the event.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|it| it.as_str() == name)
+    }
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +114,8 @@ mod tests {
             event["event"] = json!(name);
             let kind: EventKind =
                 serde_json::from_value(event).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(kind.name(), name);
+            assert_eq!(kind.name().as_str(), name);
+            assert_eq!(EventName::parse(name), Some(kind.name()));
         }
     }
 }

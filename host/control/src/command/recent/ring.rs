@@ -1,7 +1,7 @@
 //! A ring buffer of the newest entries. It also remembers the kind and plugin of entries that have left it.
 
 use super::{Filter, Numbered};
-use replug_engine::PluginId;
+use replug_engine::{PluginId, event::EventName};
 use std::collections::VecDeque;
 
 /// The maximum number of entries that have left the ring and are remembered. A reader gets at most this number as the
@@ -19,7 +19,7 @@ pub(super) struct Ring {
 /// An event that has left a ring.
 struct Gone {
     number: u64,
-    kind: &'static str,
+    kind: EventName,
     plugin: Option<PluginId>,
 }
 

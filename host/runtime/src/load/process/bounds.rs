@@ -2,7 +2,7 @@
 
 use super::cgroup::{self, Cgroup, CgroupError, Place};
 use replug_model::{
-    event::{Bound, Enforcer, LimitsInForce},
+    event::{Bound, Enforcer, LimitedResource, LimitsInForce},
     id::{Generation, PluginId},
     limits::{CgroupUse, LimitsSpec},
 };
@@ -50,7 +50,7 @@ impl Bounds {
         for bound in cgroup.bound(&self.spec.kernel) {
             match bound {
                 Ok((of, value)) => {
-                    self.by_cgroup.push(Bound { of: of.into(), value, by: Enforcer::Cgroup });
+                    self.by_cgroup.push(Bound { of, value, by: Enforcer::Cgroup });
                 }
                 // If `lacking` has an entry, it is the reason: it comes from the attempt to enable the controller.
                 Err(error) if self.lacking.is_empty() => self.unless_required(Err(error))?,
@@ -95,7 +95,7 @@ impl Bounds {
     /// The resource limits that the process sets for itself. The resource limit on processes counts all processes of
     /// the user, so it is left out if the cgroup limits the plugin's own processes.
     pub(super) fn rlimits(&self) -> Limits {
-        let counted = self.by_cgroup.iter().any(|bound| bound.of == "processes");
+        let counted = self.by_cgroup.iter().any(|bound| bound.of == LimitedResource::Processes);
         Limits { processes: self.spec.kernel.processes.filter(|_| !counted), ..self.spec.kernel }
     }
 
@@ -104,31 +104,31 @@ impl Bounds {
         let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
         let asked = self.rlimits();
         let by_rlimit = [
-            ("memory_bytes", "Max address space", asked.memory_bytes),
-            ("cpu_seconds", "Max cpu time", asked.cpu_seconds),
-            ("open_files", "Max open files", asked.open_files),
-            ("file_size_bytes", "Max file size", asked.file_size_bytes),
-            ("processes", "Max processes", asked.processes),
+            (LimitedResource::MemoryBytes, "Max address space", asked.memory_bytes),
+            (LimitedResource::CpuSeconds, "Max cpu time", asked.cpu_seconds),
+            (LimitedResource::OpenFiles, "Max open files", asked.open_files),
+            (LimitedResource::FileSizeBytes, "Max file size", asked.file_size_bytes),
+            (LimitedResource::Processes, "Max processes", asked.processes),
         ];
         let by_rlimit = by_rlimit.into_iter().filter_map(|(of, line, asked)| {
             let (value, by) = (soft(&text, line).or(asked.filter(|_| text.is_empty()))?, Enforcer::Rlimit);
-            asked.map(|_| Bound { of: of.into(), value, by })
+            asked.map(|_| Bound { of, value, by })
         });
         let mut bounds: Vec<_> = self.by_cgroup.iter().cloned().chain(by_rlimit).collect();
-        bounds.sort_by(|a, b| a.of.cmp(&b.of));
+        bounds.sort_by_key(|bound| bound.of);
         let asks_for_one = self.spec.kernel.memory_bytes.is_some() || self.spec.kernel.processes.is_some();
         let mut lacking = if asks_for_one { self.lacking.clone() } else { Vec::new() };
-        let only_rlimit = |of: &str| {
+        let only_rlimit = |of: LimitedResource| {
             bounds.iter().any(|it| it.of == of && it.by == Enforcer::Rlimit)
                 && !bounds.iter().any(|it| it.of == of && it.by == Enforcer::Cgroup)
         };
-        if only_rlimit("memory_bytes") {
+        if only_rlimit(LimitedResource::MemoryBytes) {
             lacking.push(
                 "`memory` limits the address space of each of its processes, not the memory of all of them together"
                     .into(),
             );
         }
-        if only_rlimit("processes") {
+        if only_rlimit(LimitedResource::Processes) {
             lacking.push(if rustix::process::getuid().is_root() {
                 "`processes` does not apply to root without a cgroup".into()
             } else {
@@ -170,7 +170,7 @@ mod tests {
     fn an_rlimit_on_processes_is_left_out_if_the_cgroup_has_one() {
         let mut it = bounds(CgroupUse::Preferred);
         assert_eq!(it.rlimits().processes, Some(64));
-        it.by_cgroup.push(Bound { of: "processes".into(), value: 64, by: Enforcer::Cgroup });
+        it.by_cgroup.push(Bound { of: LimitedResource::Processes, value: 64, by: Enforcer::Cgroup });
         assert_eq!((it.rlimits().processes, it.rlimits().memory_bytes), (None, Some(1 << 30)));
         assert!(!it.in_force(std::process::id()).lacking.iter().any(|it| it.contains("`processes`")));
     }

@@ -7,7 +7,7 @@
 //! cgroup one level below the delegated one, it uses the parent of its own cgroup, where it can.
 
 use crate::process_stat::ProcessStat;
-use replug_model::id::Generation;
+use replug_model::{event::LimitedResource, id::Generation};
 use replug_wire::Limits;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -257,10 +257,10 @@ impl Cgroup {
 
     /// Sets the limits that cgroups can enforce. Each entry is a limit that was set, or the error of a limit whose
     /// controller is not available.
-    pub(super) fn bound(&self, limits: &Limits) -> Vec<Result<(&'static str, u64), CgroupError>> {
+    pub(super) fn bound(&self, limits: &Limits) -> Vec<Result<(LimitedResource, u64), CgroupError>> {
         let wanted = [
-            ("memory_bytes", CONTROLLERS[0], "memory.max", limits.memory_bytes),
-            ("processes", CONTROLLERS[1], "pids.max", limits.processes),
+            (LimitedResource::MemoryBytes, CONTROLLERS[0], "memory.max", limits.memory_bytes),
+            (LimitedResource::Processes, CONTROLLERS[1], "pids.max", limits.processes),
         ];
         let set = wanted.into_iter().filter_map(|(of, controller, file, value)| {
             let (path, value) = (self.dir.join(file), value?);

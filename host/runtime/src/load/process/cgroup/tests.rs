@@ -81,7 +81,7 @@ fn a_limit_without_a_kernel_file_is_reported_and_not_written() {
     fs::write(cgroup.dir().join("memory.max"), "max").unwrap();
     let limits = Limits { memory_bytes: Some(1 << 20), processes: Some(64), ..Limits::default() };
     let bounds = cgroup.bound(&limits);
-    assert_eq!(bounds[0], Ok(("memory_bytes", 1 << 20)));
+    assert_eq!(bounds[0], Ok((LimitedResource::MemoryBytes, 1 << 20)));
     assert!(matches!(&bounds[1], Err(CgroupError::NoController { controller: "pids", .. })), "{bounds:?}");
     assert!(fs::read_to_string(cgroup.dir().join("memory.max")).unwrap().starts_with("1048576"));
     assert!(!cgroup.dir().join("pids.max").exists(), "the host creates no file in a cgroup");
