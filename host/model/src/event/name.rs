@@ -97,7 +97,7 @@ mod tests {
         json!({
             "plugins_dir": "", "running": 0, "path": "", "error": "", "diagnostics": [], "total_ms": 0.0,
             "stages": Stages::default(), "stage": "load", "outcome": "kept", "from": 1, "reason": "",
-            "method": "", "how": "", "message": "", "location": "", "thread": "", "stderr_tail": "",
+            "method": "", "how": "live", "message": "", "location": "", "thread": "", "stderr_tail": "",
             "deaths": 0, "thread_id": 0, "for_ms": 0, "in_flight": [], "level": "", "target": "",
             "fields": {}, "applied": [], "restart_needed": [], "who": "", "command": "", "count": 0,
             "bounds": [], "doing": "",
