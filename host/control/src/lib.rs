@@ -1,4 +1,4 @@
-//! The control plane, by which clients control a running host over a Unix socket or over TCP.
+//! The control plane, through which clients control a running host over a Unix socket or over TCP.
 //!
 //! # Theory of operation
 //!

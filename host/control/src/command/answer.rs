@@ -88,13 +88,13 @@ pub struct Plugin {
     pub uptime: Option<f64>,
     /// The number of calls that have ended, of all generations.
     pub calls: u64,
-    /// The number of ended calls that returned no value.
+    /// The number of calls that have failed.
     pub errors: u64,
-    /// The number of ended calls that returned no value, by kind of failure.
+    /// The number of calls that have failed, by kind of failure.
     #[serde(default)]
     #[schema(required = true)]
     pub failed: Failures,
-    /// The number of calls that run now.
+    /// The number of calls in progress.
     pub in_flight: usize,
     /// How often the plugin's process was restarted after a crash.
     pub restarts: u64,

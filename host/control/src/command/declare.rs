@@ -106,7 +106,7 @@ impl<A> Request<A> {
     }
 }
 
-/// Defines [`Command`](super::Command), [`Kind`](super::Kind) and [`Answer`](super::Answer) by the list of commands.
+/// Defines [`Command`](super::Command), [`Kind`](super::Kind) and [`Answer`](super::Answer) from the list of commands.
 macro_rules! declare {
     ($(
         $(#[doc = $doc:literal])+

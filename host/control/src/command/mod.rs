@@ -136,7 +136,7 @@ pub struct OfPlugin {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct List {
-    /// Only plugins of this status.
+    /// Only plugins with this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<StatusSchema>)]
     #[param(value_type = Option<StatusSchema>)]

@@ -61,7 +61,7 @@ impl Connection {
 }
 
 /// The origin of the process with this pid. A client without a pid runs in a pid namespace that is not visible from
-/// this process. No descendant of this process runs in such a namespace, so the client is no process of a plugin.
+/// this process. No descendant of this process runs in such a namespace, so the client is not a process of a plugin.
 fn origin_of(pid: Option<i32>) -> io::Result<Origin> {
     match pid.and_then(Pid::from_raw) {
         Some(pid) => lineage::origin(pid),

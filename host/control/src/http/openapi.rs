@@ -180,7 +180,7 @@ fn last_event_id() -> Parameter {
     ParameterBuilder::new()
         .name("last-event-id")
         .parameter_in(ParameterIn::Header)
-        .description(Some("The id of the last event that was read, if it is followed"))
+        .description(Some("The id of the last event that was read; the stream continues after it"))
         .required(Required::False)
         .schema(Some(schema))
         .build()

@@ -1,6 +1,6 @@
 //! Streams of server-sent events. Each reader determines the speed of its stream.
 //!
-//! By the id of the last event (`Last-Event-ID`), a disconnected reader can continue its stream. A reader that is too
+//! With the id of the last event (`Last-Event-ID`), a disconnected reader can continue its stream. A reader that is too
 //! slow, or that was disconnected for too long, gets an event `events_lost` in place of the missing events.
 
 use super::{

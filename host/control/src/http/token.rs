@@ -128,8 +128,7 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
 /// Checks that a request has the token, in constant time.
 pub(super) fn check(headers: &HeaderMap, token: &str) -> Result<(), ControlError> {
     let Some(given) = headers.get(AUTHORIZATION) else {
-        let text =
-            "missing bearer token: send `authorization: Bearer TOKEN` with the one that the host has printed";
+        let text = "missing bearer token: send `authorization: Bearer TOKEN` with the token that the host has printed";
         return Err(ControlError::new(Code::NoToken, text));
     };
     let sent =

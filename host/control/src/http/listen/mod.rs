@@ -55,8 +55,8 @@ pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
     found.unwrap_or_else(|| socket_path(plugins_dir))
 }
 
-/// The socket of a running host that serves `plugins_dir` by way of a link that had another target when the host
-/// started. Such a host still uses the path that was derived from the former target.
+/// The socket of a running host that serves `plugins_dir` through a link that had another target when the host started.
+/// Such a host still uses the path that was derived from the former target.
 fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     let plugins_dir = plugins_dir.canonicalize().ok()?;
     let mut states: Vec<_> = user_states().into_iter().collect();
@@ -80,9 +80,9 @@ pub struct FoundHost {
     pub plugins: PathBuf,
 }
 
-/// The running hosts of this user that have a default state folder, and that serve a plugins folder around `folder` or
-/// in the same cargo workspace. The hosts whose plugins folder contains `folder` come first, the nearest folder before
-/// the others.
+/// The running hosts of this user that have a default state folder, and whose plugins folder contains `folder` or is in
+/// the same cargo workspace. The hosts whose plugins folder contains `folder` come first, and among them the host with
+/// the nearest folder.
 pub fn hosts_around(folder: &Path) -> Vec<FoundHost> {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let workspace = Workspace::around(&folder);

@@ -99,7 +99,7 @@ fn sweeper(program: &Path, place: &Place) -> Option<Sweeper> {
     let warn = |error: &io::Error| {
         let socket = place.socket.display();
         tracing::warn!(
-            "cannot start the process that removes {socket} if this one is killed: {error}; the next host removes it then"
+            "cannot start the process that removes {socket} if this one is killed: {error}; in that case, the next host removes it"
         );
     };
     started.inspect_err(warn).ok()

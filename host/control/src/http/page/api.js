@@ -38,7 +38,7 @@ export function takeTokenFromAddress() {
   return true;
 }
 
-/** Waits for the host's answer. If there is none, replaces the browser's message, such as `Failed to fetch`, by `words`. */
+/** Waits for the host's answer. If there is no answer, throws an error with the text `words` instead of the browser's message, such as `Failed to fetch`. */
 async function awaitAnswer(answer, words) {
   try {
     return await answer;

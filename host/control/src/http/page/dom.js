@@ -77,7 +77,7 @@ export function keepFocus(change, heir) {
 
 /**
  * Makes the children of a node match a list. The child of an item that stays in the list is kept, with its focus and input.
- * `key(item)` identifies an item, `make(item)` returns a new node, and `update(node, item)` fills a node in.
+ * `key(item)` identifies an item, `make(item)` returns a new node, and `update(node, item)` shows the item in a node.
  */
 export function list(parent, items, { key, make, update }) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));

@@ -38,7 +38,7 @@ function part(name, type, { types, above }, shown = rust(type)) {
     if (kind === "option") return optional(title, of, within);
     if (kind === "tuple") return group(title, "", positions(of, within));
     if (kind === "array" && of[1] <= LONGEST_ARRAY) return group(title, "", positions(Array(of[1]).fill(of[0]), within));
-    // A list of bytes is entered as JSON, because a row for each byte is of no use.
+    // A list of bytes is entered as JSON, because a row for each byte is useless.
     if (kind === "list" && of.number !== "u8") return items(title, of, within);
     if (kind === "map" && isKey(of[0], types)) return pairs(title, of, within);
     if (kind === "result") return variants(title, "", results(of), within);
@@ -74,7 +74,7 @@ function positions(types, within) {
   return { nodes: parts.map(({ node }) => node), read: () => `[${parts.map(({ read }) => read()).join(",")}]` };
 }
 
-/** Makes a part of one input, with its label and its error. */
+/** Makes a part that has one input, with its label and its error. */
 function leaf(name, shown, { input, read }) {
   const id = fresh();
   const wrong = el("p", { class: "error field-error", id: `${id}-error`, role: "alert" });
@@ -110,7 +110,7 @@ function heading(name, shown) {
   return { label, nodes: [label, el("code", {}, shown)] };
 }
 
-/** Makes a part of several parts under one title. */
+/** Makes a part that groups several parts under one title. */
 function group({ name, shown }, docs, { nodes, read }) {
   const { nodes: title, label } = heading(name, shown);
   const node = el("fieldset", { class: "group", "data-name": name }, el("legend", {}, ...title),
@@ -184,7 +184,7 @@ function pairs(title, [key, value], within) {
   });
 }
 
-/** Makes a part of any number of parts. `add()` makes an inner part, and `join(parts)` reads all of them. */
+/** Makes a part that has any number of inner parts. `add()` makes an inner part, and `join(parts)` reads all of them. */
 function rows(title, add, join) {
   const parts = [];
   const list = el("ol", { class: "items" });

@@ -1,5 +1,5 @@
-// The inputs for plain values. An input is an object of its element `input` and of `read()`, which returns JSON text or
-// throws an error.
+// The inputs for plain values. An input is an object with the element `input` and the function `read()`, which returns JSON
+// text or throws an error.
 
 import { el } from "./dom.js";
 import { example, plainVariants, range } from "./types.js";

@@ -43,7 +43,8 @@ export class Model {
       this.plugins.set(info.id, { info, ...charted(known, counted) });
     }
     this.problems.listed(new Map(infos.map((info) => [info.id, info])), asked);
-    // No event reports that the host will not load the result of a build for a reason that it has already reported.
+    // If the host rejects the result of a build for a reason that it has already reported, it emits no event. Such a build
+    // is removed here.
     for (const { id, status, detail } of infos) {
       if (status === "error" && !isBusy(detail) && this.builds.get(id)?.number <= asked) this.builds.delete(id);
     }

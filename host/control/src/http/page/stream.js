@@ -18,7 +18,7 @@ export class Stream {
   /**
    * `from` is the id of the event after which to begin. The stream calls `on.event(event, id)` for each event, `on.up()`
    * when it is connected, and `on.lost(milliseconds)` when the connection is lost, with the time until the next attempt.
-   * If the host rejects the request, it calls `on.refused(error)` and does not try again.
+   * If the host rejects the request, the stream calls `on.refused(error)` and does not reconnect.
    */
   constructor(path, from, on) {
     this.#path = path;
