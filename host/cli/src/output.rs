@@ -2,8 +2,8 @@
 //!
 //! A plugin that prints would write into the command's own output, such as its JSON. So before the command loads a
 //! plugin, it duplicates both descriptors to other numbers, and then writes only to the duplicates. `dev` and `run`
-//! replace descriptors 1 and 2 by pipes, and log the lines that arrive. A command with a single answer replaces
-//! descriptor 1 by the standard error.
+//! replace descriptors 1 and 2 with pipes, and log the lines that arrive. A command with a single answer replaces
+//! descriptor 1 with the standard error.
 
 use super::error::CliError;
 use anstream::{AutoStream, ColorChoice};
@@ -106,7 +106,7 @@ pub(super) fn divert() -> Result<(), CliError> {
     done().map_err(CliError::Output)
 }
 
-/// A captured line that other code than the command has written.
+/// A captured line, which was not written by the command itself.
 #[derive(Debug)]
 pub(super) struct Line {
     /// `stdout` or `stderr`.

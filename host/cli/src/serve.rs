@@ -93,7 +93,7 @@ impl Serve {
         }
         http::print_address(&listens);
         let mut screen = Screen::new(what, self.reader);
-        // The artifact that was called last. If the previous host crashed, it has handed this over.
+        // The artifact that was called last. If the previous host crashed, its parent has passed this value on.
         let mut called_last = parent::carried();
         let mut unread = pin!(terminal::unread());
         let outcome = loop {
@@ -146,8 +146,8 @@ impl Serve {
     }
 
     /// Calls the method of `--call` whenever another artifact of its plugin serves, and emits the answer as an event.
-    /// An artifact that is started again is not called again. Otherwise, a call that crashes the plugin would crash it
-    /// repeatedly until it is quarantined.
+    /// When the same artifact is started again, the call is not repeated. Otherwise, a call that crashes the plugin
+    /// would crash it repeatedly until it is quarantined.
     fn call_again(&self, host: &Host, event: &Event, last: &mut Option<String>) {
         let Some(call) = &self.call else { return };
         match &event.kind {
