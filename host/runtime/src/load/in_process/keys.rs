@@ -6,7 +6,7 @@
 /// aborts the process.
 ///
 /// The C library assigns the lowest free key first. Some lower keys may be free: for example, a copy of std cannot use
-/// key 0, and frees it again. So this function takes [`GAPS`] keys, which first fill such gaps. If there are more gaps
+/// key 0, and frees it again. So this function takes eight keys, which first fill such gaps. If there are more gaps
 /// than that, the result is too low.
 pub fn tls_keys_used() -> usize {
     let mut taken = Vec::with_capacity(GAPS);
