@@ -258,7 +258,7 @@ fn methods_are_described_with_their_types_and_docs() {
         repeat["signature"],
         "fn repeat(&self, text: String, times: u32) -> Result<String, ProbeError>"
     );
-    assert_eq!(repeat["docs"], "The text as many times as asked for.");
+    assert_eq!(repeat["docs"], "The text, repeated.");
     assert_eq!(repeat["params"][1], json!({ "name": "times", "rust": "u32", "type": { "number": "u32" } }));
     assert!(interface["types"]["ProbeError"]["shape"].is_object(), "{interface}");
 }

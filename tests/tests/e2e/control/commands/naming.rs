@@ -89,7 +89,7 @@ fn an_interrupted_host_reports_that_it_waits_for_running_calls() {
     let inside = hold.entered();
     kill_process(dev.pid(), Signal::INT).unwrap();
     let note = told.next().expect("a note").unwrap();
-    assert_eq!(note, "waiting for running calls; press Ctrl-C again to end at once");
+    assert_eq!(note, "waiting for running calls; press Ctrl-C again to exit immediately");
     drop(inside);
     assert!(dev.ended().success());
     call.wait_with_output().unwrap();
