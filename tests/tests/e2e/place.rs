@@ -21,7 +21,7 @@ fn demoted(lab: &mut Lab) -> String {
 
 #[test]
 fn a_plugin_over_a_host_limit_runs_in_a_process_or_is_rejected() {
-    let mut lab = Lab::in_mode("over_budget", Mode::Auto);
+    let mut lab = Lab::in_mode("over-budget", Mode::Auto);
     lab.install(misbehave("version=1"));
     lab.start_as(|builder| builder.retained_bytes_limit(1)).unwrap();
     assert_eq!(runs_in(&lab), Some(Mode::Process));
@@ -37,7 +37,7 @@ fn a_plugin_over_a_host_limit_runs_in_a_process_or_is_rejected() {
     assert_eq!((runs_in(&lab), lab.probe().value()), (Some(Mode::Process), Ok(5)));
     drop(lab);
 
-    let mut lab = Lab::in_mode("over_budget", Mode::InProcess);
+    let mut lab = Lab::in_mode("over-budget", Mode::InProcess);
     lab.install(misbehave("version=1"));
     lab.start_as(|builder| builder.retained_bytes_limit(1)).unwrap();
     assert_eq!(runs_in(&lab), None);
