@@ -176,7 +176,13 @@ impl Store {
             let incoming = match incoming {
                 Some(incoming) => incoming,
                 // The libraries of the output have changed, so the same file becomes another artifact.
-                None => self.receive(&mut from, (built, &before))?.1,
+                None => {
+                    let (again, incoming) = self.receive(&mut from, (built, &before))?;
+                    if again.digest != copied.digest {
+                        return Err(StoreError::Changing { path: built.to_owned() });
+                    }
+                    incoming
+                }
             };
             // No fsync: after a power failure, the digest reveals a damaged artifact, and a build replaces it. Waiting
             // for the disk at every save would cost more than the whole reload.
