@@ -15,19 +15,19 @@ const MARKER: &[u8] = b"misbehave, these are your orders:";
 /// The size of the space for the marker and the orders.
 const ROOM_BYTES: usize = 512;
 
-/// A version of the fixture that has state, with these orders: see `tests/fixtures/misbehave/src/lib.rs`.
+/// The fixture with state, patched with these orders. `tests/fixtures/misbehave/src/lib.rs` lists the orders.
 pub fn misbehave(orders: &str) -> Vec<u8> {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     patched(BUILT.get_or_init(|| build(&[])), orders)
 }
 
-/// A version of the fixture that has no state.
+/// The fixture without state, patched with these orders.
 pub fn stateless(orders: &str) -> Vec<u8> {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     patched(BUILT.get_or_init(|| build(&["stateless"])), orders)
 }
 
-/// An example plugin, as cargo builds it with the rest of the workspace.
+/// An example plugin that cargo builds with the rest of the workspace.
 ///
 /// # Panics
 ///
@@ -41,7 +41,7 @@ pub fn example(package: &str) -> Vec<u8> {
     fs::read(built.join(format!("lib{}.so", package.replace('-', "_")))).expect("it exists")
 }
 
-/// A version of the fixture that is built with `panic = "abort"`, as its author might build it.
+/// The fixture, built with `panic = "abort"` as a plugin author might build it.
 ///
 /// # Panics
 ///
@@ -74,16 +74,16 @@ fn patched(artifact: &[u8], orders: &str) -> Vec<u8> {
     let mut artifact = artifact.to_vec();
     let at = find(&artifact, MARKER);
     let room = &mut artifact[at..at + ROOM_BYTES][MARKER.len()..];
-    assert!(orders.len() <= room.len(), "no room for {orders}");
+    assert!(orders.len() <= room.len(), "the space is too small for {orders}");
     room.fill(b' ');
     room[..orders.len()].copy_from_slice(orders.as_bytes());
     artifact
 }
 
-/// The position of the bytes, which must occur only once.
+/// The position of the bytes, which must occur exactly once.
 fn find(artifact: &[u8], wanted: &[u8]) -> usize {
     let mut found = artifact.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted);
-    let at = found.next().expect("it is in the artifact").0;
+    let at = found.next().expect("the bytes are in the artifact").0;
     assert!(found.next().is_none(), "{} occurs twice", String::from_utf8_lossy(wanted));
     at
 }
@@ -101,7 +101,7 @@ pub fn replaced(mut artifact: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     artifact
 }
 
-/// The offset in the file of the static of that name.
+/// The offset of a static in the artifact's file, by the static's symbol name.
 pub fn offset_of(artifact: &[u8], symbol: &str) -> usize {
     let file = ElfFile64::<LittleEndian>::parse(artifact).expect("an ELF file");
     let found = file.dynamic_symbols().find(|it| it.name() == Ok(symbol)).expect("the symbol is exported");
@@ -112,6 +112,6 @@ pub fn offset_of(artifact: &[u8], symbol: &str) -> usize {
     });
     let mut segments = segments.filter(|it| it.0 == object::elf::PT_LOAD);
     let (_, from, _, offset) =
-        segments.find(|it| (it.1..it.2).contains(&address)).expect("it is in the file");
+        segments.find(|it| (it.1..it.2).contains(&address)).expect("a segment contains the symbol");
     usize::try_from(address - from + offset).expect("files fit into memory")
 }

@@ -1,4 +1,4 @@
-//! A headless Chromium, driven over WebDriver: it sees and uses the page like a person.
+//! Controls a headless Chromium over WebDriver. With it, tests see and use the page as a person does.
 
 use crate::{Http, http::Answer, needs};
 use serde_json::{Value, json};
@@ -12,13 +12,14 @@ use std::{
 use tempfile::TempDir;
 
 const DRIVER: &str = "chromedriver";
-/// How long something may take to appear, in milliseconds: long enough for a compiler, and short enough that the test
-/// reports what did not appear before it is killed as hanging.
+/// How long a condition on the page may take to become true, in milliseconds. That is enough for a compilation, and
+/// less than the time after which the watchdog ends the test, so the test itself reports the condition.
 const PATIENCE_MS: u64 = 300_000;
-/// How long a page is watched at a time: some conditions change without a change of the page, such as its focus.
+/// How long a script waits for changes of the page before it checks the condition again, in milliseconds. Some
+/// conditions, such as the focus, can become true without a change of the page.
 const GLANCE_MS: u64 = 5_000;
 
-/// How often a click on a moving element is tried.
+/// How often a click on a moving element is attempted.
 const TRIES: usize = 100;
 
 /// The key Tab, for [`Browser::press`].
@@ -38,7 +39,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser; `None` if there is none, and none may be installed.
+    /// Starts a browser; `None` if no browser is installed and none can be installed.
     ///
     /// # Panics
     ///
@@ -59,7 +60,7 @@ impl Browser {
             .find_map(|line| {
                 line.split_once("successfully on port ")?.1.trim_end_matches('.').parse::<u16>().ok()
             })
-            .expect("chromedriver says its port");
+            .expect("chromedriver prints its port");
         let profile = tempfile::tempdir().expect("a temporary folder");
         let http = Http::at(&format!("http://127.0.0.1:{port}"), "");
         let arguments = [
@@ -71,7 +72,7 @@ impl Browser {
             "--disable-dev-shm-usage",
             "--no-first-run",
             "--disable-background-networking",
-            // On a busy machine, the page must still be drawn, and not be ended.
+            // On a busy machine, the browser must neither suspend the page nor end its processes.
             "--disable-background-timer-throttling",
             "--disable-backgrounding-occluded-windows",
             "--disable-renderer-backgrounding",
@@ -94,7 +95,7 @@ impl Browser {
 
     /// Opens a URL, and waits until the page is loaded.
     pub fn go(&self, url: &str) {
-        // Another fragment of the same page would not load it again.
+        // A URL that differs only in its fragment would not load the page again.
         self.post("/url", &json!({ "url": "about:blank" }));
         self.post("/url", &json!({ "url": url }));
     }
@@ -104,11 +105,11 @@ impl Browser {
         self.post("/refresh", &json!({}));
     }
 
-    /// Waits until an expression is true on the page, and returns its value.
+    /// Waits until a JavaScript expression is truthy on the page, and returns its value.
     ///
     /// # Panics
     ///
-    /// If the expression throws, or does not become true in time.
+    /// If the expression throws, or does not become truthy in time.
     #[track_caller]
     pub fn until(&self, condition: &str) -> Value {
         let script = format!(
@@ -146,15 +147,15 @@ impl Browser {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// Waits until the element of a selector exists, and clicks it.
+    /// Waits until an element matches the selector, and clicks it.
     #[track_caller]
     pub fn click_when_there(&self, selector: &str) {
         self.until(&format!("document.querySelector({})", json!(selector)));
         self.click(selector);
     }
 
-    /// Clicks the element of a selector like a mouse. If the element moves away, nothing else is clicked, and the click
-    /// is tried again.
+    /// Clicks the element that matches the selector, as a mouse does. If the element moves away, no other element gets
+    /// the click, and the click is repeated.
     ///
     /// # Panics
     ///
@@ -167,7 +168,7 @@ impl Browser {
              let hit = false;
              function look(event) {{
                if (!target) return;
-               // A click on a label causes a second one on its input.
+               // A click on a label causes a second click on its input.
                if (hit) return;
                if (target.contains(event.target)) return void (hit = event.type === 'click');
                event.preventDefault();
@@ -183,7 +184,7 @@ impl Browser {
         for _ in 0..TRIES {
             let element = self.find(selector);
             self.run(&guard);
-            // An error means that the element was redrawn meanwhile, or is covered by another one.
+            // An error means that the element was redrawn in the meantime, or that another element covers it.
             let _ = self.ask(&format!("/element/{element}/click"), &json!({}));
             if self.run("return endOfClick()") == true {
                 return;
@@ -192,14 +193,14 @@ impl Browser {
         panic!("{selector} cannot be clicked; the page shows:\n{}", self.text());
     }
 
-    /// Selects an option. For a mouse, the options are in a window of the browser.
+    /// Selects an option. `click` cannot do this, because the browser shows the options in a separate window.
     #[track_caller]
     pub fn pick(&self, selector: &str) {
         let element = self.find(selector);
         self.post(&format!("/element/{element}/click"), &json!({}));
     }
 
-    /// Types a text, replacing the current one.
+    /// Types a text into the element that matches the selector. The text replaces the current one.
     #[track_caller]
     pub fn type_into(&self, selector: &str, text: &str) {
         let element = self.find(selector);
@@ -207,7 +208,7 @@ impl Browser {
         self.post(&format!("/element/{element}/value"), &json!({ "text": text }));
     }
 
-    /// Presses keys one after the other, wherever the focus is.
+    /// Presses keys one after the other, in the element that has the focus.
     pub fn press(&self, keys: &[char]) {
         let strokes: Vec<_> = keys
             .iter()
@@ -247,8 +248,8 @@ impl Browser {
         fs::write(file, base64(picture.as_str().expect("a picture"))).expect("the picture");
     }
 
-    /// The messages in the console, without those about requests that the host rejected or did not answer. The browser
-    /// writes such messages by itself, and the page reports the failures, too.
+    /// The warnings and errors in the console, except those about requests that the host rejected or did not answer.
+    /// The browser itself writes those, and the page reports such failures, too.
     pub fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({ "type": "browser" }));
         let entries = log.as_array().expect("entries").iter();
@@ -283,7 +284,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         if !self.session.is_empty() && matches!(self.driver.try_wait(), Ok(None)) {
-            // The driver ends the browser with the session. An error means that it has ended already.
+            // At the end of the session, the driver ends the browser. An error means that the driver has ended already.
             let mut conversation = self.http.connect();
             let head = self.http.head("DELETE", &format!("/session/{}", self.session));
             let _ = conversation.write(format!("{head}connection: close\r\n\r\n").as_bytes());

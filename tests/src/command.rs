@@ -21,7 +21,7 @@ pub fn replug() -> Command {
     Command::new(program())
 }
 
-/// The command's file, built from the current sources. It also runs plugins in child processes.
+/// The command's file, built from the current sources. Hosts of tests also start it as the child process of a plugin.
 ///
 /// # Panics
 ///
@@ -49,7 +49,8 @@ pub fn run(lab: &Lab, args: &[&str]) -> Output {
     command(lab, args).output().expect("the command runs")
 }
 
-/// The command in the lab's folder, with its state folder, and without environment variables that affect it.
+/// A command that runs in the lab's folder, with the lab's state folder and without environment variables that affect
+/// it.
 ///
 /// # Panics
 ///
@@ -90,7 +91,7 @@ pub fn command_to_host(lab: &Lab, args: &[&str]) -> Command {
 /// Sets the folder in which the lab's commands run, and the variables by which they find the socket of its host.
 fn talking(lab: &Lab, command: &mut Command) {
     command.current_dir(lab.dir()).env_remove("RUST_LOG").env("XDG_RUNTIME_DIR", lab.dir());
-    // Without a workspace around it, the default state folder is the user's.
+    // Outside of a workspace, the default state folder is in the user's home folder.
     command.env("XDG_STATE_HOME", lab.dir().join("user-state"));
 }
 
@@ -121,7 +122,7 @@ impl Dev {
         Self::of(command)
     }
 
-    /// Starts a program of the tests on the lab's plugins: see `src/bin/embedder.rs`.
+    /// Starts a test program on the lab's plugins: `src/bin/embedder.rs`, or one with the same arguments.
     ///
     /// # Panics
     ///
@@ -129,8 +130,8 @@ impl Dev {
     pub fn embedder(lab: &Lab, program: &str) -> Self {
         let mut command = Command::new(program);
         command.arg(lab.plugins_dir()).arg(lab.state_dir()).current_dir(lab.dir()).stdin(Stdio::piped());
-        // In a group whose leader has its parent in another group of the session, processes can be stopped as from a
-        // terminal.
+        // The program gets a process group of its own. The group is not orphaned, because the program's parent is in
+        // another group of the same session. So signals stop it as from a terminal.
         command.process_group(0);
         Self::of(command)
     }
@@ -146,17 +147,17 @@ impl Dev {
         Self { child, lines: BufReader::new(output).lines() }
     }
 
-    /// Sends a command to a program of the tests.
+    /// Sends a line to a test program.
     ///
     /// # Panics
     ///
-    /// If it has closed its input.
+    /// If the program has closed its input.
     pub fn send(&mut self, command: &str) {
         let input = self.child.stdin.as_mut().expect("its input is a pipe");
         writeln!(input, "{command}").expect("the program reads its input");
     }
 
-    /// Sends a command, and waits for the answer.
+    /// Sends a line to a test program, and waits for the answer.
     ///
     /// # Panics
     ///
@@ -166,7 +167,7 @@ impl Dev {
         self.wait_for("answer")
     }
 
-    /// Closes the input of the program, which makes it end, and waits for its end.
+    /// Closes the input of a test program, and waits until the program has shut its host down and ended.
     ///
     /// # Panics
     ///
@@ -196,7 +197,7 @@ impl Dev {
     ///
     /// # Panics
     ///
-    /// If it ends before that, or a line is not JSON.
+    /// If the output ends before such an event, or a line is not JSON.
     pub fn wait_for(&mut self, kind: &str) -> Value {
         self.wait_for_any(&[kind])
     }
@@ -205,7 +206,7 @@ impl Dev {
     ///
     /// # Panics
     ///
-    /// If it ends before that, or a line is not JSON.
+    /// If the output ends before such an event, or a line is not JSON.
     pub fn wait_for_any(&mut self, kinds: &[&str]) -> Value {
         loop {
             let line = self.lines.next().unwrap_or_else(|| panic!("none of {kinds:?} before the end"));
@@ -216,8 +217,8 @@ impl Dev {
         }
     }
 
-    /// Interrupts the process as Ctrl-C does, and waits for its end. If SIGINT is ignored, as in the background of a
-    /// script, sends SIGTERM instead.
+    /// Interrupts the process as Ctrl-C does, and waits for its end. If SIGINT is ignored, as in a background job of a
+    /// script, this sends SIGTERM instead.
     ///
     /// # Panics
     ///

@@ -1,5 +1,5 @@
-//! The dependencies of the template of [`Source`], compiled once and copied to where each test's host builds: compiling
-//! them takes a minute, and a host shares no build folder between workspaces.
+//! The dependencies of the template of [`Source`]. They are compiled once and copied to where each test's host builds,
+//! because compiling them takes a minute, and a host shares no build folder between workspaces.
 
 use crate::{Source, fixtures_dir};
 use replug::{BuildDir, manifest};
@@ -10,10 +10,10 @@ use std::{
     sync::OnceLock,
 };
 
-/// The file that lists the inputs of the target folder, with absolute paths.
+/// The file that lists the inputs of the builds in a target folder, with absolute paths.
 const RECORD: &str = "replug-inputs.json";
 
-/// Fills cargo's target folder of a workspace, unless it exists.
+/// Copies the compiled dependencies into the target folder of a workspace, unless the folder exists.
 ///
 /// # Panics
 ///
@@ -25,7 +25,7 @@ pub fn put(target: &Path) {
         return;
     }
     link_folder(compiled, target).expect("the target folder");
-    let record = fs::read_to_string(compiled.join(RECORD)).expect("what the template was built from");
+    let record = fs::read_to_string(compiled.join(RECORD)).expect("the list of the template's inputs");
     let [from, to] = [compiled, target].map(|path| path.to_str().expect("a path in UTF-8"));
     fs::write(target.join(RECORD), record.replace(from, to)).expect("the record");
 }
@@ -49,7 +49,8 @@ fn compile() -> PathBuf {
     build_dir.target_dir(&root)
 }
 
-/// Copies a folder with hard links to its files, which cargo and rustc replace and never change.
+/// Copies a folder with hard links to its files. This is safe because cargo and rustc replace files and never write to
+/// existing ones.
 fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -70,7 +71,7 @@ fn link_file(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             fs::copy(from, to)?;
-            // Cargo compares the times.
+            // Cargo compares the modification times.
             fs::File::options().write(true).open(to)?.set_modified(fs::metadata(from)?.modified()?)
         }
         linked => linked,

@@ -1,4 +1,5 @@
-//! Calls and builds that last as long as a test wants: a call that waits at a socket, and a build that never ends.
+//! Calls and builds that last until the test ends them: a call that waits at a socket, and a build that never ends by
+//! itself.
 
 use crate::Lab;
 use std::{
@@ -42,7 +43,7 @@ impl Hold {
     }
 }
 
-/// A build script that never ends, and neither does a process that it starts.
+/// A build script that never ends. It starts a process that never ends either.
 #[derive(Debug)]
 pub struct Hang {
     pipe: PathBuf,
@@ -55,7 +56,7 @@ impl Hang {
     ///
     /// If it cannot be written.
     pub fn save(lab: &Lab) -> Self {
-        // The process shows that it runs by opening a pipe.
+        // The process opens this pipe as soon as it runs.
         let pipe = lab.dir().join("pipe");
         let made = Command::new("mkfifo").arg(&pipe).status();
         assert!(made.is_ok_and(|status| status.success()), "a pipe");
@@ -63,13 +64,13 @@ impl Hang {
         Self { pipe }
     }
 
-    /// Waits until both processes run.
+    /// Waits until the script and the process that it starts run.
     ///
     /// # Panics
     ///
     /// If the pipe fails.
     pub fn started(&self, lab: &Lab) {
-        // Opening a pipe waits for the other end.
+        // Opening one end of a pipe waits until the other end is opened.
         drop(File::open(&self.pipe).expect("the pipe"));
         assert!(!lab.children().is_empty(), "the script is running");
     }

@@ -1,4 +1,4 @@
-//! A simple HTTP client for the control plane: tests see exactly what is sent and received.
+//! A simple HTTP client for the control plane. With it, tests see exactly what is sent and received.
 
 use crate::Lab;
 use replug::control::{ControlConfig, HttpConfig, Listening};
@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
 };
 
-/// A configuration for a lab's host: listens on the Unix socket and on a free port.
+/// A configuration for a lab's host, which listens on a Unix socket and on a free port.
 pub fn control(lab: &Lab) -> ControlConfig {
     let http = HttpConfig::at(([127, 0, 0, 1], 0).into()).token_file(lab.dir().join("token"));
     ControlConfig::new().socket(lab.dir().join("run/host.sock")).http(http)
@@ -177,7 +177,7 @@ impl Http {
     #[track_caller]
     pub fn raw(&self, bytes: &[u8]) -> Answer {
         let mut conversation = self.connect();
-        // A host may answer and close the connection before it has read everything.
+        // An error is no failure: a host may answer and close the connection before it has read everything.
         let _ = conversation.write(bytes);
         conversation.answer().expect("an answer")
     }
@@ -277,17 +277,17 @@ impl Stream {
         Some(line.trim_end().to_owned())
     }
 
-    /// Waits for a comment that shows that the stream is still open.
+    /// Waits for the comment that a host sends when there is no event, to show that the stream is open.
     ///
     /// # Panics
     ///
-    /// If it ends before.
+    /// If the stream ends before it.
     #[track_caller]
     pub fn wait_for_sign_of_life(&mut self) {
         while self.line().expect("a stream") != ": still here" {}
     }
 
-    /// Whether the stream ends properly, with an empty chunk, after all events.
+    /// Reads to the end of the stream. Returns whether its last chunk is empty, as HTTP requires.
     pub fn ends_whole(&mut self) -> bool {
         let mut last = None;
         while let Some(line) = self.line() {

@@ -27,7 +27,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A test that runs longer than this hangs. The first test has to wait until the fixtures are compiled.
+/// A test that runs longer than this counts as hanging. The first test of a run waits until the fixtures are compiled.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The plugins folder of one test, with one plugin, and a host.
@@ -45,7 +45,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// An empty plugins folder. The name, in lower case and dashes, becomes the name of the test's plugin.
+    /// A lab with an empty plugins folder. The name becomes the name of the test's plugin, so it consists of lower-case
+    /// letters and dashes.
     ///
     /// # Panics
     ///
@@ -69,7 +70,7 @@ impl Lab {
         }
     }
 
-    /// A host that runs version 1 of the test's plugin, which does nothing wrong.
+    /// A lab whose host runs version 1 of the fixture, without misbehaviour.
     ///
     /// # Panics
     ///
@@ -81,7 +82,8 @@ impl Lab {
         lab
     }
 
-    /// An empty plugins folder for a plugin that runs in this mode, and a host that can run trials in processes.
+    /// A lab with an empty plugins folder, for a plugin that runs in this mode. The host can run trials in child
+    /// processes.
     ///
     /// # Panics
     ///
@@ -173,7 +175,7 @@ impl Lab {
         }
     }
 
-    /// Adds another plugin of that name, next to the test's own.
+    /// Adds another plugin in a folder of that name, next to the test's own.
     ///
     /// # Panics
     ///
@@ -230,7 +232,7 @@ impl Lab {
         self.start_as(|builder| builder.watch(true)).expect("the host starts")
     }
 
-    /// Starts a host with settings of the test.
+    /// Starts a host with further settings.
     ///
     /// # Errors
     ///
@@ -246,7 +248,7 @@ impl Lab {
         Ok(self.host.insert(host))
     }
 
-    /// Starts a host with a control plane, and with settings of the test.
+    /// Starts a host with a control plane and further settings.
     ///
     /// # Errors
     ///
@@ -318,7 +320,7 @@ impl Lab {
     /// If it starts.
     pub fn refused(&mut self, artifact: impl AsRef<[u8]>) -> String {
         self.install(artifact);
-        self.reload().expect_err("this version must not come up").to_string()
+        self.reload().expect_err("this version must not start").to_string()
     }
 
     /// Shuts the host down, if one runs. The end of the test does so, too.
@@ -346,7 +348,8 @@ impl Lab {
 }
 
 impl Drop for Lab {
-    /// Shuts the host down, and fails the test if anything is left behind. A test that has failed already only cleans up.
+    /// Shuts the host down, and fails the test if anything is left behind. If the test has failed already, this prints
+    /// the events instead.
     fn drop(&mut self) {
         if !thread::panicking() {
             self.shut_down();
@@ -373,7 +376,8 @@ fn watchdog(name: &str, observed: &Arc<Mutex<Vec<String>>>) -> mpsc::Sender<()> 
     let (name, observed) = (name.to_owned(), observed.clone());
     thread::spawn(move || {
         if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // A macro would keep the output until the end of the test, and this test does not end.
+            // The test harness would hold back the output of `eprintln!` until the end of the test, but this test does
+            // not end.
             let _ = writeln!(io::stderr(), "the test hangs; {}", transcript(&name, &observed));
             std::process::abort();
         }

@@ -3,24 +3,25 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`lab`] | the plugins folder of one test, its host, and the host's events |
-//! | [`artifact`] | artifacts of the fixture `misbehave`: built once, then patched for each version that a test needs |
+//! | [`artifact`] | artifacts of the fixture `misbehave`, built once, then patched for each version that a test needs |
 //! | [`compiled`] | the template's dependencies, compiled once and copied to where each test's host builds |
 //! | [`source`] | plugins that the host builds from source, from a template |
 //! | [`recorder`] | the program's `tracing` subscriber, which records what plugins log |
-//! | [`browser`] | a Chromium that shows the page |
+//! | [`browser`] | a headless Chromium that shows the page |
 //! | [`command`] | the `replug` command, as its users run it |
 //! | [`http`] | a simple HTTP client for the control plane |
-//! | [`hold`] | a call that lasts until the test ends it |
+//! | [`hold`] | calls and builds that last until the test ends them |
 //! | [`load`] | connections that send requests to an HTTP server without pause |
 //! | [`needs`] | programs that tests need: installed if that is allowed, and reported if missing |
 //! | [`neighbour`] | a plugin whose calls must not fail while another one misbehaves |
 //! | [`numbered`] | one artifact with a thousand numbers, for reloads without a compiler |
-//! | [`oracle`] | compares the builds of the loop with clean builds, for many projects and changes |
+//! | [`oracle`] | compares the builds of a watching host with clean builds, for many projects and changes |
 //! | [`promtool`] | Prometheus's checker of metrics and alerts, where it is available |
-//! | [`resource_usage`] | the resources of the program: memory, descriptors, keys |
-//! | [`sandbox`] | a copy of the workspace's plugins, to be edited |
-//! | [`schemathesis`] | tests a server with valid and invalid requests from its description, where it is available |
-//! | [`wait`] | waits for conditions that send no event |
+//! | [`resource_usage`] | the resources of the program: memory, descriptors, thread-local keys |
+//! | [`sandbox`] | copies of the workspace's plugins, for programs that edit them |
+//! | [`schemathesis`] | the program that tests a server with requests generated from its description, where it is
+//! available |
+//! | [`wait`] | waits for conditions that no event reports |
 
 pub mod artifact;
 pub mod browser;

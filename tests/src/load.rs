@@ -1,5 +1,5 @@
-//! Load on an HTTP server: open connections, each sending one request after the other, all on one thread, so that the
-//! server has the rest of the machine.
+//! Puts load on an HTTP server. Each of several connections sends one request after the other. All connections share
+//! one thread, so that the server has the other CPUs.
 
 use std::{
     io::{self, ErrorKind},
@@ -30,7 +30,7 @@ pub struct Load {
     pub expected: String,
 }
 
-/// The results.
+/// The results of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
     /// The number of correct answers.
@@ -41,7 +41,7 @@ pub struct Answers {
     pub failure: Option<String>,
     /// The latencies of correct answers, in microseconds, unordered.
     pub latencies_us: Vec<f64>,
-    /// The duration of all of it.
+    /// The duration of the run.
     pub took: Duration,
 }
 
@@ -62,11 +62,12 @@ impl Answers {
 }
 
 impl Load {
-    /// Sends requests on all connections until `stop` is set. Requests in flight then are still answered. Blocks.
+    /// Sends requests on all connections until `stop` is set, and then waits for the answers of requests in flight.
+    /// Blocks the calling thread.
     ///
     /// # Errors
     ///
-    /// If the server cannot be reached, or this machine has no free connections.
+    /// If a connection cannot be opened.
     pub fn run(&self, stop: &Arc<AtomicBool>) -> io::Result<Answers> {
         let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
         runtime.block_on(async {
@@ -111,7 +112,7 @@ impl Load {
         answers
     }
 
-    /// One request and its answer, which must be the correct one.
+    /// Sends one request and reads its answer. An answer that is not the expected one is an error.
     async fn exchange(&self, stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
         stream.write_all(self.request.as_bytes()).await?;
@@ -129,7 +130,7 @@ impl Load {
     }
 }
 
-/// The end of the answer at the beginning of the bytes; `None` if it is not known yet.
+/// The end of the answer at the beginning of the bytes; `None` if the answer is not complete yet.
 fn answer_end(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&bytes[..head]).ok()?;
@@ -149,7 +150,8 @@ mod tests {
         thread,
     };
 
-    /// A server that sends each of these answers, and then closes all connections and stops the load.
+    /// A server that sends these answers, one for each request, and stops the load with the last. After an answer that
+    /// is not successful, it waits for a new connection.
     fn serve(answers: &'static [&'static str], stop: Arc<AtomicBool>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

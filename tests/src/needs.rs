@@ -1,4 +1,5 @@
-//! Programs that tests need besides Rust and a C compiler: installed if that is allowed, and reported if missing.
+//! Programs that tests need besides Rust and a C compiler. They are installed if that is allowed, and reported if they
+//! are missing.
 
 use std::{
     env,
@@ -7,7 +8,8 @@ use std::{
     thread,
 };
 
-/// Whether tests may install missing programs: on a machine for tests (`CI=true`), or on request (`REPLUG_INSTALL=1`).
+/// Whether tests may install missing programs: they may on a machine for tests (`CI=true`), and on request
+/// (`REPLUG_INSTALL=1`).
 pub fn may_install() -> bool {
     let is = |name, wanted| env::var_os(name).is_some_and(|value| value == wanted);
     is("CI", "true") || is("REPLUG_INSTALL", "1")
@@ -23,6 +25,6 @@ pub fn alone_with_apt() -> MutexGuard<'static, ()> {
 pub fn skipped(why: &str) {
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
-    // The output of a macro would be shown only for tests that fail.
+    // The test harness shows the output of `eprintln!` only for tests that fail.
     let _ = writeln!(io::stderr(), "SKIPPED in {test}: {why}");
 }

@@ -1,4 +1,4 @@
-//! A plugin that is called all the time while another one misbehaves.
+//! A plugin that is called without pause while another plugin misbehaves.
 
 use crate::{Lab, Probe, misbehave};
 use replug::{Handle, manifest::Mode};
@@ -10,7 +10,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// A plugin in a child process, next to the lab's plugin, and a thread that calls it all the time.
+/// A plugin in a child process, next to the lab's plugin, and a thread that calls it without pause.
 #[derive(Debug)]
 pub struct Neighbour {
     done: Arc<AtomicBool>,
@@ -69,7 +69,7 @@ impl Neighbour {
     /// If a call has failed, or none was made.
     pub fn assert_unharmed(self) {
         self.done.store(true, Ordering::Relaxed);
-        assert!(self.caller.join().expect("no call of the neighbour's fails") > 0);
+        assert!(self.caller.join().expect("no call of the neighbour fails") > 0);
     }
 }
 

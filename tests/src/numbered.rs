@@ -1,4 +1,4 @@
-//! Different artifacts without a compiler: copies of the fixture `numbered`, each with a number of its own.
+//! Makes different artifacts without a compiler: copies of the fixture `numbered`, each with its own number.
 
 use anyhow::{Context, Result, ensure};
 use std::{fs, path::Path};
@@ -31,7 +31,7 @@ impl Numbered {
         Ok(Self { library, at: found[0] })
     }
 
-    /// Atomically puts a copy with that number at `path`.
+    /// Writes a copy with that number to `path`, atomically.
     ///
     /// # Errors
     ///

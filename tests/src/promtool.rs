@@ -9,15 +9,15 @@ use std::{
     sync::OnceLock,
 };
 
-/// `promtool`, if it is installed. If tests [may](needs::may_install) install it, it is extracted from Debian's
-/// package, which is not installed.
+/// `promtool`, as it is installed. If it is missing and tests [may](needs::may_install) install programs, it is
+/// extracted from Debian's package, without installing the package.
 #[derive(Clone, Debug)]
 pub struct Promtool {
     program: PathBuf,
 }
 
 impl Promtool {
-    /// Finds promtool. Without it, reports that the test skips this check.
+    /// Finds promtool. If it is missing, reports that the test skips this check.
     pub fn find() -> Option<Self> {
         static FOUND: OnceLock<Option<Promtool>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
@@ -61,7 +61,7 @@ impl Promtool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("it runs");
-        // The input is dropped at the end of this statement, so that promtool reads the end of the page.
+        // This statement closes the pipe at its end, so that promtool sees the end of its input.
         child.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
         self.judge(child.wait_with_output().expect("it ends"));
     }
@@ -90,12 +90,12 @@ fn fetch(folder: &Path) -> bool {
     }
     let _alone = needs::alone_with_apt();
     let download = || run("apt-get", &["download", "prometheus"]);
-    // Without package lists, no package is found.
+    // `download` finds no package if there are no package lists.
     let downloaded = download() || (run("apt-get", &["update"]) && download());
     let package = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let package = package.filter(|path| path.extension().is_some_and(|it| it == "deb")).last();
     let Some(package) = package.filter(|_| downloaded) else { return false };
     let unpacked = run("dpkg-deb", &["-x", &package.to_string_lossy(), "."]);
-    // A package from an earlier run would be found next to the new one.
+    // A later run must not find this package next to its own.
     unpacked && fs::remove_file(package).is_ok()
 }

@@ -1,4 +1,5 @@
-//! The program's `tracing` subscriber: records what plugins log, and runs actions of tests at that moment.
+//! The `tracing` subscriber of the test program. It records what plugins log. A test can give it an action that runs
+//! when a plugin logs a certain message.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,10 +13,10 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
 
-/// The most verbose level that the program wants.
+/// The most verbose level that the subscriber accepts.
 pub const MAX_LEVEL: Level = Level::DEBUG;
 
-/// One event of a plugin, as it reached the program's subscriber.
+/// One event of a plugin, as it reached the subscriber.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The level of the event.

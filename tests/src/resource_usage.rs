@@ -7,13 +7,13 @@ use std::{env, fs, os::unix::process::CommandExt, process::Command};
 /// The resources that the process uses at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct ResourceUsage {
-    /// Thread-local keys, of the process's 1,024.
+    /// Thread-local keys in use, of the 1,024 keys of a process.
     pub tls_keys: usize,
     /// Open descriptors.
     pub descriptors: usize,
     /// Resident memory, including pages of mapped files, which the system may reclaim.
     pub resident_kib: u64,
-    /// Anonymous memory: written pages, relocated pages, the heap. It is freed only at the end of the process.
+    /// Anonymous memory: written pages, relocated pages, the heap. Unlike pages of files, the system cannot discard it.
     pub private_kib: u64,
 }
 
@@ -33,7 +33,7 @@ impl ResourceUsage {
         };
         Ok(Self {
             tls_keys: tls_keys_used(),
-            // Each count includes the descriptor that lists the descriptors.
+            // Each count includes the descriptor through which this folder is read.
             descriptors: fs::read_dir("/proc/self/fd")?.count(),
             resident_kib: field("Rss:")?,
             private_kib: field("Anonymous:")?,
@@ -41,12 +41,13 @@ impl ResourceUsage {
     }
 }
 
-/// Runs the program again with few arenas, unless it has few already. glibc gives each new thread an arena of its own
-/// until there are many, and never frees one: that would look like memory that a kill or a reload leaks.
+/// Runs the program again with a limit on malloc's arenas, unless there is a limit already. glibc gives a new thread
+/// its own arena until there are several for each CPU, and never frees an arena. Without the limit, the arenas would
+/// look like a leak of the kills or reloads.
 ///
 /// # Errors
 ///
-/// If it cannot be run again.
+/// If the program cannot be run again.
 pub fn with_few_arenas() -> Result<()> {
     const ARENAS: &str = "MALLOC_ARENA_MAX";
     if env::var_os(ARENAS).is_some() {

@@ -1,4 +1,4 @@
-//! A separate workspace for programs that edit plugins: the copies may be changed, and the originals stay unchanged.
+//! A separate workspace for programs that edit plugins. They change the copies in it, and the originals stay unchanged.
 
 use crate::{target_dir, workspace};
 use anyhow::{Context, Result, ensure};
@@ -27,7 +27,7 @@ pub enum Std {
 }
 
 impl Sandbox {
-    /// Empties the sandbox of that name, except for builds.
+    /// Creates the sandbox of that name, or empties it except for builds.
     ///
     /// # Errors
     ///
@@ -40,7 +40,7 @@ impl Sandbox {
         }
         fs::create_dir_all(&plugins).with_context(|| format!("cannot create {}", plugins.display()))?;
         fs::write(root.join("Cargo.toml"), workspace_manifest()?)?;
-        // With the versions that the project itself uses, nothing is downloaded.
+        // The lock file selects the versions that the project itself uses, so cargo downloads nothing.
         fs::copy(workspace().join("Cargo.lock"), root.join("Cargo.lock"))?;
         Ok(Self { root })
     }
@@ -125,7 +125,7 @@ fn workspace_manifest() -> Result<String> {
     table.insert("members".into(), Value::Array(vec!["plugins/*".into()]));
     make_absolute(&mut manifest, workspace());
     for profile in manifest.get_mut("profile").and_then(Value::as_table_mut).into_iter().flatten() {
-        // They name packages that plugins do not need, and cargo would warn about them.
+        // Cargo would warn about the packages in this table that the sandbox does not contain.
         profile.1.as_table_mut().map(|profile| profile.remove("package"));
     }
     Ok(manifest.to_string())

@@ -9,7 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The version for which the tests are written: other versions generate other requests and have other checks.
+/// The version for which the tests are written. Other versions generate other requests and have other checks.
 const VERSION: &str = "4.32.5";
 
 /// `schemathesis`, in a Python environment below `target`. It is installed if that is [allowed](needs::may_install).
@@ -19,7 +19,7 @@ pub struct Schemathesis {
 }
 
 impl Schemathesis {
-    /// Finds schemathesis. Without it, reports that the test skips this check.
+    /// Finds schemathesis. If it is missing, reports that the test skips this check.
     pub fn find() -> Option<Self> {
         static FOUND: OnceLock<Option<Schemathesis>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
@@ -37,17 +37,17 @@ impl Schemathesis {
         found.clone()
     }
 
-    /// Tests the server at a URL, and returns the report, which is also in the error if it found problems.
+    /// Tests the server at a URL, and returns the report. If schemathesis found problems, the report is the error.
     ///
-    /// `folder` keeps its data between two runs. `${TOKEN}` in its configuration stands for the token.
+    /// Schemathesis keeps data in `folder` between runs. In `config`, `${TOKEN}` stands for the token.
     ///
     /// # Errors
     ///
-    /// If it reports a problem.
+    /// If schemathesis reports a problem.
     ///
     /// # Panics
     ///
-    /// If it cannot be run.
+    /// If schemathesis cannot be run.
     pub fn judge(&self, folder: &Path, config: &str, (url, token): (&str, &str)) -> Result<String, String> {
         fs::write(folder.join("schemathesis.toml"), config).expect("its configuration");
         let mut command = Command::new(&self.program);

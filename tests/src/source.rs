@@ -1,4 +1,4 @@
-//! Plugins that the host builds from source: a template, which tests edit as an author would.
+//! A template of a plugin that the host builds from source. Tests edit it as an author would.
 
 use crate::workspace;
 use std::fs;
@@ -14,10 +14,10 @@ pub struct Source {
     pub others: Vec<(String, String)>,
 }
 
-/// The interface of the template. The tests include it, too, for their typed handles.
+/// The interface of the template. The tests also include this file, for their typed handles.
 const TALLY: &str = include_str!("tally.rs");
 
-/// The profile of every plugin here. With one profile for all, their dependencies are compiled once.
+/// The profile of all plugins of the tests. They share one profile, so that their dependencies are compiled once.
 pub const PROFILE: &str = "[profile.dev]\ndebug = false\nstrip = \"debuginfo\"\n";
 
 const LIB: &str = "//! A plugin from a template.
@@ -103,7 +103,8 @@ impl Source {
     ///
     /// If the fixture's lock file cannot be read.
     pub fn files(&self, name: &str) -> Vec<(String, String)> {
-        // With this name, the package takes the fixture's place in the fixture's lock file, which then needs no update.
+        // The package has the dependencies of the fixture, and a name that sorts to the place of the fixture's name. So
+        // the fixture's lock file is valid for it once the name is replaced, and cargo need not update it.
         let package = format!("misbehave-{name}");
         let lock = fs::read_to_string(workspace().join("tests/fixtures/misbehave/Cargo.lock"))
             .expect("the lock file");

@@ -1,5 +1,4 @@
-//! Waits for conditions that send no event. A condition is polled, and the end of a process is read from its
-//! descriptor.
+//! Waits for conditions that no event reports. Most are polled; the end of a process is reported by its pidfd.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -23,7 +22,7 @@ pub fn poll_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a condition holds, or the time is over. Returns whether the condition holds.
+/// Waits until a condition holds, but not longer than `patience`. Returns whether the condition holds.
 pub fn poll_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     loop {
@@ -37,7 +36,7 @@ pub fn poll_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool 
     }
 }
 
-/// Pauses between two steps of a test whose subject is the pace of these steps. The pause waits for no condition.
+/// Pauses between two steps of a test that depends on the time between them. The pause waits for no condition.
 pub fn pace(pause: Duration) {
     thread::sleep(pause);
 }

@@ -1,12 +1,12 @@
-//! A model of the slot and its gate: their sources are compiled with loom's atomics and locks. Loom runs them with
+//! A model of the slot and its gate. Their sources are compiled with loom's atomics and locks. Loom runs them with
 //! every interleaving and every reordering that the C11 memory model allows, within the bounds below.
 //!
 //! Covered: two callers and one swapper that frees the replaced generation (no use after free, no call on a record that
 //! was retired before the call began); a caller and two successive swaps; a nested call; a caller at an empty slot,
-//! while others open and shut the gate; which threads are known to have visited a generation when no call is inside it
-//! any more, after calls that returned and calls that unwound. Not covered: timeouts, which never occur here; and
-//! `membarrier` itself. Here, both halves of the fence are full fences: according to its manual page, `membarrier` has
-//! the effect of a full fence in the callers.
+//! while other threads open and shut the gate; and the list of the threads that have visited a generation, which must
+//! be complete once no call is inside the generation, whether calls returned or unwound. Not covered: timeouts, which
+//! never occur here; and `membarrier` itself. Here, both halves of the fence are full fences: according to its manual
+//! page, `membarrier` has the effect of a full fence in the callers.
 
 #![cfg(test)]
 
@@ -24,10 +24,10 @@ use slot::{Slot, in_use, unpin};
 mod slot;
 
 #[path = "../../host/runtime/src/registry/gate.rs"]
-#[expect(dead_code, reason = "the model uses a part of what the house uses")]
+#[expect(dead_code, reason = "the model uses only a part of the gate's functions")]
 mod gate;
 
-/// Loom's types with the signatures of those in the engine.
+/// Loom's types, with the signatures of the types in the module `sync` of the registry.
 mod sync {
     pub(super) use loom::sync::atomic::{AtomicPtr, Ordering};
     use std::{
@@ -136,7 +136,7 @@ impl World {
     fn call(&self, hazard: usize, inside: impl FnOnce()) -> usize {
         let hazard = &self.hazards[hazard];
         let record = self.slot.pin(hazard);
-        assert!(!record.is_null(), "something always serves in this model");
+        assert!(!record.is_null(), "a generation always serves in this model");
         // SAFETY: no record is actually freed before the model ends.
         let record = unsafe { &*record };
         inside();
@@ -247,7 +247,7 @@ fn the_outer_of_two_nested_calls_keeps_its_generation() {
     });
 }
 
-/// The slot of a plugin, as callers and the host's threads use it: like `Entry`, but with numbers in the slot.
+/// The slot of a plugin, as callers and the host's threads use it. Works like `Entry`, but its records are numbers.
 struct Place {
     slot: GatedSlot<usize>,
     hazard: AtomicPtr<usize>,
@@ -346,7 +346,7 @@ fn a_call_during_a_swap_and_a_close_runs_or_is_rejected() {
         let place = Place::new();
         let called = call_beside(&place, [Place::publish, Place::close]);
         assert!(matches!(called, Ok(1 | 2)) || called == Err(closed()), "{called:?}");
-        // Whatever happened last, a new caller does not wait.
+        // Whether the swap or the close was last, a new caller does not wait.
         assert!([Ok(2), Err(closed())].contains(&place.call()));
     });
 }
@@ -358,7 +358,7 @@ fn a_resume_that_meets_a_close_leaves_no_caller_waiting() {
         place.pause();
         let called = call_beside(&place, [Place::resume, Place::close]);
         assert!([Ok(1), Err(closed())].contains(&called), "{called:?}");
-        assert_eq!(place.call(), Err(closed()), "a plugin that was closed serves again");
+        assert_eq!(place.call(), Err(closed()), "a closed plugin serves again");
     });
 }
 
@@ -369,7 +369,7 @@ fn a_call_in_a_pause_waits_for_the_swap_or_the_resume_that_ends_it() {
         place.pause();
         let called = call_beside(&place, [Place::resume, Place::publish]);
         assert!([Ok(1), Ok(2)].contains(&called), "{called:?}");
-        assert_eq!(place.call(), Ok(2), "the swap is undone by a resume that came too late");
+        assert_eq!(place.call(), Ok(2), "a late resume has undone the swap");
     });
 }
 
@@ -387,9 +387,8 @@ struct Visited {
 }
 
 impl Visited {
-    /// One call of this thread, in the same order as `Ready::run` and `Level`: the count of a returned call or the
-    /// unwinding call notes the visit, and then the hazard cell is cleared. Returns the number of the record on which
-    /// it ran.
+    /// One call of this thread. As in the runtime, the visit is noted before the hazard cell is cleared: by the count
+    /// of a call that returns, or while a call unwinds. Returns the number of the record on which the call ran.
     fn call(&self, thread: usize, end: End) -> usize {
         let hazard = &self.world.hazards[thread];
         let record = self.world.slot.pin(hazard);
@@ -400,7 +399,7 @@ impl Visited {
             counted += 1;
             self.note(number, thread);
         }
-        // `Level::drop` does this; after a call that returned, it is not needed.
+        // The runtime does this when it drops the guard of a call that unwinds.
         if counted == 0 {
             self.note(number, thread);
         }
@@ -428,7 +427,10 @@ fn all_visitors_of_a_generation_are_known_when_no_call_is_in_it() {
         let known = visited.visitors.lock().clone();
         for (thread, caller) in callers.into_iter().enumerate() {
             let was_inside = caller.join().unwrap() == 1;
-            assert!(!was_inside || known.contains(&thread), "a thread was in it, and is not known");
+            assert!(
+                !was_inside || known.contains(&thread),
+                "a thread was inside the generation, but is not among its visitors"
+            );
         }
     });
 }

@@ -1,12 +1,12 @@
-//! A program that embeds a host and keeps a parent, to test both. It executes each line of its input, and prints
-//! answers and events as JSON lines. It ends normally at the end of its input.
+//! A program that embeds a host and has a parent process, for tests of both. It executes each line of its input, and
+//! prints answers and events as JSON lines. It ends normally at the end of its input.
 //!
 //! | line | what it does |
 //! |---|---|
-//! | `call ID METHOD JSON` | makes a call, and executes further lines meanwhile |
+//! | `call ID METHOD JSON` | makes a call; the next lines are executed before the call has ended |
 //! | `info ID` | prints the state of the plugin |
-//! | `exit STATUS` | exits at once, without shutting the host down |
-//! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | the same as in `Host` |
+//! | `exit STATUS` | exits immediately, without shutting the host down |
+//! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | the same as the method of `Host` |
 //! | `discard ID` | `Host::stop_and_discard` |
 
 use replug::{Host, HostError, control::answer::Plugin};
@@ -44,7 +44,7 @@ fn main() -> Result<(), HostError> {
             "start" => answer(generation(host.start(&id).wait())),
             "reload" => answer(generation(host.reload(&id).wait())),
             "rollback" => answer(generation(host.rollback(&id, None).wait())),
-            other => panic!("no such command: {other}"),
+            other => panic!("unknown command: {other}"),
         }
     }
     host.shutdown().wait();

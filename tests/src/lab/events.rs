@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-/// The content of the event for a plugin's process that has ended by itself.
+/// The content of the event that reports that a plugin's process has ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crashed {
     /// The generation.
@@ -42,7 +42,7 @@ impl Lab {
         }
     }
 
-    /// The events until now that were not waited for.
+    /// The events until now that the test has not read.
     pub fn told_since(&mut self) -> Vec<Arc<Event>> {
         let mut observed = Vec::new();
         while let Some(event) = self.events.as_mut().and_then(Events::try_next) {

@@ -1,4 +1,4 @@
-//! Finds what a test leaves behind and must not: processes, copies of artifacts, half-written files, and sockets.
+//! Finds what a test must not leave behind: processes, copies of artifacts, half-written files, and sockets.
 
 use super::Lab;
 use crate::wait::poll_within;
@@ -27,12 +27,12 @@ const STATE: [&str; 10] = [
 /// Where a lab's hosts and commands make their sockets, in the test's folder.
 const SOCKETS: [&str; 2] = ["replug", "run"];
 
-/// What a test may leave behind, and for how long.
+/// Which leftovers of a test are allowed, and for how long.
 #[derive(Debug)]
 pub(super) struct Leftovers {
     files: AtomicBool,
-    /// A killed process still exists for a moment, and so does a process that another test forks from this program. The
-    /// sweeper of a killed host then removes the host's socket.
+    /// How long leftovers may exist after the test. A killed process exists for a moment, and so does a child that
+    /// another test forks from this program. A sweeper needs some time to remove the socket of a killed host.
     pub(super) patience: Duration,
 }
 
@@ -43,8 +43,8 @@ impl Default for Leftovers {
 }
 
 impl Lab {
-    /// Allows the files that a killed host of this test leaves: the next host would remove them. No process and no
-    /// socket may be left even so.
+    /// Allows the files that a killed host of this test leaves, because the next host would remove them. Processes and
+    /// sockets must not be left even then.
     pub fn expect_leftover_files(&self) {
         self.leftovers.files.store(true, Ordering::Relaxed);
     }
@@ -80,7 +80,7 @@ impl Lab {
         leaks
     }
 
-    /// Files of a host that has ended in order, which it should have removed.
+    /// Files that a host should have removed when it shut down.
     fn leftover_files(&self) -> Vec<PathBuf> {
         let entries = |dir: &str| {
             let entries = fs::read_dir(self.state_dir().join(dir)).into_iter().flatten().flatten();

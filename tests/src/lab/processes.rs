@@ -12,7 +12,7 @@ impl Lab {
     ///
     /// If one is left.
     pub fn assert_childless(&self) {
-        // A killed process still exists for a moment, and so does a process that another test forks from this program.
+        // A killed process exists for a moment, and so does a child that another test forks from this program.
         let mut left = Vec::new();
         poll_within(self.leftovers.patience, || {
             left = self.children();
@@ -62,8 +62,8 @@ impl Lab {
         let lives_here = |pid: &Pid| {
             let process = PathBuf::from(format!("/proc/{pid}"));
             let works_here = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&here));
-            // Until it executes another program, a child that a test has just forked has the memory of this process,
-            // and all its libraries.
+            // A child that another test has just forked has the same memory as this process, with all its libraries,
+            // until it executes another program. Such a child does not count.
             let is_ours = || fs::read_link(process.join("exe")).ok() == env::current_exe().ok();
             works_here
                 || !is_ours()

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// A lab that waits for nothing that is left behind.
+/// A lab that does not wait for leftovers to disappear.
 fn impatient(name: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.leftovers.patience = Duration::ZERO;

@@ -1,4 +1,5 @@
-//! Changes of a project. Each gives the shape's subject, or its replacement, another content.
+//! The changes that the oracle makes to a project. They change, replace, remove or restore the subject of the shape, or
+//! add a file.
 
 use super::{
     shapes::{NewFile, Shape},
@@ -18,14 +19,23 @@ pub struct Change {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
+    /// A file with the next content replaces the subject.
     Content(Age),
+    /// The next content is written into the subject, which keeps its time.
     InPlace,
+    /// A file is added.
     NewFile,
+    /// The subject is removed.
     Removed,
+    /// The removed subject exists again, with the next content.
     CameBack,
+    /// Another folder replaces the folder of the subject.
     Folder,
+    /// A link replaces the subject, and then another link replaces the first.
     Link,
+    /// The subject changes during a build.
     WhileBuilding(Age),
+    /// The subject changes while no host runs.
     WhileDown(Age),
 }
 
@@ -51,7 +61,7 @@ pub const CHANGES: &[Change] = &[
 ];
 
 impl Change {
-    /// Why the change does not apply to that shape; `None` if it does.
+    /// Why the change does not apply to that shape; `None` if it applies.
     pub fn senseless(&self, shape: &Shape) -> Option<&'static str> {
         match self.kind {
             Kind::NewFile => match shape.new_file {
@@ -96,7 +106,7 @@ impl Change {
             Kind::CameBack => tree.next_content(Age::Older),
             Kind::Folder => tree.swap_folder(),
             Kind::Link => {
-                // First it becomes a link; then the link leads elsewhere.
+                // The first link replaces the subject, and the second replaces the first.
                 for _ in 0..2 {
                     tree.link_subject();
                 }

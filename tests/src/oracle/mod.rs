@@ -1,9 +1,9 @@
-//! The build oracle. For each shape of a project and each kind of change, the result of the loop (watcher, builder),
-//! once it has settled, equals a clean `cargo build` of the same files.
+//! The build oracle. It makes each kind of change to each shape of a project, and waits until the loop of watcher and
+//! builder has settled. The result must then be the same as that of a clean build of the same files.
 //!
-//! Every crate here is tiny and has no dependencies. A library contains the texts that it was made from: each text
-//! between two `@@` in the library comes from one file. The loop works like the worker's, without loading: it builds as
-//! long as the watcher reports a change.
+//! The crates are small and need no registry. Each file that a build reads contributes a text to the library, between
+//! two `@@`. So the texts in a library show which contents of the files it was built from. The loop works like the
+//! engine's worker, but loads nothing: it builds as long as the watcher reports a change.
 
 mod changes;
 mod shapes;
@@ -24,22 +24,22 @@ use tree::Tree;
 pub enum Depth {
     /// The result of the loop.
     Loop,
-    /// The result of the loop, and the build of a host that is started after that.
+    /// The result of the loop, and then the result of a new builder, as after a restart of the host.
     Restart,
 }
 
-/// One shape after one change.
+/// The check of one shape after one change.
 #[derive(Debug)]
 pub struct Pair {
     /// The shape's name.
     pub shape: &'static str,
     /// The change's name.
     pub change: &'static str,
-    /// The result.
+    /// The result of the check.
     pub outcome: Outcome,
 }
 
-/// The result.
+/// The result of the check.
 #[derive(Debug)]
 pub enum Outcome {
     /// The loop's build equals a clean build.
@@ -64,7 +64,8 @@ impl fmt::Display for Pair {
     }
 }
 
-/// Tries all pairs whose names contain the given texts, two shapes at a time, and reports each at once.
+/// Checks all pairs of a shape and a change whose names contain these two texts. Works on two shapes at a time, and
+/// reports each pair as soon as it is checked.
 ///
 /// # Panics
 ///
@@ -85,7 +86,7 @@ pub fn run(asked: (&str, &str), depth: Depth, report: impl Fn(&Pair) + Sync) -> 
     })
 }
 
-/// All changes of one shape, one after the other: each begins with the result of the previous one.
+/// Makes all changes to one shape, one after the other, in the same tree.
 fn all_changes(shape: &'static Shape, asked: &str, depth: Depth, report: &impl Fn(&Pair)) -> Vec<Pair> {
     let mut tree = Tree::new(shape);
     let first =

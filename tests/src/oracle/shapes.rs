@@ -7,36 +7,39 @@ pub struct Shape {
     pub name: &'static str,
     /// The file that is changed.
     pub(super) subject: &'static str,
-    /// The content of the subject, the first time, the second, and so on.
+    /// The content of the subject with this number: 1 at first, then 2, and so on.
     pub(super) text: fn(u32) -> String,
     pub(super) files: &'static [(&'static str, &'static str)],
     /// Links to folders, and their targets.
     pub(super) links: &'static [(&'static str, &'static str)],
     pub(super) new_file: NewFile,
-    /// The folder around the subject that may be replaced as a whole, or why none may.
+    /// The folder with the subject that can be replaced as a whole, or why none can.
     pub(super) folder: Result<&'static str, &'static str>,
-    /// Why the subject cannot be removed or replaced by a link, if that is so.
+    /// Whether the subject can be removed or replaced by a link, or why it cannot.
     pub(super) whole_subject: Result<(), &'static str>,
-    /// The builds that result from files that a build itself writes among its sources.
+    /// How many further builds a build causes because it writes files among its own sources.
     pub(super) own_builds: usize,
 }
 
 /// A file that is added next to the subject.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NewFile {
-    /// In this folder, every file counts.
+    /// A file in this folder, in which every file is an input of the build.
     Listed(&'static str),
-    /// A module, and a source that names it.
+    /// A module, and a `mod` declaration in `lib.rs`.
     Module,
-    /// No added file counts.
+    /// None, because no added file would be an input of the build.
     None(&'static str),
 }
 
 /// The kinds of projects that have no shape, and why.
 pub const LEFT_OUT: &[(&str, &str)] = &[
-    ("C library, shared", "it is next to the artifact: tests/tests/e2e/own_libraries.rs tests such versions"),
+    (
+        "C library, shared",
+        "the library is a file next to the artifact: tests/tests/e2e/own_libraries.rs tests this case",
+    ),
     ("toolchain file", "it needs a second toolchain, and tests install none"),
-    ("binary, script", "replug builds nothing there: the author declares the inputs"),
+    ("binary, script", "replug does not know how they are built: the author declares the inputs"),
 ];
 
 macro_rules! lib {
@@ -67,8 +70,8 @@ fn text(n: u32) -> String {
     format!("@@text {n}@@\n")
 }
 
-const NO_FOLDER: &str = "its folder is the plugin's own, and a plugin that moves is another matter";
-const ONE_FILE: &str = "nothing else there counts";
+const NO_FOLDER: &str = "its folder is the plugin's folder, and these changes do not move the plugin";
+const ONE_FILE: &str = "no other file in that folder is an input of the build";
 
 const PLAIN: Shape = Shape {
     name: "plain",
@@ -183,7 +186,7 @@ pub const SHAPES: &[Shape] = &[
     Shape {
         name: "script, file",
         files: &[CARGO_TOML, SAYS_ENV, script!("    println!(\"cargo::rerun-if-changed=data/text.txt\");")],
-        new_file: NewFile::None("the script asks for one file only"),
+        new_file: NewFile::None("the script declares only one file as its input"),
         ..SCRIPT
     },
     Shape {
@@ -322,7 +325,7 @@ pub const SHAPES: &[Shape] = &[
             ),
         ],
         folder: Err(NO_FOLDER),
-        whole_subject: Err("without it there is no plugin"),
+        whole_subject: Err("a folder without a manifest is not a plugin"),
         ..PLAIN
     },
     Shape {

@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::{runtime::Runtime, sync::mpsc};
 
-/// The age of a file that replaces another.
+/// The modification time of a file, compared with that of the file that it replaces.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Age {
     Newer,
@@ -57,8 +57,8 @@ struct Running {
 
 const PLUGIN: &str = "ws/plugins/p";
 
-/// The linker. If the file `gate` exists, it first waits while a change is made: at that time, rustc has read its
-/// inputs.
+/// The linker of the plugin. If the file `gate` exists, the linker first waits until a change has been made. At this
+/// time, rustc has read its inputs already.
 const LINKER: &str = "#!/bin/sh
 case \"$*\" in *-shared*libp.so*|*libp.so*-shared*)
     if rm ROOT/gate 2>/dev/null; then echo > ROOT/entered; cat ROOT/go > ROOT/passed; fi;;
@@ -130,7 +130,7 @@ impl Tree {
         (self.shape.text)(self.contents)
     }
 
-    /// Gives the subject its next content, by moving a file of that age into its place.
+    /// Gives the subject its next content: moves a file of that age into its place.
     pub(super) fn next_content(&mut self, age: Age) {
         let text = self.next_text();
         self.place(self.shape.subject, &text, age);
@@ -142,7 +142,7 @@ impl Tree {
         replace(&self.root, name, text, age);
     }
 
-    /// Replaces the shape's folder by another, with other contents and equal times.
+    /// Replaces the shape's folder by a copy in which only the content of the subject differs, not its time.
     pub(super) fn swap_folder(&mut self) {
         let Ok(name) = self.shape.folder else { return };
         let (folder, new) = (self.path(name), self.path(&format!("aside/new-{}", self.contents)));
@@ -163,7 +163,7 @@ impl Tree {
         fs::rename(new, folder).expect("it can be moved");
     }
 
-    /// Makes the subject a link to an old file elsewhere with its next content.
+    /// Replaces the subject by a link to an old file in another folder, which has the next content.
     pub(super) fn link_subject(&mut self) {
         let text = self.next_text();
         let target = format!("aside/target-{}", self.contents);
@@ -179,7 +179,7 @@ impl Tree {
         let (root, subject, text) = (self.root.clone(), self.shape.subject, (self.shape.text)(self.contents));
         fs::write(self.path("gate"), "").expect("it can be written");
         self.in_build = Some(thread::spawn(move || {
-            // Each end of a pipe waits until the other is opened.
+            // Opening one end of a pipe waits until the other end is opened.
             fs::read(root.join("entered")).expect("the pipe exists");
             replace(&root, subject, &text, age);
             fs::write(root.join("go"), "").expect("the pipe exists");
@@ -236,13 +236,13 @@ impl Tree {
 
     /// Builds as long as there are changes.
     fn settle(&mut self) {
-        // The number of builds shows a loop that does not end.
+        // The limit ends a loop that would build forever. The number of builds then fails the check.
         while self.builds < 10 && self.running.as_mut().is_some_and(|it| it.has_noticed(&self.root)) {
             self.build();
         }
         if let Some(thread) = self.in_build.take() {
             if fs::remove_file(self.path("gate")).is_ok() {
-                // No build has reached the gate: the change is made nevertheless.
+                // No build has reached the linker, so this makes the waiting thread continue with its change.
                 fs::write(self.path("entered"), "").expect("the pipe exists");
                 fs::read(self.path("go")).expect("the pipe exists");
             }
@@ -263,12 +263,12 @@ impl Tree {
         let builds = std::mem::take(&mut self.builds);
         if self.built != clean {
             return Outcome::Wrong(format!(
-                "built {:?} in {builds} builds, a clean build gives {clean:?} {why}",
+                "built {:?} in {builds} builds, but a clean build gives {clean:?} {why}",
                 self.built
             ));
         }
         if builds > most_builds {
-            return Outcome::Wrong(format!("{builds} builds, and at most {most_builds} are needed"));
+            return Outcome::Wrong(format!("{builds} builds, but at most {most_builds} are needed"));
         }
         if depth == Depth::Restart {
             let built = self.manifest().and_then(|manifest| {
@@ -276,13 +276,15 @@ impl Tree {
             });
             let built = built.map(|built| says(&built.artifact));
             if built != clean {
-                return Outcome::Wrong(format!("a restart builds {built:?}, a clean build gives {clean:?}"));
+                return Outcome::Wrong(format!(
+                    "a restart builds {built:?}, but a clean build gives {clean:?}"
+                ));
             }
         }
         Outcome::Right { builds }
     }
 
-    /// The result of cargo for the tree in an empty target folder, and cargo's message if it failed.
+    /// The result of cargo for the tree in an empty target folder, and cargo's messages.
     fn clean_build(&self) -> (Answer, String) {
         let target = self.path("clean");
         let _ = fs::remove_dir_all(&target);
@@ -298,12 +300,12 @@ impl Tree {
     }
 }
 
-/// How long the watcher may take to report a change, before the change counts as missed. The watcher itself waits for
-/// less than a second.
+/// How long the watcher may take to report a change before the change counts as missed. The watcher itself delays a
+/// report by less than a second.
 const HANG_GUARD: Duration = Duration::from_secs(20);
 
 impl Running {
-    /// Waits until a change of the plugin is noticed. Returns whether one was noticed in time.
+    /// Waits until the watcher reports a change of the plugin. Returns whether it did so in time.
     fn notices_more(&mut self, runtime: &Runtime) -> bool {
         let change = async {
             loop {
@@ -317,8 +319,9 @@ impl Running {
         runtime.block_on(async { tokio::time::timeout(HANG_GUARD, change).await.unwrap_or(false) })
     }
 
-    /// Whether a change of the plugin was noticed. Changes before this mark are reported before it: events come in
-    /// order, and events that come together are ordered by file name.
+    /// Whether the watcher has reported a change of the plugin. This writes a mark and waits for its report. All
+    /// earlier changes are reported before the mark: reports come in the order of the changes, and changes that are
+    /// reported together are ordered by file name.
     fn has_noticed(&mut self, root: &Path) -> bool {
         self.marks += 1;
         replace(root, "zz/mark", &self.marks.to_string(), Age::Newer);

@@ -62,8 +62,8 @@ impl Callers {
     /// Waits until each thread has made a whole call, so that each has seen the version that serves now.
     pub(crate) fn wait_for_a_call_of_each(&self) {
         let before = self.begun();
-        // A call that is counted from now on may have begun just before. The thread's next call shows that this one has
-        // ended.
+        // A thread counts a call before it makes the call. The first call that is counted from now on has ended when
+        // the thread counts the next one.
         while self.begun().iter().zip(before).any(|(now, before)| *now < before + 2) {
             thread::yield_now();
         }

@@ -1,5 +1,5 @@
-//! The demo: `cargo xtask demo`. Needs no input, works on copies of the example plugins, and ends with status 1 if a
-//! call was lost.
+//! The demo (`cargo xtask demo`). It needs no input, works on copies of the example plugins, and exits with status 1 if
+//! a step fails or a call is lost.
 
 mod callers;
 mod show;
@@ -43,7 +43,8 @@ fn run() -> Result<()> {
     heading("Discover and start");
     line("plugins folder", shown(&sandbox.plugins_dir()));
     line("building", "the first time takes a minute");
-    // The last demo has left versions that are newer than the current source.
+    // The host must not continue with the artifacts of an earlier demo, because they contain edits that the current
+    // source lacks.
     let builder =
         Host::builder().plugins(sandbox.plugins_dir()).state_dir(sandbox.state_dir()).remember(false);
     let builder = builder.watch(true);
@@ -86,7 +87,7 @@ fn errors(host: &Host, calculator: &Handle<dyn Calculator>) -> Result<()> {
     ] {
         match result {
             Err(CallError::Plugin(error)) => line(call, format!("{}: {}", error.code, error.message)),
-            other => bail!("{call} should have returned an error, and returned {other:?}"),
+            other => bail!("{call} should have returned an error, but returned {other:?}"),
         }
     }
     let dynamic = host.plugin(CALCULATOR)?;
@@ -96,7 +97,7 @@ fn errors(host: &Host, calculator: &Handle<dyn Calculator>) -> Result<()> {
     ] {
         match result {
             Err(error) => line(call, error),
-            Ok(value) => bail!("{call} should have returned an error, and returned {value}"),
+            Ok(value) => bail!("{call} should have returned an error, but returned {value}"),
         }
     }
     Ok(())
@@ -110,7 +111,7 @@ fn timing(host: &Host, calculator: &Handle<dyn Calculator>) -> Result<()> {
         line(
             what,
             format!(
-                "{:>8.2} ms in all, {:>8.0} ns each",
+                "{:>8.2} ms in total, {:>8.0} ns each",
                 took.as_secs_f64() * 1e3,
                 (took / CALLS).as_nanos()
             ),
@@ -155,7 +156,7 @@ fn edits(source: &Source, greeter: &Arc<Handle<dyn Greeter>>, events: &mut Event
             line("calls so far", count(callers.calls()));
             Ok(())
         }
-        Saved::Refused { error, .. } => bail!("the edit did not come to serve: {error}"),
+        Saved::Refused { error, .. } => bail!("the edited version does not serve: {error}"),
     };
 
     line("saved", "\"Good day, {name}!\"");
@@ -168,12 +169,12 @@ fn edits(source: &Source, greeter: &Arc<Handle<dyn Greeter>>, events: &mut Event
             bad("not swapped", error);
             diagnostics.iter().for_each(|it| diagnostic(&it.rendered));
         }
-        Saved::Live(what) => bail!("it should not have compiled, and is {what}"),
+        Saved::Live(what) => bail!("the edit should not have compiled, but the result is {what}"),
     }
     line("greet(\"World\")", greeter.greet("World")?);
     line("calls so far", count(callers.calls()));
 
-    heading("And repaired");
+    heading("The repaired edit");
     line("saved", "\"Good evening, {name}!\"");
     went_live(source.save("\"Good evening, {name}!\"", events)?)?;
 

@@ -1,4 +1,4 @@
-//! The output of the demo. Colours are left out if the target has none.
+//! The output of the demo. Colours are omitted if the output does not support them.
 
 use anstream::println;
 use anstyle::{AnsiColor, Style};
@@ -43,7 +43,7 @@ pub(crate) fn stages(total_ms: f64, stages: &Stages) -> String {
     )
 }
 
-/// A number with separated thousands.
+/// A number with a comma after each group of thousands.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,6 +1,8 @@
-//! Repeats `kill -9`: on plugins' processes under load, and on hosts at random moments. Run by `cargo xtask kill`.
+//! Kills the processes of plugins under load, and hosts at random moments, both with SIGKILL. `cargo xtask kill` runs
+//! it.
 //!
-//! This program has all roles: the process that kills, the host that is killed (`serve.rs`), and the shims of both.
+//! This program has three roles: it kills; with `--serve`, it is the host that is killed (`serve.rs`); and it is the
+//! shim of each plugin.
 
 mod moments;
 mod random;

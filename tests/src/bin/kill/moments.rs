@@ -1,5 +1,6 @@
-//! Kills a host at random moments, while it starts, serves, runs trials and swaps versions. All processes that it has
-//! started end within a second, and nothing is left in the temporary folder, which is also the user's runtime folder.
+//! Kills a host at random moments, while it starts, serves, runs trials and swaps versions. Checks that all processes
+//! that the host has started end within a second, and that no file is left in the temporary folder, which is also the
+//! user's runtime folder.
 
 use crate::{Random, serve};
 use anyhow::{Context, Result, ensure};
@@ -41,7 +42,7 @@ impl Victim {
     fn kill(self, parent: &Child) -> Result<()> {
         let parent = Pid::from_child(parent);
         let killed = match self {
-            // At the very beginning, there is no host yet.
+            // Until the parent has started the host, the parent is killed instead.
             Self::Host => kill_process(host_of(parent).unwrap_or(parent), Signal::KILL),
             Self::Parent => kill_process(parent, Signal::KILL),
             Self::Group => kill_process_group(parent, Signal::KILL),
@@ -56,11 +57,11 @@ fn host_of(parent: Pid) -> Option<Pid> {
     Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
 }
 
-/// An environment variable that all processes of a run inherit. It finds processes that have left their group and
-/// session.
+/// An environment variable that all processes of a run inherit. It identifies even processes that have left their
+/// process group and session.
 const MARK: &str = "REPLUG_KILL_RUN";
 
-/// The latest moment: by then, most plugins have been reloaded a few times.
+/// The latest moment of a kill. By then, most plugins have been reloaded a few times.
 const LATEST: Duration = Duration::from_millis(1500);
 
 /// Kills a host at `count` random moments.
@@ -103,7 +104,7 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
     wait_until_up(&mut last)?;
     ensure!(
         names_in(&temporary.join("replug")).len() == 1,
-        "the socket is outside of the folder that is checked for litter"
+        "the socket is outside of the folder that is checked for leftover files"
     );
     drop(last.stdin.take());
     ensure!(last.wait()?.success(), "the host after all kills did not end successfully");
@@ -123,7 +124,7 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
     println!("temporary folder    empty after each");
     println!("state/run           {files} folders found after the kills, {} after the next host", left.len());
     ensure!(left.is_empty(), "left in state/run: {}", left.join(", "));
-    ensure!(marked(&mark).is_empty(), "processes of a host that ended by itself are left");
+    ensure!(marked(&mark).is_empty(), "processes of a host that has shut down are still running");
     println!("ok");
     Ok(())
 }
@@ -146,7 +147,7 @@ fn wait_until_up(host: &mut Child) -> Result<()> {
     anyhow::bail!("the host ended before it was up")
 }
 
-/// The living processes of this run, wherever they have moved. Zombies are left out.
+/// The running processes of this run, in any process group and session. Zombies are not included.
 fn marked(mark: &str) -> Vec<Pid> {
     let wanted = format!("{MARK}={mark}");
     let has_mark = |pid: &Pid| {

@@ -1,5 +1,5 @@
-//! The host that is killed: various plugins are called, crash and are reloaded without pause, until the standard input
-//! ends.
+//! The host that is killed. Threads call and reload its plugins without pause, and some of the plugins crash. The host
+//! serves until its standard input ends.
 
 use crate::{id, install};
 use anyhow::Result;
@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-/// The line that reports that all plugins have started or failed to.
+/// The line that the host prints after each plugin has started or has failed to start.
 pub(crate) const UP: &str = "up";
 
 const PROCESS: &str =
@@ -26,7 +26,8 @@ const PLUGINS: [(&str, &str, &str); 5] = [
     ("calm", "", PROCESS),
     ("forking", "do=start:fork", PROCESS),
     ("crashing", "do=work:abort after=20", PROCESS),
-    // Without a cgroup, a process that leaves its group cannot be killed. Then this plugin does not start.
+    // Without a cgroup, the host could not kill a process that leaves its process group. Then this plugin does not
+    // start.
     ("leaving", "do=start:fork-away", "mode = \"process\"\n[limits]\ncgroup = \"required\""),
     ("inside", "", ""),
 ];
@@ -42,7 +43,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<()> {
 /// Serves the plugins until the standard input ends.
 pub(crate) fn serve(dir: &Path) -> Result<()> {
     let host = Host::builder().plugins(dir.join("plugins")).state_dir(dir.join("state"));
-    // With a control plane, as under `replug dev`.
+    // The host has a control plane, as under `replug dev`.
     let host = host.attach(Control::new(ControlConfig::new())).build().wait()?;
     for (name, ..) in PLUGINS {
         let Ok(handle) = host.plugin(&id(name)) else { continue };

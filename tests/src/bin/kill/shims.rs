@@ -1,5 +1,5 @@
-//! Kills plugins' processes during calls from two threads. Each call is answered correctly or returns a typed error in
-//! time, and the host uses no more resources afterwards than before.
+//! Kills the processes of plugins while two threads call the plugins. Checks that each call returns the correct answer
+//! or a typed error before its deadline, and that the host uses no more resources after the kills than before.
 
 use crate::{Random, id, install};
 use anyhow::{Context, Result, ensure};
@@ -16,15 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Calls of the first plugin wait for a restart, those of the second do not.
+/// Calls to the first plugin wait for a restart; calls to the second do not.
 const PLUGINS: [(&str, Duration); 2] =
     [("patient", Duration::from_secs(10)), ("hasty", Duration::from_millis(1))];
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// On a busy machine, a thread whose deadline has passed may have to wait for a CPU.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The limit for the growth of the host's own memory over all kills. A kill that leaks even 4 KiB shows after a
-/// thousand.
+/// The limit for the growth of the host's own memory over all kills. A leak of 5 KiB for each kill exceeds it after a
+/// thousand kills.
 const LIMIT_KIB: u64 = 4 << 10;
 
 /// The results of the callers.
@@ -124,7 +124,7 @@ impl Range {
         let callers = Callers::start(&self.host)?;
         for _ in 0..count {
             let id = id(PLUGINS[usize::from(self.killed % 2 == 1)].0);
-            // The kill comes during a call, between two calls, or soon after the start of the process.
+            // The kill happens during a call, between two calls, or soon after the start of the process.
             thread::sleep(random.time(Duration::from_millis(3)));
             let pid = self.host.info(&id)?.process_id.context("a plugin that serves has a process")?;
             let pid = Pid::from_raw(pid.cast_signed()).context("it has a pid")?;
@@ -153,12 +153,12 @@ impl Range {
         let event = self.events.next_blocking().context("the host has ended")?;
         self.retired += u64::from(matches!(event.kind, EventKind::GenerationRetired { .. }));
         if let EventKind::EventsLost { count } = event.kind {
-            anyhow::bail!("{count} events were lost, so that the results of the kills are unknown");
+            anyhow::bail!("{count} events were lost, so the results of the kills are unknown");
         }
         Ok(event)
     }
 
-    /// The resources of the host, once the threads of the last process have ended.
+    /// The resources of the host after the threads of the last process have ended.
     fn resource_usage(&self, at_most: usize) -> Result<ResourceUsage> {
         let mut usage = ResourceUsage::now();
         poll_within(Duration::from_secs(10), || {
@@ -169,7 +169,7 @@ impl Range {
     }
 }
 
-/// Kills a process `count` times.
+/// Kills the plugins' processes `count` times in total.
 pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let artifact = misbehave("version=7");
@@ -220,13 +220,13 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
     ensure!(seen.wrong == 0, "{} calls were answered wrongly", seen.wrong);
     ensure!(
         seen.other.0 == 0,
-        "{} calls got another error than that of a crash, first: {}",
+        "{} calls returned an unexpected error; the first: {}",
         seen.other.0,
         seen.other.1.unwrap_or_default()
     );
     ensure!(
         seen.right > 0 && seen.crashed + seen.restarting > 0,
-        "there was no load, so the result is meaningless"
+        "no call succeeded, or no call was interrupted, so the run shows nothing"
     );
     ensure!(seen.longest < deadline + GRACE, "a call took {:?}", seen.longest);
     ensure!(
@@ -235,7 +235,7 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
         before.descriptors,
         after.descriptors
     );
-    ensure!(after.tls_keys <= before.tls_keys, "thread-local keys were taken and not given back");
+    ensure!(after.tls_keys <= before.tls_keys, "thread-local keys were allocated and not freed");
     ensure!(
         after.private_kib <= before.private_kib + LIMIT_KIB,
         "the host's own memory grew from {} to {} KiB",

@@ -1,4 +1,4 @@
-//! The whole table of the build oracle, with a restart after each change. Run by `cargo xtask oracle`.
+//! Runs the build oracle for all shapes and changes, with a restart after each change. `cargo xtask oracle` runs it.
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(
     name = "oracle",
-    about = "Compares the builds of the loop with clean builds, for many projects and changes"
+    about = "Compares the builds of a watching host with clean builds, for many projects and changes"
 )]
 struct Arguments {
     /// Check only shapes whose name contains this

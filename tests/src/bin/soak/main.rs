@@ -1,8 +1,9 @@
-//! Thousands of reloads of different artifacts in one process, during calls without pause. Run by `cargo xtask soak`.
+//! Reloads thousands of different artifacts in one process, while threads call the plugin without pause. `cargo xtask
+//! soak` runs it.
 //!
 //! Every artifact calls `thread::current()`, starts a thread, and leaves a thread-local value with a destructor in
-//! every thread that calls it. The artifacts are reloaded like a user's plugin: a file is replaced, and the host
-//! reloads.
+//! every thread that calls it. The artifacts are reloaded like a user's plugin: the program replaces a file, and the
+//! host reloads it.
 
 mod callers;
 
@@ -54,19 +55,19 @@ impl Mode {
     /// The lines of the manifest for this mode.
     fn manifest(self) -> &'static str {
         match self {
-            // The run measures what loading leaves behind. Trials are off, because they load into a process, as the
-            // other mode does.
+            // Trials are off: they load the artifact into a child process, but this run measures what loads into the
+            // program itself leave behind.
             Self::InProcess => "mode = \"in-process\"\nreload.preflight = \"off\"\n",
             Self::Process => "mode = \"process\"\n",
         }
     }
 }
 
-/// How much a run may grow, however short it is: other threads of the host allocate, too.
+/// How much the memory may grow in a run of any length, because other threads of the host allocate memory, too.
 const NOISE_KIB: u64 = 1024;
 
-/// How many descriptors may be open at the end beyond those at the beginning: the pipes to a process that is ending,
-/// and the connections of running calls.
+/// How many more descriptors may be open at the end than at the beginning: the pipes to a process that is ending, and
+/// the connections of running calls.
 const SPARE_DESCRIPTORS: usize = 16;
 
 #[derive(Parser)]
@@ -81,7 +82,7 @@ struct Arguments {
     /// Link each artifact with its own copy of std: the host must stop reloading in time, and keep serving
     #[arg(long, conflicts_with = "mode")]
     own_std: bool,
-    /// Where to load them
+    /// Where to load the artifacts
     #[arg(long, value_enum, default_value = "in-process")]
     mode: Mode,
 }
@@ -99,7 +100,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let arguments = Arguments::parse();
-    ensure!(arguments.reloads > WARM_UP, "give more than {WARM_UP} reloads, which are the warm-up");
+    ensure!(
+        arguments.reloads > WARM_UP,
+        "--reloads must be more than {WARM_UP}: the first {WARM_UP} reloads are the warm-up"
+    );
     if arguments.mode == Mode::Process {
         resource_usage::with_few_arenas()?;
     }
@@ -245,7 +249,7 @@ impl Soak {
         println!("of it the swap      p50 {:.3} ms, p99 {:.3} ms", quantile(swap, 0.5), quantile(swap, 0.99));
         ensure!(failed == 0, "{failed} calls failed");
         ensure!(wrong == 0, "{wrong} calls were answered by the wrong generation");
-        ensure!(grew == 0, "{grew} thread-local keys were taken and not given back");
+        ensure!(grew == 0, "{grew} thread-local keys were allocated and not freed");
         let grew_kib = after.private_kib.saturating_sub(before.private_kib);
         ensure!(
             private < limit || grew_kib < NOISE_KIB,
@@ -269,11 +273,11 @@ impl Soak {
             let last = number - 1;
             let cause = match &refused {
                 HostError::Reload(error) => &*error.cause,
-                _ => bail!("reload {number} failed in another way: {refused}"),
+                _ => bail!("reload {number} failed with an unexpected error: {refused}"),
             };
             ensure!(
                 matches!(cause, ReloadCause::Preflight(PreflightError::OutOfTlsKeys { .. })),
-                "reload {number} failed in another way: {refused}"
+                "reload {number} failed with an unexpected error: {refused}"
             );
             println!("reload {number} was rejected:\n  {refused}");
             let mut seen = callers.join();
@@ -285,7 +289,7 @@ impl Soak {
             println!("calls               {}", seen.calls);
             println!("failed calls        {}", seen.failed);
             println!("wrong generation    {}", seen.wrong);
-            ensure!(answer == last, "number {answer} answers, and {last} was the last that came up");
+            ensure!(answer == last, "artifact {answer} answers, but {last} was the last that started");
             ensure!(
                 seen.failed == 0 && seen.wrong == 0,
                 "{} calls failed, {} were answered wrongly",
@@ -295,11 +299,11 @@ impl Soak {
             println!("ok");
             return Ok(());
         }
-        bail!("{reloads} reloads were too few to be rejected")
+        bail!("none of {reloads} reloads was rejected")
     }
 }
 
-/// Why the plugin did not start at all.
+/// Why the plugin did not start.
 fn why(events: &mut Events) -> String {
     let mut reasons = Vec::new();
     while let Some(event) = events.try_next() {

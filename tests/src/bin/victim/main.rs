@@ -1,5 +1,5 @@
-//! `victim PLUGINS STATE [ID=DEED]... [-- PLUGINS STATE [ID=DEED]...]`: a program whose plugins misbehave, each on a
-//! thread of its own, `caller-0` and so on. Each group of arguments is a host.
+//! `victim PLUGINS STATE [ID=DEED]... [-- PLUGINS STATE [ID=DEED]...]`: starts a host for each group of arguments, and
+//! makes the plugins misbehave, each on a thread of its own (`caller-0`, `caller-1`, ...).
 //!
 //! The program does not shut its hosts down, so it leaves the same files as a program that ends abruptly. With
 //! `REPLUG_TEST_OFFERED` in its environment, it calls `run_if_asked`.
@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     });
     let callers: Vec<_> = callers.collect::<Result<_, _>>()?;
     for caller in callers {
-        // Other tests check how a call ends that the program survives.
+        // If the program survives a call, the result of the call does not matter here.
         let _ = caller.join();
     }
     Ok(())
