@@ -1,5 +1,6 @@
-//! Plugins with their own allocator, and plugins with thread-local data of C code: an allocator exists once in a
-//! process, and the storage for such data is small.
+//! Plugins that share a resource of the process with the host. A plugin with its own global allocator must not free
+//! memory of the host's allocator. A plugin with C code may need static thread-local storage, of which a process has
+//! little.
 
 use replug::{EventKind, Handle, event::Stage, manifest::Mode};
 use replug_builder::artifact::{inspect, inspect::StdLinkage};
@@ -45,7 +46,7 @@ impl Tagged {
 static ALLOCATOR: Tagged = Tagged;
 "#;
 
-/// A plugin whose `version` frees memory that libstd has allocated.
+/// A plugin whose method `version` frees memory that libstd has allocated.
 fn source(version: u64) -> Source {
     let taken = format!(
         "        let dir = std::env::current_dir().unwrap();\n        let text = dir.to_string_lossy().into_owned();\n        {version} + text.len() as u64 - dir.as_os_str().len() as u64\n"
@@ -76,7 +77,7 @@ fn a_plugin_with_its_own_allocator_is_linked_to_its_own_std() {
         lab.reloaded();
         assert_eq!(tally(&lab).version(), Ok(2));
         assert_eq!(links(&lab), StdLinkage::Static);
-        // Without the allocator, the plugin is linked to the shared std again.
+        // After the allocator was removed, the plugin is linked to the shared std again.
         lab.write("src/lib.rs", source(3).lib);
         lab.reloaded();
         assert_eq!(tally(&lab).version(), Ok(3));
@@ -126,7 +127,7 @@ fn preflight_rejects_a_prebuilt_plugin_with_two_allocators() {
     assert!(error.contains("mixes two allocators: it has a `#[global_allocator]`"), "{error}");
 }
 
-/// A plugin whose `version` is stored in static thread-local data of that size.
+/// A plugin whose method `version` reads static thread-local data of that size.
 fn static_tls(bytes: usize) -> Source {
     let build = r#"//! Compiles the C code.
 fn main() {
@@ -189,7 +190,7 @@ fn a_plugin_moves_to_a_process_when_static_tls_runs_out() {
 fn a_plugin_for_which_the_loader_has_no_tls_left_runs_in_a_process() {
     let mut lab = Lab::new("no-room");
     lab.write_source(&static_tls(64 << 10));
-    // Another process, which has opened no library yet.
+    // The command is a new process, which has opened no library yet.
     let call = |lab: &Lab| {
         let mut command = Command::new(program());
         command.arg("call").arg("--plugins").arg(lab.plugins_dir()).arg("--state-dir").arg(lab.state_dir());

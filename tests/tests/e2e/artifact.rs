@@ -1,4 +1,4 @@
-//! Invalid artifacts that replace a serving one.
+//! Invalid artifacts that are installed in place of a serving one.
 
 use replug::Status;
 use replug_tests::{
@@ -13,7 +13,8 @@ fn running(name: &str) -> Lab {
     lab
 }
 
-/// Asserts that the artifact is rejected with these words, and that the previous one keeps serving.
+/// Asserts that the host rejects the artifact with an error that contains these words, and that the previous version
+/// keeps serving.
 fn assert_refused(name: &str, artifact: impl AsRef<[u8]>, words: &[&str]) {
     let mut lab = running(name);
     let error = lab.refused(artifact);

@@ -1,17 +1,18 @@
-//! Backtraces: std maps the whole file of each library for them, and keeps the last files mapped.
+//! Backtraces after a library was replaced. For a backtrace, std maps the file of each library, and keeps the last
+//! files mapped.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave};
 use std::process::{Command, Stdio};
 
-/// A program with the lab's plugins in its own process, which takes a backtrace at each panic.
+/// A program that runs the lab's plugins in its own process and takes a backtrace at each panic.
 fn embedder(lab: &Lab) -> Dev {
     let mut command = Command::new(env!("CARGO_BIN_EXE_embedder"));
     command.arg(lab.plugins_dir()).arg(lab.state_dir()).env("RUST_BACKTRACE", "1").stdin(Stdio::piped());
     Dev::of(command)
 }
 
-/// Makes the plugin panic in a method; the panic is contained.
+/// Makes the plugin panic in a method, and checks that the host contains the panic.
 fn panic_in_a_call(host: &mut Dev, lab: &Lab) {
     let answer = host.ask(&format!("call {} panic [\"contained\"]", lab.id()));
     assert!(answer["error"].as_str().is_some_and(|error| error.contains("contained")), "{answer}");
@@ -22,7 +23,8 @@ fn assert_serves(host: &mut Dev, lab: &Lab, version: u64) {
     assert_eq!(answer["result"], version, "{answer}");
 }
 
-/// Makes a version panic in a call, and later in this step of its unload, when its private copy has been removed.
+/// Makes a version panic in a call, and again in this step while it retires. By the second panic, the host has removed
+/// the private copy of the artifact.
 fn survives_a_second_panic_in(step: &str) {
     let mut lab = Lab::in_mode(&format!("backtrace-in-{step}"), Mode::InProcess);
     lab.install_with(misbehave(&format!("version=1 panic={step}")), "[reload]\npreflight = \"off\"");
@@ -30,7 +32,8 @@ fn survives_a_second_panic_in(step: &str) {
     panic_in_a_call(&mut host, &lab);
     lab.install(misbehave("version=2"));
     host.send(&format!("reload {}", lab.id()));
-    // The answer and the end of the generation come in any order. After a crash, the next host reports it instead.
+    // The two expected events come in either order. If the panic crashed the host, the next host would report the
+    // crash.
     let expected = ["answer", "generation_retired"];
     let crashed = ["plugin_quarantined", "plugin_demoted", "host_crashed"];
     let told = [(); 2].map(|()| host.wait_for_any(&[&crashed[..], &expected].concat()));

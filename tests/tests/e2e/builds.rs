@@ -1,18 +1,18 @@
-//! Builds that write to their own inputs, builds that need files which do not exist yet, and trees in which many files
-//! change at once.
+//! Builds that write to their own inputs, builds whose inputs do not exist yet, and changes of many files at the same
+//! time.
 
 use replug::{Event, EventKind, Handle};
 use replug_tests::{Lab, Source, Tally, misbehave, skipped, source::PROFILE};
 use std::{fs, path::Path, process::Command};
 
-/// The maximum number of builds for one change, whatever a build writes.
+/// The maximum number of builds for one change, even if each build changes its inputs.
 const MOST_BUILDS: usize = 8;
 
 fn begins(event: &Event) -> bool {
     matches!(event.kind, EventKind::BuildStarted { .. })
 }
 
-/// Reloads twice, which waits for all running builds and pending changes. Returns how many other builds have begun
+/// Reloads twice, and so waits for all running builds and pending changes. Returns how many other builds have begun
 /// since the last call.
 fn builds_until_settled(lab: &mut Lab) -> usize {
     for _ in 0..2 {
@@ -26,7 +26,7 @@ fn version(lab: &Lab) -> u64 {
     tally.version().unwrap()
 }
 
-/// A plugin whose build script writes twelve files with this content to its source folder.
+/// A plugin whose build script writes twelve files to the source folder, with the value of this expression in each.
 fn generating(content: &str) -> Source {
     let script = format!(
         "fn main() {{
@@ -50,7 +50,7 @@ fn a_script_rewriting_equal_sources_settles_after_a_few_builds() {
     assert_eq!(version(&lab), 1);
     let first = builds_until_settled(&mut lab);
     assert!(first <= MOST_BUILDS, "{first} builds");
-    // The first edit makes the script run again; the second one is in a file that the script never writes.
+    // The first edit makes the script run again. The second edit is in a file that the script never writes.
     lab.write("proto/it.proto", "two");
     lab.write("src/lib.rs", Source::lib(2));
     lab.reloaded();
@@ -64,7 +64,8 @@ fn a_script_writing_new_sources_each_time_settles_after_a_few_builds() {
     let mut lab = Lab::new("writes-other-sources");
     let source = generating("format!(\"{:?}\", std::time::SystemTime::now())");
     let script = source.others.iter().find(|(path, _)| path == "build.rs").unwrap().1.clone();
-    // Without these lines, cargo runs the script whenever a file of the package has changed: here, always.
+    // Without these lines, cargo runs the script whenever a file of the package has changed. Here, that is in every
+    // build.
     let script = script.lines().filter(|line| !line.contains("rerun-if")).collect::<Vec<_>>().join("\n");
     lab.write_source(&source.with("build.rs", script));
     lab.start_watching();
@@ -123,7 +124,8 @@ fn a_script_writing_its_manifest_settles_after_a_few_builds() {
 fn an_edit_supersedes_a_running_build_whose_script_writes_sources() {
     let mut lab = Lab::new("edit-while-it-runs");
     let source = generating("1");
-    // If the file `hold` exists, it contains the path of a pipe. Opening the pipe waits for the other end.
+    // If the file `hold` exists, it contains the path of a pipe. The build script opens the pipe, which waits until the
+    // other end is opened.
     let slow = "fn main() { if let Ok(pipe) = std::fs::read_to_string(\"hold\") { std::fs::File::open(pipe).unwrap(); } }";
     let pipe = lab.dir().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -134,7 +136,7 @@ fn an_edit_supersedes_a_running_build_whose_script_writes_sources() {
     lab.write("hold", pipe.to_str().unwrap());
     lab.write("build.rs", format!("{slow} // again"));
     lab.wait_for(|event| begins(event).then_some(()));
-    // Only this edit ends the running build.
+    // Without this edit, the running build would not end.
     lab.write("src/lib.rs", Source::lib(2));
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildSuperseded).then_some(()));
     lab.wait_for(|event| begins(event).then_some(()));
@@ -186,7 +188,8 @@ fn a_plugin_is_built_when_a_siblings_broken_manifest_is_repaired() {
     source.cargo_toml = source.cargo_toml.replace("\n[workspace]\n", "\n");
     let root = lab.dir().to_owned();
     let members = "[workspace]\nmembers = [\"plugins/sibling-repaired\", \"sibling\"]\nresolver = \"3\"\n";
-    // Cargo ignores the profile of a member. With another profile, the compiled dependencies could not be used.
+    // Cargo ignores the profile in a member's manifest, so the profile moves to the root's manifest. With another
+    // profile, cargo could not use the compiled dependencies.
     source.cargo_toml = source.cargo_toml.replace(PROFILE, "");
     fs::write(root.join("Cargo.toml"), format!("{members}\n{PROFILE}")).unwrap();
     fs::create_dir_all(root.join("sibling/src")).unwrap();

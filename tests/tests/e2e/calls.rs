@@ -31,7 +31,7 @@ fn an_error_for_a_missing_interface_lists_the_existing_ones() {
     assert_eq!(
         lab.probe().version().unwrap(),
         1,
-        "the interface that was asked for in vain is not held against it"
+        "a failed request for an interface does not affect a reload"
     );
 }
 
@@ -102,8 +102,11 @@ fn a_text_of_64_mebibytes_round_trips() {
     let lab = Lab::running("large");
     let text = "0123456789abcdef".repeat(4 << 20);
     assert_eq!(text.len(), 64 << 20);
-    assert!(lab.probe().echo(&text).unwrap() == text, "the typed call gave something else");
-    assert!(lab.call("echo", json!([text])).unwrap() == json!(text), "the call by name gave something else");
+    assert!(lab.probe().echo(&text).unwrap() == text, "the typed call returned another text");
+    assert!(
+        lab.call("echo", json!([text])).unwrap() == json!(text),
+        "the call by name returned another text"
+    );
 }
 
 #[test]
@@ -125,7 +128,7 @@ fn a_call_from_inside_a_call_runs_on_the_same_plugin() {
 fn a_nested_call_does_not_wait_for_a_reload_during_the_outer_call() {
     let mut lab = Lab::new("nested-in-reload");
     let hold = Hold::new(lab.dir());
-    // The outer call still runs, so the pause has to wait for it before `save`.
+    // The plugin has state, so a reload pauses it: before `save`, the host waits for the outer call.
     lab.install(misbehave("version=1"));
     lab.start();
     let inner = Arc::new(Mutex::new(Vec::new()));
@@ -166,7 +169,7 @@ fn a_nested_call_works_with_a_handle_created_during_the_outer_call() {
     newer.set(lab.host().get(&lab.id()).unwrap()).unwrap();
     lab.install(misbehave("version=2"));
     let reloading = lab.host().reload(&lab.id());
-    // When calls of other threads wait, the pause has begun. Nested calls of the outer thread still run.
+    // As soon as calls of other threads wait, the pause has begun. Nested calls of the outer thread still run.
     let waits = || {
         matches!(
             Handle::within(&lab.probe(), Duration::from_millis(1)).version(),

@@ -1,4 +1,4 @@
-//! `replug dev` as a user runs it: the edit loop and its interruption; and other commands.
+//! `replug dev` as a user runs it, with edits and an interruption, and the commands `call` and `build`.
 
 use replug_tests::{
     Lab, Source,
@@ -77,5 +77,5 @@ fn the_build_command_rejects_a_library_without_export() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains("exports no plugin: write `replug_api::export!(Type: Interface);`"), "{err}");
-    assert!(output.stdout.is_empty(), "no build is reported");
+    assert!(output.stdout.is_empty(), "a failed build is reported as built");
 }

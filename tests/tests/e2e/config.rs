@@ -1,4 +1,4 @@
-//! A host's configuration: its layers, and edits while the host runs.
+//! The configuration of a host: how file, environment and flags are merged, and edits of the file while the host runs.
 
 use replug::{EventKind, Generation, Handle, HostConfig, manifest::Mode};
 use replug_tests::{
@@ -70,7 +70,7 @@ fn an_edit_applies_live_and_an_invalid_one_has_no_effect() {
     let changed = dev.wait_for("config_changed");
     assert_eq!(changed["applied"], json!(["defaults.limits.open_files", "keep_artifacts"]));
     assert_eq!(changed["restart_needed"], json!([]));
-    assert_eq!(dev.wait_for("reloaded")["generation"], 2, "a process has its limits from its beginning");
+    assert_eq!(dev.wait_for("reloaded")["generation"], 2, "new limits need a new process");
 
     configure(&lab, "keep_artifacts = 6\n[defaults.limits]\nopen_files = 300\nmemory = \"lots\"\n");
     let refused = dev.wait_for("config_refused")["error"].as_str().unwrap().to_owned();
@@ -84,7 +84,11 @@ fn an_edit_applies_live_and_an_invalid_one_has_no_effect() {
 
     configure(&lab, "keep_artifacts = 5\n[defaults.limits]\nopen_files = 200\n");
     let changed = dev.wait_for("config_changed");
-    assert_eq!((&changed["applied"], &changed["restart_needed"]), (&json!([]), &json!([])), "it is undone");
+    assert_eq!(
+        (&changed["applied"], &changed["restart_needed"]),
+        (&json!([]), &json!([])),
+        "the edit is undone"
+    );
     assert!(!status().contains("configuration"), "{}", status());
 
     configure(
@@ -92,8 +96,8 @@ fn an_edit_applies_live_and_an_invalid_one_has_no_effect() {
         "state_dir = \"x\"\nwatch = true\nkeep_artifacts = 5\n[defaults.limits]\nopen_files = 200\n",
     );
     let changed = dev.wait_for("config_changed");
-    assert_eq!(changed["applied"], json!([]), "what was refused was not taken over in part");
-    assert_eq!(changed["restart_needed"], json!(["watch"]), "the state folder is named by a flag");
+    assert_eq!(changed["applied"], json!([]), "no part of the rejected edit takes effect");
+    assert_eq!(changed["restart_needed"], json!(["watch"]), "a flag overrides the edit of `state_dir`");
     assert!(status().contains("configuration needs a restart: watch"), "{}", status());
     assert!(dev.interrupt().success());
 }
@@ -115,7 +119,11 @@ fn an_edit_of_a_listener_setting_applies_after_a_restart() {
     assert_eq!(changed["restart_needed"], json!(["http.allow_hosts", "http.listen", "http.token_file"]));
     let token = fs::read_to_string(lab.state_dir().join("http-token")).unwrap();
     let http = Http::at(&url, token.trim());
-    assert_eq!(http.get("/api/v1/plugin/list").data()["total"], 1, "it listens where it did");
+    assert_eq!(
+        http.get("/api/v1/plugin/list").data()["total"],
+        1,
+        "the host listens at the previous address"
+    );
     assert_eq!(http.with("host", Some("box.example")).get("/health/live").status, 403);
     assert!(dev.interrupt().success());
 }
@@ -128,13 +136,10 @@ fn the_plugin_log_level_follows_a_configuration_edit() {
     configure(&lab, "log.plugins = \"error\"\n");
     let mut dev = Dev::start(&lab, &["--call", &lab.id(), "log", "[\"warn\", \"something\"]"]);
     let told = dev.wait_for_any(&["call_result", "log"]);
-    assert_eq!(
-        told["event"], "call_result",
-        "it is told before the call has ended, and was not asked for: {told}"
-    );
+    assert_eq!(told["event"], "call_result", "the host reports a log event below the level: {told}");
     configure(&lab, "log.plugins = \"warn\"\n");
     assert_eq!(dev.wait_for_any(&["config_changed", "log"])["applied"], json!(["log.plugins"]));
-    // The new generation makes the call again.
+    // `--call` repeats the call on the new generation.
     lab.install(misbehave("version=2"));
     let logged = dev.wait_for("log");
     assert_eq!((&logged["message"], &logged["generation"]), (&json!("something"), &json!(2)));
@@ -192,7 +197,7 @@ fn an_edit_of_process_limits_does_not_affect_a_plugin_in_process() {
             let of_process = event.plugin.as_ref().is_some_and(|it| it.as_str() == id);
             (of_process && matches!(event.kind, EventKind::LimitsApplied(_))).then_some(())
         });
-        // The worker executes one command after the other, so the edit has been applied when this returns.
+        // The plugin's worker executes one command after the other, so this returns after the edit has been applied.
         lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
     }
     assert_eq!(Handle::generation(&lab.probe()), Some(Generation(1)));
@@ -219,7 +224,7 @@ fn a_program_can_apply_its_own_configuration() {
             .then_some(event.generation)
             .filter(|it| *it > Some(Generation(1)))
     });
-    assert_eq!(lab.probe().version().unwrap(), 1, "the artifact that served is what is made again");
+    assert_eq!(lab.probe().version().unwrap(), 1, "the new generation runs the same artifact");
     assert!(Handle::generation(&lab.probe()) > Some(Generation(1)));
 }
 

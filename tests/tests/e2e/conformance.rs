@@ -1,4 +1,4 @@
-//! A plugin behaves the same in the host's process and in a child process: each test checks both.
+//! A plugin behaves the same in the host's process and in a child process. Each test runs in both modes.
 
 mod values;
 
@@ -52,7 +52,7 @@ fn running(name: &str, mode: Mode) -> Lab {
     lab.install(misbehave("version=1"));
     lab.start();
     let separate = lab.host().info(&lab.id()).unwrap().process_id.is_some();
-    assert_eq!(separate, mode == Mode::Process, "it runs where its manifest says");
+    assert_eq!(separate, mode == Mode::Process, "the plugin runs in the process that its manifest says");
     lab
 }
 
@@ -190,7 +190,7 @@ fn reloads_under_load_fail_no_call_and_serve_no_older_version(mode: Mode) {
     assert_eq!(
         lab.probe().value().unwrap(),
         calls.load(Ordering::Relaxed),
-        "no call took effect twice or never"
+        "each call took effect exactly once"
     );
     assert_eq!(lab.host().info(&lab.id()).unwrap().failures, 0);
 }
@@ -295,7 +295,7 @@ fn a_call_after_a_stop_fails_with_the_reason_until_a_start(mode: Mode) {
     let lab = running("stopped", mode);
     let (probe, id) = (lab.probe(), lab.id());
     lab.host().stop(&id).wait().unwrap();
-    assert_eq!(lab.processes(), [], "its process has ended");
+    assert_eq!(lab.processes(), [], "the plugin's process has ended");
     let error = probe.version().unwrap_err().to_string();
     assert_eq!(error, format!("{id} is not running: it was stopped; `start` it"));
     assert_eq!(lab.call("version", json!([])).unwrap_err().to_string(), error);
@@ -303,7 +303,7 @@ fn a_call_after_a_stop_fails_with_the_reason_until_a_start(mode: Mode) {
     assert_eq!(probe.version().unwrap(), 1);
 }
 
-/// The interface in a newer version of the host.
+/// The interface as a newer version of the host declares it.
 mod newer {
     use replug_tests::ProbeError;
 
@@ -334,7 +334,7 @@ fn a_missing_method_is_not_implemented(mode: Mode) {
     assert_eq!(probe.echo("and on").unwrap(), "and on");
 }
 
-/// An interface that no version of the plugin has.
+/// An interface with the same name and an incompatible method.
 mod other {
     #[replug_api::interface]
     pub(super) trait Probe {

@@ -1,5 +1,5 @@
-//! Hosts in containers that share a state folder: each container has its own processes, with the same pids as in the
-//! others.
+//! Hosts in containers that share a state folder. Each container has its own pid namespace, so the hosts may have the
+//! same pid.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, skipped};
@@ -53,7 +53,7 @@ fn a_killed_host_starts_again_with_the_same_pid() {
     let number = host.wait_for("here")["pid"].clone();
     host.wait_for("reloaded");
     kill(host);
-    assert_eq!(run_folders(&lab).len(), 1, "it had no time to remove it");
+    assert_eq!(run_folders(&lab).len(), 1, "the killed host has left its run folder");
     let mut host = Dev::of(embedder(&lab.plugins_dir(), &lab.state_dir()).unwrap());
     assert_eq!(host.wait_for("here")["pid"], number);
     let came_up = host.wait_for_any(&["reloaded", "reload_failed"]);
@@ -66,7 +66,8 @@ fn a_killed_host_starts_again_with_the_same_pid() {
 fn a_host_reads_the_crash_of_one_with_the_same_pid() {
     let mut lab = Lab::in_mode("same-number-crash", Mode::InProcess);
     lab.install(misbehave("version=1"));
-    // The embedder's host is the second process of its container, so the victim must be the second one, too.
+    // The embedder's host is the second process of its container. So the victim must also be the second process of its
+    // container, to have the same pid.
     let Some(mut command) = contained("sh") else { return };
     command.args(["-c", "\"$@\"; exit 0", "sh", env!("CARGO_BIN_EXE_victim")]);
     command.arg(lab.plugins_dir()).arg(lab.state_dir()).arg(format!("{}=write-to-null", lab.id()));
@@ -77,7 +78,7 @@ fn a_host_reads_the_crash_of_one_with_the_same_pid() {
     let mut host = Dev::of(embedder(&lab.plugins_dir(), &lab.state_dir()).unwrap());
     let number = host.wait_for("here")["pid"].to_string();
     let name = left[0].file_name().unwrap().to_string_lossy();
-    assert_eq!(name.split('-').next(), Some(&*number), "the two had the same number");
+    assert_eq!(name.split('-').next(), Some(&*number), "both hosts have the same pid");
     let told = host.wait_for("plugin_quarantined");
     assert_eq!(told["method"], "misbehave", "{told}");
     assert!(host.leave().success());

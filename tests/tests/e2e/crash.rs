@@ -1,4 +1,4 @@
-//! Plugins that end the program in which they run, and the crash record afterwards.
+//! Plugins that end the program in which they run, and the crash record that remains.
 
 use replug_runtime::crash::{Attribution, Crash, End, Suspect, note_end, read};
 use replug_tests::{Hold, Lab, command::replug, misbehave};
@@ -11,13 +11,13 @@ use std::{
     thread,
 };
 
-/// A program with the lab's plugins in it. Its host cannot start processes that wait for its end, because the program
-/// does not call `run_if_asked`.
+/// A program that runs the lab's plugins. It does not call `run_if_asked`, so its host cannot start helper processes
+/// that wait for the end of the host.
 fn victim(lab: &Lab, orders: &[String]) -> Child {
     start(&mut victim_of(&[(lab, orders)]))
 }
 
-/// The same, but the program calls `run_if_asked`, so its host can start its helper processes.
+/// Like [`victim`], but the program calls `run_if_asked`, so its host can start helper processes.
 fn offered_victim(lab: &Lab, orders: &[String]) -> Child {
     start(victim_of(&[(lab, orders)]).env("REPLUG_TEST_OFFERED", "1"))
 }
@@ -48,7 +48,7 @@ fn left_behind(lab: &Lab) -> PathBuf {
 }
 
 fn crash(lab: &Lab, victim: &Child) -> Crash {
-    let crash = read(&left_behind(lab)).expect("it left a record");
+    let crash = read(&left_behind(lab)).expect("the victim has left a record");
     assert_eq!(crash.pid, victim.id());
     crash
 }
@@ -173,7 +173,7 @@ fn a_crash_in_a_call_by_name_names_the_method() {
     assert_eq!(only(&crash(&lab, &called)), (lab.id(), "Probe.work".into(), Attribution::Raised));
 }
 
-/// Two plugins with a running call each. The call of the second one does this when its connection is dropped.
+/// Two plugins with one running call each. The call to the second plugin does the deed when its connection is dropped.
 fn two_in_flight(name: &str, deed: &str) -> (Lab, Child, [UnixStream; 2]) {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
@@ -298,7 +298,7 @@ fn a_kill_leaves_no_suspects_without_a_process_that_holds_the_record() {
     assert_eq!((crash.end, crash.suspects), (End::Unknown, Vec::new()));
 }
 
-/// The file to which the running host's record is written at its end.
+/// The file to which the record of the running host is written when the host ends.
 fn file_of_record(lab: &Lab) -> File {
     File::options().write(true).open(left_behind(lab).join("thread_slots")).unwrap()
 }
@@ -322,7 +322,7 @@ fn new_threads_make_calls_when_the_record_is_truncated_or_removed() {
     lab.install(misbehave("version=1"));
     lab.start();
     file_of_record(&lab).set_len(0).unwrap();
-    // The marks of so many threads are on pages of the record that were not used before.
+    // The marks of so many threads are partly on pages of the record that were not used before.
     let many = || {
         thread::scope(|scope| {
             let callers: Vec<_> = (0..64).map(|_| scope.spawn(|| lab.probe().version())).collect();

@@ -1,4 +1,4 @@
-//! The source line of a plugin that has crashed its host, if it can be found.
+//! The source line at which a plugin has crashed its host.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -16,7 +16,7 @@ const DEEDS: &str = "if a == 1 {
             std::process::exit(3);
         }
         if a == 8 {
-            // SAFETY: it is not safe, and is meant to crash: no page is mapped there.
+            // SAFETY: this is unsound and must crash: no page is mapped at this address.
             unsafe { *std::ptr::without_provenance_mut(a as usize) = b };
         }
         a + b";
@@ -71,7 +71,7 @@ fn a_crash_under_dev_names_its_line_unless_it_is_in_the_c_library() {
         let said = fs::read_to_string(&stderr).unwrap();
         let warning = format!("(Tally.add{at}) crashed the program ({}): starting it again", how[1]);
         assert!(said.contains(&warning), "{said}");
-        // Another artifact, with other line numbers.
+        // The next deed needs a new artifact in process. It has other line numbers.
         lib = format!("// An edit.\n{lib}");
         lab.write("src/lib.rs", &lib);
         dev.wait_for("reloaded");

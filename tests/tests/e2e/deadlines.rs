@@ -1,5 +1,5 @@
-//! Calls that exceed their deadline: the caller returns in time, and a plugin that observes the cancellation keeps
-//! running.
+//! Calls that exceed their deadline. The caller gets an error in time, and a plugin that observes the cancellation
+//! keeps running.
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave, stateless, wait::poll_within};
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// Longer than any call that ends.
+/// Longer than any call in these tests takes if it ends.
 const LONG: Duration = Duration::from_secs(600);
 
 /// Long enough for a call to begin on any machine.
@@ -66,11 +66,11 @@ fn a_call_that_times_out_unsent_leaves_no_connection_open() {
         let error = lab.probe().version().unwrap_err();
         assert!(matches!(error, CallError::Timeout { .. }), "{error}");
     }
-    // When the process accepts this call, it has accepted all connections, and has a thread for each until it notices
-    // that the connection is closed.
+    // When the process has accepted this call, it has accepted all connections. It has a thread for each connection
+    // until it notices that the connection is closed.
     assert_unharmed(&lab);
     poll_within(Duration::from_secs(20), || threads(&lab) <= few);
-    assert!(threads(&lab) <= few, "{} threads, where there should be {few}", threads(&lab));
+    assert!(threads(&lab) <= few, "{} threads, but there should be at most {few}", threads(&lab));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_plugin_that_ignores_cancel_is_killed_after_the_grace() {
     let why =
         "replug: killed, because `misbehave` was cancelled after 1s and did not end within another 60ms";
     assert!(tail.contains(why), "{tail}");
-    assert_eq!(Handle::within(&lab.probe(), LONG).version(), Ok(1), "it is started again");
+    assert_eq!(Handle::within(&lab.probe(), LONG).version(), Ok(1), "the process is started again");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_call_does_not_wait_for_a_running_lifecycle_step() {
     lab.install_with(misbehave(&orders), "[reload]\ncheckpoint = \"1ms\"");
     lab.start();
     let saving = hold.entered();
-    assert_eq!(lab.probe().version(), Ok(1), "the first call has to open a lane");
+    assert_eq!(lab.probe().version(), Ok(1), "the call uses a connection of its own");
     drop((saving, hold));
 }
 
@@ -178,7 +178,8 @@ fn the_wait_for_a_restart_counts_towards_the_timeout_of_a_call() {
         outcome
     });
     lab.restarted();
-    // This call may take less time than the other one, but more than the restart has left to the other one.
+    // This call has a shorter timeout than the other call, but more time than the other call has left after the
+    // restart.
     assert!(matches!(late.misbehave("until-cancelled"), Err(CallError::Timeout { .. })));
     released.send("came later").unwrap();
     let outcome = waiting.join().unwrap();
@@ -233,7 +234,7 @@ fn a_call_that_never_ends_does_not_outlive_the_stop_of_its_plugin() {
     let mut lab = lab("stopped", Mode::Process, SHORT_DRAIN);
     let caller = never_ending(&mut lab);
     lab.host().stop(&lab.id()).wait().unwrap();
-    assert_eq!(lab.processes(), [], "its process has ended");
+    assert_eq!(lab.processes(), [], "the plugin's process has ended");
     assert_cut_off(caller);
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));
@@ -256,7 +257,7 @@ fn an_endless_call_keeps_a_replaced_version_until_the_plugin_stops() {
     lab.install(stateless("version=2"));
     lab.reload().unwrap();
     assert_eq!(lab.probe().version(), Ok(2));
-    assert_eq!(lab.processes().len(), 2, "no call is lost for a swap");
+    assert_eq!(lab.processes().len(), 2, "a swap does not end a running call");
     lab.host().stop(&lab.id()).wait().unwrap();
     assert_cut_off(caller);
     let mut gone = [lab.retired().0, lab.retired().0];

@@ -15,7 +15,7 @@ use std::{
 pub(super) fn every_kind_of_value_round_trips(mode: Mode) {
     let lab = running("every-type", mode);
     let all: Handle<dyn Everything> = lab.host().get(&lab.id()).unwrap();
-    // A method returns its arguments unchanged, also as JSON.
+    // A call by name with JSON also returns the arguments unchanged.
     let by_name = |method: &str, arguments: Value| {
         assert_eq!(lab.call(method, arguments.clone()), Ok(arguments), "{method}");
     };

@@ -1,4 +1,4 @@
-//! Changing commands are audited, even if the client disconnects or the host stops.
+//! The audit of commands that change a plugin, even if the client disconnects or the host stops.
 
 use super::{lab, unix};
 use replug_tests::hold::Hold;

@@ -18,7 +18,7 @@ use std::{
     process::{Child, Output, Stdio},
 };
 
-/// Starts a command that runs until it is ended and that finds the lab's host.
+/// Starts a command that connects to the lab's host, and does not wait for its end.
 fn follow(lab: &Lab, args: &[&str]) -> Child {
     let mut command = replug_tests::command::replug();
     command.args(args).current_dir(lab.dir()).env("XDG_RUNTIME_DIR", lab.dir());
@@ -107,7 +107,7 @@ fn commands_query_and_control_a_running_host() {
     assert_eq!(said(&lab, &["rollback", &id, "--to", "g2"]), format!("{id} g4 live\n"));
     assert_eq!(said(&lab, &["stop", &id]), format!("{id} stopped\n"));
     let listed: Value = serde_json::from_str(&said(&lab, &["list", "--json"])).unwrap();
-    assert_eq!(listed["plugins"][0]["status"], "stopped", "the list is the running host's");
+    assert_eq!(listed["plugins"][0]["status"], "stopped", "`list` shows the running host's plugins");
     assert_eq!(said(&lab, &["start", &id]), format!("{id} g5 live\n"));
     let status: Value = serde_json::from_str(&said(&lab, &["status", "--json"])).unwrap();
     assert_eq!(status["plugins"][0]["generation"], 5);
@@ -148,7 +148,7 @@ fn a_second_host_on_a_folder_fails_while_the_first_runs() {
     assert!(said(&lab, &["status"]).contains("ready"), "the first host keeps running");
     dev.kill();
     lab.assert_childless();
-    // The next host replaces the socket and claim of the killed one.
+    // The next host replaces the socket and the lock of the killed one.
     let mut next = Dev::start_as(&lab, "run", &[]);
     next.wait_for("host_started");
     assert!(said(&lab, &["status"]).contains("ready"));
@@ -177,14 +177,14 @@ fn logs_and_events_of_a_running_host_are_shown_and_followed() {
     }
     assert!(dev.interrupt().success());
     assert_eq!(next()["event"], "host_stopped");
-    assert!(follow.wait().unwrap().success(), "it ends with the host");
+    assert!(follow.wait().unwrap().success(), "the command ends with the host");
 }
 
 #[test]
 fn a_stream_of_a_stopping_host_is_sent_completely() {
     let lab = Lab::new("sent-to-the-end");
     let mut dev = Dev::start_as(&lab, "run", &["--http", "0"]);
-    // The events come in either order: there is no plugin to start.
+    // The two events come in either order, because there is no plugin to start.
     let told = [(); 2].map(|()| dev.wait_for_any(&["control_listening", "host_started"]));
     let url = told.iter().find_map(|event| event["http"].as_str()).unwrap();
     let token = fs::read_to_string(lab.state_dir().join("http-token")).unwrap();
@@ -208,7 +208,7 @@ fn events_and_logs_report_an_unexpected_exit_of_the_host() {
     let mut ends = Vec::new();
     for mut follow in follows {
         let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines().map(Result::unwrap);
-        assert!(lines.any(|line| line.contains("last words")), "the log is shown");
+        assert!(lines.any(|line| line.contains("last words")), "the command shows the log");
         ends.push((lines, follow));
     }
     let err = complained(&lab, &["call", &lab.id(), "misbehave", "[\"write-to-null\"]"]);
@@ -247,7 +247,7 @@ fn a_watched_status_reports_a_stopped_host_and_shows_the_next_one() {
     assert!(shows(0), "the next host has served no call");
     kill_process(Pid::from_child(&watch.0), Signal::INT).unwrap();
     assert_eq!(watch.0.wait().unwrap().code(), Some(0));
-    assert_eq!(told.next(), None, "it is reported once");
+    assert_eq!(told.next(), None, "the stop is reported once");
     assert!(next.interrupt().success());
 }
 
@@ -266,7 +266,7 @@ fn the_token_is_printed_only_when_it_is_created() {
         dev.wait_for("host_started");
         let token = fs::read_to_string(&file).unwrap().trim().to_owned();
         let answer = Http::at(&url, &token).get("/api/v1/plugin/list");
-        assert_eq!(answer.data()["total"], 1, "it is the one that counts");
+        assert_eq!(answer.data()["total"], 1, "the host accepts the token in the file");
         assert!(dev.interrupt().success());
         (token, url, fs::read_to_string(lab.dir().join(log)).unwrap())
     };
@@ -297,7 +297,7 @@ fn commands_reach_the_running_host_under_an_invalid_configuration() {
     let (_, _, err) = text(&talk(&lab, &["status"]));
     assert!(err.starts_with("warning: ") && err.contains("replug.toml:1: unknown key"), "{err}");
     let (_, _, err) = text(&talk(&lab, &["status", "plugins"]));
-    assert_eq!(err, "", "a folder that is named needs no configuration");
+    assert_eq!(err, "", "a command with a named folder needs no configuration");
 
     // A setting that takes effect only after a restart does not hide the running host.
     lab.write("../../replug.toml", "plugins = \"elsewhere\"");
@@ -333,7 +333,7 @@ fn commands_report_a_host_that_does_not_answer() {
         assert!(err.contains("does not answer") && is_named, "{what}: {err}");
     }
     drop(stopped);
-    assert!(said(&lab, &["status"]).contains("ready"), "nothing was stopped meanwhile");
+    assert!(said(&lab, &["status"]).contains("ready"), "the suspended host has executed no command");
     assert!(dev.interrupt().success());
 }
 

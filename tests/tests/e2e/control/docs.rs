@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The page's shell examples, each with the block of JSON that directly follows it, if there is one.
+/// The shell examples of the page. If a block of JSON directly follows an example, it is the example's answer.
 fn examples(page: &str) -> Vec<(String, Option<Value>)> {
     let mut found: Vec<(String, Option<Value>)> = Vec::new();
     let mut parts = page.split("```");
@@ -41,7 +41,10 @@ fn resembles(shown: &Value, answer: &Value, at: &str) {
         }
         (shown, answer) => {
             let kind = |value: &Value| std::mem::discriminant(value);
-            assert!(kind(shown) == kind(answer), "{at} is shown as {shown}, and is {answer}");
+            assert!(
+                kind(shown) == kind(answer),
+                "{at} is {shown} in the documentation, but {answer} in the answer"
+            );
         }
     }
 }
@@ -61,7 +64,7 @@ fn every_example_of_the_http_documentation_works() {
     let page = fs::read_to_string(workspace().join("docs/HTTP.md")).unwrap();
     let document = unix(&lab).get("/openapi.json").json();
     for path in document["paths"].as_object().unwrap().keys() {
-        assert!(page.contains(path), "docs/HTTP.md says nothing of {path}");
+        assert!(page.contains(path), "docs/HTTP.md does not mention {path}");
     }
     let examples = examples(&page);
     assert!(examples.len() >= 18, "only {} examples", examples.len());

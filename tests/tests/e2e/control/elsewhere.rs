@@ -1,4 +1,4 @@
-//! Commands in an environment with another runtime folder, such as cron, `su` or ssh, find the host.
+//! Commands in an environment with another runtime folder, such as that of cron, `su` or ssh, find the host.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -53,7 +53,7 @@ fn the_next_host_replaces_the_address_of_a_killed_one() {
     dev.kill();
     let mut next = command(&lab, &["run", "--json"]);
     next.env("XDG_RUNTIME_DIR", elsewhere(&lab));
-    // The parent was killed, and the host ends soon after it.
+    // The parent was killed. The host ends soon after its parent.
     let mut next = loop {
         let output = from_elsewhere(&lab, command_to_host(&lab, &["status"]));
         if String::from_utf8_lossy(&output.stderr).contains("no host runs") {
@@ -83,7 +83,7 @@ fn a_host_with_an_automatic_port_keeps_it_over_a_crash() {
 
 #[test]
 fn a_call_reaches_the_host_of_a_folder_after_its_link_has_changed() {
-    // Once with the same explicit state folder for both commands, and once with the default one.
+    // The first time, both commands get the same state folder; the second time, they use the default one.
     for command in [command as fn(&Lab, &[&str]) -> Command, command_to_host] {
         let mut lab = Lab::new("linked-elsewhere");
         fs::remove_dir(lab.plugins_dir()).unwrap();

@@ -1,4 +1,4 @@
-//! `/metrics` as Prometheus scrapes it, and calls over HTTP during reloads of their plugin.
+//! `/metrics` as Prometheus scrapes it, and calls over HTTP during reloads of the called plugin.
 
 use super::{lab, listen, unix};
 use replug::Metrics;
@@ -15,7 +15,7 @@ use std::{
 
 #[test]
 fn metrics_require_the_token_and_promtool_accepts_them() {
-    // Before the lab is created: a download could take longer than the lab's time limit for a test.
+    // This comes before the lab is created, because a download could take longer than the lab's time limit for a test.
     let promtool = Promtool::find();
     let lab = lab("scraped-over-http");
     let (http, tcp) = (unix(&lab), Http::tcp(lab.listening()));

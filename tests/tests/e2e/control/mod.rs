@@ -1,4 +1,4 @@
-//! The control plane: every route, over the socket and over TCP, and everything that must be rejected.
+//! The control plane: every route, over the socket and over TCP, and the requests that must be rejected.
 
 mod audit;
 mod commands;
@@ -36,12 +36,12 @@ fn unix(lab: &Lab) -> Http {
     Http::unix(lab.listening())
 }
 
-/// The path of a plugin's route, with the lab's plugin as `id`.
+/// The path of a route of `/plugin`, with the id of the lab's plugin in its query.
 fn of(lab: &Lab, name: &str) -> String {
     format!("/api/v1/plugin/{name}?id={}", lab.id())
 }
 
-/// A lab with the calculator of the documentation.
+/// A lab with the example plugin `calculator`, which the documentation uses.
 fn with_calculator() -> Lab {
     let lab = Lab::new("calculator");
     let manifest = fs::read_to_string(workspace().join("plugins/calculator/plugin.toml")).unwrap();

@@ -1,4 +1,4 @@
-//! `/openapi.json` is correct: every listed path exists, and its answers match the description.
+//! `/openapi.json` is correct: every listed path exists, and the answers match the description.
 
 use super::{lab, unix};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ fn follows(document: &Value, operation: &Value, answer: &replug_tests::http::Ans
 /// Asserts that a value matches a schema. Supports only the kinds of schema in this document.
 fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(name) = schema["$ref"].as_str() {
-        let schema = document.pointer(&name[1..]).unwrap_or_else(|| panic!("{at}: {name} leads nowhere"));
+        let schema = document.pointer(&name[1..]).unwrap_or_else(|| panic!("{at}: {name} does not exist"));
         return fits(document, schema, value, at);
     }
     if let Some(any) = schema["oneOf"].as_array() {

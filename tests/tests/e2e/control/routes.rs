@@ -1,4 +1,4 @@
-//! The answers of every route, and its errors.
+//! The answers and the errors of every route.
 
 use super::{lab, listen, of, unix};
 use replug::{
@@ -137,7 +137,7 @@ fn a_slow_call_times_out_and_calls_beyond_the_bound_are_rejected() {
     let busy = call(&lab, "version", json!([]));
     assert_eq!(busy.error().0, 429, "the call continues and still counts");
     assert_eq!(busy.headers["retry-after"], "1");
-    assert_eq!(unix(&lab).get("/health/live").data()["live"], true, "all else is answered");
+    assert_eq!(unix(&lab).get("/health/live").data()["live"], true, "requests other than calls are answered");
     drop(held);
     loop {
         let answer = call(&lab, "version", json!([]));
@@ -168,7 +168,7 @@ fn commands_control_the_lifecycle_of_a_plugin() {
 
     assert_eq!(post(&lab, "rollback", json!({})).data()["generation"], 3);
     assert_eq!(call(&lab, "version", json!([])).data()["result"], 1);
-    assert_eq!(post(&lab, "rollback", json!({})).error().0, 409, "there is nothing before the first");
+    assert_eq!(post(&lab, "rollback", json!({})).error().0, 409, "there is no version before the first");
     assert_eq!(post(&lab, "rollback", json!({ "to": "g2" })).data()["generation"], 4);
     assert_eq!(post(&lab, "rollback", json!({ "to": first[..12] })).data()["status"], "ready");
     assert_eq!(call(&lab, "version", json!([])).data()["result"], 1);
@@ -180,10 +180,10 @@ fn commands_control_the_lifecycle_of_a_plugin() {
     assert_eq!((&stopped["is_exited"], &stopped["generation"]), (&true.into(), &Value::Null));
     assert_eq!(call(&lab, "version", json!([])).error().0, 409);
     assert_eq!(unix(&lab).get(&of(&lab, "methods")).error().0, 409);
-    assert_eq!(post(&lab, "register", json!({})).error().0, 409, "it is registered, though stopped");
-    assert_eq!(post(&lab, "stop", json!({})).data()["status"], "stopped", "once more is no error");
+    assert_eq!(post(&lab, "register", json!({})).error().0, 409, "a stopped plugin is still registered");
+    assert_eq!(post(&lab, "stop", json!({})).data()["status"], "stopped", "a second stop is no error");
     assert_eq!(post(&lab, "start", json!({})).data()["status"], "ready");
-    assert_eq!(post(&lab, "start", json!({})).data()["status"], "ready", "once more is no error");
+    assert_eq!(post(&lab, "start", json!({})).data()["status"], "ready", "a second start is no error");
 
     assert_eq!(post(&lab, "unregister", json!({})).data()["status"], "available");
     let list = unix(&lab).get("/api/v1/plugin/list").data();
@@ -211,9 +211,9 @@ fn a_config_command_applies_live_by_restart_or_at_the_next_start() {
     let refused = set(&lab, json!({ "wrod": "x" }));
     assert_eq!(refused.error().0, 422);
     assert!(refused.error().2.contains("unknown field `wrod`"), "{refused:?}");
-    assert_eq!(word(&lab), "given", "what is refused changes nothing");
+    assert_eq!(word(&lab), "given", "a rejected configuration changes nothing");
     lab.reload().unwrap();
-    assert_eq!(word(&lab), "given", "a reload does not forget it");
+    assert_eq!(word(&lab), "given", "a reload keeps the configured value");
     let restarted = set(&lab, json!({ "word": "again", "restart": true })).data();
     assert_eq!((&restarted["how"], word(&lab).as_str()), (&"restarted".into(), "again"));
     assert!(restarted["generation"].as_u64() > Some(2), "{restarted}");
@@ -222,7 +222,7 @@ fn a_config_command_applies_live_by_restart_or_at_the_next_start() {
     let unfit = set(&lab, json!({ "wrod": "x" })).data();
     assert_eq!(unfit["how"], "at_start");
     assert!(unfit["holds"].as_str().unwrap().starts_with("not checked yet: "), "{unfit}");
-    assert_eq!(post(&lab, "start", json!({})).error().0, 422, "it is checked at the start");
+    assert_eq!(post(&lab, "start", json!({})).error().0, 422, "the configuration is checked at the start");
     let fit = set(&lab, json!({ "word": "later" })).data();
     assert_eq!(fit["how"], "at_start");
     lab.host().start(&lab.id()).wait().unwrap();
@@ -324,7 +324,7 @@ fn a_host_is_ready_when_its_plugins_run_and_answers_until_its_end() {
     assert_eq!(tcp.get("/api/v1/health/ready").data()["running"], 1);
     let socket = lab.listening().socket().unwrap().to_owned();
     lab.shut_down();
-    assert!(!socket.exists(), "the socket is removed with its host");
+    assert!(!socket.exists(), "the host removes its socket");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The host's answers to any request match `/openapi.json`, as checked by an independent program.
+//! The independent program schemathesis checks that the host's answers match `/openapi.json`.
 
 use super::{listen, unix, with_calculator};
 use replug_tests::{artifact::example, schemathesis::Schemathesis};
@@ -17,9 +17,17 @@ fn the_host_conforms_to_its_openapi_description_under_schemathesis() {
     let verdict = schemathesis.judge(lab.dir(), include_str!("schemathesis.toml"), at);
     let operations = unix(&lab).get("/openapi.json").json()["paths"].as_object().unwrap().len();
     let call = json!({ "id": "dev.test.steady", "method": "add", "args": [1, 2] });
-    assert_eq!(unix(&lab).post("/api/v1/plugin/execute", &call).data()["result"], 3.0, "it still serves");
-    // Dropped before the assertion: a lab that is dropped in a panic prints all events, and here there are thousands.
+    assert_eq!(
+        unix(&lab).post("/api/v1/plugin/execute", &call).data()["result"],
+        3.0,
+        "the plugin still serves"
+    );
+    // The lab is dropped before the assertion, because a lab that is dropped in a panic prints all events. Here, there
+    // are thousands.
     drop(lab);
-    let said = verdict.unwrap_or_else(|said| panic!("schemathesis finds fault:\n{said}"));
-    assert!(said.contains(&format!("Tested: {operations}\n")), "all {operations} were asked:\n{said}");
+    let said = verdict.unwrap_or_else(|said| panic!("schemathesis reports problems:\n{said}"));
+    assert!(
+        said.contains(&format!("Tested: {operations}\n")),
+        "schemathesis has not tested all {operations} operations:\n{said}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Requests that must be rejected; the host keeps answering others.
+//! Requests that must be rejected. After each, the host must still answer other requests.
 
 use super::{lab, listen, of, unix};
 use replug_tests::{
@@ -87,11 +87,15 @@ fn requests_with_a_foreign_host_or_origin_are_rejected() {
     assert_eq!(
         Http::tcp(lab.listening()).with("origin", Some(&url)).get(LIST).data()["total"],
         1,
-        "its own page may"
+        "requests of the host's own page are accepted"
     );
     let tunnel = Http::tcp(lab.listening()).with("host", Some("localhost:9000"));
     let from = |origin| tunnel.clone().with("origin", Some(origin)).get(LIST);
-    assert_eq!(from("http://localhost:9000").data()["total"], 1, "so may its own page through a tunnel");
+    assert_eq!(
+        from("http://localhost:9000").data()["total"],
+        1,
+        "requests of the host's own page through a tunnel are accepted"
+    );
     refused(&from("http://localhost:3000"), 40301);
     refused(&unix(&lab).send("OPTIONS", STOP, ("application/json", "{}")), 40500);
     goes_on(&lab);
@@ -153,7 +157,7 @@ fn each_path_of_the_description_rejects_invalid_requests() {
 /// The keys in a schema.
 fn known_keys(document: &Value, schema: &Value) -> Vec<String> {
     if let Some(name) = schema["$ref"].as_str() {
-        return known_keys(document, document.pointer(&name[1..]).expect("it leads somewhere"));
+        return known_keys(document, document.pointer(&name[1..]).expect("the reference is valid"));
     }
     let schema = schema["anyOf"].get(0).unwrap_or(schema);
     schema["properties"].as_object().expect("an object").keys().cloned().collect()
@@ -190,7 +194,7 @@ fn a_body_over_the_limit_is_not_read() {
         conversation.write(chunked.as_bytes()).unwrap();
         let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
         let sent = (0..HUGE / 0x10000).take_while(|_| conversation.write(chunk.as_bytes()).is_ok()).count();
-        assert!(sent < HUGE / 0x10000, "the host hangs up long before the end");
+        assert!(sent < HUGE / 0x10000, "the host closes the connection before it has read the whole body");
         if let Some(answer) = conversation.answer() {
             refused(&answer, 41300);
         }
@@ -249,12 +253,12 @@ fn a_thousand_idle_connections_block_no_client() {
         let mut stream = http.stream("/events?kind=audit");
         let mut idle: Vec<_> = (0..1000).map(|_| http.connect()).collect();
         for conversation in &mut idle {
-            // Some connections send half a request. An error means that the host has closed the connection already.
+            // Each connection sends half a request. An error means that the host has closed the connection already.
             let _ = conversation.write(b"GET /");
         }
         goes_on(&lab);
         idle[0].closed();
-        // The stream was opened first, and is not closed as idle.
+        // The stream was opened before the idle connections, but is not closed as idle.
         assert_eq!(stream.wait_for("audit").1["command"], "execute version");
         drop(idle);
         goes_on(&lab);
@@ -304,7 +308,11 @@ fn names_logs_and_results_with_any_content_are_plain_data() {
 
     let mut stream = http.stream("/events?kind=log");
     lab.call("log", json!(["error", steering])).unwrap();
-    assert_eq!(stream.next_event().unwrap().1["message"], steering, "it is one event, and no other");
+    assert_eq!(
+        stream.next_event().unwrap().1["message"],
+        steering,
+        "the message is part of one event and makes no other"
+    );
     let logs = http.get(&of(&lab, "logs"));
     assert_eq!(logs.data()["logs"][0]["message"], steering);
     assert!(!logs.body.contains(|c: char| c.is_ascii_control()), "{}", logs.body);
@@ -352,8 +360,11 @@ fn another_user_gets_no_answer_over_the_socket() {
         skipped("this test needs curl, to send requests as another user");
         return;
     };
-    assert!(!kept_out.status.success() && kept_out.stdout.is_empty(), "the folder is closed: {kept_out:?}");
-    // Even if the permissions of the folders and the socket allow access.
+    assert!(
+        !kept_out.status.success() && kept_out.stdout.is_empty(),
+        "the folder denies access: {kept_out:?}"
+    );
+    // The host rejects the user even if the permissions of the folders and the socket allow access.
     for path in [lab.dir(), socket.parent().unwrap(), &socket] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }

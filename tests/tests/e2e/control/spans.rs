@@ -57,9 +57,13 @@ fn each_request_has_a_span_with_its_route_client_and_status() {
     let (_, span) = told("GET", "/api/v1/plugin/get");
     assert_eq!(span["request_id"], asked_for);
     assert!(span["who"].as_str().unwrap().starts_with("127.0.0.1:"), "{span}");
-    assert_eq!(told("GET", "none").1["status"], 404, "a path that is none names no span");
+    assert_eq!(told("GET", "none").1["status"], 404, "the span of an unknown path has the route `none`");
     let (_, span) = told("other", "/metrics");
-    assert_eq!((&span["status"], &span["who"]), (&json!(401), &Value::Null), "whoever was refused is no one");
+    assert_eq!(
+        (&span["status"], &span["who"]),
+        (&json!(401), &Value::Null),
+        "the span of a rejected request names no client"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Events and logs as they happen.
+//! The streams of events and logs.
 
 use super::{lab, listen, of, unix};
 use replug::EventKind;
@@ -27,7 +27,11 @@ fn an_event_stream_is_live_and_resumes_from_the_last_event_id() {
     let mut stream = unix(&lab).with("last-event-id", Some(&id)).stream("/events?kind=reloaded");
     assert_eq!(stream.wait_for("reloaded").1["generation"], 3);
     let mut all = unix(&lab).with("last-event-id", Some("0")).stream("/events?kind=reloaded");
-    assert_eq!(all.next_event().unwrap().1["generation"], 1, "a stranger's id is answered with all there is");
+    assert_eq!(
+        all.next_event().unwrap().1["generation"],
+        1,
+        "for an unknown id, the stream begins with the oldest event"
+    );
     drop(lab);
     assert_eq!(stream.next_event().unwrap().1["event"], "host_stopped");
     assert_eq!(stream.next_event(), None, "the stream ends with its host");
@@ -53,7 +57,7 @@ fn events_are_filtered_by_plugin_and_kind() {
     assert!(message.contains("no event is called `odd`") && message.contains("reloaded"), "{message}");
     drop(lab);
     let mut other = other;
-    assert_eq!(other.next_event().unwrap().1["event"], "host_stopped", "nothing else was for it");
+    assert_eq!(other.next_event().unwrap().1["event"], "host_stopped", "the other plugin has no log event");
 }
 
 #[test]
@@ -64,7 +68,7 @@ fn a_stream_stays_open_without_matching_events() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !heard.load(Ordering::Relaxed) {
-                // Each request causes an `audit` event, which this reader does not want.
+                // Each request causes an `audit` event, which the filter of this stream excludes.
                 unix(&lab).post("/api/v1/plugin/stop", &json!({ "id": "dev.test.none" }));
             }
         });
@@ -77,14 +81,14 @@ fn a_stream_stays_open_without_matching_events() {
 fn a_slow_reader_receives_events_lost_and_the_host_does_not_wait() {
     let lab = lab("slow-reader");
     let mut stream = unix(&lab).stream("/events?kind=log");
-    // Logged by the program: the log of a plugin is limited to fewer events in such a short time.
+    // The host logs these events, because a plugin may not log so many events in such a short time.
     let tell = |message: &str| {
         let (level, target, message) = ("ERROR".into(), "test".into(), message.into());
         let log = EventKind::Log { level, target, message, fields: json!({}), spans: Vec::new() };
         lab.host().event_sink().host(log);
     };
     let text = "x".repeat(1000);
-    // More than all buffers between host and reader hold, and more than the ring.
+    // These are more events than the ring and all buffers between host and reader can hold.
     for _ in 0..6000 {
         tell(&text);
     }
@@ -109,7 +113,7 @@ fn logs_are_kept_for_a_while_and_can_be_followed() {
     log(&lab, "one");
     log(&lab, "two");
     lab.call("panic", json!(["three"])).unwrap_err();
-    // When the last event arrives, all logs have reached the ring.
+    // When this event arrives, all logs are in the ring.
     let mut stream = unix(&lab).with("last-event-id", Some("0")).stream("/events?kind=plugin_panicked");
     stream.wait_for("plugin_panicked");
     let messages = |logs: &Value| -> Vec<String> {
@@ -129,7 +133,11 @@ fn logs_are_kept_for_a_while_and_can_be_followed() {
     let path = format!("{}&follow=true", of(&lab, "logs"));
     let (id, _) = unix(&lab).stream(&path).next_event().unwrap();
     let mut stream = unix(&lab).with("last-event-id", Some(&id)).stream(&path);
-    assert_eq!(stream.next_event().unwrap().1["message"], "two", "it continues after the first one");
+    assert_eq!(
+        stream.next_event().unwrap().1["message"],
+        "two",
+        "the stream continues after the event with this id"
+    );
 }
 
 #[test]
@@ -148,9 +156,13 @@ fn logs_of_all_plugins_arrive_in_order_and_once() {
         let (_, event) = all.next_event().unwrap();
         assert_eq!(event["message"], message);
         let again = again.get_or_insert_with(|| unix(&lab).stream("/api/v1/plugin/logs?follow=true"));
-        assert_eq!(again.next_event().unwrap().1["message"], message, "first earlier logs, then new ones");
+        assert_eq!(
+            again.next_event().unwrap().1["message"],
+            message,
+            "a stream begins with earlier logs, and new ones follow"
+        );
     }
     let logs = unix(&lab).get("/api/v1/plugin/logs?lines=1").data();
     let told: Vec<_> = logs["logs"].as_array().unwrap().iter().map(|it| &it["message"]).collect();
-    assert_eq!(told, ["two", "three"], "the last of each");
+    assert_eq!(told, ["two", "three"], "the last log of each plugin");
 }

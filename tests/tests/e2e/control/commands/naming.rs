@@ -27,7 +27,7 @@ fn every_command_accepts_the_last_part_of_a_plugins_id() {
         assert_eq!(err, "error: no plugin `caled-short`; did you mean `called-short`?\n");
     }
     assert!(dev.interrupt().success());
-    // Also without a host.
+    // The last part is also accepted without a running host.
     let (code, out, err) = text(&run(&lab, &["call", short, "version"]));
     assert_eq!((code, out.as_str()), (Some(0), "1\n"), "{err}");
     let mut dev = Dev::start(&lab, &["--call", short, "version"]);
@@ -68,7 +68,7 @@ fn a_closed_output_ends_events_and_logs() {
         let mut following = follow(&lab, args);
         let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
         assert!(lines.next().is_some(), "{args:?}");
-        // From here on, the host sends no event.
+        // From here on, the host sends no event, so the command must notice the closed output without one.
         drop(lines);
         assert!(following.wait().unwrap().success(), "{args:?}");
     }

@@ -15,7 +15,8 @@ use std::{
 
 #[test]
 fn control_characters_of_a_plugins_log_are_removed() {
-    // Unlike ESC, this character is not removed when the output is no terminal. A terminal treats it as ESC and `[`.
+    // Unlike ESC, this character is not removed automatically when the output is no terminal. A terminal treats it like
+    // ESC and `[`.
     const STEERING: char = '\u{9b}';
     let mut lab = Lab::new("steering");
     lab.install_with(misbehave("version=1"), &format!("name = \"a{STEERING}2J\""));
@@ -23,7 +24,7 @@ fn control_characters_of_a_plugins_log_are_removed() {
     host.stdout(Stdio::piped()).stderr(Stdio::null()).stdin(Stdio::null());
     let mut host = Bound(host.spawn().unwrap());
     let mut shown = BufReader::new(host.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(shown.any(|line| line.contains("live")), "it is up");
+    assert!(shown.any(|line| line.contains("live")), "the plugin serves");
     let id = lab.id();
     let args = json!(["error", format!("b{STEERING}2J")]).to_string();
     said(&lab, &["call", &id, "log", &args]);

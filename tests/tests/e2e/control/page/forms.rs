@@ -1,4 +1,4 @@
-//! The forms for a plugin's own types, filled in like a user does.
+//! The forms for a plugin's own types. The test fills them in as a user does.
 
 use super::{NASTY, browser, pictures, token, url};
 use replug_tests::{Browser, Lab, Source, http::control};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const FORM: &str = "form[data-method=order]";
 
-/// The selector of a part of the form, from the outer to the inner field.
+/// The selector of a field of the form. The names lead from the outer field to the inner one.
 fn at(names: &[&str]) -> String {
     let parts: Vec<_> = names.iter().map(|name| format!("[data-name='{name}']")).collect();
     format!("{FORM} {}", parts.join(" "))
@@ -20,12 +20,12 @@ fn pick(browser: &Browser, names: &[&str], variant: &str) {
     browser.pick(&format!("{} option[value='{variant}']", at(names)));
 }
 
-/// Adds a row, which then has the focus.
+/// Adds a row, and checks that it then has the focus.
 fn add(browser: &Browser, names: &[&str]) {
     browser.click(&format!("{} [data-do=add]", at(names)));
     let inside =
         format!("document.querySelector(\"{} li:last-child\").contains(document.activeElement)", at(names));
-    assert_eq!(browser.run(&format!("return {inside}")), true, "the keyboard is in the new row of {names:?}");
+    assert_eq!(browser.run(&format!("return {inside}")), true, "the new row of {names:?} has the focus");
 }
 
 /// Calls the method, and returns the page's message and the result.
@@ -116,7 +116,7 @@ fn a_form_accepts_every_type_and_loses_no_value() {
     assert_eq!(answer, sent);
     pictures(&browser, "form");
 
-    // The other variant has its own fields. The first one is shown again with what was typed before.
+    // Another variant has its own fields. If the first variant is selected again, its fields contain the earlier input.
     pick(&browser, &["order", "payment"], "Cash");
     browser.click(&format!("{} .given", at(&["order", "note"])));
     let (_, answer) = send(&browser);
@@ -128,7 +128,7 @@ fn a_form_accepts_every_type_and_loses_no_value() {
     assert_eq!(
         browser.run("return document.querySelectorAll('main script, main img, main [onerror]').length"),
         0,
-        "no name and no doc comment became markup"
+        "a name or a doc comment became markup"
     );
     assert_accessible(&browser);
     assert_errors_are_shown(&browser);
@@ -148,7 +148,8 @@ fn assert_accessible(browser: &Browser) {
     assert_eq!(nameless, json!([]));
 }
 
-/// Asserts that a wrong input is reported next to it, without a request to the host, and gets the focus.
+/// Asserts that an error is shown next to each invalid field without a request to the host, and that the field gets the
+/// focus.
 fn assert_errors_are_shown(browser: &Browser) {
     browser.run(&format!("document.querySelector('{FORM} .result').hidden = true"));
     let labels = format!("{} li:last-child", at(&["order", "labels"]));

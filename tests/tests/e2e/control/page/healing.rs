@@ -18,7 +18,7 @@ fn the_token_prompt_accepts_the_link_that_the_host_prints() {
     browser
         .until("document.querySelector('#ask').hidden && document.querySelectorAll('.plugin').length === 1");
     assert_eq!(browser.run("return location.href"), format!("{page}/"));
-    assert_eq!(browser.run("return document.activeElement.id"), "stage", "the keyboard is not lost");
+    assert_eq!(browser.run("return document.activeElement.id"), "stage", "the focus stays on the page");
     browser.complaints();
     drop(browser);
 }

@@ -1,4 +1,4 @@
-//! The page without a mouse: where the focus is after each step, and that it is never lost.
+//! The page without a mouse: each step puts the focus in the right place and never loses it.
 
 use super::{NASTY, keep_notes, open};
 use replug_tests::{
@@ -45,7 +45,7 @@ fn the_skip_link_skips_the_list_and_keeps_the_shown_plugin() {
     assert_eq!(address(&browser), here);
     browser.press(&[TAB]);
     browser.until(&format!("{ACTIVE}.id !== 'stage' && document.querySelector('#stage').contains({ACTIVE})"));
-    // An unknown fragment of the address does not change what is shown, either.
+    // An unknown fragment of the address does not change the shown plugin either.
     browser.run(
         "return new Promise((done) => {
            addEventListener('hashchange', () => queueMicrotask(done), { once: true });
@@ -72,7 +72,7 @@ fn the_focus_is_kept_after_each_command() {
     browser.press(&[ENTER]);
     at_act("reload");
 
-    // Pressed again while it waits, the button does nothing and keeps the focus.
+    // While the command waits, a second press of the button does nothing, and the button keeps the focus.
     hold_orders(&browser);
     browser.press(&[ENTER, ENTER]);
     browser.until(&format!(
@@ -90,7 +90,7 @@ fn the_focus_is_kept_after_each_command() {
     browser.press(&[ENTER, ENTER]);
     focus(&browser, &format!("{form} [type=submit]"));
     browser.press(&[ENTER]);
-    assert_eq!(browser.run("return orders"), 2, "one call, however often it was asked for");
+    assert_eq!(browser.run("return orders"), 2, "repeated presses cause one call");
     browser.run("release()");
     browser.until(&format!("document.querySelector('{form} .result').textContent.includes('<img')"));
     browser.until(&format!("!{ACTIVE}.hasAttribute('aria-disabled')"));

@@ -1,5 +1,5 @@
-//! The page in a real browser: its content while plugins change, its commands, and that texts of a plugin never become
-//! markup.
+//! The page in a real browser: its content while plugins change, its commands, and texts of plugins, which must never
+//! become markup.
 
 mod forms;
 mod healing;
@@ -16,7 +16,7 @@ use std::fs;
 /// Markup that sets the page's title if a browser executes it.
 const NASTY: &str = "<img src=x onerror=document.title=666><script>document.title=666</script>";
 
-/// A browser, if one is installed or may be installed.
+/// A browser, if one is installed or can be installed.
 fn browser() -> Option<Browser> {
     let browser = Browser::start();
     if browser.is_none() {
@@ -108,7 +108,7 @@ fn the_page_shows_events_and_runs_commands() {
     assert!(call(&browser, "add", &[("a", "20"), ("b", "22")]).ends_with("42"));
     assert!(call(&browser, "version", &[]).ends_with('1'));
     let most = u64::MAX.to_string();
-    assert!(call(&browser, "add", &[("a", "0"), ("b", &most)]).ends_with(&most), "no digit is lost");
+    assert!(call(&browser, "add", &[("a", "0"), ("b", &most)]).ends_with(&most), "the page shows all digits");
     assert!(call(&browser, "version", &[]).starts_with("g1 answered"));
 
     // A reload.
@@ -122,7 +122,7 @@ fn the_page_shows_events_and_runs_commands() {
     }
     assert!(call(&browser, "version", &[]).ends_with('2'));
 
-    // A compile error is shown like in a terminal, until it is repaired.
+    // A compile error is shown as in a terminal, until it is repaired.
     lab.write("src/lib.rs", Source::lib(3).replace("a + b", "a + c"));
     browser
         .until("document.querySelector('.problem .terminal')?.textContent.includes('cannot find value `c`')");
@@ -173,7 +173,7 @@ fn the_page_finds_its_host_again_after_a_restart() {
     for button in ["[data-act=reload]", "[data-back='1']", "form[data-method=add] [type=submit]"] {
         browser.until(&format!("document.querySelector(\"{button}\").getAttribute('aria-disabled')"));
     }
-    // The errors if nothing listens.
+    // The errors while nothing listens.
     for (order, words) in [
         ("send('reload', {})", "; it is unknown whether the request was executed."),
         ("call('dev.test.nasty', 'version', '[]')", "; it is unknown whether the request was executed."),
@@ -194,7 +194,8 @@ fn the_page_finds_its_host_again_after_a_restart() {
     lab.start_listening(config, |builder| builder.watch(true)).expect("the host starts again");
     browser.until("document.querySelector('#banner').hidden && document.querySelector('#link').dataset.state === 'live'");
     browser.until("!document.querySelector('[data-act=reload]').getAttribute('aria-disabled')");
-    // The button has kept the focus, or has got it back if there was no plugin to reload for a moment.
+    // The button has kept the focus. If it was hidden for a moment because there was no plugin to reload, it has got
+    // the focus back.
     browser.until("document.activeElement.dataset.act === 'reload'");
     browser.run("location.hash = \"#/\"");
     browser.until(
@@ -229,7 +230,7 @@ fn nothing_from_a_plugin_becomes_markup() {
         0
     );
     assert_eq!(browser.run("return document.title"), format!("{NASTY} · replug"));
-    // It would be impossible: the content security policy rejects markup even from a script of the page.
+    // The content security policy rejects markup even if a script of the page sets it.
     let refused = browser.run(
         "try { document.createElement('p').innerHTML = '<b>x</b>' } catch (error) { return error.name }",
     );
@@ -265,7 +266,7 @@ fn the_page_needs_no_token_and_loads_nothing_from_elsewhere() {
     assert_eq!(bare.clone().with("host", Some("evil.example")).get("/").error().1, 40300);
 }
 
-/// Takes screenshots for people: light, dark and on two phones. On the phones, nothing may be cut off at the side.
+/// Takes screenshots for people: light, dark, and as on two phones. Asserts that the page is not wider than the window.
 fn pictures(browser: &Browser, what: &str) {
     let looks =
         [("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", 390, "light"), ("slim", 320, "dark")];
@@ -274,7 +275,7 @@ fn pictures(browser: &Browser, what: &str) {
         browser.run("scrollTo(0, 0)");
         let size = browser
             .run("return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]");
-        assert_eq!(size[0], width, "{what} is as wide as the window");
+        assert_eq!(size[0], width, "{what} is wider than the window");
         browser.look((width, u32::try_from(size[1].as_u64().unwrap()).unwrap()), scheme);
         browser.screenshot(&target_dir().join(format!("page/{what}-{name}.png")));
     }

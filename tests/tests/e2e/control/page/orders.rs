@@ -1,4 +1,5 @@
-//! The plugin of the forms' test: its method takes every type that a form supports, and returns its arguments.
+//! The plugin of the test of forms. Its method takes a value of every type that a form supports, and returns its
+//! arguments.
 
 use replug_api::prelude::*;
 use std::{collections::BTreeMap, time::Duration};

@@ -1,4 +1,4 @@
-//! What the page shows for plugins with a problem, and for removed ones.
+//! What the page shows for plugins with a problem and for removed plugins.
 
 use super::{browser, call, open, pictures, watched};
 use replug::manifest::Mode;
@@ -8,7 +8,7 @@ use std::fs;
 
 const NOTE: &str = "document.querySelector('.problem > p').textContent";
 
-/// Asserts that the compiler's error is shown, and that this version serves meanwhile.
+/// Asserts that the page shows the compiler's error and this note about the version that serves.
 fn does_not_compile(browser: &Browser, serves: &str) {
     browser.until(&format!("{NOTE} === '{serves}'"));
     let shown = "document.querySelector('.problem').checkVisibility() && document.querySelector('.problem .terminal').textContent";
@@ -75,12 +75,12 @@ fn a_removed_plugin_has_no_controls_until_it_is_added_again() {
     browser.until("document.querySelector('.words').textContent.includes('There is no plugin')");
     let shown = "[...document.querySelectorAll('#stage :is(button, form, .status, .facts, .charts)')].filter((it) => it.checkVisibility()).length";
     assert_eq!(browser.run(&format!("return {shown}")), 0);
-    assert_eq!(browser.run("return document.activeElement.tagName"), "H2", "the keyboard is not lost");
+    assert_eq!(browser.run("return document.activeElement.tagName"), "H2", "the focus stays on the page");
     assert_eq!(browser.run("return document.querySelector('h2 bdi').textContent"), "Probe");
     assert_eq!(
         browser.run("return document.querySelector('.logs').textContent.includes('still here')"),
         true,
-        "what it has logged can still be read"
+        "the logs of the removed plugin are still shown"
     );
     browser.until("document.querySelector('#summary').textContent === '1 of 1 plugins serve'");
     pictures(&browser, "gone");
@@ -96,7 +96,7 @@ fn a_removed_plugin_has_no_controls_until_it_is_added_again() {
     drop(browser);
 }
 
-/// Sequences of events and lists, each with the event that is shown as the problem at the end.
+/// Checks sequences of events and lists. Each has the event that the page shows as the problem at its end.
 #[test]
 fn an_event_clears_only_the_problem_that_it_resolves() {
     let Some((_lab, browser)) = open("page-problems", "") else { return };
@@ -120,7 +120,7 @@ fn an_event_clears_only_the_problem_that_it_resolves() {
         (vec![&build, &broken, &is(None, "stopped", "")], None),
         (vec![&build, &refused, &restarted], Some("reload_failed")),
         (vec![&build, &refused, &configured, &hangs], Some("reload_failed")),
-        // The version was rejected for its configuration.
+        // The version was rejected because of its configuration, and a later configuration was accepted.
         (vec![&build, &refused, &configured, &serves], None),
         // The reload did not follow a build: it may have followed a restart, a rollback or a new manifest.
         (vec![&refused, &hangs], Some("reload_failed")),
@@ -151,7 +151,10 @@ fn an_event_clears_only_the_problem_that_it_resolves() {
          }})",
         serves
     ));
-    assert_eq!(late, "reload_failed", "of what has happened since it was asked for, a list says nothing");
+    assert_eq!(
+        late, "reload_failed",
+        "a list that was requested before an event does not clear the problem of the event"
+    );
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
 }

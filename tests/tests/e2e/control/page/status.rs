@@ -1,4 +1,4 @@
-//! `replug status` in a terminal. This test takes the picture in the README.
+//! `replug status` in a terminal. The test also takes the screenshot for the README.
 
 use super::browser;
 use replug_tests::{
@@ -27,7 +27,8 @@ fn status(lab: &Lab, args: &[&str], environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn the_status_describes_each_plugin_and_is_coloured_on_request() {
-    // Before the lab is created: an installation could take longer than the lab's time limit for a test.
+    // This comes before the lab is created, because an installation could take longer than the lab's time limit for a
+    // test.
     let browser = browser();
     let mut lab = Lab::new("hello-world");
     add(&lab, "calculator", "");
@@ -78,7 +79,7 @@ fn the_status_describes_each_plugin_and_is_coloured_on_request() {
     assert!(dev.interrupt().success());
 }
 
-/// Takes the picture, with the page's code for colours.
+/// Takes the screenshot. The page's code converts the colours.
 fn picture(browser: &Browser, url: &str, text: &str) {
     browser.look((800, 400), "dark");
     browser.go(url);

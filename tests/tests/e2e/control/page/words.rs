@@ -1,4 +1,4 @@
-//! The page's texts for every kind of event, and its numbers in the right units.
+//! The texts of the page for every kind of event, and the units of its numbers.
 
 use super::{NASTY, pictures, shown, token, url};
 use replug::{Event, EventKind};
@@ -38,7 +38,7 @@ fn nasty(kind: &str) -> Value {
     for field in ["in_flight", "applied", "restart_needed", "lacking"] {
         all[field] = json!([text]);
     }
-    // Converted through the type: so it has the form that a host sends, and a missing field fails the test.
+    // The conversion to the type and back gives the form that a host sends. It fails if a field is missing.
     let event: Event = serde_json::from_value(all).unwrap_or_else(|error| panic!("{kind}: {error}"));
     serde_json::to_value(event).unwrap()
 }
@@ -77,11 +77,15 @@ fn every_kind_of_event_has_a_text_and_none_becomes_markup() {
             let words = words.as_str().expect("words");
             assert!(!words.contains("undefined") && !words.contains("[object"), "{kind}: {words}");
         }
-        assert_eq!(shown["known"][kind], true, "the page has no words for `{kind}`: add it to words.js");
+        assert_eq!(shown["known"][kind], true, "the page has no text for `{kind}`: add one to words.js");
         let asked = shown["asked"].as_array().unwrap().contains(&json!(kind));
-        assert_eq!(asked, *kind != "log", "{kind}: logs come in a stream of their own, all else in one");
+        assert_eq!(
+            asked,
+            *kind != "log",
+            "{kind}: the page requests all kinds in one stream, except logs, which have their own"
+        );
     }
-    // One entry for each event, and one more for the running build, which shows the progress events.
+    // There is one entry for each event, except for progress events, which the entry of the running build shows.
     let entries = browser.run("return document.querySelectorAll('.timeline .entry').length");
     assert_eq!(entries, kinds.len());
     let running = browser.run("return document.querySelector('.entry[data-kind=builds]').textContent");
@@ -119,7 +123,7 @@ fn the_call_durations_match_the_metrics_in_the_right_unit() {
     let (sum, count) = measured(&metrics.get("/metrics").body, &lab.id());
     let (page_sum, page_count) = (page[&lab.id()]["sum"].as_f64().unwrap(), &page[&lab.id()]["count"]);
     assert_eq!((page_count.as_f64(), count), (Some(200.0), 200.0), "{page}");
-    assert!((page_sum - sum * 1000.0).abs() < 1e-6 * page_sum, "{page_sum} ms are not {sum} s");
+    assert!((page_sum - sum * 1000.0).abs() < 1e-6 * page_sum, "{page_sum} ms differ from {sum} s");
 
     let words = browser.run(
         "return import('/assets/text.js').then(({ millis }) =>
@@ -128,7 +132,7 @@ fn the_call_durations_match_the_metrics_in_the_right_unit() {
     let expected =
         ["2 ns", "150 ns", "4.2 µs", "42 µs", "500 µs", "4.3 ms", "42 ms", "4200 ms", "42.0 s", "0 µs"];
     assert_eq!(words, json!(expected));
-    // 10 calls of 2 ms, then none, then 30 of 4 ms: each second has its own mean.
+    // There are 10 calls of 2 ms, then none, then 30 calls of 4 ms. Each second has its own mean.
     let charted = browser.run(
         "return import('/assets/model.js').then(({ Model }) => {
            const model = new Model();
