@@ -7,13 +7,13 @@ use crate::{
     error::ReloadCause,
     event::Stage,
     load::{
-        HostReporter, LoadError,
+        HostReporter, LoadError, LoadSpec, Observer,
         process::{self, Environment, SavedBy, Start},
     },
     manifest::{Mode, Trial},
     overdue::Overdue,
     preflight::{self, PreflightError, Tried},
-    registry::{Identity, Live, LoadSpec, Observer, Origin},
+    registry::{Identity, Live, Origin},
     reload::{Context, Job, budget, step},
     step::Step,
 };

@@ -9,13 +9,14 @@ pub use crate::{
     build::BuildError,
     config::ConfigError,
     demotion::{Demotion, Treatment},
+    interface::InterfaceMismatch,
     load::{
-        InterfaceMismatch, LifecycleError, LoadError,
+        LoadError,
         process::{ProcessError, TrialError},
     },
     manifest::ManifestError,
     preflight::PreflightError,
-    registry::{NoMembarrier, PauseError, TooManyGenerations},
+    registry::{NoMembarrier, PauseError, TooManyGenerations, body::LifecycleError},
     watch::WatchError,
 };
 pub use replug_api::CallError;

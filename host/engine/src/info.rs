@@ -3,9 +3,9 @@
 use crate::{
     event::{LimitsInForce, Stage},
     id::{Digest, Generation, PluginId},
-    load::process::ProcessUsage,
     manifest::{Kind, Manifest, Mode},
     metrics::Failures,
+    process_usage::ProcessUsage,
     worker::WorkerHandle,
     workspace::BuildDir,
 };

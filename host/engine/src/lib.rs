@@ -75,7 +75,7 @@ pub use replug_model::suggest;
 pub(crate) use replug_model::{id, readable, step};
 #[doc(hidden)]
 pub use replug_runtime::crash;
-pub(crate) use replug_runtime::{body, handle, process_stat, registry};
+pub(crate) use replug_runtime::{handle, interface, process_stat, process_usage, program, registry};
 pub use replug_runtime::{load, parent};
 pub use replug_wire as wire;
 
@@ -106,8 +106,8 @@ pub use host::{Host, WeakHost};
 pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
 pub use info::{PluginInfo, Status, Version};
 pub use live::{Applied, PendingConfig};
-pub use load::process::ProcessUsage;
 pub use pending::Pending;
+pub use process_usage::ProcessUsage;
 pub use registry::{EntryCaller, TimedCaller};
 pub use snapshot::{CallMetrics, Metrics, PluginMetrics};
 pub use worker::Configured;

@@ -14,7 +14,6 @@
 
 use crate::{
     artifact::{Artifact, Facts, Held, Store},
-    body::Unmap,
     bring_up::{Candidate, Moved, Place},
     build::{Builder, Built},
     checkpoint::Checkpoints,
@@ -24,15 +23,20 @@ use crate::{
     event::{EventKind, RetireOutcome, Stage, Stages, millis},
     id::{Digest, Generation, PluginId},
     load::{
-        LifecycleError, LogBound,
+        LogBound,
         in_process::{restore_sigchld, static_tls_limit, static_tls_used, tls_keys_used},
-        process::{ProcessError, Program, SavedBy},
+        process::{ProcessError, SavedBy},
     },
     manifest::Manifest,
     overdue::{Overdue, Steps},
     preflight::{self, Budget, Verdicts},
+    program::Program,
     record::Records,
-    registry::{CrashRecord, Entry, Live, Paused, Retiring, Watchdog, clear_away, discard, end},
+    registry::{
+        CrashRecord, Entry, Live, Paused, Retiring, Watchdog,
+        body::{LifecycleError, Unmap},
+        clear_away, discard, end,
+    },
     spans,
     step::Step,
     stop_first::{Stopped, make_room},

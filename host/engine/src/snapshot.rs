@@ -6,10 +6,10 @@ mod text;
 use crate::{
     id::PluginId,
     info::{PluginInfo, Status},
-    load::process::ProcessUsage,
     manifest::Mode,
     metrics::{Failures, Histogram, PluginTally},
     preflight::Budget,
+    process_usage::ProcessUsage,
     registry::CallsIn,
     reload::{self, Context},
     worker::WorkerHandle,

@@ -4,14 +4,13 @@
 //! worker starts the old artifact again, with the state that this module has saved.
 
 use crate::{
-    body::Unmap,
     error::ReloadCause,
     event::{Stage, millis},
     id::{Digest, Generation},
     load::process::SavedBy,
     manifest::Order,
     overdue::Overdue,
-    registry::Vacant,
+    registry::{Vacant, body::Unmap},
     reload::{Context, Job, SAVING, retire, step},
     step::Step,
 };

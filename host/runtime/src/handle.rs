@@ -12,7 +12,8 @@ mod tests;
 mod timer;
 
 use crate::{
-    load::{in_process::Cancellation, parsed, process::Deadline},
+    deadline::Deadline,
+    load::{in_process::Cancellation, parsed},
     registry::{Entry, EntryCaller, TimedCaller, lost, panicked},
 };
 use replug_api::{

@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_details_of_a_failed_lifecycle_step_are_parsed_as_json() {
-        let own = replug_engine::load::LifecycleError {
+        let own = replug_engine::error::LifecycleError {
             plugin: "a.b".into(),
             step: replug_engine::error::Step::Init,
             message: String::new(),

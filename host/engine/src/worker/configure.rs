@@ -6,9 +6,8 @@ use crate::{
     event::{ConfiguredHow, EventKind, Stage, Stages},
     id::Generation,
     lifecycle::{Config, Input, Next, Work},
-    load::LifecycleError,
     manifest::Manifest,
-    registry::Live,
+    registry::{Live, body::LifecycleError},
     reload::Source,
     step::Step,
 };

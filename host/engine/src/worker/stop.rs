@@ -2,12 +2,14 @@
 
 use super::{StopWhy, Worker, bounded::blocking};
 use crate::{
-    body::Unmap,
     event::EventKind,
     lifecycle::{Ending, Input, Work},
-    load::{LifecycleError, process::SavedBy},
+    load::process::SavedBy,
     manifest::Unload,
-    registry::{Live, Retiring},
+    registry::{
+        Live, Retiring,
+        body::{LifecycleError, Unmap},
+    },
     reload,
 };
 use std::{

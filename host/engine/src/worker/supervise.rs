@@ -6,8 +6,7 @@ use crate::{
     event::{CrashSite, EventKind, Stages},
     id::{Digest, Generation},
     lifecycle::{self, Exit, Input, Version},
-    load::LifecycleError,
-    registry::Retiring,
+    registry::{Retiring, body::LifecycleError},
     reload::{OnDeath, Source},
     step::Step,
 };

@@ -1,6 +1,8 @@
-//! Loads artifacts and makes instances, in this process or in a child process.
+//! Loads artifacts and makes instances, in this process or in a child process. `generation.rs` makes a generation of
+//! each, for the registry.
 
 mod cut;
+mod generation;
 pub mod in_process;
 mod json;
 mod log_bound;
@@ -9,12 +11,14 @@ pub mod process;
 mod ration;
 mod reporter;
 
-pub use in_process::{InterfaceMismatch, LifecycleError, LoadError, Offered};
-pub(crate) use in_process::{Method, interface};
+pub use generation::{LoadSpec, Observer};
+pub use in_process::LoadError;
 pub(crate) use json::parsed;
 pub use log_bound::LogBound;
 pub use reporter::HostReporter;
 pub(crate) use reporter::ReportSink;
+
+use crate::registry::body::LifecycleError;
 
 /// Logs the error of a step. The error has no other consequence.
 fn warn(step: Result<(), LifecycleError>) {

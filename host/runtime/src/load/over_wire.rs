@@ -1,6 +1,7 @@
 //! Converts the results of loading to and from the form in which a shim sends them to the host.
 
-use super::in_process::{LifecycleError, LoadError, Opened};
+use super::in_process::{LoadError, Opened};
+use crate::registry::body::LifecycleError;
 use replug_wire::{Described, Failure, Loaded};
 
 impl From<LifecycleError> for Failure {

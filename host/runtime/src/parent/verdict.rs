@@ -1,8 +1,8 @@
 //! Decides, after the exit of a child, whether the parent starts another child or exits.
 
 use crate::{
-    load::process::signal_name,
     registry::crash_record::{CRASH_SIGNALS, Crash, End, Suspect},
+    signal::signal_name,
 };
 use replug_model::id::{Digest, PluginId};
 use signal_hook::consts::SIGKILL;

@@ -8,9 +8,9 @@ use super::{
     record::{Live, Record},
     thread_slot::{Level, MAX_DEPTH, ThreadSlot},
 };
-use crate::load::{
-    in_process::take_panic_location,
-    process::{Deadline, Noted},
+use crate::{
+    deadline::{Deadline, Noted},
+    panic_location,
 };
 use replug_api::{
     CallError,
@@ -358,7 +358,7 @@ pub(crate) fn panicked(live: &Live, method: &str, panic: Panic) -> CallError {
         generation: live.generation.0,
         method: method.to_owned(),
         message: panic.message().to_string(),
-        location: take_panic_location(panic.message()).unwrap_or_else(|| "location unknown".into()),
+        location: panic_location::take(panic.message()).unwrap_or_else(|| "location unknown".into()),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     sync::{AtomicPtr, Ordering},
     thread_slot::{self, Calls},
 };
-use crate::load::InterfaceMismatch;
+use crate::interface::InterfaceMismatch;
 use parking_lot::Mutex;
 use replug_api::{
     abi::InterfaceExport,
@@ -287,7 +287,7 @@ impl Entry {
         thread_slot::count_in(&inner.records_of(live))
     }
 
-    /// Waits for the calls that run on [interruptible](crate::body::Traits::interruptible) generations that no longer
+    /// Waits for the calls that run on [interruptible](super::body::Traits::interruptible) generations that no longer
     /// serve. After `deadline`, interrupts the generations on which calls still run, with that reason.
     pub fn cut_off(&self, deadline: Duration, reason: &str) {
         let began = Instant::now();

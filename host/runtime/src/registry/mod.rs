@@ -3,13 +3,15 @@
 //! [`Entry`] is a plugin's entry in the registry. It outlives every generation, and handles hold it. `caller.rs` is the
 //! path of a call. A call reads the `slot`, and writes to its thread's `thread_slot`. The `fence` moves the cost of this
 //! synchronization to the thread that swaps. If no generation serves, the `gate` decides whether a call waits or fails.
-//! The [`crash_record`], which outlives the process, contains what each thread is running.
+//! The registry uses the instance of a generation through [`body`], wherever the instance runs. The [`crash_record`],
+//! which outlives the process, contains what each thread is running.
 //!
 //! **Architecture Invariant:** while a generation serves, a call takes no lock, makes no system call, allocates
 //! nothing and writes no memory that another thread writes.
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 
+pub mod body;
 mod caller;
 mod calls;
 mod clear_away;
@@ -17,7 +19,6 @@ pub mod crash_record;
 mod entry;
 pub mod fence;
 mod gate;
-mod loading;
 mod mark;
 mod record;
 mod retire;
@@ -40,9 +41,9 @@ pub use crash_record::{CrashRecord, Origin};
 pub use entry::PauseError;
 pub use entry::{Entry, Paused, Retiring, Vacant};
 pub use fence::NoMembarrier;
-pub use loading::{LoadSpec, Observer};
 pub use record::{Identity, Live};
 pub use retire::{discard, end};
+pub(crate) use successor::{Successor, Unsent, successor};
 pub(crate) use thread_slot::Tid;
 pub use thread_slot::TooManyGenerations;
 pub use thread_slot::{Calls, ColumnLease, OneIn};

@@ -1,12 +1,13 @@
 //! The record that a slot points to: one generation, as callers see it.
 
 use super::{
+    body::{Body, LifecycleError, Traits},
     mark::{Mark, Marked},
     thread_slot::{CallColumn, Calls, ColumnLease, OneIn},
 };
 use crate::{
-    body::{Body, Traits},
-    load::{InterfaceMismatch, LifecycleError, Method, Offered, interface, process::ProcessUsage},
+    interface::{InterfaceMismatch, Method, Offered, interface},
+    process_usage::ProcessUsage,
 };
 use replug_api::{
     abi::{BoundInterface, InterfaceExport, MethodExport, Object},
@@ -55,7 +56,7 @@ pub struct Identity {
 }
 
 impl Live {
-    pub(super) fn new(of: Identity, lease: ColumnLease, body: Box<dyn Body>) -> Self {
+    pub(crate) fn new(of: Identity, lease: ColumnLease, body: Box<dyn Body>) -> Self {
         let Identity { plugin, generation, digest, private_bytes, loaded_file_bytes } = of;
         let traits = body.traits();
         Self { plugin, generation, digest, body, traits, private_bytes, loaded_file_bytes, lease }

@@ -1,7 +1,9 @@
 //! Drops generations, in this process or in a child process.
 
-use super::record::Live;
-use crate::body::{Retire, Unmap};
+use super::{
+    body::{Retire, Unmap},
+    record::Live,
+};
 use replug_model::event::RetireOutcome;
 
 /// Stops and drops the instance of a generation that has served. No call runs in the instance, and none will begin.

@@ -7,13 +7,29 @@ use super::{
     caller::{Pin, Rest, lost, panicked},
     entry::Entry,
 };
-use crate::load::process::{Successor, Unsent};
-use replug_api::{CallError, abi::Outcome, remote::Reply};
+use replug_api::{
+    CallError,
+    abi::{Encoding, Outcome},
+    remote::Reply,
+};
 use replug_model::id::Generation;
 use std::sync::Arc;
 
+/// Repeats a call that did not reach its process, on the generation that serves next.
+pub(crate) type Successor = Arc<dyn Fn(&Unsent<'_>) -> Result<Reply, CallError> + Send + Sync>;
+
+/// A call that did not reach its process, because the process was dead.
+pub(crate) struct Unsent<'a> {
+    /// The generation whose process was dead.
+    pub(crate) generation: Generation,
+    pub(crate) interface: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) encoding: Encoding,
+    pub(crate) arguments: &'a [u8],
+}
+
 /// The callback that repeats calls of this plugin's generations.
-pub(super) fn successor(entry: &Arc<Entry>) -> Successor {
+pub(crate) fn successor(entry: &Arc<Entry>) -> Successor {
     // The reference is weak, because the entry holds the generation that holds this callback.
     let entry = Arc::downgrade(entry);
     Arc::new(move |unsent| match entry.upgrade() {

@@ -1,7 +1,7 @@
 //! A lane: one connection on which calls come one after the other, and the thread that runs them.
 
 use super::serve::Shared;
-use crate::load::in_process::{Cancellation, take_panic_location};
+use crate::{load::in_process::Cancellation, panic_location};
 use abi_stable::std_types::RVec;
 use replug_api::abi::{Outcome, Refusal};
 use replug_wire::{Answer, Call, Channel, Kind, RequestId, WireError};
@@ -77,7 +77,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
             answer(channel, id, Answer::BadResult(text))
         }
         Done::Called(Outcome::Panicked(panic)) => {
-            let location = take_panic_location(panic.message()).unwrap_or_default();
+            let location = panic_location::take(panic.message()).unwrap_or_default();
             answer(channel, id, Answer::Panicked { location: &location, message: panic.message() })
         }
         // This does not happen: no edge in this process loses a call.

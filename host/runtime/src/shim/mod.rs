@@ -36,7 +36,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use crate::{lineage, load::process::Program};
+use crate::{lineage, program::Program};
 use replug_wire::{SHIM_KEEPS_CAPABILITIES, SHIM_MARKER, WireError};
 use rustix::process::Pid;
 use std::{

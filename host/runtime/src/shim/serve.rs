@@ -2,8 +2,8 @@
 
 use super::{ShimError, limits, reporter::Reporter, service::Service};
 use crate::{
-    body::Body as _,
-    load::in_process::{self, Instance, LifecycleError, Opened},
+    load::in_process::{self, Instance, Opened},
+    registry::body::{Body as _, LifecycleError},
 };
 use parking_lot::RwLock;
 use replug_api::abi::Birth;

@@ -4,7 +4,7 @@
 //! make further calls, and can mark a call as cancelled, even if the plugin hangs in a call.
 
 use super::{lane, reporter::Reporter, serve::Shared};
-use crate::{body::Body as _, load::in_process::Cancellation};
+use crate::{load::in_process::Cancellation, registry::body::Body as _};
 use replug_wire::{Channel, Command, DescriptorReceiver, Kind, LaneId, Message, WireError};
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! Finds the signals that a library handles. Such a library must stay mapped, because the kernel would still call its
 //! handlers.
 
-use crate::load::process::signal_name;
+use crate::signal::signal_name;
 use libc::{c_int, sigaction};
 use std::{mem::zeroed, ops::Range, ptr::null};
 

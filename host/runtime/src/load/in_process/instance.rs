@@ -1,15 +1,14 @@
 //! One instance of a plugin in this process, and its lifecycle steps.
 
-use super::{
-    offered::Offered,
-    open::Opened,
-    retire::Gone,
-    services::{self, take_panic_location},
-};
+use super::{open::Opened, retire::Gone, services};
 use crate::{
-    body::{Body, Retire, Traits},
+    interface::Offered,
     load::reporter::ReportSink,
-    registry::{ColumnLease, OneIn},
+    panic_location,
+    registry::{
+        ColumnLease, OneIn,
+        body::{Body, LifecycleError, Retire, Traits},
+    },
 };
 use abi_stable::std_types::RVec;
 use libloading::os::unix::Library;
@@ -24,38 +23,6 @@ use std::{
     mem::ManuallyDrop,
     path::{Path, PathBuf},
 };
-
-/// A lifecycle step of a plugin failed: it returned an error, or panicked.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{step}` of {plugin} {}", self.what())]
-pub struct LifecycleError {
-    /// The plugin's id.
-    pub plugin: String,
-    /// The step.
-    pub step: Step,
-    /// The plugin's message, or the panic's.
-    pub message: String,
-    /// The plugin's error code; `panicked` for a panic.
-    pub code: String,
-    /// The details of the plugin's error, as JSON, or empty. For a panic, its location.
-    pub details: String,
-}
-
-replug_model::readable::readable!(LifecycleError);
-
-impl LifecycleError {
-    /// The code of an error that stands for a panic.
-    pub const PANICKED: &'static str = "panicked";
-
-    fn what(&self) -> String {
-        let details = if self.details.is_empty() { String::new() } else { format!(" ({})", self.details) };
-        if self.code == Self::PANICKED {
-            format!("panicked: {}{details}", self.message)
-        } else {
-            format!("failed: {} [{}]{details}", self.message, self.code)
-        }
-    }
-}
 
 /// An instance of a plugin in this process, made by `Plugin::init`.
 ///
@@ -240,7 +207,7 @@ fn judge<T>(plugin: &str, step: Step, outcome: Outcome<T, ErrorReport>) -> Resul
             step,
             message: panic.message().to_string(),
             code: LifecycleError::PANICKED.into(),
-            details: take_panic_location(panic.message()).unwrap_or_default(),
+            details: panic_location::take(panic.message()).unwrap_or_default(),
         }),
         Outcome::Lost => Err(LifecycleError {
             plugin,

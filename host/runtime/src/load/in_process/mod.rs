@@ -3,8 +3,6 @@
 //! * `open.rs` maps the library and checks it. An `Instance` runs the author's code through [`replug_api::abi`].
 //! * `services.rs` has the functions of the host that the plugin calls; `cancel.rs` has the function that returns
 //!   whether the current call was cancelled; `hooks.rs` keeps the program's panic hook.
-//! * `offered.rs` has the interfaces that handles call, including those of plugins in child processes; `check.rs`
-//!   compares them with the host's.
 //! * `retire.rs` stops and drops an instance, and may unmap its library. Before that, `inside.rs` checks that no thread
 //!   runs the library's code, and `handlers.rs` checks that the library handles no signal.
 //! * `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
@@ -17,7 +15,6 @@
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 
 mod cancel;
-mod check;
 mod children;
 mod extent;
 mod handlers;
@@ -25,7 +22,6 @@ mod hooks;
 mod inside;
 mod instance;
 mod keys;
-mod offered;
 mod open;
 mod retire;
 mod services;
@@ -33,16 +29,11 @@ mod stack;
 mod static_tls;
 
 pub(crate) use cancel::Cancellation;
-pub use check::InterfaceMismatch;
 pub use children::restore_sigchld;
 pub(crate) use instance::Instance;
-pub use instance::LifecycleError;
 pub use keys::tls_keys_used;
-pub use offered::Offered;
-pub(crate) use offered::{Method, interface};
 pub use open::LoadError;
 pub(crate) use open::{Opened, open};
-pub(crate) use services::take_panic_location;
 pub(crate) use stack::stack_left;
 pub(crate) use static_tls::take_static_tls;
 pub use static_tls::{STATIC_TLS_LIMIT, static_tls_limit, static_tls_used};

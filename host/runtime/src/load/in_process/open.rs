@@ -1,9 +1,7 @@
 //! Opens the library at a path and checks its root module.
 
-use super::{
-    check::{RootMismatch, check_root},
-    extent::extent,
-};
+use super::extent::extent;
+use crate::interface::{RootMismatch, check_root};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use parking_lot::Mutex;
 use replug_api::{

@@ -7,9 +7,12 @@ use super::{
     services,
 };
 use crate::{
-    body::{Retire, Unmap},
     load::warn,
-    registry::{ColumnLease, Tid, clear_away},
+    registry::{
+        ColumnLease, Tid,
+        body::{Body as _, Retire, Unmap},
+        clear_away,
+    },
 };
 use libloading::os::unix::Library;
 use replug_model::{event::RetireOutcome, step::Step};
@@ -23,7 +26,7 @@ use std::{
 };
 
 impl Instance {
-    /// See [`Body::retire`](crate::body::Body::retire).
+    /// See [`Body::retire`](crate::registry::body::Body::retire).
     pub(super) fn retire_from(self, how: Retire<'_>) -> RetireOutcome {
         let Retire { lease, loaded_file_bytes, unmap } = how;
         clear_away(self.path(), loaded_file_bytes);
@@ -33,7 +36,7 @@ impl Instance {
             scope
                 .spawn(|| {
                     let marked = lease.mark(Step::Stop);
-                    warn(crate::body::Body::stop(&self));
+                    warn(self.stop());
                     drop(marked);
                     self.drop_marked(lease)
                 })

@@ -2,14 +2,16 @@
 //! `plugin-api/src/bridge.rs` sends.
 
 use super::{cancel::cancelled, hooks};
-use crate::load::reporter::{ReportSink, print_panic};
+use crate::{
+    load::reporter::{ReportSink, print_panic},
+    panic_location,
+};
 use parking_lot::{Mutex, RwLock};
 use replug_api::abi::{HostServices, LogRecord, Object, PanicRecord};
 use replug_wire::{Level, Report};
 use std::{
     backtrace::Backtrace,
-    cell::RefCell,
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     env,
     ffi::{CStr, OsStr},
     os::unix::ffi::OsStrExt,
@@ -99,38 +101,10 @@ extern "C" fn log(reporter: u64, record: &LogRecord<'_>) {
     });
 }
 
-thread_local! {
-    /// The messages and locations of this thread's panics that no call has taken yet.
-    static PANICS: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
-}
-
-/// How many panics of a thread are remembered. If a plugin catches a panic itself, no call takes the panic, so the
-/// number has to be limited.
-const PANICS_REMEMBERED: usize = 8;
-
-/// The location of the calling thread's last panic with this message, as `file:line:column`. Forgets all panics of
-/// the thread. A panic for which the hook did not run has no location: for example, a panic that a plugin has caught
-/// and resumed with another message.
-pub(crate) fn take_panic_location(message: &str) -> Option<String> {
-    // If the thread-locals of the thread are already destroyed, no location is known.
-    let panics = PANICS.try_with(RefCell::take).ok()?;
-    panics.into_iter().rev().find(|(known, _)| known == message).map(|(_, location)| location)
-}
-
-fn note_panic(message: &str, location: &str) {
-    let _ = PANICS.try_with(|panics| {
-        let mut panics = panics.borrow_mut();
-        if panics.len() == PANICS_REMEMBERED {
-            panics.pop_front();
-        }
-        panics.push_back((message.into(), location.into()));
-    });
-}
-
 extern "C" fn panicked(record: &PanicRecord<'_>) {
     contain(|| {
         let location = format!("{}:{}:{}", record.file, record.line, record.column);
-        note_panic(&record.message, &location);
+        panic_location::note(&record.message, &location);
         let reporter = reporter_at(record.location);
         let (message, backtrace) = (record.message.as_str(), record.backtrace.as_str());
         // The plugin's std does not know the names of threads that the host's std has started.
@@ -210,30 +184,4 @@ pub(super) fn library_at(address: Object) -> Option<PathBuf> {
 fn contain(work: impl FnOnce()) {
     // A panic that is caught here came from the host's own subscriber, and the host's hook has printed it.
     let _ = catch_unwind(AssertUnwindSafe(work));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_location_is_found_only_for_a_panic_with_the_same_message() {
-        note_panic("caught", "a.rs:1:1");
-        note_panic("asked about", "a.rs:2:1");
-        // Dropping a panic payload may panic.
-        note_panic("while it was dropped", "a.rs:3:1");
-        assert_eq!(take_panic_location("asked about").as_deref(), Some("a.rs:2:1"));
-        assert_eq!(take_panic_location("caught"), None, "it belongs to an earlier call");
-        note_panic("caught", "a.rs:1:1");
-        assert_eq!(take_panic_location("resumed"), None);
-    }
-
-    #[test]
-    fn only_the_last_panics_are_remembered() {
-        for line in 0..1000 {
-            note_panic(&format!("number {line}"), &format!("a.rs:{line}:1"));
-        }
-        assert_eq!(PANICS.with_borrow(VecDeque::len), PANICS_REMEMBERED);
-        assert_eq!(take_panic_location("number 999").as_deref(), Some("a.rs:999:1"));
-    }
 }

@@ -2,18 +2,21 @@
 
 use super::{
     bounds::Bounds,
-    deadline::Deadline,
     environment::Environment,
     error::ProcessError,
     lanes::Lanes,
     life::{Life, REAP_TIMEOUT, Reaper},
     output::{ProcessStream, Tail, drain, listen},
     spawner,
-    usage::ProcessUsage,
 };
-use crate::load::{
-    in_process::{self, TUNABLES, more_static_tls},
-    reporter::HostReporter,
+use crate::{
+    deadline::Deadline,
+    load::{
+        in_process::{self, TUNABLES, more_static_tls},
+        reporter::HostReporter,
+    },
+    process_usage::ProcessUsage,
+    program::Program,
 };
 use parking_lot::Mutex;
 use replug_api::call::Death;
@@ -22,7 +25,7 @@ use replug_wire::{Control, ControlError, Greeting, Limits, SHIM_MARKER, Service,
 use std::{
     io::{self, PipeWriter},
     os::{fd::OwnedFd, unix::net::UnixStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{self, Command, Stdio},
     sync::Arc,
     thread,
@@ -34,27 +37,6 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// How long sending a command on the service connection may take, before the child is killed. The child always reads
 /// this connection. The time is long, because the sending thread may be delayed for seconds on a busy machine.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
-
-/// The program that the host runs as a shim.
-#[derive(Clone, Debug)]
-pub struct Program(PathBuf);
-
-impl Program {
-    /// A program that calls `replug::shim::run_if_asked` first in its `main`.
-    pub fn at(path: PathBuf) -> Self {
-        Self(path)
-    }
-
-    /// The program of this process, even if its file has been replaced since.
-    pub fn own() -> Self {
-        Self("/proc/self/exe".into())
-    }
-
-    /// The path of the program's file.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
 
 /// The parameters for starting a child.
 pub struct Start<'a> {
@@ -87,7 +69,7 @@ pub(crate) struct Child {
 impl Child {
     /// Starts a shim, and waits until it has sent its greeting.
     pub(crate) fn start(start: Start<'_>) -> Result<Self, ProcessError> {
-        let program = start.program.0.clone();
+        let program = start.program.path().to_owned();
         let failed =
             |error: io::Error| ProcessError::Start { program: program.clone(), reason: error.to_string() };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;

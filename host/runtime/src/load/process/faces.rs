@@ -2,10 +2,13 @@
 
 use super::{
     child::Child,
-    deadline::Deadline,
     lanes::{Late, NoLane},
 };
-use crate::load::in_process::stack_left;
+use crate::{
+    deadline::Deadline,
+    load::in_process::stack_left,
+    registry::{Successor, Unsent},
+};
 use replug_api::{
     CallError,
     abi::{Encoding, Refusal},
@@ -30,19 +33,6 @@ pub(super) struct Face {
     pub(super) call_timeout: Option<Duration>,
     pub(super) cancel_grace: Duration,
     pub(super) successor: Option<Successor>,
-}
-
-/// Repeats a call that did not reach its process, on the generation that serves next.
-pub(crate) type Successor = Arc<dyn Fn(&Unsent<'_>) -> Result<Reply, CallError> + Send + Sync>;
-
-/// A call that did not reach its process, because the process was dead.
-pub(crate) struct Unsent<'a> {
-    /// The generation whose process was dead.
-    pub(crate) generation: Generation,
-    pub(crate) interface: &'a str,
-    pub(crate) method: &'a str,
-    pub(crate) encoding: Encoding,
-    pub(crate) arguments: &'a [u8],
 }
 
 impl Remote for Face {

@@ -3,13 +3,16 @@
 use super::{
     child::{Child, Start},
     error::ProcessError,
-    faces::{Face, Successor},
-    usage::ProcessUsage,
+    faces::Face,
 };
 use crate::{
-    body::{Body, Retire, Traits},
-    load::{LifecycleError, Offered, reporter::ReportSink, warn},
-    registry::{ColumnLease, OneIn},
+    interface::Offered,
+    load::{reporter::ReportSink, warn},
+    process_usage::ProcessUsage,
+    registry::{
+        ColumnLease, OneIn, Successor,
+        body::{Body, LifecycleError, Retire, Traits},
+    },
 };
 use replug_api::{describe::Interface, remote::RemoteObject};
 use replug_model::{

@@ -5,7 +5,8 @@
 //! A caller whose deadline passes returns at once. A background thread takes over the lane, cancels the call and waits
 //! for the late answer. After that, the lane can be used again. If no answer comes in time, the process is killed.
 
-use super::{child::Child, deadline::Deadline};
+use super::child::Child;
+use crate::deadline::Deadline;
 use parking_lot::Mutex;
 use replug_wire::{self as wire, LaneId, Timed, WireError};
 use std::{io, sync::Arc, thread, time::Duration};

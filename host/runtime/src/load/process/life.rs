@@ -1,6 +1,7 @@
 //! Kills the process of a child, waits for its exit, and reports its death.
 
-use super::{cgroup::Cgroup, output::Tail, signal::signal_name};
+use super::{cgroup::Cgroup, output::Tail};
+use crate::signal::signal_name;
 use parking_lot::{Condvar, Mutex};
 use replug_api::call::Death;
 use rustix::{

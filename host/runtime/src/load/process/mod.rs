@@ -5,9 +5,8 @@
 //!   and reaps it, and `output.rs` reports its output.
 //! * `lanes.rs` has the connections for calls.
 //! * `instance.rs` has the lifecycle steps of a plugin in a child process, which are the same as in this process.
-//! * `faces.rs` has the interfaces that handles call; `deadline.rs` limits how long calls take.
-//! * `environment.rs` makes the environment of the process; `bounds.rs` and `cgroup.rs` limit its resources; `usage.rs`
-//!   measures them.
+//! * `faces.rs` has the interfaces that handles call, and limits how long calls take.
+//! * `environment.rs` makes the environment of the process; `bounds.rs` and `cgroup.rs` limit its resources.
 //! * `trial.rs` runs a trial in a temporary process.
 //!
 //! **Architecture Invariant:** no child outlives the host, and no dead child is called. The caller of a running call
@@ -16,7 +15,6 @@
 mod bounds;
 pub mod cgroup;
 mod child;
-mod deadline;
 mod environment;
 mod error;
 mod faces;
@@ -24,19 +22,13 @@ mod instance;
 mod lanes;
 mod life;
 mod output;
-mod signal;
 mod spawner;
 mod trial;
-mod usage;
 
 pub use cgroup::{CONTROLLERS as CGROUP_CONTROLLERS, CgroupError, Delegated, delegated};
-pub use child::{Program, Start};
-pub(crate) use deadline::{Deadline, Noted};
+pub use child::Start;
 pub use environment::Environment;
 pub use error::ProcessError;
-pub(crate) use faces::{Successor, Unsent};
 pub use instance::Birth;
 pub(crate) use instance::{Instance, Purpose};
-pub(crate) use signal::signal_name;
 pub use trial::{SavedBy, TrialError, TrialReport, open_only, try_out};
-pub use usage::ProcessUsage;

@@ -6,7 +6,7 @@ use super::{
     error::ProcessError,
     instance::{Birth, Instance, Purpose, lifecycle},
 };
-use crate::{body::Body as _, load::LifecycleError};
+use crate::registry::body::{Body as _, LifecycleError};
 use replug_model::step::Step;
 use replug_wire as wire;
 

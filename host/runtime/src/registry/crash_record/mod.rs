@@ -41,7 +41,7 @@ pub use output::pass_on;
 pub(crate) use read::write_down;
 pub use read::{Attribution, Crash, End, Suspect, note_end, read};
 
-use crate::{load::process::Program, recorder::Recorder};
+use crate::{program::Program, recorder::Recorder};
 use layout::{HEADER_BYTES, Header, RECORD_NAME};
 use memory::Holder;
 use parking_lot::Mutex;

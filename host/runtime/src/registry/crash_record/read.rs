@@ -4,7 +4,7 @@ use super::{
     attribution::suspects,
     layout::{FAULT_AT, Fault, Header, Kind, RECORD_BYTES, RECORD_NAME},
 };
-use crate::{load::process::signal_name, recorder};
+use crate::{recorder, signal::signal_name};
 use replug_model::id::{Digest, Generation, PluginId};
 use std::{
     fmt,

@@ -1,19 +1,15 @@
 //! Makes a generation: loads an artifact into this process or a child process, and makes a [`Live`].
 
 use super::{
-    Entry, TooManyGenerations,
-    crash_record::{CrashRecord, Note, NotedInterface, Origin},
-    record::{Identity, Live},
-    successor::successor,
-    thread_slot::ColumnLease,
+    HostReporter, LoadError,
+    in_process::{self, Opened, take_static_tls},
+    process::{self, ProcessError, Purpose, Start},
 };
-use crate::{
-    body::Body,
-    load::{
-        HostReporter, LifecycleError, LoadError,
-        in_process::{self, Opened, take_static_tls},
-        process::{self, ProcessError, Purpose, Start},
-    },
+use crate::registry::{
+    ColumnLease, CrashRecord, Entry, Identity, Live, Origin, TooManyGenerations,
+    body::{Body, LifecycleError},
+    crash_record::{Note, NotedInterface},
+    successor,
 };
 use replug_api::abi;
 use replug_model::step::Step;

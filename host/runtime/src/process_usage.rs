@@ -27,7 +27,7 @@ impl ProcessUsage {
     }
 
     /// Reads `/proc/PID`, given as a folder; `None` if that process has exited, even if it has not been reaped yet.
-    pub(super) fn of(folder: &Path, processes: Option<u64>) -> Option<Self> {
+    pub(crate) fn of(folder: &Path, processes: Option<u64>) -> Option<Self> {
         let stat = ProcessStat::read(folder)?;
         let resident_pages: u64 =
             fs::read_to_string(folder.join("statm")).ok()?.split_whitespace().nth(1)?.parse().ok()?;

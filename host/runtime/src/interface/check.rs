@@ -71,7 +71,7 @@ pub enum InterfaceMismatch {
 replug_model::readable::readable!(InterfaceMismatch);
 
 /// Compares the layout of the plugin's root module with the host's.
-pub(super) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch> {
+pub(crate) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch> {
     let plugin = header.layout().ok_or(RootMismatch::Unchecked)?;
     compare(<PluginRootRef as StableAbi>::LAYOUT, plugin).map_err(|report| RootMismatch::Layout {
         plugin: header.version_strings().to_string(),

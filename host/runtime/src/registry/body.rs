@@ -7,13 +7,12 @@
 //! **Architecture Invariant:** a typed call does not go through the body. The record that the call pins contains
 //! everything that the call needs: the bound interfaces, the column of its counters, and which calls are timed.
 
-use crate::{
-    load::{LifecycleError, Offered, process::ProcessUsage},
-    registry::{ColumnLease, OneIn},
-};
+use super::{ColumnLease, OneIn};
+use crate::{interface::Offered, process_usage::ProcessUsage};
 use replug_model::{
     event::{LimitsInForce, RetireOutcome},
     limits::{LimitsSpec, Mode},
+    step::Step,
 };
 use replug_wire::Level;
 use std::time::Duration;
@@ -110,6 +109,38 @@ pub trait Body: Send + Sync {
     /// Drops an instance that never served. If the instance was started, the caller has stopped it. The caller also
     /// removes the copy of the artifact.
     fn discard(self: Box<Self>, lease: &ColumnLease);
+}
+
+/// A lifecycle step of a plugin failed: it returned an error, or panicked.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{step}` of {plugin} {}", self.what())]
+pub struct LifecycleError {
+    /// The plugin's id.
+    pub plugin: String,
+    /// The step.
+    pub step: Step,
+    /// The plugin's message, or the panic's.
+    pub message: String,
+    /// The plugin's error code; `panicked` for a panic.
+    pub code: String,
+    /// The details of the plugin's error, as JSON, or empty. For a panic, its location.
+    pub details: String,
+}
+
+replug_model::readable::readable!(LifecycleError);
+
+impl LifecycleError {
+    /// The code of an error that stands for a panic.
+    pub const PANICKED: &'static str = "panicked";
+
+    fn what(&self) -> String {
+        let details = if self.details.is_empty() { String::new() } else { format!(" ({})", self.details) };
+        if self.code == Self::PANICKED {
+            format!("panicked: {}{details}", self.message)
+        } else {
+            format!("failed: {} [{}]{details}", self.message, self.code)
+        }
+    }
 }
 
 /// The properties of a [`Body`].

@@ -1,7 +1,15 @@
-//! An interface that a generation offers. Handles call it through a typed client, or by the name of a method.
+//! The interfaces that a generation offers, in this process or in a child process. Handles call them through a typed
+//! client, or by the name of a method. `check.rs` compares them with the interfaces of the host.
 
-use super::check::{InterfaceMismatch, fit, missing};
+#![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
+
+mod check;
+
+pub use check::InterfaceMismatch;
+pub(crate) use check::{RootMismatch, check_root};
+
 use abi_stable::std_types::RVec;
+use check::{fit, missing};
 use parking_lot::Mutex;
 use replug_api::{
     abi::{BoundInterface, Encoding, InterfaceExport, Outcome, Refusal},
@@ -35,7 +43,7 @@ impl Offered {
     /// # Safety
     ///
     /// 1. `bound` belongs to an instance that exists for as long as the result is borrowed.
-    pub(super) unsafe fn here(description: Interface, bound: BoundInterface) -> Self {
+    pub(crate) unsafe fn here(description: Interface, bound: BoundInterface) -> Self {
         Self { description, target: Target::Here(bound), fitting: Mutex::default() }
     }
 
@@ -64,7 +72,7 @@ impl Offered {
     }
 
     /// Calls the method at that index with encoded arguments.
-    pub(super) fn invoke(
+    pub(crate) fn invoke(
         &self,
         method: u32,
         encoding: Encoding,
@@ -81,7 +89,7 @@ impl Offered {
     }
 
     /// The number of methods that the plugin's version of the interface has.
-    pub(super) fn method_count(&self) -> usize {
+    pub(crate) fn method_count(&self) -> usize {
         match &self.target {
             Target::Here(bound) => bound.export.methods.len(),
             Target::Elsewhere(_) => self.description.methods.len(),
