@@ -1,5 +1,5 @@
-//! Processes that end during another command: the state at the end of that command decides, not the state at its
-//! beginning.
+//! Processes of plugins that end while the worker executes another command. Whether the host starts a process again
+//! depends on the state at the end of that command, not at its beginning.
 
 use replug::{
     CallError, Event, EventKind, Generation, Handle, HostError, Status, event::Stage, manifest::Mode,
@@ -7,7 +7,7 @@ use replug::{
 use replug_tests::{Hold, Lab, hold::Hang, misbehave, stateless};
 use std::fs;
 
-/// Waits for the end of this generation's process, and returns whether it will be started again.
+/// Waits for the end of this generation's process, and returns whether the host will start the process again.
 fn starts_again(lab: &mut Lab, generation: u64) -> bool {
     loop {
         let crashed = lab.crashed();
@@ -45,11 +45,11 @@ fn a_crash_during_a_successors_trial_is_reported_without_a_restart() {
     lab.kill();
     assert!(!starts_again(&mut lab, 1));
     drop(on_trial);
-    // The `init` of the start, after that of the trial.
+    // This is the `init` of the start, which follows that of the trial.
     drop(hold.entered());
     assert_eq!(reloading.wait().unwrap(), Generation(2));
     assert_eq!(lab.probe().version(), Ok(2));
-    // The worker executes one command after the other: when this returns, any reaction to the crash has ended.
+    // The worker executes one command after the other, so it has finished all reactions to the crash when this returns.
     lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
     assert_eq!((lab.probe().version(), Handle::generation(&lab.probe())), (Ok(2), Some(Generation(2))));
 }
@@ -60,7 +60,7 @@ fn a_crash_in_stop_is_reported_without_a_restart() {
     lab.install(stateless("version=1 do=stop:abort"));
     lab.start();
     lab.host().stop(&lab.id()).wait().unwrap();
-    assert!(!starts_again(&mut lab, 1), "there is nothing to start again");
+    assert!(!starts_again(&mut lab, 1), "a stopped plugin is not started again");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_version_that_rejects_the_state_leaves_the_checkpoint_in_place() {
     let checkpoint = lab.state_dir().join("checkpoints").join(lab.id());
     let probe = lab.probe();
     probe.increment(5).unwrap();
-    // Waits for the first checkpoint.
+    // This waits for the first checkpoint.
     while !checkpoint.exists() {
         probe.value().unwrap();
     }
@@ -160,10 +160,10 @@ fn checkpoints_begin_and_end_with_an_edit_of_the_manifest() {
     }
     lab.set_manifest(base);
     lab.wait_for(unchanged);
-    assert!(fs::metadata(&checkpoint).is_err(), "it would be older and older");
+    assert!(fs::metadata(&checkpoint).is_err(), "the outdated checkpoint is removed");
     lab.kill();
     lab.restarted();
-    assert_eq!(probe.value(), Ok(0), "it starts again");
+    assert_eq!(probe.value(), Ok(0), "without a checkpoint, the state starts empty");
 }
 
 #[test]

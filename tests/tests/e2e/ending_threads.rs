@@ -1,4 +1,4 @@
-//! Calls from destructors of thread-locals: each succeeds as usual, or fails with `NotRunning`.
+//! Calls from destructors of thread-local values. Each call succeeds as usual, or fails with `NotRunning`.
 
 use replug::{CallError, DynHandle, Handle, manifest::Mode};
 use replug_tests::{Lab, Probe, misbehave};
@@ -52,8 +52,8 @@ fn check_calls_from_destructors(mode: Mode) {
             let (told, probe, by_name) = (told.clone(), probe.clone(), by_name.clone());
             AtTheEnd(Box::new(move || told.send(calls(&probe, &by_name)).unwrap()))
         };
-        // The thread-locals of calls are created after the first of these and before the second one, and are destroyed
-        // between them, too.
+        // The runtime creates its thread-local values at the first call, between these two. They are also destroyed
+        // between these two, so one destructor runs before that and the other after it.
         FIRST.set(Some(again()));
         told.send(calls(&probe, &by_name)).unwrap();
         LAST.set(Some(again()));

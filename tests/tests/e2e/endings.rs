@@ -1,10 +1,11 @@
-//! Plugins in child processes that misbehave while they are ended: they end nevertheless, and affect nothing else.
+//! Plugins in child processes that misbehave while the host ends them. Their processes must end nevertheless, and
+//! nothing else is affected.
 
 use replug::event::RetireOutcome;
 use replug_tests::{Lab, Neighbour, misbehave, neighbour::running};
 use std::collections::BTreeSet;
 
-/// Ends a version in which `entry` does this, in every possible way.
+/// Ends a version that does this deed in `entry`, in every way: by a stop, a reload and a shutdown.
 fn ends_when(entry: &str, deed: &str) {
     let tables = "[reload]\npreflight = \"off\"\n[process]\nstep_timeout = \"2s\"";
     let orders = format!("do={entry}:{deed}");
@@ -30,7 +31,7 @@ fn ends_when(entry: &str, deed: &str) {
     assert_eq!(lab.probe().version(), Ok(2));
 
     neighbour.assert_unharmed();
-    // The host shuts down, which ends the last version in the same way.
+    // The drop of the lab shuts the host down, which ends the last version.
 }
 
 #[test]

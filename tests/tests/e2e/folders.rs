@@ -13,10 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Waits until the plugin was stopped, and returns the reason. Builds before that may fail.
+/// Waits until the plugin was stopped, and returns the reason. No build may fail before that.
 fn stopped(lab: &mut Lab) -> String {
     lab.wait_for(|event| match &event.kind {
-        EventKind::BuildFailed { error, .. } => panic!("a plugin that is gone was built: {error}"),
+        EventKind::BuildFailed { error, .. } => panic!("the host has built a removed plugin: {error}"),
         EventKind::PluginStopped { reason } => Some(reason.clone()),
         _ => None,
     })
@@ -27,7 +27,7 @@ fn a_plugin_is_stopped_without_a_build_when_its_folder_is_deleted() {
     let mut lab = Lab::new("folder-deleted-under-it");
     lab.install(misbehave("version=1"));
     lab.start_watching();
-    // The manifest is removed first: otherwise, a build could begin before the host notices that the manifest is
+    // The manifest is removed first. Otherwise, a build could begin before the host notices that the manifest is
     // missing.
     fs::remove_file(lab.path("plugin.toml")).unwrap();
     fs::remove_dir_all(lab.path("")).unwrap();
@@ -57,7 +57,7 @@ fn a_plugin_keeps_its_state_and_is_watched_when_its_folder_is_renamed() {
         EventKind::BuildUnchanged { .. } => Some(true),
         _ => None,
     });
-    assert!(is_as_before, "the generation that serves is the same");
+    assert!(is_as_before, "the same generation keeps serving");
     assert_eq!(lab.host().info(&lab.id()).unwrap().path, fs::canonicalize(&renamed).unwrap());
 
     fs::write(renamed.join("plugin.tmp"), misbehave("version=2")).unwrap();
@@ -142,7 +142,7 @@ fn two_plugins_can_exchange_the_names_of_their_folders() {
             _ => None,
         });
     }
-    // The reload is executed after all earlier work on the plugin.
+    // The host executes this reload after all earlier commands for the plugin.
     lab.host().reload(&lab.id()).wait().unwrap();
     let path = |id: &str| lab.host().info(id).unwrap().path;
     assert_eq!((path(&lab.id()), path("dev.test.other")), (other, own.components().collect()));
@@ -163,14 +163,15 @@ fn an_edit_without_a_manifest_is_built_when_the_manifest_is_back() {
     assert_eq!(lab.probe().version(), Ok(2));
 }
 
-/// An invalid plugin: each version is rejected at once. Changes are processed in order, so a rejection shows that the
-/// host has processed all earlier changes.
+/// An invalid plugin, whose versions are all rejected immediately. The host processes changes in order, so a rejection
+/// shows that it has processed all earlier changes.
 struct Barrier(u32);
 
 impl Barrier {
     const ID: &str = "dev.test.barrier";
 
-    /// Returns the failures of other plugins that were reported meanwhile.
+    /// Saves a new version, and waits until it is rejected. Returns the failures of other plugins that were reported
+    /// before that.
     fn pass(&mut self, lab: &mut Lab) -> Vec<String> {
         self.0 += 1;
         let file = lab.plugins_dir().join("barrier/plugin.so");
@@ -226,7 +227,7 @@ fn a_plugin_that_is_copied_piece_by_piece_causes_no_error() {
             failures.borrow_mut().extend(failure(&event.kind));
             matches!(event.kind, EventKind::Reloaded { .. }).then_some(())
         });
-        // If a copy pauses for longer, the file is incomplete and reported as such.
+        // If a copy pauses for longer than this, the host may report the incomplete file. Then the test tries again.
         if longest < Duration::from_millis(200) {
             assert_eq!(*failures.borrow(), Vec::<String>::new());
             break;
@@ -238,7 +239,7 @@ fn a_plugin_that_is_copied_piece_by_piece_causes_no_error() {
 fn a_manifest_that_is_edited_while_the_plugin_starts_is_read_again() {
     let mut lab = Lab::new("edited-at-start");
     let hold = Hold::new(lab.dir());
-    // A plugin with a build script starts from the store, before the host knows its inputs.
+    // A plugin with a build script starts from the store. At that time, the host does not know its inputs yet.
     lab.write_script("scripts/build.sh", "#!/bin/sh\nset -e\nmkdir -p out\ncp src/plugin.so out/plugin.so\n");
     lab.write("src/plugin.so", misbehave(&format!("do=start:say@{}", hold.path())));
     lab.set_manifest("binary = \"out/plugin.so\"\n[config]\nword = \"one\"");

@@ -1,5 +1,5 @@
-//! What a plugin's process inherits from its host and what not: variables, privileges, the terminal, and access to the
-//! control plane.
+//! What a plugin's process inherits from its host and what it does not inherit: variables, privileges, the terminal,
+//! and access to the control plane.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -27,7 +27,7 @@ use std::{
 /// A user other than root.
 const NOBODY: u32 = 65534;
 
-/// A host with a control plane in this process, with a plugin in a child process.
+/// A host in this process, with a control plane and a plugin in a child process.
 fn listening(name: &str) -> Lab {
     let mut lab = Lab::in_mode(name, Mode::Process);
     lab.install(misbehave("version=1"));
@@ -68,7 +68,7 @@ fn assert_refused(said: &str) {
 #[test]
 fn the_socket_rejects_processes_of_plugins_and_accepts_others() {
     let lab = listening("asks-its-host");
-    // The same command, run by this process.
+    // This process, which is no plugin, runs the same command.
     assert!(Command::new("sh").args(["-c", &asks(&lab, "other")]).status().unwrap().success());
     assert!(read(&lab, "other").contains("asks-its-host"), "{}", read(&lab, "other"));
     run(&lab, &asks(&lab, "own"));
@@ -79,7 +79,7 @@ fn the_socket_rejects_processes_of_plugins_and_accepts_others() {
 fn the_socket_rejects_descendants_in_other_sessions_or_namespaces() {
     let lab = listening("asks-from-afar");
     let done = fifo(&lab, "done");
-    // Its parent ends at once, so that its new parent is no process of the host.
+    // The parent of the script ends immediately, so the script's new parent is no process of the host.
     let script = format!("{}; echo > {}", asks(&lab, "away"), done.display());
     let away = lab.dir().join("away.sh");
     fs::write(&away, script).unwrap();
@@ -101,7 +101,7 @@ fn the_socket_rejects_descendants_in_other_sessions_or_namespaces() {
 #[test]
 fn the_socket_rejects_a_descendant_of_an_ended_plugin() {
     let mut lab = Lab::in_mode("asks-as-an-orphan", Mode::Process);
-    // With a cgroup, it would be killed with the plugin.
+    // With a cgroup, the host would kill the descendant with the plugin.
     lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
     let config = control(&lab);
     lab.start_listening(config, |builder| builder).unwrap();
@@ -142,7 +142,7 @@ fn with_secrets(lab: &Lab) -> Dev {
 fn a_process_gets_only_basic_variables_and_those_of_its_manifest() {
     let mut lab = Lab::in_mode("environment", Mode::Process);
     let file = lab.dir().join("env");
-    // Once in the trial, and once in the serving process.
+    // `init` runs once in the trial, and once in the serving process.
     let orders = format!("do=init:sh:env>>{}", file.display());
     lab.install_with(
         misbehave(&orders),
@@ -157,8 +157,8 @@ fn a_process_gets_only_basic_variables_and_those_of_its_manifest() {
     let found = variables(&text);
     assert!(found.contains_key("PATH") && found.contains_key("LC_TIME"), "{text}");
     assert!(!found.contains_key("HOME") && !found.contains_key("NOT_THERE"), "{text}");
-    // The variables in the manifest are read when the process is started, and a change of the list starts a new
-    // process.
+    // The host reads the values of the variables when it starts the process. A change of the list in the manifest
+    // starts a new process.
     fs::remove_file(&file).unwrap();
     lab.set_manifest("binary = \"plugin.so\"\n[process]\nenv = [\"LEAKED_SECRET\"]");
     host.wait_for("reloaded");
@@ -175,7 +175,11 @@ fn a_trial_for_in_process_has_the_environment_of_the_host() {
     let mut host = with_secrets(&lab);
     host.wait_for("host_started");
     let text = fs::read_to_string(&file).unwrap();
-    assert_eq!(text.matches("LEAKED_SECRET=s3cret\n").count(), 2, "in its trial, and in the host: {text}");
+    assert_eq!(
+        text.matches("LEAKED_SECRET=s3cret\n").count(),
+        2,
+        "once in the trial, and once in the host: {text}"
+    );
     assert!(host.interrupt().success());
 }
 
@@ -184,7 +188,7 @@ fn fields(status: &str) -> BTreeMap<&str, &str> {
     status.lines().filter_map(|line| line.split_once(':')).map(|(key, value)| (key, value.trim())).collect()
 }
 
-/// `CAP_DAC_OVERRIDE`.
+/// The bit of `CAP_DAC_OVERRIDE`, with which a process can access all files.
 const READS_ALL: &str = "0000000000000002";
 const NONE: &str = "0000000000000000";
 
@@ -196,7 +200,7 @@ fn a_process_cannot_get_capabilities_and_has_no_terminal() {
     let pid = lab.pid().to_string();
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let kept = if geteuid().is_root() { READS_ALL } else { NONE };
-    // Any thread of the process can start threads and processes, so all threads are checked.
+    // Every thread of the process can start other threads and processes, so the test checks all of them.
     let mut seen = 0;
     for thread in fs::read_dir(folder.join("task")).unwrap() {
         let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
@@ -218,7 +222,7 @@ fn a_process_cannot_get_capabilities_and_has_no_terminal() {
 
     let stat = fs::read_to_string(folder.join("stat")).unwrap();
     let stat: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    // Process group, session, terminal.
+    // These fields are the process group, the session and the terminal.
     assert_eq!((stat[2], stat[3], stat[4]), (&*pid, &*pid, "0"), "{stat:?}");
 }
 
@@ -244,7 +248,7 @@ fn a_host_of_a_normal_user_runs_plugins_without_privileges() {
         return;
     }
     let mut lab = Lab::in_mode("other-user", Mode::Process);
-    // With its own standard library: that user may have no access to the toolchain's.
+    // This artifact contains the standard library. The user `nobody` may not have access to the one of the toolchain.
     lab.install(aborting());
     let owned = Command::new("chown").arg("-R").arg(NOBODY.to_string()).arg(lab.dir()).status();
     assert!(owned.unwrap().success());

@@ -1,8 +1,8 @@
-//! The host is shut down, killed, or crashed by another plugin between any two steps of a history. All guarantees hold
-//! afterwards: the serving version, stopped plugins, the version after a rollback, quarantine, state, and edits that no
-//! host has seen.
+//! The host is shut down, killed, or crashed by another plugin between any two steps of a history. Afterwards, all
+//! guarantees must hold. They concern the serving version, stopped plugins, the version after a rollback, quarantine,
+//! state, and edits that no host has built.
 //!
-//! A model of the guarantees executes the same history, and gives the expected state after each step.
+//! A model of the guarantees executes the same history. After each step, it gives the expected state.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave};
@@ -21,7 +21,7 @@ use std::{
 /// The actions of users and authors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Increment the counter by that.
+    /// Increment the counter by this number.
     Count(u64),
     /// Save a valid version, and wait until it is built.
     Edit(u64),
@@ -38,14 +38,14 @@ enum Step {
 }
 use Step::*;
 
-/// The interruption of the host.
+/// How the host is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interruption {
-    /// It is shut down and started again.
+    /// The host is shut down and started again.
     Stopped,
-    /// It is killed and started again.
+    /// The host is killed and started again.
     Killed,
-    /// Another plugin crashes it, and its parent starts it again.
+    /// Another plugin crashes the host, and the parent process starts the host again.
     Crashed,
 }
 
@@ -66,11 +66,11 @@ const HISTORIES: [(Mode, &[Step]); 6] = [
 struct Promised {
     /// The version in the source; `None` if it does not compile.
     source: Option<u64>,
-    /// The versions that have served, in the order in which each first did.
+    /// The versions that have served, in the order of their first service.
     served: Vec<u64>,
     /// The version that serves, or that served last.
     serving: u64,
-    /// The version from which the plugin was rolled back, if it was.
+    /// The version from which the plugin was rolled back; `None` if it was not rolled back.
     back_from: Option<u64>,
     stopped: bool,
     quarantined: BTreeSet<u64>,
@@ -89,7 +89,7 @@ impl Promised {
         }
     }
 
-    /// The source is built, and the result serves.
+    /// The source is built. If it compiles, the result serves.
     fn build(&mut self) {
         if let Some(version) = self.source {
             self.serve(version);
@@ -97,7 +97,7 @@ impl Promised {
         }
     }
 
-    /// The plugin or the host starts: the last version serves until a newer one is built.
+    /// The plugin or the host starts. The last version serves until a newer one is built.
     fn come_up(&mut self) {
         if self.source.is_some() && self.source != self.back_from {
             self.build();
@@ -181,10 +181,10 @@ impl Stage {
     }
 
     fn host(&mut self) -> &mut Dev {
-        self.host.as_mut().expect("it was started")
+        self.host.as_mut().expect("the host was started")
     }
 
-    /// Waits until the host has started and, if the plugin should run, until its source was built.
+    /// Waits until the host has started. If the plugin should run, waits until its source was built, too.
     fn comes_up(&mut self, promised: &Promised) {
         let id = self.lab.id();
         let (mut is_up, mut builds) = (false, false);
@@ -234,7 +234,7 @@ impl Stage {
             Crash => {
                 let command = format!("call {} misbehave [\"abort\"]", self.lab.id());
                 self.host().send(&command);
-                // The events come in either order.
+                // The two events come in either order.
                 let told = [(); 2].map(|()| self.host().wait_for_any(&["answer", "plugin_quarantined"]));
                 assert!(told.iter().any(|it| it["error"].is_string()), "{told:?}");
                 return;
@@ -246,12 +246,12 @@ impl Stage {
     fn interrupt(&mut self, how: Interruption, promised: &Promised) {
         match how {
             Interruption::Stopped => {
-                assert!(self.host.take().expect("it was started").leave().success());
+                assert!(self.host.take().expect("the host was started").leave().success());
                 self.start();
             }
             Interruption::Killed => {
                 kill_process(self.pid, Signal::KILL).unwrap();
-                self.host.take().expect("it was started").ended();
+                self.host.take().expect("the host was started").ended();
                 self.start();
             }
             Interruption::Crashed => {
@@ -319,7 +319,7 @@ fn go_through(number: usize, after: usize, how: Interruption) {
         stage.interrupt(how, &promised);
         stage.assert_kept(&promised);
     }
-    assert!(stage.host.take().expect("it was started").leave().success());
+    assert!(stage.host.take().expect("the host was started").leave().success());
 }
 
 #[test]

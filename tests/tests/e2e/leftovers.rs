@@ -1,11 +1,11 @@
-//! Functions of an unmapped plugin that are still registered elsewhere. Each test uses a separate program, which would
-//! crash if such a function were called.
+//! Functions of a plugin that are registered in the program, such as panic hooks, when the plugin's library is
+//! unmapped. Each test uses a separate program, because the program would crash if it called such a function.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, workspace};
 use std::process::Command;
 
-/// Makes a plugin do this deed in a call, stops it, which unmaps it, and starts it again.
+/// Makes a plugin do this deed in a call. Then stops the plugin, which unmaps its library, and starts the plugin again.
 fn stopped_and_started(deed: &str) -> (Lab, Dev) {
     let mut lab = Lab::in_mode(&format!("leaves-{deed}"), Mode::InProcess);
     let unload = "[reload]\nunload = \"verified\"\ndrain_timeout = \"1m\"";
@@ -14,7 +14,7 @@ fn stopped_and_started(deed: &str) -> (Lab, Dev) {
     let id = lab.id();
     host.ask(&format!("call {id} misbehave [\"{deed}\"]"));
     host.send(&format!("stop {id}"));
-    // The answer and the end of the generation come in any order.
+    // The two events come in either order.
     let told = [(); 2].map(|()| host.wait_for_any(&["answer", "generation_retired"]));
     assert!(told.iter().any(|event| event["outcome"] == "unloaded"), "{told:?}");
     let answer = host.ask(&format!("start {id}"));
@@ -49,7 +49,7 @@ fn printed_by_a_program_that_shares_std(lab: &Lab) -> String {
         "--",
         "-Cprefer-dynamic",
     ]);
-    assert!(build.current_dir(workspace()).status().unwrap().success(), "it is built");
+    assert!(build.current_dir(workspace()).status().unwrap().success(), "the program is built");
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir"]).current_dir(workspace());
     let libraries = String::from_utf8(rustc.output().unwrap().stdout).unwrap();
@@ -77,6 +77,6 @@ fn a_program_that_shares_std_with_its_plugins_keeps_its_panic_hook() {
     assert_eq!(plugin.len(), 2, "{printed}");
     assert!(
         plugin.iter().all(|line| line.contains("(src/lib.rs:")),
-        "the plugin's panics have a place: {printed}"
+        "a panic of the plugin has no location: {printed}"
     );
 }

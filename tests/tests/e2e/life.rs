@@ -118,7 +118,7 @@ fn the_state_of_counter_migrates_to_its_second_version() {
     let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err().to_string();
     assert!(
         error.contains("unknown_state_version"),
-        "the first version knows nothing of the second: {error}"
+        "the first version cannot read the state of the second: {error}"
     );
     assert_eq!(counter.value().unwrap(), 42);
 }
@@ -246,7 +246,7 @@ fn method_errors_count_in_the_confirm_window_if_configured() {
         let probe = lab.probe();
         (0..10).for_each(|_| drop(probe.repeat("x", 1001).unwrap_err()));
         if stays {
-            // The panics cause the rollback here, not the errors.
+            // The errors do not count, so only the panics cause the rollback.
             (0..5).for_each(|_| drop(probe.panic("x")));
         }
         let reason = lab.wait_for(|event| match &event.kind {
@@ -299,7 +299,7 @@ fn a_panic_does_not_keep_a_library_from_being_unmapped() {
     assert!(error.contains("after it (src/lib.rs:"), "{error}");
 }
 
-/// Makes a version do this deed in `work` on a thread that then ends, and returns the outcome of its retirement.
+/// Makes a version do this deed in `work`, on a thread that ends after the call. Returns how the version retired.
 fn retired_after(deed: &str, patience: &str) -> (Lab, RetireOutcome) {
     let mut lab = Lab::new(&format!("held-{deed}"));
     let orders = format!("version=1 do=work:{deed}");
@@ -343,7 +343,7 @@ fn a_plugin_with_only_one_version_cannot_be_rolled_back() {
     lab.reload().unwrap();
     assert!(lab.host().rollback(&lab.id(), None).wait().is_ok());
     let error = lab.host().rollback(&lab.id(), None).wait().unwrap_err();
-    assert!(matches!(error, HostError::NoEarlierVersion { .. }), "back at the first: {error}");
+    assert!(matches!(error, HostError::NoEarlierVersion { .. }), "the first version serves again: {error}");
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn the_events_of_a_dropped_host_end() {
     let mut events = lab.host().events();
     drop(lab);
     let (done, ended) = mpsc::channel();
-    // On a separate thread, so that a reader that waits forever fails only this test.
+    // This runs on a separate thread, so that a reader that waits forever fails only this test.
     thread::spawn(move || {
         let kinds: Vec<_> =
             iter::from_fn(|| events.next_blocking()).map(|event| event.kind.clone()).collect();

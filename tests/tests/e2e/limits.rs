@@ -97,7 +97,7 @@ fn a_plugin_that_requires_a_cgroup_does_not_start_without_one() {
 fn a_cgroup_ends_processes_that_left_the_process_group() {
     let mut lab = limited("held", "open_files = 1000\n[process]\nrestart_wait = \"10m\"");
     let Some(cgroup) = applied(&mut lab).cgroup else {
-        eprintln!("skipped: no cgroup is delegated here");
+        eprintln!("skipped: no cgroup is delegated to this process");
         return;
     };
     let error = lab.probe().misbehave("fork-away-and-abort").unwrap_err();
@@ -106,9 +106,9 @@ fn a_cgroup_ends_processes_that_left_the_process_group() {
         "{error}"
     );
     assert_eq!(lab.probe().version(), Ok(1));
-    assert!(!cgroup.exists(), "it goes with the process");
+    assert!(!cgroup.exists(), "the cgroup is removed with its process");
     let after = lab.host().info(&lab.id()).unwrap().limits.unwrap().cgroup.unwrap();
-    assert!(after.exists() && after != cgroup, "the next has one of its own");
+    assert!(after.exists() && after != cgroup, "the next process has its own cgroup");
     // Dropping the lab checks that no process is left.
     drop(lab);
     assert!(!after.exists());
@@ -125,8 +125,8 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     let usage = lab.host().info(&lab.id()).unwrap().process.unwrap();
     assert!(usage.open_files >= Some(64), "{usage:?}");
     assert_eq!(probe.version(), Ok(1), "existing connections stay open");
-    // Two concurrent calls need another connection, which the process cannot accept: the process is started again, and
-    // the call that could not begin is made in the new one.
+    // Two concurrent calls need another connection, which the process cannot accept. So the host starts the process
+    // again, and makes the call that could not begin in the new process.
     let other = lab.probe();
     let sleeper = thread::spawn(move || other.misbehave("sleep"));
     lab.wait_for(|event| match &event.kind {
@@ -146,7 +146,7 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     neighbour.assert_unharmed();
 }
 
-/// Asserts that this limit ends the process of a plugin that does this deed, with this signal.
+/// Asserts that this limit ends the process of a plugin that does this deed, and that it does so with this signal.
 fn ends_by(signal: &str, limit: &str, deed: &str) {
     let mut lab = installed(deed, limit);
     let neighbour = Neighbour::start(&mut lab);
@@ -172,7 +172,7 @@ fn a_plugin_that_writes_to_a_file_without_end_ends_at_its_limit() {
     ends_by("SIGXFSZ", "file_size = \"64KiB\"", "fill-a-file");
 }
 
-/// Makes a script with these lines start the process of the lab's plugin.
+/// Starts the lab's host, whose plugin processes are started by a script with these lines.
 fn start_by_script(lab: &mut Lab, lines: &str) {
     lab.write_script("shim.sh", &format!("#!/bin/sh\n{lines} {} \"$@\"\n", program().display()));
     let script: PathBuf = lab.path("shim.sh");
@@ -202,7 +202,7 @@ fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
     assert_eq!(lab.probe().misbehave("fork-on"), Ok(1));
     let processes = lab.processes().len();
     assert!((2..=32).contains(&processes), "{processes} processes");
-    // After a stop, the resources are free again.
+    // After a stop, the processes have ended, so the plugin can start again.
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));
@@ -217,7 +217,11 @@ fn a_process_dumps_no_core_despite_its_inherited_limit() {
     let pid = lab.pid();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "soft and hard");
+    assert_eq!(
+        core.split_whitespace().take(2).collect::<Vec<_>>(),
+        ["0", "0"],
+        "the soft and the hard limit"
+    );
 }
 
 #[test]
@@ -239,11 +243,10 @@ fn the_socket_sweeper_keeps_no_inherited_descriptor_open() {
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(program()).arg(lab.dir().join("host.sock"));
     let mut sweeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    // The pipe ends only when the sweeper has closed its end. The sweeper itself keeps running until the end of its
-    // input.
+    // The pipe ends only when the sweeper has closed its end of it. The sweeper itself runs until the end of its input.
     let mut inherited = sweeper.stdout.take().unwrap();
     assert_eq!(inherited.read_to_end(&mut Vec::new()).unwrap(), 0);
-    assert!(sweeper.try_wait().unwrap().is_none(), "it keeps running");
+    assert!(sweeper.try_wait().unwrap().is_none(), "the sweeper keeps running");
     drop(sweeper.stdin.take());
     assert!(sweeper.wait().unwrap().success());
 }
@@ -281,7 +284,7 @@ fn a_host_out_of_descriptors_rejects_a_call_and_keeps_the_plugin() {
     host.wait_for("host_started");
     let none = Rlimit { current: Some(3), ..getrlimit(Resource::Nofile) };
     let before = prlimit(Some(pid), Resource::Nofile, none).unwrap();
-    // The first call opens a connection.
+    // The first call has to open a connection.
     let refused = host.ask(&format!("call {id} version []"))["error"].clone();
     let words =
         format!("`version` of {id} was not called, because no connection to its process can be made: ");
@@ -299,7 +302,7 @@ fn the_usage_of_a_process_is_reported_while_it_runs() {
     lab.install(misbehave("version=1"));
     lab.start();
     let info = lab.host().info(&lab.id()).unwrap();
-    let usage = info.process.expect("it runs");
+    let usage = info.process.expect("the process runs");
     assert!(usage.threads >= 2 && usage.resident_bytes > 1 << 20 && usage.cpu_seconds >= 0.0, "{usage:?}");
     assert!(usage.open_files > Some(3), "{usage:?}");
     assert_eq!((info.restarts, info.private_bytes), (0, None));

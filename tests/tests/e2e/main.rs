@@ -1,4 +1,5 @@
-//! End-to-end tests of a host and its plugins: invalid input, failures, and what must keep working despite them.
+//! End-to-end tests of a host and its plugins: invalid input, failures, and the functions that must keep working
+//! despite them.
 
 #![cfg(test)]
 

@@ -16,7 +16,7 @@ fn of_lab(lab: &Lab) -> PluginMetrics {
     plugins.remove(0)
 }
 
-/// The value of a sample on the page.
+/// The value of a sample on the metrics page.
 fn sample(page: &str, sample: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no `{sample}` in\n{page}")).parse().expect("a number")
@@ -74,8 +74,8 @@ fn typed_calls_are_sampled_in_process_and_all_timed_out_of_process() {
         }
         let calls = of_lab(&lab).calls;
         let calls = calls.iter().find(|it| it.mode == mode).unwrap();
-        // In process, these calls are timed: the second, the 1,026th, and the first if it is the first call of the
-        // thread.
+        // In process, these calls are timed: the second, the 1,026th, and also the first if the thread has made no call
+        // before.
         assert_eq!(calls.calls, 1_030);
         assert!(timed.contains(&calls.returned.count()), "{mode:?}: {}", calls.returned.count());
         assert!(calls.returned.sum_seconds() > 0.0);
@@ -157,7 +157,7 @@ fn monitoring(file: &str) -> String {
 
 #[test]
 fn promtool_accepts_the_metrics_and_the_documented_rules() {
-    // Before the lab is created: a download could take longer than the lab's time limit for a test.
+    // This comes before the lab is created, because a download could take longer than the lab's time limit for a test.
     let promtool = Promtool::find();
     let mut lab = Lab::in_mode("scraped", Mode::Process);
     lab.install(misbehave("version=1"));
@@ -179,10 +179,13 @@ fn promtool_accepts_the_metrics_and_the_documented_rules() {
 
     let families = families(&page);
     let documented = named(&monitoring("README.md"));
-    assert_eq!(families, documented, "the metrics, and those in docs/monitoring/README.md");
+    assert_eq!(
+        families, documented,
+        "the metrics on the page differ from those in docs/monitoring/README.md"
+    );
     for file in ["alerts.yml", "grafana.json"] {
         let unknown: Vec<_> = named(&monitoring(file)).difference(&families).cloned().collect();
-        assert!(unknown.is_empty(), "{file} names what does not exist: {unknown:?}");
+        assert!(unknown.is_empty(), "{file} names unknown metrics: {unknown:?}");
     }
     let dashboard: Value = serde_json::from_str(&monitoring("grafana.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -193,5 +196,5 @@ fn promtool_accepts_the_metrics_and_the_documented_rules() {
     promtool.check(&["rules"], &workspace().join("docs/monitoring/alerts.yml"));
     promtool.check(&["config", "--syntax-only"], &workspace().join("docs/monitoring/prometheus.yml"));
     let media = Metrics::PROMETHEUS_MEDIA_TYPE;
-    assert!(media.contains("version=0.0.4"), "promtool reads that version: {media}");
+    assert!(media.contains("version=0.0.4"), "promtool checks another version of the format: {media}");
 }

@@ -1,4 +1,4 @@
-//! Plugins in child processes that misbehave: only the call fails, and nothing else in the host is affected.
+//! Plugins in child processes that misbehave. Only the call fails, and nothing else in the host is affected.
 
 use replug::{CallError, EventKind, Handle, manifest::Mode};
 use replug_api::call::Death;
@@ -6,12 +6,12 @@ use replug_tests::{Hold, Lab, Neighbour, Probe, lab::Crashed, misbehave, neighbo
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{fs, thread, time::Duration};
 
-/// Asserts that a call in which the plugin does this fails with one of these deaths, and that everything else keeps
-/// working.
+/// Asserts that a call in which the plugin does this deed fails because its process ends in one of these ways, and that
+/// everything else keeps working.
 fn costs_one_call(deed: &str, tables: &str, deaths: &[Death]) {
     let (mut lab, neighbour) = running(deed, "", tables);
     let probe = lab.probe();
-    // With backtraces, the standard library prints more than the host keeps.
+    // If backtraces are enabled, the standard library prints more than the host keeps.
     let about_to = format!("about to {deed}");
     let last_words = if deed == "allocate" { "" } else { &about_to };
     match probe.misbehave(deed).unwrap_err() {
@@ -99,9 +99,9 @@ fn processes_that_a_plugin_leaves_behind_end_with_it() {
     costs_one_call("fork-and-abort", "", &[signal("SIGABRT")]);
 }
 
-/// Asserts that a call in which the plugin does this times out.
+/// Asserts that a call in which the plugin does this deed times out.
 fn times_out(deed: &str) {
-    // Without a cgroup, which would kill the process even outside its process group.
+    // There is no cgroup here, because a cgroup would kill the process even outside its process group.
     let tables = "[process]\ncall_timeout = \"1s\"\n[limits]\ncgroup = \"off\"";
     let (mut lab, neighbour) = running(deed, "", tables);
     let error = lab.probe().misbehave(deed).unwrap_err();
@@ -111,7 +111,7 @@ fn times_out(deed: &str) {
     let Crashed { signal, exit, stderr_tail, .. } = lab.crashed();
     assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
     assert!(stderr_tail.contains(&format!("about to {deed}")), "{stderr_tail}");
-    // Calls into a process that is starting may take longer than the call timeout here.
+    // A call into a process that is starting may take longer than the `call_timeout` of this test.
     lab.restarted();
     Handle::within(&lab.probe(), Duration::from_secs(600)).version().unwrap();
     neighbour.assert_unharmed();
@@ -141,7 +141,7 @@ fn a_call_of_a_plugin_that_leaves_its_process_group_times_out() {
 fn a_program_that_is_no_shim_is_killed() {
     let mut lab = Lab::in_mode("no-shim", Mode::Process);
     lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
-    // The working directory is in the test's folder, so the lab finds the process if it is left.
+    // The working directory of the script is in the test's folder, so the lab finds the process if it is left behind.
     lab.write_script(
         "no-shim",
         "#!/bin/sh\ncd \"$(dirname \"$0\")\"\necho this is no shim >&0\nexec sleep 100000\n",
@@ -174,7 +174,7 @@ fn flood(name: &str, then: impl FnOnce(&Lab)) {
         }
     }
     assert_eq!(told + left_out, 10_000);
-    assert!(left_out > 0, "not all of them were reported");
+    assert!(left_out > 0, "every line was reported");
     neighbour.assert_unharmed();
 }
 
@@ -185,7 +185,7 @@ fn a_flood_of_log_events_does_not_hide_a_crash_of_another_plugin() {
         lab.install(misbehave("version=1"));
         Neighbour::install(&lab);
         lab.start();
-        // More events than the host buffers for a reader.
+        // This makes more events than the host buffers for a reader.
         assert_eq!(lab.probe().misbehave("flood-log"), Ok(1));
         let neighbour: Handle<dyn Probe> = lab.host().get(&Neighbour::id(&lab)).unwrap();
         assert!(neighbour.misbehave("abort").is_err());
@@ -226,7 +226,8 @@ fn a_crash_is_reported_while_a_process_outside_the_group_lives() {
     let CallError::Crashed { death, stderr_tail, .. } = error else { panic!("{error}") };
     assert_eq!((death, stderr_tail.lines().last()), (signal("SIGABRT"), Some("last words")));
     assert_eq!(lab.crashed().signal.as_deref(), Some("SIGABRT"));
-    // Only the test knows these processes: they lead their own sessions, as shims do, and their parent has ended.
+    // The host does not know these processes, so the test kills them. They lead their own sessions, as shims do, but
+    // their parent has ended.
     let away: Vec<_> = lab.processes().into_iter().filter(|pid| is_detached(*pid)).collect();
     assert_eq!(away.len(), 2);
     for pid in away {
@@ -303,7 +304,7 @@ fn a_crash_in_save_abandons_the_reload_and_the_version_is_started_again() {
     assert_recovered(lab, neighbour);
 }
 
-/// Asserts that a serving version that does this in a step loses its process, and that nothing else is affected.
+/// Asserts that a serving version that misbehaves in a step loses its process, and that nothing else is affected.
 fn costs_the_process(orders: &str, step: impl FnOnce(&mut Lab) -> String) {
     let name = orders.replace([':', '_'], "-").replace("do=", "in-");
     let (mut lab, neighbour) = running(&name, orders, "[process]\nstep_timeout = \"2s\"");
@@ -359,7 +360,7 @@ fn a_checkpoint_that_hangs_kills_the_process_and_it_is_restarted() {
 fn a_process_that_reads_nothing_does_not_block_the_host() {
     let (mut lab, neighbour) = running("takes-nothing", "", "[process]\nstep_timeout = \"2s\"");
     kill_process(lab.pid(), Signal::STOP).unwrap();
-    // More than the buffer of a connection holds.
+    // This is more than the buffer of a connection holds.
     let config = serde_json::Map::from_iter([("word".to_owned(), "x".repeat(1 << 20).into())]);
     let error = lab.host().configure(&lab.id(), config).wait().unwrap_err().to_string();
     assert!(error.contains("`on_config` did not end within 2s: its process was killed"), "{error}");

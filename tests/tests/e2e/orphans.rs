@@ -12,7 +12,7 @@ fn building_forever(name: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.write_script("scripts/build.sh", "#!/bin/sh\nsleep 100000 &\necho it builds > ../../begun\nwait\n");
     lab.set_manifest("binary = \"out/plugin.so\"");
-    // Outside the plugin's folder, so that it is no source.
+    // The pipe is outside the plugin's folder, so that it is no source.
     assert!(Command::new("mkfifo").arg(lab.dir().join("begun")).status().unwrap().success());
     lab
 }
@@ -20,7 +20,7 @@ fn building_forever(name: &str) -> Lab {
 /// Kills a host and its parent during a build.
 fn kill_during_the_build(lab: &Lab, host: Dev) {
     assert_eq!(fs::read_to_string(lab.dir().join("begun")).unwrap(), "it builds\n");
-    assert!(lab.children().iter().any(|it| it.contains("build.sh")), "there is a build to be left");
+    assert!(lab.children().iter().any(|it| it.contains("build.sh")), "the build is running");
     kill_process_group(host.pid(), Signal::KILL).unwrap();
     host.ended();
     lab.expect_leftover_files();

@@ -1,4 +1,4 @@
-//! Plugins with a C library of their own, which is a part of each version like their code.
+//! Plugins with their own C library. Each version of a plugin includes the version of its library.
 
 use replug::{
     BuildDir, Handle,
@@ -9,7 +9,8 @@ use replug_builder::build::Builder;
 use replug_tests::{Lab, Source, Tally, artifact::replaced, compiled, misbehave};
 use std::{fs, path::Path, process::Command};
 
-/// A plugin whose `version` comes from a C library. Its build script builds the library, and `run_path` leads to it.
+/// A plugin whose method `version` calls a C library. The build script builds the library. The loader finds it by
+/// `run_path`.
 fn source(run_path: &str) -> Source {
     let build = r#"//! Makes the C library.
 fn main() {
@@ -72,8 +73,8 @@ fn an_edit_of_a_c_library_is_served_in_every_mode() {
             assert_eq!(version(&lab), u64::from(number), "{mode:?}");
         }
         lab.host().rollback(&lab.id(), None).wait().unwrap();
-        assert_eq!(version(&lab), 3, "the version before, with the library that it had");
-        // The copies of replaced generations are removed when these retire.
+        assert_eq!(version(&lab), 3, "a rollback also brings back the library of that version");
+        // The host removes the copies of a replaced generation when the generation retires.
         while copies(&lab) > 1 {
             lab.retired();
         }
@@ -108,7 +109,7 @@ fn a_library_next_to_a_prebuilt_plugin_is_found_and_watched() {
     }
 }
 
-/// A prebuilt plugin that finds its library in its own folder.
+/// A prebuilt plugin that looks for its library in its own folder.
 fn ready_made(lab: &Lab) -> Vec<u8> {
     let folder = lab.dir().join("elsewhere");
     for (path, content) in source("$ORIGIN").files("library-beside") {
@@ -127,7 +128,7 @@ fn built(folder: &Path, target: &Path) -> std::path::PathBuf {
     runtime.block_on(Builder::new(target.to_owned()).build(&manifest)).unwrap().artifact
 }
 
-/// A plugin that finds the shared libstd in that folder, to which the toolchain's is copied.
+/// A plugin that finds the shared libstd in this folder. The libstd is copied there from the toolchain.
 fn of_toolchain(folder: &Path) -> Vec<u8> {
     let rustc = Command::new("rustc").args(["--print", "target-libdir"]).output().unwrap();
     let libdir = String::from_utf8(rustc.stdout).unwrap().trim().to_owned();
@@ -138,7 +139,7 @@ fn of_toolchain(folder: &Path) -> Vec<u8> {
         }
     }
     let mut run_path = folder.to_str().unwrap().as_bytes().to_vec();
-    assert!(run_path.len() <= libdir.len(), "there is room for it");
+    assert!(run_path.len() <= libdir.len(), "the path is not longer than the one it replaces");
     run_path.resize(libdir.len(), 0);
     replaced(misbehave("version=1"), libdir.as_bytes(), &run_path)
 }
@@ -155,7 +156,7 @@ fn a_plugin_runs_without_the_toolchain_that_has_built_it() {
         if lab.host().info(&lab.id()).unwrap().process_id.is_some() {
             lab.kill();
             lab.crashed();
-            assert_eq!(lab.probe().version(), Ok(1), "it is started again");
+            assert_eq!(lab.probe().version(), Ok(1), "the plugin is started again");
         }
         lab.reload().unwrap();
         assert_eq!(lab.probe().version(), Ok(1));

@@ -1,5 +1,5 @@
-//! Crashes of the host: its parent starts it again, the culprit cannot crash it again, and the other plugins keep their
-//! state. Neither the host nor its parent outlives the other.
+//! Crashes of the host. The parent process starts the host again, the plugin that caused the crash cannot cause it
+//! again, and the other plugins keep their state. Neither the host nor its parent outlives the other.
 
 use super::signals::ignores;
 use replug::manifest::Mode;
@@ -57,7 +57,7 @@ fn a_crash_under_dev_names_the_culprit_and_demotes_it() {
 /// Waits until a called plugin has crashed and serves again. Returns the events about it.
 fn wait_for_crash_and_restart(dev: &mut Dev, crash: &str) -> Vec<Value> {
     let mut told: Vec<Value> = Vec::new();
-    // After a crash of the host, the next host reports it once it has started.
+    // After a crash of the host, the next host reports the crash when it has started. The events come in either order.
     while ![crash, "reloaded"].iter().all(|kind| told.iter().any(|it| it["event"] == *kind)) {
         told.push(dev.wait_for_any(&["reloaded", "plugin_crashed", "plugin_demoted"]));
     }
@@ -73,14 +73,14 @@ fn an_artifact_that_crashes_when_it_is_called_is_not_called_again() {
         let mut dev = Dev::start(&lab, &["--call", &id, "misbehave", CRASH]);
         dev.wait_for("reloaded");
         let mut told = wait_for_crash_and_restart(&mut dev, crash);
-        assert!(talk(&lab, &["call", &id, "version"]).status.success(), "it serves");
+        assert!(talk(&lab, &["call", &id, "version"]).status.success(), "the plugin serves");
         lab.install(misbehave("version=2"));
         told.push(dev.wait_for("reloaded"));
         told.extend(wait_for_crash_and_restart(&mut dev, crash));
-        assert!(talk(&lab, &["call", &id, "version"]).status.success(), "it serves");
+        assert!(talk(&lab, &["call", &id, "version"]).status.success(), "the plugin serves");
         let times = |kind: &str| told.iter().filter(|it| it["event"] == kind).count();
         let crashes = times("plugin_demoted") + times("plugin_crashed");
-        assert_eq!(crashes, 2, "one for each artifact: {told:?}");
+        assert_eq!(crashes, 2, "one crash for each artifact: {told:?}");
         assert!(dev.interrupt().success());
     }
 }
@@ -104,7 +104,7 @@ fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
         increased.join().unwrap()
     });
     assert_eq!(increased["result"], 5);
-    // When the next checkpoint begins, the one that began after the increment is on disk.
+    // The first of these checkpoints has begun after the increment. When the next one begins, it is on disk.
     drop(hold.entered());
     let next = hold.entered();
     host.send(&format!("call {id} misbehave {CRASH}"));
@@ -117,23 +117,43 @@ fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
     assert_eq!((&info["mode"], &info["runs_in"]), (&"auto".into(), &"process".into()), "{info}");
     assert_eq!(info["detail"], "in a child process: it crashed the host in misbehave (SIGSEGV)");
     assert!(info["process_id"].is_u64(), "{info}");
-    assert_eq!(host.ask("call dev.test.neighbour value []")["result"], 5, "it is back with its checkpoint");
+    assert_eq!(
+        host.ask("call dev.test.neighbour value []")["result"],
+        5,
+        "the neighbour has restored its checkpoint"
+    );
     assert_eq!(host.ask("info dev.test.neighbour")["result"]["runs_in"], "in-process");
     assert_eq!(host.ask(&format!("call {id} version []"))["result"], 1);
     let error = host.ask(&format!("call {id} misbehave {CRASH}"));
     assert!(error["error"].as_str().is_some_and(|it| it.contains("SIGSEGV")), "{error}");
-    assert_eq!(host.ask("call dev.test.neighbour value []")["result"], 5, "the host has survived it");
+    assert_eq!(
+        host.ask("call dev.test.neighbour value []")["result"],
+        5,
+        "the crash has not affected the host"
+    );
     assert!(host.leave().success());
     lab.assert_clean();
 
     let mut host = embedder(&lab);
     host.wait_for("host_started");
-    assert_eq!(host.ask(&format!("info {id}"))["result"]["runs_in"], "process", "no second chance");
+    assert_eq!(
+        host.ask(&format!("info {id}"))["result"]["runs_in"],
+        "process",
+        "the artifact stays in a child process"
+    );
     lab.install(misbehave("version=2"));
     assert!(host.ask(&format!("reload {id}"))["result"].is_u64());
-    assert_eq!(host.ask(&format!("info {id}"))["result"]["runs_in"], "in-process", "another artifact");
+    assert_eq!(
+        host.ask(&format!("info {id}"))["result"]["runs_in"],
+        "in-process",
+        "another artifact starts in process"
+    );
     assert!(host.ask(&format!("rollback {id}"))["result"].is_u64());
-    assert_eq!(host.ask(&format!("info {id}"))["result"]["runs_in"], "process", "back to the bad one");
+    assert_eq!(
+        host.ask(&format!("info {id}"))["result"]["runs_in"],
+        "process",
+        "the artifact that has crashed runs in a child process"
+    );
     assert!(host.leave().success());
 }
 
@@ -146,7 +166,7 @@ fn a_culprit_with_a_fixed_mode_is_quarantined_until_a_start() {
     let mut host = embedder(&lab);
     host.wait_for("host_started");
     host.send(&format!("call {id} misbehave [\"abort\"]"));
-    assert_eq!(host.wait_for("host_started")["running"], 1, "only the neighbour");
+    assert_eq!(host.wait_for("host_started")["running"], 1, "only the neighbour runs");
     let quarantined = host.wait_for("plugin_quarantined");
     assert_eq!((&quarantined["method"], &quarantined["signal"]), (&"misbehave".into(), &"SIGABRT".into()));
     assert_eq!(host.ask("call dev.test.neighbour version []")["result"], 7);
@@ -214,7 +234,7 @@ fn an_exit_of_the_program_with_a_running_host_is_final_and_reported() {
 fn an_unrecorded_crash_is_attributed_to_the_only_plugin_in_a_call() {
     let mut lab = Lab::in_mode("cannot-tell", Mode::Auto);
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
-    // A signal handler cannot run on a full stack.
+    // The crash is not recorded, because a signal handler cannot run on a full stack.
     let deed = "[\"overflow-the-stack-of-a-thread\"]";
     let mut dev = Dev::start(&lab, &["--call", &lab.id(), "misbehave", deed]);
     let demoted = dev.wait_for_any(&["plugin_demoted", "host_crashed"]);
@@ -237,7 +257,7 @@ fn busy(name: &str) -> (Lab, Dev, Pid) {
     host.wait_for("host_started");
     for id in [lab.id(), "dev.test.neighbour".into()] {
         host.send(&format!("call {id} hold [\"{}\"]", hold.path()));
-        // The call lasts until the process ends.
+        // This connection stays open, so the call lasts until the process ends.
         std::mem::forget(hold.entered());
     }
     assert!(lab.processes().len() >= 3, "{:?}", lab.children());
@@ -272,7 +292,7 @@ fn a_host_killed_during_a_call_reports_it_and_demotes_no_plugin() {
     let mut host = embedder(&lab);
     let crashed = host.wait_for("host_crashed");
     let in_flight = ["dev.test.neighbour (hold)"].map(Value::from).to_vec();
-    assert_eq!(crashed["in_flight"], Value::from(in_flight), "the other was in a child process");
+    assert_eq!(crashed["in_flight"], Value::from(in_flight), "the plugin in a child process is not listed");
     assert_eq!(host.ask("info dev.test.neighbour")["result"]["runs_in"], "in-process");
     assert!(host.leave().success());
 }
@@ -317,10 +337,10 @@ fn a_signal_to_the_whole_group_counts_once() {
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &[]);
     dev.wait_for("host_started");
-    // A supervisor that knows both processes signals both. If the host counted two signals, it would not wait for its
-    // plugins.
+    // A supervisor that knows both processes sends a signal to both. If the host counted two signals, it would not wait
+    // for its plugins.
     for pid in lab.processes() {
-        // An error means that the process has ended, because the first signalled one has ended it.
+        // An error means that the process has ended already, because of the signal to the other process.
         let _ = kill_process(pid, Signal::TERM);
     }
     dev.wait_for("host_stopped");
@@ -404,7 +424,7 @@ fn a_rejected_checkpoint_is_set_aside_and_the_plugin_starts() {
     assert_eq!(host.ask(&format!("call {} version []", lab.id()))["result"], 2);
     assert!(host.leave().success());
     let aside = lab.state_dir().join("checkpoints").join(format!("{}_refused", lab.id()));
-    assert!(aside.exists(), "someone may want to look at it");
+    assert!(aside.exists(), "the rejected checkpoint is kept");
 }
 
 #[test]
@@ -417,7 +437,7 @@ fn a_killed_dev_leaves_no_socket() {
     dev.wait_for("host_started");
     // The user's runtime folder is the test's folder.
     let folder = lab.dir().join("replug");
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "there is a socket to be left");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "the host has a socket");
     kill_process_group(dev.pid(), Signal::KILL).unwrap();
     dev.ended();
     lab.expect_leftover_files();

@@ -1,4 +1,4 @@
-//! Where the host runs a plugin with `mode = "auto"`.
+//! In which process the host runs a plugin with `mode = "auto"`.
 
 use replug::{CallError, EventKind, event::CrashSite, manifest::Mode};
 use replug_tests::{Lab, artifact::aborting, misbehave};
@@ -11,7 +11,7 @@ fn detail(lab: &Lab) -> String {
     lab.host().info(&lab.id()).unwrap().detail
 }
 
-/// Waits for the event that the plugin runs in a child process, and returns the reason.
+/// Waits for the event which reports that the plugin runs in a child process, and returns the reason.
 fn demoted(lab: &mut Lab) -> String {
     lab.wait_for(|event| match &event.kind {
         EventKind::PluginDemoted { crash, reason } if *crash == CrashSite::default() => Some(reason.clone()),
@@ -60,7 +60,7 @@ fn a_plugin_with_panic_abort_runs_in_a_process_or_is_rejected() {
         assert!(reason.contains("`panic = \"abort\"`"), "{reason}");
         let error = lab.probe().panic("it ends its process").unwrap_err();
         assert!(matches!(error, CallError::Crashed { .. }), "{error}");
-        assert_eq!(lab.probe().version(), Ok(1), "and is started again");
+        assert_eq!(lab.probe().version(), Ok(1), "the process is started again");
         assert_eq!(runs_in(&lab), Some(Mode::Process));
         drop(lab);
 

@@ -12,7 +12,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// A workspace with `members = ["plugins/*"]`. The test's plugin in its plugins folder is also a package.
+/// A workspace with `members = ["plugins/*"]`. The test's plugin is also a package, and so a member.
 fn workspace(name: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
@@ -24,7 +24,8 @@ fn workspace(name: &str) -> Lab {
     lab
 }
 
-/// Prepares a command to run in a folder, without any setting for the build folder except the workspace's.
+/// Makes a command run in a folder, without environment variables that set the build folder, the state folder or the
+/// plugins folder.
 fn in_folder(lab: &Lab, mut command: Command, folder: &str) -> Command {
     command.current_dir(lab.dir().join(folder)).stdin(Stdio::null());
     for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "REPLUG_STATE_DIR", "REPLUG_PLUGINS"] {
@@ -68,7 +69,7 @@ fn a_host_and_cargo_share_a_workspace_whose_members_are_a_glob() {
     }
     assert!(host.interrupt().success());
     let states = lab.dir().join("target/replug");
-    assert_eq!(names(&states, "").len(), 1, "one host, one state folder: {:?}", names(&states, ""));
+    assert_eq!(names(&states, "").len(), 1, "there is more than one state folder: {:?}", names(&states, ""));
     assert_eq!(names(&states, "plugins-").len(), 1);
     assert_eq!(names(&lab.plugins_dir(), "."), Vec::<PathBuf>::new());
     assert!(!lab.dir().join("user-state").exists());
@@ -82,7 +83,7 @@ fn settings_at_the_workspace_root_apply_in_all_its_folders() {
     let lab = workspace("settled");
     let settings = lab.dir().join("replug.toml");
     fs::write(&settings, "state_dir = \"kept\"\nkeep_artifacts = 3\n").unwrap();
-    // Without a host, each call starts a host of its own.
+    // While no host runs, each call starts its own host.
     for folder in FOLDERS {
         let called = replug(&lab, folder, &["call", &lab.id(), "version"]);
         assert!(called.status.success(), "{folder}: {called:?}");
@@ -94,7 +95,7 @@ fn settings_at_the_workspace_root_apply_in_all_its_folders() {
     assert_eq!(started["plugins_dir"].as_str().map(Path::new), Some(plugins.as_path()));
     fs::write(&settings, "state_dir = \"kept\"\nkeep_artifacts = 4\n").unwrap();
     assert_eq!(host.wait_for("config_changed")["applied"][0], "keep_artifacts");
-    // The state folder in a file leads to the running host, even if the rest of the file is invalid.
+    // A command finds the running host by the state folder in the file, even if the rest of the file is invalid.
     for text in ["state_dir = \"kept\"\n", "state_dir = \"kept\"\nno_such = 1\n"] {
         fs::write(&settings, text).unwrap();
         for folder in FOLDERS {
@@ -117,7 +118,7 @@ fn the_state_of_an_earlier_replug_is_moved_out_of_the_plugins_folder() {
     fs::create_dir_all(former.join("data").join(lab.id())).unwrap();
     fs::write(former.join("data").join(lab.id()).join("kept"), "precious").unwrap();
     let listed = replug(&lab, ".", &["list"]);
-    assert!(listed.status.success() && former.exists(), "to look moves nothing: {listed:?}");
+    assert!(listed.status.success() && former.exists(), "`list` moves nothing: {listed:?}");
     let called = replug(&lab, "crates/core", &["call", &lab.id(), "version"]);
     let told = String::from_utf8_lossy(&called.stderr).into_owned();
     assert!(called.status.success(), "{called:?}");
@@ -141,7 +142,7 @@ fn a_workspace_has_one_build_folder_for_all_working_directories() {
     for (folder, args) in
         [(".", &["build"][..]), (".", &["build", "plugins/one-target"]), ("plugins/one-target", &["build"])]
     {
-        // The package is built, and then rejected because it is no plugin.
+        // The package is built, and then rejected because it is not a plugin.
         let output = replug(&lab, folder, args);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(

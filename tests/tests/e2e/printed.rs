@@ -1,4 +1,4 @@
-//! Output of plugins in the host's process: it is logged and not mixed with the output of the command, and the last
+//! The output of plugins in the host's process. It is logged and does not mix with the output of the command. The last
 //! output before a crash still reaches the standard error.
 
 use replug::manifest::Mode;
@@ -27,7 +27,7 @@ fn misbehaves(lab: &Lab, id: &str, deed: &str) {
     assert!(call.status.success(), "{call:?}");
 }
 
-/// The next logged line of a stream.
+/// The next log event with a line of this stream.
 fn logged(dev: &mut Dev, stream: &str) -> Value {
     loop {
         let log = dev.wait_for("log");
@@ -37,7 +37,7 @@ fn logged(dev: &mut Dev, stream: &str) -> Value {
     }
 }
 
-/// Waits until both lines of `say` are logged, in either order, and returns the one of the standard output.
+/// Waits until both lines of `say` are logged, in either order. Returns the event for the line on the standard output.
 fn said(dev: &mut Dev) -> Value {
     let (mut output, mut error) = (None, None);
     loop {
@@ -87,8 +87,8 @@ fn output_is_attributed_to_the_called_plugin_of_two() {
     let (mut dev, _) = dev(&lab, &[]);
     dev.wait_for("host_started");
     for id in [neighbour, &id, neighbour] {
-        // The output of the first call could come from another plugin, whose call or start has just ended. From the
-        // second call on, only the called plugin has run.
+        // During the first call, the output could also come from the other plugin, whose call or start has just ended.
+        // From the second call on, only the called plugin has run.
         misbehaves(&lab, id, "say");
         said(&mut dev);
         misbehaves(&lab, id, "say");
@@ -133,7 +133,7 @@ fn a_flood_of_output_in_process_does_not_block_the_host() {
     lab.install(misbehave("version=1"));
     let (mut dev, _) = dev(&lab, &[]);
     dev.wait_for("host_started");
-    // More output than a pipe holds, while nobody reads the command's output.
+    // The plugins write more output than a pipe holds, while nobody reads the command's output.
     for deed in ["flood-stdout", "sh:seq 100000", "sh:seq 100000 >&2"] {
         misbehaves(&lab, &lab.id(), deed);
     }

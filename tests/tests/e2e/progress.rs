@@ -21,7 +21,7 @@ fn a_line_reports_the_build_every_ten_seconds_without_a_terminal() {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     });
     for (number, mut child) in started.into_iter().enumerate() {
-        // `build` reports its progress on the standard error: its standard output contains only the result.
+        // `build` reports its progress on the standard error, because its standard output contains only the result.
         let output: Box<dyn Read> = match number {
             0 => Box::new(child.stdout.take().unwrap()),
             _ => Box::new(child.stderr.take().unwrap()),

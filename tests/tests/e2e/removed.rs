@@ -1,11 +1,11 @@
-//! The state folder is removed while the host runs, as `git clean` and `cargo clean` do: the host creates the files
-//! again that it needs.
+//! The state folder is removed while the host runs, as by `git clean` or `cargo clean`. The host creates the files that
+//! it needs again.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, wait::poll_until};
 use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt, path::Path};
 
-/// Removes a folder of the host. The host may create files in it meanwhile.
+/// Removes a folder, even if the host creates files in it at the same time.
 fn remove(folder: &Path) {
     while folder.exists() {
         match fs::remove_dir_all(folder) {
@@ -55,7 +55,7 @@ fn a_host_whose_state_folder_was_removed_still_has_its_claim_and_token() {
     let claim = fs::read_dir(&hosts).unwrap().next().unwrap().unwrap().path();
     let said = fs::read_to_string(&claim).unwrap();
     remove(&lab.state_dir());
-    // The files are created empty, and written after that.
+    // The host creates the files empty, and writes to them after that.
     for (file, content) in [(&claim, &said), (&token, &shown)] {
         poll_until(|| fs::read_to_string(file).is_ok_and(|read| read == *content));
     }

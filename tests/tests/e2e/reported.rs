@@ -21,7 +21,7 @@ fn a_reload_is_reported_after_its_record_is_written() {
     fs::rename(&pipe, &own).unwrap();
     lab.install(misbehave("version=2"));
     let reloading = lab.host().reload(&lab.id());
-    // Opening the pipe waits for the other end.
+    // This waits until the host opens the other end of the pipe.
     let mut opened = fs::OpenOptions::new().write(true).open(&own).unwrap();
     let told = lab.told_since();
     assert_eq!(lab.probe().version(), Ok(2), "calls do not wait for the disk");

@@ -1,4 +1,4 @@
-//! What a host keeps over a restart: the serving versions, stopped plugins, and states.
+//! What a host keeps over a restart: the serving versions, the stopped plugins, and the states of plugins.
 
 use replug::{
     EventKind, Generation, Handle, HostError, Status, error::ReloadCause, event::Stage, manifest::Mode,
@@ -15,7 +15,8 @@ use rustix::{
 use serde_json::json;
 use std::{fs, path::PathBuf};
 
-/// Copies the artifact in `src`. If there is a pipe called `gate`, waits for it first.
+/// Copies the artifact in `src`. If there is a pipe called `gate`, the script first waits until a line is written to
+/// it.
 const SCRIPT: &str = "#!/bin/sh
 set -e
 if [ -p gate ]; then read -r line < gate; fi
@@ -50,7 +51,7 @@ fn close_gate(lab: &Lab) -> PathBuf {
 
 /// Lets the waiting build continue.
 fn open_gate(gate: PathBuf) {
-    // Opening the pipe waits for the build.
+    // This waits until the build opens the pipe.
     let opened = fs::OpenOptions::new().write(true).open(&gate).unwrap();
     fs::remove_file(gate).unwrap();
     std::io::Write::write_all(&mut &opened, b"\n").unwrap();
@@ -83,7 +84,7 @@ fn a_host_serves_a_stored_version_while_a_newer_one_builds() {
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildStarted { .. }).then_some(()));
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.status, info.detail.as_str()), (Status::Ready, "building"));
-    assert_eq!(info.generation, Some(Generation(2)), "generations count on");
+    assert_eq!(info.generation, Some(Generation(2)), "the numbers of generations continue");
     open_gate(gate);
     assert_eq!(lab.reloaded().0, Generation(3));
     assert_eq!(version(&lab), 2);
@@ -103,7 +104,7 @@ fn a_broken_source_leaves_the_last_version_serving_over_restarts() {
         assert_eq!(info.status, Status::Ready);
         assert!(info.detail.contains("it does not compile"), "{}", info.detail);
     }
-    // A stopped plugin starts nevertheless.
+    // A stopped plugin starts although its source does not compile.
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(version(&lab), 1);
@@ -172,7 +173,7 @@ fn a_config_rejected_at_a_start_is_reported_and_the_previous_one_kept() {
         assert!(error.contains("plugin.toml:4: ") && error.contains("expected a string"), "{error}");
         assert_eq!(lab.probe().word().unwrap(), "one", "{way}");
         if way == "script" {
-            // The newly built version rejects it, too.
+            // The newly built version rejects the configuration, too.
             lab.reload_failed();
         }
         let detail = lab.host().info(&lab.id()).unwrap().detail;
@@ -197,7 +198,7 @@ fn a_rollback_holds_over_restarts_until_an_edit_or_a_reload() {
         assert_eq!(version(&lab), 1);
         let versions = lab.host().versions(&lab.id()).unwrap();
         let generations: Vec<_> = versions.iter().map(|version| version.generation.0).collect();
-        assert_eq!(generations, [1, 2], "there is something to go to");
+        assert_eq!(generations, [1, 2], "the list of versions is kept");
     }
     // The source is edited while no host runs.
     lab.shut_down();
@@ -206,7 +207,7 @@ fn a_rollback_holds_over_restarts_until_an_edit_or_a_reload() {
     lab.reloaded();
     lab.reloaded();
     assert_eq!(version(&lab), 3);
-    // There are earlier versions for a rollback, and a reload returns to the newest one.
+    // A rollback still finds an earlier version, and a reload returns to the newest version.
     restart(&mut lab);
     unchanged(&mut lab);
     lab.host().rollback(&lab.id(), None).wait().unwrap();
@@ -329,13 +330,13 @@ fn a_state_survives_a_stop_and_a_restart_of_the_host() {
         assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 6));
         lab.host().stop_and_discard(&lab.id()).wait().unwrap();
         lab.host().start(&lab.id()).wait().unwrap();
-        assert_eq!(lab.probe().increment(3).unwrap(), 3, "it was dropped");
+        assert_eq!(lab.probe().increment(3).unwrap(), 3, "the state was discarded");
         lab.host().stop(&lab.id()).wait().unwrap();
         restart(&mut lab);
         lab.host().stop_and_discard(&lab.id()).wait().unwrap();
         restart(&mut lab);
         lab.host().start(&lab.id()).wait().unwrap();
-        assert_eq!(lab.probe().value().unwrap(), 0, "it was dropped while it did not run");
+        assert_eq!(lab.probe().value().unwrap(), 0, "the state of a stopped plugin was discarded");
     }
 }
 
@@ -346,7 +347,7 @@ fn a_saved_state_is_restored_only_once() {
     lab.start();
     let saved = lab.state_dir().join("checkpoints");
     restart(&mut lab);
-    assert!(!saved.exists(), "it has no state");
+    assert!(!saved.exists(), "a plugin without state saves none");
     lab.shut_down();
     lab.install(misbehave("version=2"));
     lab.start();
@@ -355,7 +356,7 @@ fn a_saved_state_is_restored_only_once() {
     assert!(saved.join(lab.id()).exists());
     lab.start();
     assert_eq!(lab.probe().value().unwrap(), 5);
-    assert!(!saved.exists(), "it is the instance's own now");
+    assert!(!saved.exists(), "a restored state is removed from the disk");
 }
 
 #[test]
@@ -366,7 +367,7 @@ fn a_rejected_state_is_kept_until_a_version_accepts_it_or_a_discard() {
     lab.probe().increment(5).unwrap();
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.install(misbehave("version=2 knows_state=9"));
-    // The newer version is rejected with an event, and the version that saved the state serves with it.
+    // The newer version is rejected with an event. The version that saved the state serves again, with the state.
     lab.host().start(&lab.id()).wait().unwrap();
     let (_, error) = lab.reload_failed();
     assert!(
@@ -375,7 +376,7 @@ fn a_rejected_state_is_kept_until_a_version_accepts_it_or_a_discard() {
     );
     assert_eq!((version(&lab), lab.probe().value().unwrap()), (1, 5));
 
-    // Without that version, none serves, and the state is kept.
+    // If that version is missing, no version serves, and the state is kept.
     lab.host().stop(&lab.id()).wait().unwrap();
     let artifacts = lab.state_dir().join("artifacts");
     fs::remove_dir_all(&artifacts).unwrap();
@@ -387,7 +388,7 @@ fn a_rejected_state_is_kept_until_a_version_accepts_it_or_a_discard() {
     restart(&mut lab);
     lab.install(misbehave("version=3"));
     lab.host().start(&lab.id()).wait().unwrap();
-    assert_eq!(lab.probe().value().unwrap(), 5, "nothing was lost");
+    assert_eq!(lab.probe().value().unwrap(), 5, "the state was kept");
     lab.host().stop(&lab.id()).wait().unwrap();
     lab.install(misbehave("version=4 knows_state=9"));
     lab.host().stop_and_discard(&lab.id()).wait().unwrap();
@@ -431,7 +432,7 @@ fn configured(lab: &mut Lab) {
     lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
 }
 
-/// Asserts that the accepted manifest is in force, and that the problem of the one in the folder is reported.
+/// Asserts that the accepted manifest is in force, and that the host reports the problem of the manifest in the folder.
 fn assert_accepted_manifest_in_force(lab: &mut Lab, problem: &str) {
     let (stage, error) = lab.reload_failed();
     assert!(stage == Stage::Detect && error.contains(problem), "{stage:?}: {error}");
@@ -463,7 +464,7 @@ fn a_manifest_broken_while_no_host_runs_keeps_the_accepted_one() {
             assert_eq!(lab.probe().value().unwrap(), 5);
             lab.shut_down();
         }
-        // The manifest can be repaired while the host runs, and while none runs.
+        // The manifest can be repaired while a host runs, and while no host runs.
         lab.start_watching();
         assert_accepted_manifest_in_force(&mut lab, edits[1].1);
         lab.set_manifest(&format!("{word}\"three\""));
@@ -472,7 +473,7 @@ fn a_manifest_broken_while_no_host_runs_keeps_the_accepted_one() {
         assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
         lab.shut_down();
         lab.set_manifest(&format!("{word}]"));
-        // A host without a watcher reads the manifest again when it is told to reload.
+        // A host without a watcher reads the manifest again at a reload.
         lab.start();
         lab.reload_failed();
         lab.set_manifest(&format!("{word}\"one\""));
@@ -491,7 +492,7 @@ fn a_manifest_broken_before_a_host_kill_keeps_the_accepted_one() {
     let mut lab = scripted("killed-with-a-broken-manifest", "version=1", "[config]\nword = \"zero\"");
     let mut dev = Dev::start(&lab, &[]);
     dev.wait_for("host_started");
-    // The accepted edit is in force, not the manifest at the start of the host.
+    // The accepted edit must be in force later, not the manifest from the start of the host.
     lab.set_manifest(&format!("{WORD}\"one\""));
     dev.wait_for("configured");
     lab.set_manifest(&format!("{WORD}]"));

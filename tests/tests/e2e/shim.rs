@@ -1,4 +1,4 @@
-//! The wire protocol of a plugin's process: its answers, its errors, and its end.
+//! The wire protocol between a host and the process of a plugin: answers, errors, and the end of the process.
 
 use replug::{Generation, PluginId};
 use replug_builder::artifact::inspect;
@@ -37,7 +37,7 @@ impl Shim {
 
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (events, their_events) = UnixStream::pair().unwrap();
-        // A missing message fails the test.
+        // If a message does not arrive, the test fails and does not hang.
         for stream in [&ours, &events] {
             stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         }
@@ -119,8 +119,8 @@ fn a_shim_reports_plugin_logs_up_to_the_max_level() {
     assert_eq!((level, message.as_str(), fields.as_str()), (Level(2), "it is warn", r#"{"number":7}"#));
     assert!(spans.contains("outer"), "{spans}");
     shim.service.set_max_level(Level(5)).unwrap();
-    // Requests like this one have no answer, and are executed in order: it has been executed when a later connection is
-    // accepted.
+    // Requests like this one have no answer. The shim executes requests in order, so this one has been executed when a
+    // later connection is accepted.
     let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     lane.call(call(log, r#"["debug", "now it is wanted"]"#)).unwrap();
     assert!(matches!(shim.report(), Report::Log { message, .. } if message == "now it is wanted"));

@@ -1,4 +1,4 @@
-//! Signals whose handling was changed by a plugin or by the process that started the program: ignored signals stay
+//! Signals whose handling was changed by a plugin or by the process that started the program. Ignored signals stay
 //! ignored, and the signals that the host needs still work.
 
 use replug::manifest::Mode;
@@ -16,7 +16,8 @@ use std::{
     thread,
 };
 
-/// The same command, started with these signals ignored. A shell would not ignore SIGCHLD.
+/// The same command, started with these signals ignored. `env` is used because a shell cannot start a command with
+/// SIGCHLD ignored.
 fn ignoring(signals: &str, command: &Command) -> Command {
     let mut wrapped = Command::new("env");
     wrapped.arg(format!("--ignore-signal={signals}"));
@@ -76,7 +77,8 @@ fn insist(host: Dev, signal: Signal) -> ExitStatus {
     thread::scope(|scope| {
         let ended = scope.spawn(|| host.ended());
         poll_until(|| {
-            // The process was not waited for yet, so its pid is not reused. An error means that it has ended.
+            // The pid cannot belong to another process yet, because the process has not been reaped. An error means
+            // that the process has ended.
             let _ = kill_process(pid, signal);
             ended.is_finished()
         });
@@ -155,12 +157,12 @@ fn a_parent_that_is_process_1_reaps_orphans() {
     let mut host = Dev::of(namespace);
     host.wait_for("host_started");
     let parent = children(host.pid())[0];
-    // The orphans from the start may not have been reaped yet.
+    // Some orphans from the start may not have been reaped yet.
     let before = children(parent);
     let is_reaped = || children(parent).iter().all(|child| before.contains(child));
     let done = lab.dir().join("done");
     assert!(Command::new("mkfifo").arg(&done).status().unwrap().success());
-    // The parent of the inner process ends first.
+    // The parent of the inner process ends first, so the inner process becomes an orphan.
     let script = format!("sh:(sh -c 'sleep 0; echo > {}' &)", done.display());
     let call = talk(&lab, &["call", &lab.id(), "misbehave", &json!([script]).to_string()]);
     assert!(call.status.success(), "{call:?}");

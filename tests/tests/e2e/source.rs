@@ -1,4 +1,4 @@
-//! Sources that do not build, that are no plugin, or that do not match the host's handles.
+//! Sources that do not build, that are not a plugin, or that do not match the host's handles.
 
 use replug::{CallError, EventKind, Handle, event::Stage};
 use replug_tests::{Lab, Source, Tally, hold::Hang, misbehave};
@@ -98,7 +98,7 @@ fn panic_abort_is_rejected_with_the_line_to_remove() {
     assert_eq!(tally.version().unwrap(), 1);
 }
 
-/// A plugin that is built by this script, which can copy the artifact `ready.so`.
+/// A plugin with this build script. The script can copy the artifact `ready.so`.
 fn scripted(name: &str, script: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.write("ready.so", misbehave("version=1"));
@@ -161,7 +161,7 @@ fn a_host_that_is_dropped_without_a_shutdown_ends_a_build_that_hangs() {
     Hang::save(&lab).started(&lab);
     let probe = lab.probe();
     lab.drop_host();
-    assert_eq!(probe.version().unwrap(), 1, "the plugin is unchanged");
+    assert_eq!(probe.version().unwrap(), 1, "the plugin still serves");
 }
 
 #[test]

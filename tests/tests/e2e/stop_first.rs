@@ -1,4 +1,4 @@
-//! Plugins with an exclusive resource: `[reload] order = "stop-first"`.
+//! Plugins with an exclusive resource, which need `[reload] order = "stop-first"`.
 
 use replug::{CallError, EventKind, Generation, Handle, HostError, event::Stage, manifest::Mode};
 use replug_tests::{Lab, Probe, misbehave};
@@ -11,7 +11,7 @@ use std::{
 const MODES: [Mode; 2] = [Mode::InProcess, Mode::Process];
 const STOP_FIRST: &str = "[reload]\norder = \"stop-first\"";
 
-/// The fixture, with an exclusive lock.
+/// The fixture, which locks a file exclusively.
 fn locking(lab: &Lab, orders: &str) -> Vec<u8> {
     misbehave(&format!("lock={} {orders}", lab.dir().join("lock").display()))
 }
@@ -40,7 +40,7 @@ fn calling<T>(probe: &Handle<dyn Probe>, done: impl FnOnce() -> T) -> (T, Vec<Re
     })
 }
 
-/// The gap in the event of a reload.
+/// The gap in the event of a reload: the time in which no version served.
 fn gap(lab: &mut Lab) -> Option<f64> {
     lab.wait_for(|event| match event.kind {
         EventKind::Reloaded { gap_ms, .. } if event.generation != Some(Generation(1)) => Some(gap_ms),
@@ -59,7 +59,7 @@ fn a_plugin_with_an_exclusive_resource_is_replaced_while_calls_wait() {
         reloaded.unwrap();
         let failed: Vec<_> = calls.iter().filter(|call| call.is_err()).collect();
         assert!(failed.is_empty(), "{failed:?}");
-        assert_eq!((probe.version(), probe.increment(1)), (Ok(2), Ok(8)), "its state is handed over");
+        assert_eq!((probe.version(), probe.increment(1)), (Ok(2), Ok(8)), "the new version has the state");
         assert!(gap(&mut lab).is_some_and(|gap| gap > 0.0));
     }
 }
@@ -88,7 +88,11 @@ fn the_old_version_returns_if_the_new_one_does_not_start() {
             assert!(error.to_string().contains(&format!("{entry} was told to fail")), "{error}");
             let failed: Vec<_> = calls.iter().filter(|call| call.is_err()).collect();
             assert!(failed.is_empty(), "{entry}: {failed:?}");
-            assert_eq!((probe.version(), probe.increment(1)), (Ok(1), Ok(8)), "{entry}: with its state");
+            assert_eq!(
+                (probe.version(), probe.increment(1)),
+                (Ok(1), Ok(8)),
+                "{entry}: the old version has its state"
+            );
             let (kept, gap) = lab.wait_for(|event| match &event.kind {
                 EventKind::ReloadFailed { kept_generation, gap_ms, .. } => Some((*kept_generation, *gap_ms)),
                 _ => None,
@@ -109,7 +113,7 @@ fn a_failed_return_to_the_previous_version_is_reported_until_a_reload() {
     lab.install_with(locking(&lab, "version=1"), STOP_FIRST);
     lab.start();
     let probe = lab.probe();
-    // The serving version keeps its lock, but no version can lock this path again.
+    // The serving version keeps its lock, but no instance can lock this path again.
     fs::remove_file(lab.dir().join("lock")).unwrap();
     fs::create_dir(lab.dir().join("lock")).unwrap();
     lab.install_with(misbehave("version=2 fail=init"), STOP_FIRST);

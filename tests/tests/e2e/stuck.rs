@@ -1,5 +1,5 @@
-//! Calls and steps that hang in the host's own process, where they cannot be ended: they are reported, and nothing else
-//! waits for them.
+//! Calls and steps that hang in the host's own process. The host cannot end them there. It reports them, and nothing
+//! else waits for them.
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave};
@@ -34,7 +34,7 @@ fn a_stuck_call_is_reported_with_its_method_and_thread() {
         let entered = hold.entered();
         assert_eq!(stuck(&mut lab), ("hold".to_owned(), name.to_owned()));
         drop(entered);
-        assert_eq!(caller.join().unwrap(), Ok(1), "reported, and not ended");
+        assert_eq!(caller.join().unwrap(), Ok(1), "a stuck call is reported and not ended");
     }
     let (handle, path) = (lab.handle(), hold.path().to_owned());
     let caller = thread::spawn(move || handle.invoke_json("hold", serde_json::json!([path])).wait());
@@ -113,6 +113,6 @@ fn a_hanging_stop_blocks_neither_calls_nor_a_start() {
     let error = lab.probe().version().unwrap_err();
     assert!(matches!(error, CallError::NotRunning { .. }), "{error}");
     lab.host().start(&lab.id()).wait().unwrap();
-    assert_eq!(lab.probe().version(), Ok(1), "it starts next to the hanging one");
+    assert_eq!(lab.probe().version(), Ok(1), "a new instance starts next to the hanging one");
     drop((entered, hold));
 }

@@ -1,19 +1,19 @@
-//! How the host handles crashing plugins: versions that crash in their trial never serve, other plugins are started
-//! again, and those that crash too often are quarantined.
+//! How the host handles crashing plugins. A version that crashes in its trial never serves. The process of a plugin
+//! that crashes later is started again. A plugin that crashes too often is quarantined.
 
 use replug::{CallError, Digest, Generation, Handle, Status, manifest::Mode};
 use replug_tests::{Hold, Lab, Neighbour, command::Dev, misbehave, wait::ProcessEnd};
 use serde_json::json;
 use std::{fs, thread};
 
-/// Asserts that a new version with these orders is rejected by its trial in both modes, and that the old one keeps
+/// Asserts that the trial rejects a new version with these orders in both modes, and that the old version keeps
 /// serving.
 fn stopped_by_the_trial(orders: &str, words: &[&str]) {
     // On a busy machine, a crashing process needs time to find and report the location.
     stopped_by_a_trial_of("1m", (orders, words));
 }
 
-/// The same with another step timeout.
+/// Like [`stopped_by_the_trial`], with another step timeout.
 fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
     let (orders, words) = version;
     for mode in [Mode::InProcess, Mode::Process] {
@@ -85,7 +85,7 @@ fn a_crash_loop_is_quarantined_until_a_start_or_another_artifact() {
         assert!(lab.crashed().restart_in_ms.is_some(), "the first death is followed by a restart");
         assert_eq!(probe.version(), Ok(1), "a call waits for the restart");
         lab.kill();
-        assert!(lab.crashed().restart_in_ms.is_none(), "the second is not");
+        assert!(lab.crashed().restart_in_ms.is_none(), "the second death is not followed by a restart");
         let reason = lab.quarantined();
         assert!(reason.starts_with("its process ended 2 times within 10m: it is quarantined"), "{reason}");
         let error = probe.version().unwrap_err();
@@ -93,14 +93,14 @@ fn a_crash_loop_is_quarantined_until_a_start_or_another_artifact() {
         assert!(error.to_string().contains("quarantined"), "{error}");
         if round == 0 {
             lab.host().start(&lab.id()).wait().unwrap();
-            assert_eq!(probe.version(), Ok(1), "`start` lifts it");
+            assert_eq!(probe.version(), Ok(1), "`start` lifts the quarantine");
         }
     }
     lab.install(misbehave("version=2"));
     lab.reload().unwrap();
-    assert_eq!(probe.version(), Ok(2), "another artifact is let in");
+    assert_eq!(probe.version(), Ok(2), "another artifact may run");
     lab.kill();
-    assert!(lab.crashed().restart_in_ms.is_some(), "it begins with a clean record");
+    assert!(lab.crashed().restart_in_ms.is_some(), "the deaths of the other artifact do not count");
     assert_eq!(probe.version(), Ok(2));
 }
 
@@ -122,14 +122,14 @@ fn only_start_lifts_the_quarantine_of_the_same_artifact() {
     refused(probe.version().unwrap_err().to_string());
     lab.install(misbehave("version=2"));
     lab.reloaded();
-    assert_eq!(probe.version(), Ok(2), "another artifact is let in");
+    assert_eq!(probe.version(), Ok(2), "another artifact may run");
     lab.install(misbehave("version=1"));
     refused(lab.reload_failed().1);
     refused(lab.host().rollback(&lab.id(), Some(first_of(&lab))).wait().unwrap_err().to_string());
-    assert_eq!(probe.version(), Ok(2), "it keeps running");
+    assert_eq!(probe.version(), Ok(2), "the serving version keeps running");
     lab.host().start(&lab.id()).wait().unwrap();
     lab.reload().unwrap();
-    assert_eq!(probe.version(), Ok(1), "`start` lifts it");
+    assert_eq!(probe.version(), Ok(1), "`start` lifts the quarantine");
 }
 
 /// The digest of the artifact that served first.
@@ -176,7 +176,7 @@ fn a_call_into_a_process_just_killed_runs_on_the_next_one() {
     lab.start();
     let (probe, handle) = (lab.probe(), lab.handle());
     for _ in 0..3 {
-        // Opens connections, which do not know yet that the process ends.
+        // This opens connections. When the process is killed, they are still open.
         assert_eq!(probe.version(), Ok(1));
         let end = ProcessEnd::of(lab.pid()).unwrap();
         lab.kill();
@@ -204,14 +204,14 @@ fn a_state_is_restored_from_its_checkpoint_after_a_kill() {
     while !caller.is_finished() {
         drop(hold.entered());
     }
-    // When the next checkpoint begins, the one that began after the increment is on disk.
+    // The first of these checkpoints has begun after the increment. When the next one begins, it is on disk.
     drop(hold.entered());
     let next = hold.entered();
     lab.probe().increment(1).unwrap();
     lab.kill();
     lab.crashed();
     drop((next, hold));
-    assert_eq!(lab.probe().value(), Ok(5), "what came since is lost, and no more");
+    assert_eq!(lab.probe().value(), Ok(5), "only the change after the last checkpoint is lost");
 }
 
 #[test]
@@ -219,12 +219,12 @@ fn a_failed_checkpoint_is_written_once_it_is_possible() {
     let mut lab = Lab::in_mode("checkpoint-unwritten", Mode::Process);
     let hold = Hold::new(lab.dir());
     lab.install_with(misbehave(&format!("version=1 hold={}", hold.path())), "[reload]\ncheckpoint = \"1ms\"");
-    // A file replaces the folder of the checkpoints.
+    // The folder of the checkpoints cannot be created, because there is a file of that name.
     let states = lab.state_dir().join("checkpoints");
     fs::create_dir_all(lab.state_dir()).unwrap();
     fs::write(&states, "").unwrap();
     lab.start();
-    // When the next checkpoint begins, the previous one has ended.
+    // When the next checkpoint begins, the previous one has failed.
     drop(hold.entered());
     let next = hold.entered();
     fs::remove_file(&states).unwrap();

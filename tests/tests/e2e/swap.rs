@@ -1,4 +1,5 @@
-//! Swaps: every way in which an editor saves, added and removed plugins, configuration, and reloads under load.
+//! Reloads after every way in which an editor saves a file, after plugins were added and removed, after edits of the
+//! configuration, and under load.
 
 use replug::{EventKind, Generation, Handle, Status, metrics::ReloadOutcome};
 use replug_tests::{Lab, Source, Tally, misbehave, stateless, wait::pace};
@@ -112,7 +113,7 @@ fn after_two_hundred_saves_in_two_seconds_the_newest_source_serves() {
     }
     assert!(
         Handle::generation(&tally).unwrap() < Generation(100),
-        "builds that were overtaken were not served"
+        "versions that a newer save has superseded were served"
     );
 }
 
@@ -152,7 +153,7 @@ fn an_invalid_configuration_is_rejected_with_its_line() {
         error.contains("[config] word: invalid type: integer `4`, expected a string [bad_config]"),
         "{error}"
     );
-    assert!(error.contains("/plugin.toml:4: "), "it names the line too: {error}");
+    assert!(error.contains("/plugin.toml:4: "), "the error does not name the line: {error}");
     let probe = lab.probe();
     assert_eq!((probe.word().unwrap(), Handle::generation(&probe)), ("one".into(), Some(Generation(1))));
 }
@@ -175,7 +176,11 @@ fn a_repaired_configuration_clears_the_error_and_fails_no_reload() {
     configured(&mut lab);
     assert_eq!(detail(&lab), "");
     let reloads = lab.host().metrics().plugins.remove(0).tally.reloads;
-    assert_eq!(reloads.into_keys().collect::<Vec<_>>(), [ReloadOutcome::Reloaded], "its first start");
+    assert_eq!(
+        reloads.into_keys().collect::<Vec<_>>(),
+        [ReloadOutcome::Reloaded],
+        "only the first start counts"
+    );
 
     lab.set_manifest(&config("word = 5"));
     lab.configure_failed();
@@ -183,10 +188,10 @@ fn a_repaired_configuration_clears_the_error_and_fails_no_reload() {
     assert!(detail(&lab).contains("expected a string"), "{}", detail(&lab));
     lab.set_manifest(&config("word = \"three\""));
     configured(&mut lab);
-    // The host builds again, because the configuration may now fit the rejected version. Here, that version is the
-    // serving one.
+    // The host builds again, because the rejected version may accept the new configuration. Here, the rejected version
+    // is the serving one.
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
-    assert_eq!(detail(&lab), "", "it is not what a new instance would refuse now");
+    assert_eq!(detail(&lab), "", "the error of the replaced configuration is cleared");
 }
 
 #[test]
@@ -200,7 +205,7 @@ fn a_version_rejected_for_its_configuration_serves_after_a_repair() {
     lab.configure_failed();
     lab.install(misbehave("version=2"));
     assert!(lab.reload_failed().1.contains("expected a string"));
-    // The serving version keeps its configuration, whatever else is edited.
+    // The serving version keeps its configuration.
     assert_eq!((lab.probe().version().unwrap(), lab.probe().word().unwrap()), (1, "one".into()));
     lab.told_since();
     lab.set_manifest(&config("word = \"two\""));
@@ -225,8 +230,8 @@ fn a_rejected_configure_command_leaves_no_error_and_names_no_file() {
     assert!(error.contains("expected a string") && !error.contains("plugin.toml"), "{error}");
     assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "");
 
-    // A configuration that was set while the plugin did not run is rejected at the start. The error does not blame the
-    // file, either.
+    // A configuration that was set while the plugin did not run is rejected at the start. That error does not name the
+    // file either.
     lab.host().stop(&lab.id()).wait().unwrap();
     configure(&lab, json!({ "word": 4 })).unwrap();
     lab.host().start(&lab.id()).wait().unwrap_err();
@@ -278,7 +283,7 @@ fn a_broken_manifest_has_no_effect_until_it_is_repaired() {
     let error = lab.reload_failed().1;
     assert!(error.contains("not UTF-8"), "{error}");
     assert_eq!(probe.version().unwrap(), 1);
-    // A new version uses the previous manifest, and the error of the broken one stays.
+    // A new version uses the previous manifest, and the error of the broken manifest stays.
     lab.told_since();
     lab.write("plugin.so", misbehave("version=2"));
     lab.reloaded();
@@ -406,7 +411,7 @@ fn a_plugin_whose_manifest_gets_another_id_is_another_plugin() {
     let renamed =
         fs::read_to_string(&manifest).unwrap().replace("dev.test.renamed", "dev.test.by-another-name");
     fs::write(&manifest, renamed).unwrap();
-    // The events come in either order.
+    // The two events come in either order.
     let (mut serves, mut stopped) = (false, None);
     while !serves || stopped.is_none() {
         let reason = lab.wait_for(|event| {

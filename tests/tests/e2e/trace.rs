@@ -1,4 +1,4 @@
-//! The `tracing` events and panics of plugins, as the host's program receives them.
+//! The `tracing` events and panics of plugins, as the program around the host receives them.
 
 use replug::{Event, EventKind};
 use replug_tests::{Lab, recorder};
@@ -44,7 +44,7 @@ fn a_level_that_the_program_does_not_want_is_not_forwarded() {
     assert_eq!(lab.wait_for(logged), "just enough");
 }
 
-/// Set in a process in which no other test panics.
+/// This variable is set in a process that runs only one test, so no other test panics in it.
 const ALONE: &str = "REPLUG_TEST_ALONE";
 
 #[test]
@@ -60,11 +60,11 @@ fn a_panic_is_reported_once_with_location_thread_and_backtrace() {
             assert_eq!(event.generation.unwrap().0, 2);
             assert!(location.starts_with("src/lib.rs:"), "{location}");
             assert_eq!(!backtrace.is_empty(), wanted, "{backtrace}");
-            // The standard library lists the loaded libraries only once: at the first backtrace of the process.
+            // The standard library lists the loaded libraries only once, at the first backtrace of the process.
             let alone = env::var_os(ALONE).is_some();
             if wanted && alone {
                 assert!(backtrace.contains("misbehave::"), "{backtrace}");
-                // Frames of the panic itself, of the edge, of the host, and of the thread's start are removed.
+                // The frames of the panic itself, of the edge, of the host, and of the start of the thread are removed.
                 for cut in
                     ["panic_with_hook", "replug_api::edge", "::_::", "e2e::", "lifecycle::spawn_unchecked"]
                 {

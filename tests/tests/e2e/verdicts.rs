@@ -1,11 +1,11 @@
-//! The results of trials: the tried file is the one that is loaded, and a version that has started before needs no
-//! trial.
+//! The results of trials. The host loads the same file that it has tried, and a version that has started before needs
+//! no trial.
 
 use replug::{EventKind, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave, stateless};
 use std::{collections::BTreeSet, fs, process};
 
-/// The purposes for which `init` has run, in order.
+/// What each run of `init` was for, in order: `trial` or `serve`.
 fn inits(lab: &Lab) -> Vec<String> {
     fs::read_to_string(lab.dir().join("note")).unwrap_or_default().lines().map(Into::into).collect()
 }
@@ -105,27 +105,29 @@ fn the_file_that_passed_the_trial_is_loaded_despite_replacements() {
         let serving = || lab.host().info(&lab.id()).unwrap().process_id;
         let (first, known) = (serving(), stored(&lab));
         let hold = Hold::new(lab.dir());
-        // `health` is the last step of a trial, and of a start.
+        // `health` is the last step of a trial and of a start, so the trial waits here.
         lab.write("plugin.so", misbehave(&format!("version=2 do=health:linger@{}", hold.path())));
         let reloading = lab.host().reload(&lab.id());
         let on_trial = hold.entered();
         let others = lab.processes().into_iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
         let tried: Vec<_> = others.filter(|pid| Some(*pid) != first).collect();
-        let [tried] = tried[..] else { panic!("more than one process is on trial: {tried:?}") };
+        let [tried] = tried[..] else { panic!("there is not exactly one process on trial: {tried:?}") };
         let tried = copies_in(&lab, tried);
         assert_eq!(tried.len(), 1, "{mode:?}");
         let before = copies_in(&lab, serving().unwrap_or(process::id()));
-        assert!(before.is_disjoint(&tried), "{mode:?}: it is not loaded yet");
-        // From here on, another artifact is in every place from which the host could copy again.
+        assert!(before.is_disjoint(&tried), "{mode:?}: the tried file is not loaded yet");
+        // From here on, every place from which the host could copy the artifact again contains another artifact.
         let digests: Vec<_> = stored(&lab).difference(&known).cloned().collect();
-        let [digest] = &digests[..] else { panic!("one file is new in the store: {digests:?}") };
+        let [digest] = &digests[..] else {
+            panic!("there is not exactly one new file in the store: {digests:?}")
+        };
         let other = misbehave("version=3");
         lab.write("plugin.so", &other);
         fs::write(lab.dir().join("new"), &other).unwrap();
         let place = lab.state_dir().join(format!("artifacts/{digest}.so"));
         fs::rename(lab.dir().join("new"), place).unwrap();
         drop(on_trial);
-        // The `health` of the start.
+        // This is the `health` of the start.
         drop(hold.entered());
         reloading.wait().unwrap();
         assert!(tried.is_subset(&copies_in(&lab, serving().unwrap_or(process::id()))), "{mode:?}");

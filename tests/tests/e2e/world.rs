@@ -1,4 +1,4 @@
-//! The environment of a host: missing, unreadable or full folders, and broken plugins next to others.
+//! The environment of a host: missing, unreadable or full folders, and broken plugins next to working ones.
 
 use replug::{EventKind, Host, Status, manifest};
 use replug_builder::{artifact::inspect, build::Builder};
@@ -31,8 +31,8 @@ fn a_missing_plugins_folder_or_a_file_in_its_place_is_an_error() {
     assert!(error.contains("not a folder; pass the folder that holds your plugins"), "{error}");
 }
 
-/// Runs one test of this program again with this command, and returns its output; `None` if the command does not work
-/// on this machine.
+/// Runs one test of this program again by this command, and returns its output. Returns `None` if the command does not
+/// work on this machine.
 fn again(test: &str, mut command: Command, variable: (&str, &Path)) -> Option<String> {
     let output = command.args(["--exact", test, "--nocapture"]).env(variable.0, variable.1).output().ok()?;
     let text =
@@ -87,7 +87,7 @@ fn an_unreadable_folder_is_reported_and_used_once_readable() {
     open_to(0o000);
     let builder = Host::builder().plugins(lab.plugins_dir()).state_dir(lab.state_dir());
     let mut events = builder.events();
-    let host = builder.watch(true).build().wait().expect("the others are not affected");
+    let host = builder.watch(true).build().wait().expect("an unreadable folder does not affect the host");
     let mut next = |wanted: fn(&EventKind) -> bool| {
         let mut all = std::iter::from_fn(|| events.next_blocking());
         all.find(|event| wanted(&event.kind)).expect("the host keeps running").kind.clone()
@@ -121,7 +121,7 @@ fn a_full_disk_leaves_the_old_version_serving() {
         let kibibytes = (artifact.len() * 3 / 2 + std) / 1024;
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={kibibytes}k"), "none"]).arg(&dir);
-        assert!(mount.status().unwrap().success(), "the full disk");
+        assert!(mount.status().unwrap().success(), "the small file system is mounted");
         std::os::unix::fs::symlink(&dir, lab.state_dir().join("artifacts")).unwrap();
         lab.install(artifact);
         lab.start();
@@ -141,7 +141,8 @@ fn a_full_disk_leaves_the_old_version_serving() {
         skipped("a small disk cannot be mounted here without a user namespace");
         return;
     }
-    misbehave("the fixture is built before");
+    // This builds the fixture. In its namespace, the test cannot build it.
+    misbehave("");
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount"]).arg(env::current_exe().unwrap());
@@ -156,7 +157,7 @@ fn an_error_names_a_state_folder_that_is_mounted_noexec() {
         let lab = Lab::new("noexec");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "noexec", "none"]).arg(&dir);
-        assert!(mount.status().unwrap().success(), "the file system");
+        assert!(mount.status().unwrap().success(), "the file system is mounted");
         let state = Path::new(&dir).join("state");
         let builder = Host::builder().plugins(lab.plugins_dir()).state_dir(&state);
         let error = builder.build().wait().unwrap_err().to_string();
@@ -224,7 +225,7 @@ fn a_call_into_a_deleted_plugins_folder_succeeds_or_names_the_cause() {
     });
     match probe.value() {
         Ok(value) => assert_eq!(value, 5),
-        // The host has noticed the removal of the plugin's folder first.
+        // The host has noticed the removal of the plugin's folder before that of the plugins folder.
         Err(error) => assert!(error.to_string().contains("its folder or manifest is gone"), "{error}"),
     }
 }
@@ -262,7 +263,7 @@ fn a_copy_of_a_running_plugin_is_reported_and_ignored() {
     lab.install(misbehave("version=1"));
     lab.start_watching();
     let manifest = format!("id = \"{}\"\nbinary = \"plugin.so\"", lab.id());
-    // Its path is ordered before that of the running one.
+    // The path of the copy sorts before that of the running plugin.
     lab.neighbour("a-copy", manifest, misbehave("version=2"));
     let error = lab.discovery_failed();
     assert!(
@@ -272,7 +273,7 @@ fn a_copy_of_a_running_plugin_is_reported_and_ignored() {
     assert!(error.contains("plugins/original/plugin.toml; this plugin is ignored"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
     fs::remove_dir_all(lab.path("")).unwrap();
-    // For a moment, there may be no plugin of that id.
+    // For a moment, there may be no plugin with this id.
     lab.reloaded();
     assert_eq!(lab.probe().version(), Ok(2));
 }
