@@ -3,9 +3,11 @@
 
 use crate::{
     artifact::{Artifact, Facts},
+    context::Context,
     demotion::{Demotion, Treatment},
     error::ReloadCause,
     event::Stage,
+    job::Job,
     load::{
         HostReporter, LoadError, LoadSpec, Observer,
         process::{self, Environment, SavedBy, Start},
@@ -14,7 +16,6 @@ use crate::{
     overdue::Overdue,
     preflight::{self, PreflightError, Tried},
     registry::{Identity, Live, Origin},
-    reload::{Context, Job, budget, step},
     step::Step,
 };
 use replug_api::call::Death;
@@ -86,7 +87,7 @@ impl Place {
             let demotion = Demotion { what: Treatment::Quarantined, ..demotion };
             return Err(ReloadCause::Quarantined(Box::new(demotion)));
         }
-        match preflight::check_budget(artifact, facts, &budget(context)) {
+        match preflight::check_budget(artifact, facts, &context.budget()) {
             Ok(()) => Ok(Self::Inside),
             Err(error) if can_move => Ok(Self::Outside(Some(Moved::Unaffordable(error)))),
             Err(error) => Err(error.into()),
@@ -146,7 +147,7 @@ impl Candidate<'_> {
             None => self.job.state.clone(),
             Some(live) if !live.stateful() => None,
             Some(live) => {
-                let saved = step(self.job, (&live, SAVING_FOR_TRIAL), || live.save())?;
+                let saved = self.job.step((&live, SAVING_FOR_TRIAL), || live.save())?;
                 Some((live.state_version(), saved))
             }
         };

@@ -2,16 +2,16 @@
 
 use crate::{
     artifact::Store,
-    attachment::{Attachment, Attachments, Starting},
     build::Builder,
     checkpoint::Checkpoints,
     config::{self, ConfigState, DEFAULT_PLUGINS_DIR, HostConfig, Settings, StateDir, settle_state_dir},
+    context::Context,
     demotion::{Demotions, Processes},
     discovery::{self, DiscoveryLoop, WorkerHandles},
     error::HostError,
     event::{EventSink, Events},
     guard,
-    host::Host,
+    host::{Attachment, Attachments, Host, Starting},
     live,
     load::{LogBound, in_process, process::ProcessError},
     parent,
@@ -20,7 +20,6 @@ use crate::{
     program::Program,
     record::Records,
     registry::{CrashRecord, crash_record, fence},
-    reload::Context,
     shim,
     watch::{Watcher, links_on},
     workspace::BuildDir,
@@ -48,9 +47,10 @@ pub struct HostBuilder {
     attachments: Attachments,
 }
 
-impl HostBuilder {
-    pub(crate) fn new() -> Self {
-        Self {
+impl Host {
+    /// A builder for a new host.
+    pub fn builder() -> HostBuilder {
+        HostBuilder {
             config: HostConfig::default(),
             shim_program: None,
             auto_start: true,
@@ -60,7 +60,9 @@ impl HostBuilder {
             attachments: Attachments::default(),
         }
     }
+}
 
+impl HostBuilder {
     /// Replaces all settings by those of a configuration: see [`Layers`](crate::Layers). Later calls on this builder
     /// override the configuration.
     #[must_use]

@@ -6,11 +6,11 @@ mod unsettled;
 mod unusable;
 
 use crate::{
+    context::Context,
     error::HostError,
     event::EventKind,
     id::{Generation, PluginId},
     manifest::{self, Discovery, Manifest, ManifestError},
-    reload::Context,
     watch::{Change, Notice, Watcher, What},
     worker::{Command, StartWhy, StopWhy, Worker, WorkerHandle},
 };

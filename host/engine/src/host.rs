@@ -1,13 +1,15 @@
 //! [`Host`]: the running plugins of one folder, and the requests to them.
 
+mod attachment;
 mod weak;
 
+pub(crate) use attachment::Attachments;
+pub use attachment::{Attachment, BoxError, BoxFuture, Starting};
 pub use weak::WeakHost;
 
 use crate::{
-    attachment::Attachments,
-    builder::HostBuilder,
     config::{HostConfig, Layers},
+    context::Context,
     discovery::WorkerHandles,
     error::HostError,
     event::{EventKind, EventSink, Events},
@@ -17,7 +19,6 @@ use crate::{
     live::{self, Applied, Followed, PendingConfig},
     manifest::Manifest,
     pending::Pending,
-    reload::Context,
     snapshot::Metrics,
     suggest,
     worker::{Command, Configured, Reply, StartWhy, StopWhy, WorkerHandle},
@@ -86,11 +87,6 @@ impl Host {
     /// A weak reference to this host.
     pub fn downgrade(&self) -> WeakHost {
         WeakHost::of(&self.inner)
-    }
-
-    /// A builder for a new host.
-    pub fn builder() -> HostBuilder {
-        HostBuilder::new()
     }
 
     /// A typed handle to a plugin. After this call, the host rejects versions that do not offer the interface with the

@@ -13,6 +13,7 @@
 //! | [`manifest`] | finds plugins, and reads their manifests |
 //! | [`watch`] | reports changes of files as soon as they are saved |
 //! | `reload.rs` | the path of a reload: the only caller of the stages in the following modules, in this order |
+//! | `job.rs`, `context.rs` | what the stages know about one reload, and the state that the stages of all plugins share |
 //! | [`build`] | runs cargo or a script, and can be cancelled |
 //! | [`artifact`] | stores artifacts by digest, and inspects them before any of their code runs |
 //! | [`preflight`] | decides from the result of the inspection whether an artifact can be loaded |
@@ -26,13 +27,13 @@
 //! | `worker/` | one task for each plugin, which carries out the plugin's commands one after the other |
 //! | `discovery.rs` | starts workers for new plugins, and stops removed plugins |
 //! | `bring_up.rs` | runs the trial of an artifact, and makes an instance of it, in this process or in a child process |
+//! | `stop_first.rs` | stops the serving version before the load, for `order = "stop-first"` |
 //! | `demotion.rs` | the artifacts that have crashed, and whether they run in a child process or not at all |
 //! | `atomic_file.rs` | writes a file completely or not at all |
 //! | `checkpoint.rs` | saved states on disk, for the next instance of a plugin |
 //! | `record/` | the records of plugins on disk, for the next host |
 //! | [`parent`] | a small process that starts the program again after a crash |
-//! | `builder.rs`, `host.rs` | the API for an embedding program |
-//! | `attachment.rs` | components that start and stop with a host |
+//! | `builder.rs`, `host.rs` | the API for an embedding program; `host/attachment.rs` for components that start and stop with a host |
 //! | `config/`, `live.rs` | the settings of a host, and how they change while it runs |
 //! | `spans.rs` | the `tracing` spans of a reload |
 //! | [`event`], [`metrics`] | events and counters, which every stage writes and no stage reads |
@@ -41,16 +42,17 @@
 #![forbid(unsafe_code)]
 
 mod atomic_file;
-mod attachment;
 mod bring_up;
 mod builder;
 mod checkpoint;
 mod config;
+mod context;
 mod demotion;
 mod discovery;
 pub mod error;
 mod host;
 mod info;
+mod job;
 mod lifecycle;
 mod live;
 mod overdue;
@@ -93,7 +95,6 @@ pub mod metrics {
     };
 }
 
-pub use attachment::{Attachment, BoxError, BoxFuture, Starting};
 pub use builder::HostBuilder;
 pub use config::{
     HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, WatchPoll,
@@ -102,7 +103,7 @@ pub use config::{
 pub use error::{CallError, HostError, ReloadError};
 pub use event::{Event, EventKind, Events};
 pub use handle::{DynHandle, Handle, Invocation, InvocationFuture, TimedHandle};
-pub use host::{Host, WeakHost};
+pub use host::{Attachment, BoxError, BoxFuture, Host, Starting, WeakHost};
 pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
 pub use info::{PluginInfo, Status, Version};
 pub use live::{Applied, PendingConfig};

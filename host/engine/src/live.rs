@@ -3,10 +3,10 @@
 
 use crate::{
     config::{HostConfig, Layers, WatchPoll},
+    context::Context,
     discovery::WorkerHandles,
     error::HostError,
     event::EventKind,
-    reload::Context,
     watch::{FileWatch, Poll},
     worker::Command,
 };

@@ -4,6 +4,7 @@
 mod text;
 
 use crate::{
+    context::Context,
     id::PluginId,
     info::{PluginInfo, Status},
     manifest::Mode,
@@ -11,7 +12,6 @@ use crate::{
     preflight::Budget,
     process_usage::ProcessUsage,
     registry::CallsIn,
-    reload::{self, Context},
     worker::WorkerHandle,
 };
 use serde::Serialize;
@@ -83,7 +83,7 @@ impl Metrics {
             version: env!("CARGO_PKG_VERSION"),
             since: tally.since(),
             process: ProcessUsage::own(),
-            budget: reload::budget(context),
+            budget: context.budget(),
             events_lost: tally.events_lost(),
             plugins: workers.iter().map(|worker| PluginMetrics::of(context, worker)).collect(),
         }

@@ -4,35 +4,16 @@
 //! worker starts the old artifact again, with the state that this module has saved.
 
 use crate::{
+    context::Context,
     error::ReloadCause,
-    event::{Stage, millis},
-    id::{Digest, Generation},
-    load::process::SavedBy,
+    event::Stage,
+    job::{Job, SAVING, Stopped},
     manifest::Order,
     overdue::Overdue,
     registry::{Vacant, body::Unmap},
-    reload::{Context, Job, SAVING, retire, step},
     step::Step,
 };
 use std::time::Instant;
-
-/// A version that was stopped to make room for the next version.
-#[derive(Clone, Debug)]
-pub(crate) struct Stopped {
-    pub(crate) generation: Generation,
-    pub(crate) digest: Digest,
-    /// The saved state of the version. `None` if the version has no state.
-    pub(crate) state: Option<SavedBy>,
-    /// The time at which calls began to wait.
-    pub(crate) since: Instant,
-}
-
-impl Stopped {
-    /// How long calls have waited, in milliseconds.
-    pub(crate) fn gap_ms(&self) -> f64 {
-        millis(self.since.elapsed())
-    }
-}
 
 const STOPPING: Overdue = Overdue {
     stage: Stage::Migrate,
@@ -51,7 +32,7 @@ pub(crate) fn make_room(context: &Context, job: &Job) -> Result<Option<Vacant>, 
     let old = paused.live();
     let (generation, digest) = (old.generation, old.digest);
     let state = if old.stateful() {
-        Some((old.state_version(), step(job, (old, SAVING), || old.save())?))
+        Some((old.state_version(), job.step((old, SAVING), || old.save())?))
     } else {
         None
     };
@@ -61,7 +42,7 @@ pub(crate) fn make_room(context: &Context, job: &Job) -> Result<Option<Vacant>, 
     };
     *job.stopped.lock() = Some(Stopped { generation, digest, state, since });
     job.steps.take(STOPPING, || {
-        retire(context, retiring, Unmap::Never);
+        context.retire(retiring, Unmap::Never);
         Ok::<_, ReloadCause>(())
     })?;
     Ok(Some(vacant))

@@ -3,9 +3,9 @@
 use super::Worker;
 use crate::{
     event::{Diagnostic, millis},
+    job::Source,
     lifecycle::Aim,
     record::How,
-    reload::Source,
     spans,
     watch::{Change, What},
 };

@@ -5,10 +5,10 @@ use crate::{
     error::{HostError, ReloadCause},
     event::{ConfiguredHow, EventKind, Stage, Stages},
     id::Generation,
+    job::Source,
     lifecycle::{Config, Input, Next, Work},
     manifest::Manifest,
     registry::{Live, body::LifecycleError},
-    reload::Source,
     step::Step,
 };
 use replug_api::PluginError;

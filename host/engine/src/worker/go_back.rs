@@ -5,10 +5,10 @@ use crate::{
     error::HostError,
     event::{EventKind, Stages},
     id::{Digest, Generation},
+    job::Source,
     lifecycle::{Input, Rollback, Version, Work},
     manifest::OwnErrors,
     registry::Calls,
-    reload::Source,
 };
 
 impl Worker {

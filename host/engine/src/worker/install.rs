@@ -10,13 +10,13 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage, Stages},
     id::{Digest, Generation},
+    job::{Job, Source, Stopped},
     lifecycle::{Aim, Because, Candidate, Input, NotInstalled, Version, Work},
     load::process::SavedBy,
     manifest::{LimitsSpec, Manifest},
     record::How,
-    reload::{self, Installed, Job, Source},
+    reload::{self, Installed},
     spans,
-    stop_first::Stopped,
 };
 use std::sync::{
     Arc,

@@ -3,9 +3,9 @@
 use super::{Worker, cause::Cause};
 use crate::{
     event::{EventKind, Stage, Stages},
+    job::Source,
     lifecycle::{Input, Next, Reading, Settings, Work},
     manifest::{self, Manifest, ManifestError},
-    reload::Source,
     watch::{Change, What},
 };
 use std::{sync::Arc, time::SystemTime};

@@ -25,6 +25,7 @@ mod supervise;
 pub(crate) use crate::lifecycle::Config;
 use crate::{
     artifact::Held,
+    context::Context,
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Generation, PluginId},
@@ -33,7 +34,6 @@ use crate::{
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
     registry::Entry,
-    reload::Context,
     watch::{Inputs, StaleLocks, Stamps, Watcher},
 };
 use cause::Cause;

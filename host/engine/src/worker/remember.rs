@@ -6,11 +6,11 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::Stages,
     id::{Digest, Generation},
+    job::Source,
     lifecycle::{Input, StartBy, Work},
     manifest::{Manifest, Mode},
     record::{How, Served},
     registry::Live,
-    reload::Source,
 };
 use std::{fs, os::unix::fs::MetadataExt, sync::Arc, time::SystemTime};
 

@@ -8,8 +8,8 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stages},
     id::Generation,
+    job::Source,
     lifecycle::{Input, Work},
-    reload::Source,
     spans,
 };
 

@@ -10,7 +10,6 @@ use crate::{
         Live, Retiring,
         body::{LifecycleError, Unmap},
     },
-    reload,
 };
 use std::{
     thread,
@@ -63,7 +62,7 @@ impl Worker {
                 let ends = retiring.live().traits().interruptible;
                 if ends { retiring.drain(None) } else { Err(retiring) }
             });
-            drained.map(|live| reload::finish(&context, live, unmap))
+            drained.map(|live| context.finish(live, unmap))
         }));
         let step_timeout = self.manifest().process.step_timeout;
         let handed_over = tokio::time::timeout(deadline + step_timeout, handed_over).await;
@@ -125,7 +124,7 @@ impl Worker {
         self.context.retiring.send_modify(|count| *count += 1);
         // If no thread can be started, the generation stays loaded, which is sound.
         let _ = thread::Builder::new().name("replug-retire".into()).spawn(move || {
-            reload::retire(&context, retiring, unmap);
+            context.retire(retiring, unmap);
             context.retiring.send_modify(|count| *count -= 1);
         });
     }

@@ -5,9 +5,9 @@ use super::{Worker, cause::Cause};
 use crate::{
     event::{CrashSite, EventKind, Stages},
     id::{Digest, Generation},
+    job::{OnDeath, Source},
     lifecycle::{self, Exit, Input, Version},
     registry::{Retiring, body::LifecycleError},
-    reload::{OnDeath, Source},
     step::Step,
 };
 use replug_api::call::Death;

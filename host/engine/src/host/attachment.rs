@@ -1,9 +1,9 @@
 //! [`Attachment`]: a component that starts and stops with a host, such as its control plane.
 
+use super::WeakHost;
 use crate::{
     error::HostError,
     event::{EventSink, Events},
-    host::WeakHost,
 };
 use std::{error::Error, fmt, path::Path, pin::Pin, sync::Arc};
 

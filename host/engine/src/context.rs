@@ -1,0 +1,114 @@
+//! The state that the stages of all plugins share.
+
+use crate::{
+    artifact::Store,
+    build::Builder,
+    checkpoint::Checkpoints,
+    config::{Settings, StateDir},
+    demotion::Demotions,
+    event::{EventKind, RetireOutcome},
+    id::{Digest, PluginId},
+    load::{
+        LogBound,
+        in_process::{static_tls_limit, static_tls_used, tls_keys_used},
+        process::ProcessError,
+    },
+    preflight::{Budget, Verdicts},
+    program::Program,
+    record::Records,
+    registry::{CrashRecord, Live, Retiring, Watchdog, body::Unmap, end},
+};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::watch;
+
+/// The state that the stages of all plugins share.
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    pub(crate) state: StateDir,
+    pub(crate) builder: Builder,
+    pub(crate) store: Store,
+    /// The crash record of this process, if one is kept.
+    pub(crate) crash_record: Option<CrashRecord>,
+    /// The artifacts that have crashed a host.
+    pub(crate) demotions: Demotions,
+    /// The saved states on disk.
+    pub(crate) checkpoints: Checkpoints,
+    /// The records of plugins, which outlive the host.
+    pub(crate) records: Records,
+    /// The program that is executed as a shim, or why there is none.
+    pub(crate) program: Result<Program, ProcessError>,
+    /// The most verbose log level that the settings allow for plugins.
+    pub(crate) log_bound: LogBound,
+    /// Finds calls in this process that do not return.
+    pub(crate) watchdog: Arc<Watchdog>,
+    /// The versions that need no further trial.
+    pub(crate) verdicts: Verdicts,
+    /// The private memory of mapped libraries in bytes, including the libraries of retired generations.
+    pub(crate) private_bytes: AtomicU64,
+    /// The number of generations that are being retired.
+    pub(crate) retiring: watch::Sender<usize>,
+    /// The artifacts of each plugin that may still be needed.
+    pub(crate) wanted: Mutex<BTreeMap<PluginId, BTreeSet<Digest>>>,
+    /// Code that takes an artifact from the store holds the read lock until the artifact is in `wanted`. Code that
+    /// removes artifacts holds the write lock.
+    pub(crate) pruning: RwLock<()>,
+}
+
+impl Context {
+    /// Records the artifacts that a plugin may still need, and removes artifacts that no plugin needs from the store.
+    pub(crate) fn prune(&self, id: &PluginId, digests: BTreeSet<Digest>) {
+        let _alone = self.pruning.write();
+        let mut wanted = self.wanted.lock();
+        // Each artifact that this process takes from the store or puts into it is added to `wanted`. If the plugin
+        // still needs all of its artifacts, there is nothing to remove.
+        if wanted.insert(id.clone(), digests.clone()) == Some(digests) {
+            return;
+        }
+        // A record of another version of replug is unreadable and may name any artifact. In this case, nothing is
+        // removed.
+        let Some(others) = self.records.named_but(|other| wanted.contains_key(other)) else { return };
+        let all = wanted.values().flatten().copied().chain(others).collect();
+        if let Err(error) = self.store.prune(self.settings.now().keep_artifacts, &all) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// The resources of this process.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget {
+            tls_keys_used: tls_keys_used(),
+            bytes_retained: self.private_bytes.load(Ordering::Relaxed),
+            bytes_limit: self.settings.now().retained_bytes_limit,
+            static_tls_used: static_tls_used(),
+            static_tls_limit: static_tls_limit(),
+            ..Budget::default()
+        }
+    }
+
+    /// Waits without a time limit until the generation's last call has ended, and then ends the generation. Blocks.
+    pub(crate) fn retire(&self, retiring: Retiring, unmap: Unmap) {
+        // Without a deadline, `drain` returns only when the last call has ended.
+        if let Ok(live) = retiring.drain(None) {
+            self.finish(live, unmap);
+        }
+    }
+
+    /// Ends a generation that runs no more calls.
+    pub(crate) fn finish(&self, live: Live, unmap: Unmap) {
+        let (plugin, generation, digest) = (live.plugin.clone(), live.generation, live.digest);
+        let private_bytes = live.private_bytes;
+        let outcome = end(live, unmap);
+        if outcome == RetireOutcome::Unloaded {
+            self.private_bytes.fetch_sub(private_bytes, Ordering::Relaxed);
+        }
+        let events = &self.settings.events;
+        events.generation((&plugin, generation, digest), EventKind::GenerationRetired { outcome });
+    }
+}
