@@ -124,7 +124,7 @@ impl Client {
             handshake.map_err(|error| broken(format!("closed the connection ({error})")))?;
         // The task ends when the answer has been received.
         tokio::spawn(connection);
-        let request = request.map_err(|error| broken(format!("cannot be sent this request ({error})")))?;
+        let request = request.map_err(|error| broken(format!("cannot receive this request ({error})")))?;
         // The kernel accepts the connection even if the host's process is stopped, so there must be a timeout.
         let answer = tokio::time::timeout(patience, sender.send_request(request)).await;
         let answer = answer.map_err(|_| self.silent(process))?;

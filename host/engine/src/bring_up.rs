@@ -54,7 +54,7 @@ impl fmt::Display for Moved {
             Self::NoRoom(error) => write!(f, "the host cannot load it: {error}"),
             Self::Unaffordable(error) => write!(f, "it would exceed a limit of the host: {error}"),
             Self::PanicAborts => {
-                write!(f, "it was built with `panic = \"abort\"`, and a panic in it would end the host")
+                write!(f, "it was built with `panic = \"abort\"`, and a panic in it would crash the host")
             }
         }
     }

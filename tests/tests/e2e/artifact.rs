@@ -117,7 +117,7 @@ fn an_artifact_with_a_missing_library_is_rejected_before_it_is_opened() {
 #[test]
 fn the_loader_rejects_an_artifact_with_a_missing_symbol() {
     let artifact = replaced(misbehave("version=2"), b"\0rust_eh_personality\0", b"\0rust_eh_personalitz\0");
-    assert_refused("missing-symbol", artifact, &["the dynamic loader refuses", "rust_eh_personalitz"]);
+    assert_refused("missing-symbol", artifact, &["the dynamic loader rejects", "rust_eh_personalitz"]);
 }
 
 #[test]

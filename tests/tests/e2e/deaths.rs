@@ -99,7 +99,7 @@ fn a_version_that_dies_in_its_confirm_window_is_rolled_back() {
         EventKind::RolledBack { from, reason } => Some((*from, reason.clone())),
         _ => None,
     });
-    assert_eq!((from, reason.as_str()), (Generation(2), "its process ended while `confirm` watched it"));
+    assert_eq!((from, reason.as_str()), (Generation(2), "its process ended in the `confirm` window"));
     assert_eq!(lab.probe().version(), Ok(1));
 }
 

@@ -68,7 +68,7 @@ fn a_plugin_with_panic_abort_runs_in_a_process_or_is_rejected() {
         lab.install_with(aborting(), &format!("[reload]\npreflight = \"{preflight}\""));
         lab.start();
         assert_eq!(runs_in(&lab), None);
-        assert!(detail(&lab).contains("a panic in it would end the host"), "{}", detail(&lab));
+        assert!(detail(&lab).contains("a panic in it would crash the host"), "{}", detail(&lab));
     }
 }
 

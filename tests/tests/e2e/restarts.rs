@@ -233,7 +233,7 @@ fn the_reason_of_a_rollback_is_known_after_a_restart() {
     unchanged(&mut lab);
     assert_eq!(version(&lab), 1);
     let detail = lab.host().info(&lab.id()).unwrap().detail;
-    assert!(detail.contains("g2 was taken back") && detail.contains("calls failed"), "{detail}");
+    assert!(detail.contains("g2 was rolled back") && detail.contains("calls failed"), "{detail}");
 }
 
 #[test]

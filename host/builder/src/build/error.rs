@@ -43,7 +43,7 @@ pub enum BuildError {
     Compile { summary: String, diagnostics: Vec<Diagnostic> },
     /// In this profile, a panic aborts the process.
     #[error(
-        "{}: the profile `{profile}` has `panic = \"abort\"`, so that a panic in the plugin would abort the host; remove that line from the profile",
+        "{}: the profile `{profile}` has `panic = \"abort\"`, so a panic in the plugin would crash the host; remove that line from the profile",
         file.display()
     )]
     PanicAborts { file: PathBuf, profile: String, diagnostics: Vec<Diagnostic> },

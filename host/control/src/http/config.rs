@@ -131,7 +131,7 @@ pub(super) struct TlsConfig {
 pub enum ListenError {
     /// Another host serves the folder.
     #[error(
-        "a host already serves {plugins}: stop it first, or talk to it (`replug status {plugins}`); its socket is {socket}"
+        "a host already serves {plugins}: stop it first, or send commands to it (such as `replug status {plugins}`); its socket is {socket}"
     )]
     Taken {
         /// The plugins folder.

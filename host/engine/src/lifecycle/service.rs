@@ -302,7 +302,7 @@ impl Lifecycle {
     /// Records that a version was rolled back.
     fn taken_back(&mut self, from: Version, reason: String) -> Effect {
         self.history.taken_back.insert(from.digest);
-        let fault = format!("{}: {} was taken back: {reason}", self.plugin, from.generation);
+        let fault = format!("{}: {} was rolled back: {reason}", self.plugin, from.generation);
         self.faults.is_taken_back(fault.clone());
         Effect::ReportTakenBack { from, reason, fault }
     }
@@ -314,7 +314,7 @@ impl Lifecycle {
                 Effects::of([Effect::CountRestart, Effect::ReportRestart { deaths }])
             }
             (Some(Task::Restart { restart: Restart { instead_of: Some(from), .. }, .. }), true) => {
-                let reason = "its process ended while `confirm` watched it".into();
+                let reason = "its process ended in the `confirm` window".into();
                 Effects::of([Effect::CountRestart, self.taken_back(from, reason)])
             }
             (Some(Task::GoBack { from, reason }), true) => Effects::of([self.taken_back(from, reason)]),

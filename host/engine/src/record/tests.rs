@@ -102,8 +102,8 @@ fn a_rolled_back_version_is_skipped_until_a_newer_one_serves() {
 #[test]
 fn the_reason_of_a_rollback_is_kept_until_a_newer_version_serves() {
     let mut record = after(&[Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack)]);
-    record.takes_back(B, "g2 was taken back");
-    assert_eq!(record.gone_back_because(), Some("g2 was taken back"));
+    record.takes_back(B, "g2 was rolled back");
+    assert_eq!(record.gone_back_because(), Some("g2 was rolled back"));
     assert_eq!(record.taken_back(), BTreeSet::from([B]));
     let served =
         Served { digest: C, generation: Generation(4), at: SystemTime::UNIX_EPOCH, taken_back: false };

@@ -183,11 +183,11 @@ impl World {
         self.settle();
         let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
         self.watch.rule(newest, || {
-            "the plugin was started and edited, and the newest source does not serve".into()
+            "the plugin was started and edited, but the newest source does not serve".into()
         });
         self.give(Command::Stop);
         self.settle();
-        self.watch.rule(self.serves.is_none(), || "the plugin was stopped, and a version serves".into());
+        self.watch.rule(self.serves.is_none(), || "the plugin was stopped, but a version serves".into());
         self.watch.all_are_answered();
     }
 
@@ -339,7 +339,7 @@ impl World {
         let says =
             [self.machine.manifest(), self.machine.latest_manifest()].map(|manifest| Says::of(manifest));
         let (expected, published) = ([self.watch.in_force, self.watch.latest], self.published);
-        self.watch.rule(says == expected, || format!("the manifests are {says:?}, and not {expected:?}"));
+        self.watch.rule(says == expected, || format!("the manifests are {says:?} instead of {expected:?}"));
         self.watch.rule(published == expected[0], || format!("the published manifest is {published:?}"));
         self.watch.begins(effects.then.as_ref(), &self.commands);
         self.watch.intends(&self.machine);

@@ -20,7 +20,7 @@ use std::{
 #[non_exhaustive]
 pub enum LoadError {
     /// The dynamic loader rejected the library.
-    #[error("the dynamic loader refuses {path}: {reason}")]
+    #[error("the dynamic loader rejects {path}: {reason}")]
     Open {
         /// The private copy to be opened.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum LoadError {
     },
     /// The process has too little static thread-local storage left for the library.
     #[error(
-        "the dynamic loader refuses {path}: {reason}; its C code, or that of a library that it needs, uses static thread-local storage, of which a process has little: compile it with `-ftls-model=global-dynamic`, set `mode = \"auto\"` or `mode = \"process\"`, or start the host with more: GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
+        "the dynamic loader rejects {path}: {reason}; its C code, or that of a library, needs static thread-local storage; this process has too little of it left; compile the C code with `-ftls-model=global-dynamic`, set `mode = \"auto\"` or `mode = \"process\"`, or start the host with GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
     )]
     NoStaticTls {
         /// The private copy to be opened.
@@ -60,7 +60,7 @@ pub enum LoadError {
     OtherApi(#[source] RootMismatch, PathBuf),
     /// A panic in the plugin would abort the process.
     #[error(
-        "{path} was built with `panic = \"abort\"`: a panic in it would end the host; build it with `panic = \"unwind\"`, or set `mode = \"auto\"` or `mode = \"process\"`"
+        "{path} was built with `panic = \"abort\"`: a panic in it would crash the host; build it with `panic = \"unwind\"`, or set `mode = \"auto\"` or `mode = \"process\"`"
     )]
     PanicAborts {
         /// The file.

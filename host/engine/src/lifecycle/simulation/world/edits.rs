@@ -69,7 +69,7 @@ impl World {
             _ => Next::Nothing,
         };
         let is_so = next == Some(Work::GoOn(expected));
-        self.watch.rule(is_so, || format!("an edit leads to {next:?}, and not to {expected:?}"));
+        self.watch.rule(is_so, || format!("an edit leads to {next:?} instead of to {expected:?}"));
         expected
     }
 

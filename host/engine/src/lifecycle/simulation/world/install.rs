@@ -118,7 +118,7 @@ impl World {
             None => self.watch.promised.or(self.store.saved.filter(|_| self.policy.checkpoint.is_some())),
         };
         self.watch
-            .rule(state == expected, || format!("a version begins with {state:?}, and not {expected:?}"));
+            .rule(state == expected, || format!("a version begins with {state:?} instead of {expected:?}"));
     }
 
     /// Simulates one attempt to start a version.

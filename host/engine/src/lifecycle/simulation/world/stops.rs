@@ -43,7 +43,7 @@ impl World {
             )
         });
         let is_kept = expected.is_none_or(|expected| saved == Some(expected));
-        self.watch.rule(is_kept, || format!("the kept state is {saved:?}, and not {expected:?}"));
+        self.watch.rule(is_kept, || format!("the kept state is {saved:?} instead of {expected:?}"));
         self.watch.rule(!discards || saved.is_none(), || format!("the discarded state {saved:?} is kept"));
     }
 

@@ -215,7 +215,7 @@ impl Watch {
                     let expected = self.expected.take();
                     let is_so = expected == Some(Expected::GoBack(to));
                     self.rule(is_so, || {
-                        format!("the plugin is rolled back to {to:?}, and expected is {expected:?}")
+                        format!("the plugin is rolled back to {to:?}, but expected is {expected:?}")
                     });
                     self.taken_back = self.current;
                 }
@@ -233,7 +233,7 @@ impl Watch {
         let is_wanted = machine.intent == Intent::Run;
         self.rule(is_wanted == self.is_wanted, || format!("the intent to run is {is_wanted}"));
         let restarts = matches!(machine.service, Service::Backoff { .. });
-        self.rule(is_wanted || !restarts, || "a plugin that is not to run is about to be restarted".into());
+        self.rule(is_wanted || !restarts, || "a plugin that should not run is about to be restarted".into());
         let (is, own) = (machine.faults().of_source(), self.source_is_wrong);
         self.rule(is == own, || format!("a fault of the newest source is recorded: {is}"));
         let expected = self.expected.take();

@@ -76,7 +76,7 @@ impl World {
             _ => {}
         }
         self.watch.rule(work.as_ref() == Some(&expected), || {
-            format!("a start leads to {work:?}, and not to {expected:?}")
+            format!("a start leads to {work:?} instead of to {expected:?}")
         });
     }
 
@@ -200,8 +200,9 @@ impl World {
         let work = self.step(Input::BuildFailed { text: "the source does not compile".into(), is_missing });
         let since_it_began = self.watch.failed_builds <= 3;
         let expected = (!is_missing).then_some(Work::Rewatch { since_it_began });
-        self.watch
-            .rule(work == expected, || format!("a failed build leads to {work:?}, and not to {expected:?}"));
+        self.watch.rule(work == expected, || {
+            format!("a failed build leads to {work:?} instead of to {expected:?}")
+        });
     }
 
     /// Reports a build that failed while the manifest was missing.
@@ -236,7 +237,7 @@ impl World {
                 Some((_, None)) => Rollback::NothingEarlier,
                 Some((from, Some(digest))) => Rollback::To { from, digest },
             };
-        self.watch.rule(is_so, || format!("a rollback leads to {target:?}, and not to {expected:?}"));
+        self.watch.rule(is_so, || format!("a rollback leads to {target:?} instead of to {expected:?}"));
         if let Rollback::To { digest, .. } = target {
             let manifest = self.machine.manifest().clone();
             self.install((digest, manifest), How::WentBack);

@@ -122,7 +122,7 @@ impl Watch {
     pub(in super::super) fn build_ends(&mut self, aim: Aim) {
         let builds = self.builds.take();
         let is_so = builds.is_some_and(|builds| builds.aim == aim && !builds.is_superseded);
-        self.rule(is_so, || format!("the build ends with the aim {aim:?}, and expected is {builds:?}"));
+        self.rule(is_so, || format!("the build ends with the aim {aim:?}, but expected is {builds:?}"));
     }
 
     /// Checks that a command to stop that was received during a build has cancelled the build.

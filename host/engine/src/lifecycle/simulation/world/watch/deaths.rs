@@ -49,7 +49,7 @@ impl Watch {
     pub(in super::super) fn is_quarantined(&mut self, digest: Digest, tried: Option<u8>) {
         let expected = self.expected.take();
         let is_so = expected == Some(Expected::Quarantine(digest));
-        self.rule(is_so, || format!("{digest:?} is quarantined, and expected is {expected:?}"));
+        self.rule(is_so, || format!("{digest:?} is quarantined, but expected is {expected:?}"));
         self.is_up = false;
         if !self.source_is_wrong {
             (self.source_is_wrong, self.explained) = (true, tried);
@@ -65,7 +65,7 @@ impl Watch {
         self.rule(self.is_wanted, || "a stopped plugin is restarted".into());
         let restart = self.restart.take();
         let is_due = restart.is_some_and(|(what, due, _)| what == digest && due <= now);
-        self.rule(is_due, || format!("{digest:?} is restarted, and expected is {restart:?}"));
+        self.rule(is_due, || format!("{digest:?} is restarted, but expected is {restart:?}"));
         self.taken_back = restart.and_then(|(.., died)| died);
         self.rule(goes_back == self.taken_back.is_some(), || {
             format!("the restart is a rollback: {goes_back}")

@@ -38,18 +38,18 @@ impl Watch {
             Effect::ReportTakenBack { from, .. } => {
                 let version = self.taken_back.take();
                 let is_so = version == Some(from);
-                self.rule(is_so, || format!("{from:?} is reported as rolled back, and not {version:?}"));
+                self.rule(is_so, || format!("{from:?} is reported as rolled back instead of {version:?}"));
                 (self.source_is_wrong, self.explained) = (true, tried);
             }
             Effect::ReportNothingEarlier => {
                 let expected = self.expected.take();
                 let is_so = expected == Some(Expected::NothingEarlier);
-                self.rule(is_so, || format!("no earlier version is reported, and expected is {expected:?}"));
+                self.rule(is_so, || format!("no earlier version is reported, but expected is {expected:?}"));
             }
             Effect::RememberGood => {
                 let (expected, unproven) = (self.expected.take(), self.unproven.take());
                 let is_so = expected == Some(Expected::Trust) && unproven.is_none_or(|until| until <= now);
-                self.rule(is_so, || format!("the version is confirmed, and expected is {expected:?}"));
+                self.rule(is_so, || format!("the version is confirmed, but expected is {expected:?}"));
             }
             Effect::ReportSuperseded => {
                 let was =
@@ -57,7 +57,7 @@ impl Watch {
                 self.rule(was, || "a build that was not superseded begins again".into());
             }
             Effect::CountRestart | Effect::ReportRestart { .. } => {
-                self.rule(self.is_wanted, || "a plugin that is not to run was restarted".into());
+                self.rule(self.is_wanted, || "a plugin that should not run was restarted".into());
             }
             Effect::ReportStateLost(_) => {}
             Effect::Quarantine { .. }
