@@ -128,11 +128,11 @@ fn contender<'a>(name: &'static str, call: impl Fn(u64) -> u64 + 'a) -> Contende
 }
 
 /// The factor by which a turn of a [`crowd`] is longer than the turn of another contender. The scheduler may wake all
-/// threads on one processor, and take milliseconds to spread them.
+/// threads on one processor, and take milliseconds to spread them. In a longer turn, this matters less.
 const CROWD_LASTS: u64 = 40;
 
-/// A contender with that number of threads, which begin at the same time and share the repetitions. The measured time
-/// lasts from the first begin to the last end.
+/// A contender with this number of threads. They begin at the same time and share the repetitions. The measured time is
+/// from the begin of the first thread to the end of the last.
 fn crowd<'a>(name: &'static str, threads: u64, call: impl Fn(u64) -> u64 + Sync + 'a) -> Contender<'a> {
     let run = move |repetitions: u64| {
         let ready = Barrier::new(threads as usize);

@@ -1,7 +1,7 @@
-//! The benchmarks: `cargo bench -p replug-benches`, or `-- call`, `-- process`, `-- swap`, `-- live`, `-- http` for one
-//! of them.
+//! The benchmarks. `cargo bench -p replug-benches` runs all of them; with `-- call`, `-- process`, `-- swap`, `-- live`
+//! or `-- http`, it runs one.
 //!
-//! Prints a page with every figure beside its target, and writes it to `target/bench/`.
+//! The program prints a page with every figure and its target, and also writes the page to `target/bench/`.
 
 mod call;
 mod http;
@@ -27,11 +27,11 @@ const ALL: &[(&str, Benchmark)] = &[
 fn main() -> Result<()> {
     replug::shim::run_if_asked();
     process::echo_if_asked();
-    // Cargo adds `--bench`.
+    // Cargo also passes `--bench`, which names no benchmark.
     let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = wanted.iter().find(|name| ALL.iter().all(|(known, _)| known != name)) {
         let known: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
-        bail!("unknown benchmark `{unknown}`: name some of {}, or none for all", known.join(", "));
+        bail!("unknown benchmark `{unknown}`: name one or more of {}, or none to run all", known.join(", "));
     }
     let mut report = Report::default();
     for (name, measure) in

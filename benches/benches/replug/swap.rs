@@ -1,4 +1,4 @@
-//! The cost of a swap while a thread calls: all stages of a reload except the build.
+//! The cost of a reload without its build, while a thread calls the plugin.
 
 use anyhow::{Context, Result};
 use replug::{EventKind, Handle, Host, event::Stages};
