@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: all checks in one command, for developers and for CI. Stops at the first step that fails.
+//! `cargo xtask ci`: all checks in one command, for developers and for CI. It stops at the first step that fails.
 
 use crate::tidy;
 use anyhow::{Context, bail};
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A step, which runs cargo.
+/// One of the steps, which each run cargo.
 struct Step {
     name: &'static str,
     args: &'static [&'static str],

@@ -52,7 +52,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Without a backtrace, even if RUST_BACKTRACE is set: the failed step has printed its own message above.
+            // The error is printed without a backtrace, even if RUST_BACKTRACE is set, because the failed step has
+            // printed its own message.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

@@ -46,7 +46,7 @@ pub(super) fn unsafe_is_listed(tree: &Tree) -> Vec<Problem> {
         .filter(|(path, ..)| in_unsafe_place(path) && !page.contains(path))
         .filter_map(|(path, _, source)| {
             let message = format!(
-                "unsafe code that {SAFETY_PAGE} does not list: add this file, and why its code is sound"
+                "{SAFETY_PAGE} does not list this unsafe code: add the file, and why its code is sound"
             );
             Some(Problem { path: path.to_owned(), line: first_unsafe(source)?, message })
         })

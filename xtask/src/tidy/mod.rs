@@ -110,8 +110,8 @@ impl Tree {
         self.files.insert(path.to_owned(), File { text, rust });
     }
 
-    /// The Rust files of the project's own code. Fixtures, which misbehave on purpose, and the inputs and outputs of
-    /// the compile tests are left out.
+    /// The Rust files of the project's own code. They do not include the fixtures, which misbehave on purpose, nor the
+    /// inputs and outputs of the compile tests.
     fn rust(&self) -> impl Iterator<Item = (&str, &File, &Split)> {
         self.files
             .iter()
