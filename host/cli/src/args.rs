@@ -2,7 +2,7 @@
 
 use super::{
     error::CliError,
-    here::{host_around, is_served, served_here, usual_plugins_dir},
+    here::{HostLocator, host_around, is_served, served_here, usual_plugins_dir},
     named::Named,
     terminal,
 };
@@ -86,19 +86,6 @@ pub(super) struct Place {
     /// The plugins folder.
     pub(super) dir: PathBuf,
     pub(super) state_dir: PathBuf,
-}
-
-/// The folders by which a command finds a host.
-pub(super) struct HostLocator {
-    pub(super) plugins: PathBuf,
-    pub(super) state_dir: PathBuf,
-}
-
-impl HostLocator {
-    /// A host with the default state folder.
-    pub(super) fn by_default(plugins: &Path) -> Self {
-        Self { plugins: plugins.to_owned(), state_dir: replug::default_state_dir(plugins) }
-    }
 }
 
 impl State {

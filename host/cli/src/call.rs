@@ -4,8 +4,10 @@ use super::{
     args::{CallSpec, Place, PluginsFlag, State},
     client::Client,
     error::CliError,
+    host_plugins::id_of,
     one::One,
     render::{bare, is_empty},
+    shell,
     terminal::{self, DIM, escaped, harmless},
     trace,
 };
@@ -84,7 +86,7 @@ impl Call {
 
     /// Calls the method in the running host.
     async fn of_running(&self, call: &CallSpec, client: Client) -> Result<(), CliError> {
-        let id = call.plugin.at(&client).await?;
+        let id = id_of(&call.plugin, &client).await?;
         let args = Some(call.arguments.clone()).filter(|arguments| !arguments.is_null());
         let asked = Execute { id: id.clone(), method: call.method.clone(), args, payload: None };
         let mut known = json!({ "plugin": id, "method": call.method });
@@ -98,7 +100,7 @@ impl Call {
                 self.print_outcome(known, Err(CallFailure::answered(code, message, details)))
             }
             Err(CliError::BrokeOff { .. }) => {
-                let replug = terminal::invocation();
+                let replug = shell::invocation();
                 let text = format!(
                     "the host exited during `{}` of {id}: see `{replug} events --recent` or `{replug} status`",
                     harmless(&call.method)

@@ -1,9 +1,11 @@
 //! Sends requests to a running host, over its socket.
 
 use super::{
-    args::{Folder, HostLocator, State},
+    args::{Folder, State},
     error::CliError,
-    terminal::{self, harmless, quoted, relative},
+    here::HostLocator,
+    shell::{self, quoted},
+    terminal::{harmless, relative},
 };
 use clap::Args;
 use http_body_util::{BodyExt, Full};
@@ -144,7 +146,7 @@ impl Client {
                     None => {
                         let plugins = plugins();
                         let remedy = match self.plugins.is_dir() {
-                            true => format!("start one with `{} dev {plugins}`", terminal::invocation()),
+                            true => format!("start one with `{} dev {plugins}`", shell::invocation()),
                             false => "it is not a folder; pass the plugins folder of a running host".into(),
                         };
                         CliError::NoHost { plugins, socket, remedy }

@@ -14,7 +14,7 @@ pub(super) enum CliError {
     /// No plugins folder was given, and the default search has found none.
     #[error(
         "there is no folder `plugins` here, no plugin.toml, and no replug.toml that sets `plugins`: give the plugins folder with `{how}`, or create a plugin with `{} new my-plugin`",
-        super::terminal::invocation()
+        super::shell::invocation()
     )]
     NoPlugins { how: &'static str },
     #[error(transparent)]
@@ -58,7 +58,7 @@ pub(super) enum CliError {
     /// The host exited before it had answered.
     #[error(
         "the host on {socket} exited before it answered: `{0} status --watch` shows when it is back; then `{0} events --recent` shows what happened",
-        super::terminal::invocation()
+        super::shell::invocation()
     )]
     BrokeOff { socket: String },
     /// The connection to the host failed, or its answer is invalid.
@@ -67,7 +67,7 @@ pub(super) enum CliError {
     /// The host exited without reporting that it stopped.
     #[error(
         "the host on {socket} exited unexpectedly: it was killed, or a plugin crashed it; `{} status --watch` shows when it is back",
-        super::terminal::invocation()
+        super::shell::invocation()
     )]
     Lost { socket: String },
     /// The host rejected the request.

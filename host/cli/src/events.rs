@@ -3,6 +3,7 @@
 use super::{
     client::{At, Stream, event},
     error::CliError,
+    host_plugins::optional_id_of,
     named::Named,
     render::{Loop, Renderer},
     signals::Signals,
@@ -40,7 +41,7 @@ pub(super) struct Events {
 impl Events {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let client = self.at.client()?;
-        let plugin = Named::at_most(self.plugin.as_ref(), &client).await?;
+        let plugin = optional_id_of(self.plugin.as_ref(), &client).await?;
         let query = json!({ "plugin": plugin, "kind": self.kind });
         let last_id = self.recent.then_some("0");
         let stream = client.stream("/events", &query, last_id).await?;

@@ -1,7 +1,7 @@
 //! The defaults of a command without a given folder: the plugins folder and the running host to which the working
 //! directory belongs.
 
-use super::{args::HostLocator, error::CliError};
+use super::error::CliError;
 use replug::{
     Workspace,
     control::{FoundHost, find_socket, hosts_around},
@@ -14,6 +14,19 @@ use std::{
 
 /// The usual name of a plugins folder.
 const USUAL: &str = "plugins";
+
+/// The folders by which a command finds a host.
+pub(super) struct HostLocator {
+    pub(super) plugins: PathBuf,
+    pub(super) state_dir: PathBuf,
+}
+
+impl HostLocator {
+    /// A host with the default state folder.
+    pub(super) fn by_default(plugins: &Path) -> Self {
+        Self { plugins: plugins.to_owned(), state_dir: replug::default_state_dir(plugins) }
+    }
+}
 
 /// The plugins folder: `plugins` in the working directory, or the working directory itself if it is a plugin's folder.
 /// If there is neither, the search continues in the parent folders, up to the root of the cargo workspace.

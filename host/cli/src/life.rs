@@ -3,6 +3,7 @@
 use super::{
     client::At,
     error::CliError,
+    host_plugins::id_of,
     named::Named,
     one::with_spinner,
     terminal::{self, GOOD, NAME, WARN},
@@ -39,7 +40,7 @@ impl Of {
         request: impl FnOnce(PluginId) -> Request<Changed>,
     ) -> Result<(), CliError> {
         let client = self.at.client()?;
-        let id = self.plugin.at(&client).await?;
+        let id = id_of(&self.plugin, &client).await?;
         let request = request(id.clone());
         let answer = with_spinner(format!("{what} {}", id.short()), client.send(request)).await?;
         if self.json {

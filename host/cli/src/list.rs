@@ -4,7 +4,8 @@ use super::{
     args::{Place, Plugins},
     client::Client,
     error::CliError,
-    status, table,
+    host_plugins::listed,
+    shell, table,
     terminal::{self, NAME, relative},
 };
 use clap::Args;
@@ -42,7 +43,7 @@ impl List {
         let place = state.place(folder);
         let host = state.host_of(folder, &place)?;
         let dir = host.plugins.clone();
-        let running = status::listed(&Client::at(host)).await.map(|listed| listed.plugins);
+        let running = listed(&Client::at(host)).await.map(|listed| listed.plugins);
         let (defaults, build_dir) = match (place, &running) {
             (Ok(place), _) => (place.config.defaults.clone(), place.build_dir()),
             (Err(error), Err(CliError::NoHost { .. } | CliError::OthersHost { .. })) => return Err(error),
@@ -105,8 +106,8 @@ fn at_rest(manifest: &Manifest, build_dir: &BuildDir) -> Listed {
 
 fn described(plugins: &[Listed], dir: &Path, unusable: usize) -> String {
     if plugins.is_empty() {
-        let new = terminal::invocation();
-        let dir = terminal::quoted(&dir.to_string_lossy());
+        let new = shell::invocation();
+        let dir = shell::quoted(&dir.to_string_lossy());
         if unusable > 0 {
             return format!("no usable plugins in {dir}, and {unusable} unusable");
         }

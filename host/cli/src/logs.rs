@@ -4,6 +4,7 @@ use super::{
     client::At,
     error::CliError,
     events::{Show, follow},
+    host_plugins::optional_id_of,
     named::Named,
 };
 use clap::Args;
@@ -41,7 +42,7 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let client = self.at.client()?;
-        let id = Named::at_most(self.plugin.as_ref(), &client).await?;
+        let id = optional_id_of(self.plugin.as_ref(), &client).await?;
         let mut show = Show::of(self.json);
         let request = Command::logs(payload::Logs { id, follow: self.follow, lines: Some(self.lines) });
         if self.follow {

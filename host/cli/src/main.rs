@@ -6,9 +6,11 @@
 //! | files | purpose |
 //! |---|---|
 //! | `dev.rs`, `run.rs`, `serve.rs` | a host in this process, and its events on the standard output |
-//! | `client.rs`, and the subcommands that use it | requests to a running host, over its socket |
+//! | `client.rs`, `host_plugins.rs`, and the subcommands that use them | requests to a running host, over its socket |
+//! | `args.rs`, `here.rs`, `named.rs` | shared arguments, and their defaults |
 //! | `new.rs`, `build.rs`, `list.rs`, `inspect.rs`, `doctor.rs` | commands that need no host |
 //! | `render.rs`, `table.rs`, `terminal.rs`, `building.rs` | output for people |
+//! | `shell.rs` | text that the user can type into a shell |
 //! | `output.rs` | separates the command's own output from that of plugins and libraries in this process |
 //! | `trace.rs`, `otel.rs` | the host's own logs and spans |
 
@@ -25,6 +27,7 @@ mod doctor;
 mod error;
 mod events;
 mod here;
+mod host_plugins;
 mod http;
 mod inspect;
 mod life;
@@ -39,6 +42,7 @@ mod output;
 mod render;
 mod run;
 mod serve;
+mod shell;
 mod signals;
 mod signature;
 mod status;

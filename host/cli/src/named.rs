@@ -1,6 +1,6 @@
 //! The name by which the user selects a plugin: its id, or the last part of its id.
 
-use super::{client::Client, error::CliError, status};
+use super::error::CliError;
 use replug::{IllegalId, PluginId};
 use replug_model::suggest;
 use std::{convert::Infallible, str::FromStr};
@@ -35,28 +35,8 @@ impl Named {
         }
     }
 
-    /// The id of the plugin with this name in a running host. Sends a request to the host only if the name is not an
-    /// id.
-    pub(super) async fn at(&self, client: &Client) -> Result<PluginId, CliError> {
-        match self.whole()? {
-            Some(id) => Ok(id),
-            None => {
-                let plugins = status::listed(client).await?.plugins;
-                self.among(plugins.iter().map(|plugin| plugin.id.as_str()))
-            }
-        }
-    }
-
-    /// Like [`Self::at`], for an optional name.
-    pub(super) async fn at_most(named: Option<&Self>, client: &Client) -> Result<Option<PluginId>, CliError> {
-        match named {
-            Some(named) => named.at(client).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// The name as an id, or `None` if it has no dot. An error if it has a dot and is not a valid id.
-    fn whole(&self) -> Result<Option<PluginId>, CliError> {
+    pub(super) fn whole(&self) -> Result<Option<PluginId>, CliError> {
         match self.0.contains('.') {
             true => self.0.parse().map(Some).map_err(|error: IllegalId| CliError::Usage(error.to_string())),
             false => Ok(None),

@@ -4,7 +4,8 @@ mod member;
 
 use super::{
     error::CliError,
-    terminal::{self, DIM, GOOD, invocation, quoted, relative},
+    shell::{invocation, quoted},
+    terminal::{self, DIM, GOOD, relative},
 };
 use clap::Args;
 use member::Membership;

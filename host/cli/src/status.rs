@@ -4,17 +4,14 @@ use super::{
     args::Folder,
     client::Client,
     error::CliError,
+    host_plugins::{Listed, listed},
     output::Stdout,
     signals::Signals,
     table::{self, LINE},
     terminal::{self, BAD, DIM, NAME, WARN},
 };
 use clap::Args;
-use replug::control::{
-    Command,
-    answer::{Configuration, Plugin},
-    command::List,
-};
+use replug::control::answer::{Configuration, Plugin};
 use serde_json::json;
 use std::{iter, path::PathBuf, time::Duration};
 
@@ -100,29 +97,6 @@ impl Status {
                 terminal::print(&format!("{home}{}{}", described(plugins), pending_config(configuration)))
             }
         }
-    }
-}
-
-/// The answer of a running host about all its plugins.
-pub(super) struct Listed {
-    /// All plugins, the registered ones first.
-    pub(super) plugins: Vec<Plugin>,
-    /// The settings that the host has not applied.
-    configuration: Configuration,
-}
-
-/// Requests all plugins from a running host.
-pub(super) async fn listed(client: &Client) -> Result<Listed, CliError> {
-    let mut plugins = Vec::new();
-    let mut page_no = 1;
-    loop {
-        let page = client.send(Command::list(List { page_no: Some(page_no), ..List::default() })).await?;
-        let before = plugins.len();
-        plugins.extend(page.registered.into_iter().chain(page.unregistered));
-        if plugins.len() >= page.total || plugins.len() == before {
-            return Ok(Listed { plugins, configuration: page.configuration });
-        }
-        page_no += 1;
     }
 }
 

@@ -171,28 +171,6 @@ pub(super) fn stderr_has_colour() -> bool {
     Stderr.has_colour()
 }
 
-/// The command in messages that the user can type to run this program: `replug` if the shell finds it, otherwise its
-/// path.
-pub(super) fn invocation() -> String {
-    let Ok(me) = env::current_exe() else { return "replug".into() };
-    let path = env::var_os("PATH").unwrap_or_default();
-    let first = env::split_paths(&path).map(|dir| dir.join("replug")).find(|file| file.is_file());
-    let same = |file: &Path| fs::canonicalize(file).ok() == fs::canonicalize(&me).ok();
-    match first {
-        Some(found) if same(&found) => "replug".into(),
-        _ => quoted(&me.to_string_lossy()),
-    }
-}
-
-/// A word, quoted for a shell.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
 /// The path, relative to the working directory if it is below it.
 pub(super) fn relative(path: &Path) -> String {
     let here = env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
@@ -290,12 +268,5 @@ mod tests {
         let text =
             "\u{1b}[1;31merror\u{1b}[0m: \u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[3\u{1b}\u{9b}2Jé\n\u{1b}[m";
         assert_eq!(coloured(text), "\u{1b}[1;31merror\u{1b}[0m: ]0;title[2J[32Jé\n\u{1b}[m");
-    }
-
-    #[test]
-    fn quoted_quotes_words_that_a_shell_would_split() {
-        assert_eq!(quoted("target/debug/replug"), "target/debug/replug");
-        assert_eq!(quoted("my plugins"), "'my plugins'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }
