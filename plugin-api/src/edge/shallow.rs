@@ -111,7 +111,7 @@ impl<'de> Shallow<'de> {
     }
 }
 
-/// The approximate end of the calling thread's stack.
+/// The approximate stack pointer of the calling thread.
 #[inline(never)]
 fn stack_pointer() -> usize {
     let here = 0_u8;

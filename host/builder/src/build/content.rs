@@ -1,4 +1,5 @@
-//! The content of a file, remembered so that the file is read again only if it may have changed.
+//! The content of a file, as a hash. The content is kept with the metadata of the file, so that the file is read again
+//! only if it may have changed.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

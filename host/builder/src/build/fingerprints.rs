@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-/// The fingerprint of one unit, which is a folder in cargo's target folder.
+/// The fingerprint of one unit. A fingerprint is a folder in cargo's target folder.
 #[derive(Debug)]
 pub(super) struct Fingerprint {
     dir: PathBuf,

@@ -86,7 +86,8 @@ impl ScriptRuns {
         path: &Path,
     ) -> OwnWrites {
         let owner = packages.iter().filter(|it| path.starts_with(it)).max_by_key(|it| it.as_os_str().len());
-        // No script writes its own source, or the manifest that cargo reads before it runs the script.
+        // A script does not write its own source. Nor does it write the manifest, which cargo has read before it runs
+        // the script.
         if owner.is_some_and(|folder| path == folder.join("build.rs") || path == folder.join("Cargo.toml")) {
             return OwnWrites::None;
         }

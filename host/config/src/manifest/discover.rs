@@ -20,9 +20,9 @@ pub struct Discovery {
 /// Finds the plugins in the direct subfolders of `plugins_dir`, as a host without `[defaults]` does: see
 /// [`Defaults::discover`].
 ///
-/// A subfolder without a manifest is not a plugin. Hidden subfolders and `target` are skipped. If `plugins_dir`
-/// itself has a manifest, it is the only plugin. Of two plugins with the same id, the plugin whose path sorts first is
-/// kept, and the other is a problem.
+/// A subfolder without a manifest is not a plugin. Hidden subfolders and `target` are skipped. If `plugins_dir` itself
+/// has a manifest, it is the only plugin. Of several plugins with the same id, the result contains the one whose path
+/// sorts first. The others are listed in [`Discovery::problems`].
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
     Defaults::default().discover(plugins_dir)
 }
 
-/// The folders of the plugins that are served.
+/// The folders of the plugins that the host serves.
 pub(crate) type Served = BTreeMap<PluginId, PathBuf>;
 
 pub(super) fn discover_over(
@@ -69,7 +69,7 @@ pub(super) fn discover_over(
     folders.sort();
     let mut found = Discovery::default();
     for folder in &folders {
-        // An unreadable folder is a problem, because it may contain a plugin.
+        // An unreadable folder is reported, because it may contain a plugin.
         match fs::read_dir(folder) {
             Ok(_) if !holds_manifest(folder) => {}
             Ok(_) => found.add(defaults, folder),

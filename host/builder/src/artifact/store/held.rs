@@ -51,7 +51,8 @@ impl Store {
     }
 
     fn put_file_back(&self, path: &Path, file: &File) -> io::Result<()> {
-        // The file may no longer have a path. Opening it again gives an independent offset, at the beginning.
+        // The path of the file may be gone, so the file is opened again by its descriptor. The new descriptor has its
+        // own offset, at the beginning.
         let mut from = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         let mut incoming = self.incoming()?;
         copy(&mut from, incoming.as_file_mut()).map_err(|failed| match failed {
