@@ -210,9 +210,11 @@ impl Call<'_> {
         let (remote, method) = (self.remote, self.method);
         let value = self.run().and_then(|answer| match answer {
             Answer::Returned(bytes) => decode::<P::Type>(remote, method, &bytes),
-            Answer::Error(_) => {
-                Err(unusable(remote, method, "the host's version of it cannot fail, and it failed"))
-            }
+            Answer::Error(_) => Err(unusable(
+                remote,
+                method,
+                "the host's version of the method cannot fail, but the method failed",
+            )),
         });
         value.map_or_else(lost, Form::outcome)
     }

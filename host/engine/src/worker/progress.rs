@@ -52,7 +52,7 @@ impl Progress {
         found.has_same_text(&self.manifest_text)
     }
 
-    /// Stores that a version serves. `record` is the plugin's current record.
+    /// Records that a version serves now. `record` is the plugin's current record.
     pub(super) fn serves(&mut self, record: &Record) {
         (self.served, self.has_run) = (served(record), true);
         self.since = Some(SystemTime::now());

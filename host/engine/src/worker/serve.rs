@@ -34,7 +34,8 @@ impl Worker {
         cause.warnings = built.warnings;
         let source = if renews { Source::Rebuilt(built.artifact) } else { Source::Built(built.artifact) };
         let installed = self.install((source, self.latest_manifest()), cause, stages).await;
-        // The watch is set last, because it takes a few milliseconds. It also reports the changes since the build began.
+        // The new inputs are watched only now, because that takes a few milliseconds. The watcher also reports the
+        // changes since the build began.
         self.watch(inputs);
         installed
     }

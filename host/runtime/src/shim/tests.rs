@@ -61,7 +61,8 @@ fn open_lane(service: &mut Service) -> Lane<UnixStream> {
 fn calculator(state: &Path) -> (PathBuf, Option<PathBuf>) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let manifest = manifest::read(&workspace.join("plugins/calculator")).unwrap();
-    // The end-to-end tests build their plugins in the same folder. Sharing it saves a first build, which takes long.
+    // The end-to-end tests build their plugins in the same folder. With the same folder, this test does not have to
+    // wait for a first build.
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let builder = Builder::new(workspace.join(target).join("fixtures"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
