@@ -342,7 +342,7 @@ fn a_garbled_answer_is_an_error_that_names_the_method() {
     assert_eq!(method, "grow");
     assert_eq!(
         bad(refused.nothing().expect_err("an error")),
-        "nothing: the host's version of it cannot fail, and it failed"
+        "nothing: the host's version of the method cannot fail, but the method failed"
     );
 }
 
