@@ -79,6 +79,56 @@ fn a_script_writing_new_sources_each_time_settles_after_a_few_builds() {
     assert!(second <= MOST_BUILDS, "{second} builds");
 }
 
+/// A plugin whose macro writes a file with this name among the sources and includes it, whenever it is expanded.
+fn stamped_by_a_macro(name: &str) -> Source {
+    let macros = format!(
+        "use proc_macro::TokenStream;
+
+#[proc_macro]
+pub fn stamp(_: TokenStream) -> TokenStream {{
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let folder = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../src/made\");
+    let file = format!(\"{{folder}}/{{}}\", {name});
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(&file, format!(\"{{now}}\")).unwrap();
+    format!(\"const _: &str = include_str!({{file:?}});\").parse().unwrap()
+}}
+"
+    );
+    let manifest = "[package]\nname = \"stamped\"\nedition = \"2024\"\n\n[lib]\nproc-macro = true\n";
+    let mut source = Source::new(1).with("stamped/Cargo.toml", manifest).with("stamped/src/lib.rs", macros);
+    source.cargo_toml =
+        source.cargo_toml.replace("[dependencies]\n", "[dependencies]\nstamped = { path = \"stamped\" }\n");
+    source.lib.push_str("stamped::stamp!();\n");
+    source
+}
+
+#[test]
+fn a_macro_that_writes_a_source_at_each_build_settles_after_a_few() {
+    let mut lab = Lab::new("macro-writes");
+    let source = stamped_by_a_macro("\"stamp\"");
+    lab.write_source(&source);
+    lab.start_watching();
+    assert_eq!(version(&lab), 1);
+    let first = builds_until_settled(&mut lab);
+    assert!(first <= MOST_BUILDS, "{first} builds");
+    lab.write("src/lib.rs", source.lib.replace("        1\n", "        2\n"));
+    lab.reloaded();
+    assert_eq!(version(&lab), 2);
+    let second = builds_until_settled(&mut lab);
+    assert!(second <= MOST_BUILDS, "{second} builds");
+}
+
+#[test]
+fn a_macro_that_writes_a_new_file_at_each_build_settles_after_a_few() {
+    let mut lab = Lab::new("macro-adds");
+    lab.write_source(&stamped_by_a_macro("now"));
+    lab.start_watching();
+    assert_eq!(version(&lab), 1);
+    let first = builds_until_settled(&mut lab);
+    assert!(first <= MOST_BUILDS, "{first} builds");
+}
+
 #[test]
 fn a_build_script_writing_to_its_sources_settles_after_a_few_builds() {
     let mut lab = Lab::new("script-writes");

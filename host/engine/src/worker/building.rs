@@ -282,7 +282,7 @@ impl Worker {
             }
         };
         if supersedes {
-            self.overlap.cuts(change, own);
+            self.overlap.cuts(change);
         }
         supersedes
     }
@@ -335,8 +335,8 @@ impl Worker {
         let Settled::Unstable(paths) = settled else { return };
         for path in paths {
             tracing::warn!(
-                "{}: every build of `{}` writes this file with other content, so it does not cause another build; \
-                 let the build script write it only if its content differs, or write it below OUT_DIR",
+                "{}: every build of `{}` writes this file with other content, so a change of it during a build causes no \
+                 other build; have the build script or the macro that writes it do so only if the content differs",
                 path.display(),
                 self.id()
             );

@@ -4,14 +4,22 @@
 //! always determine whether a user or the build has written a file. It decides by the possible writers ([`OwnWrites`]),
 //! by the file's content, and by counts:
 //!
-//! * If the build cannot have written the file, the change is an edit, and the build is superseded.
+//! * A change while no build runs is an edit. It is always built.
+//! * If no known step of the build writes the file, a change during a build counts as an edit, and supersedes the build.
+//!   But a procedural macro can write any file. So this happens at most [`Overlap::EDITS`] times in a row for one folder.
 //! * If the build script of the file's own package may have written the file, and the file has the same content as at
 //!   the beginning of the build, the change does not count: the compiler reads the file after the script has ended.
 //! * If the content differs, the build is superseded, but at most [`Overlap::CUTS`] times in a row for one folder. After
-//!   that, such changes are held until the end of the build.
+//!   that, changes in this folder are held until the end of the build.
 //! * If the content at the end of the build differs from the content at its beginning, one more build follows, but at most
-//!   [`Overlap::REPEATS`] times in a row for one file. After that, the file counts as unstable: every build writes it with
-//!   other content.
+//!   [`Overlap::REPEATS`] times in a row for one file. New files count together, by their folder.
+//! * After that, the file is suspected: either every build writes it, or a user has saved it during each of these builds.
+//!   One more build follows when the file has not changed for [`Overlap::QUIET`]. If this build leaves the file
+//!   unchanged, a user has written it, and this build has read the last save. Otherwise the file counts as unstable:
+//!   every build writes it, and its changes during builds cause no build until a build leaves it unchanged.
+//!
+//! The last rule is wrong about a user who saves the file during that last build, too. Every rule that ends is wrong
+//! about such a user: for each number of builds, a user can save the file during all of them.
 
 use crate::{
     build::OwnWrites,
@@ -20,7 +28,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 /// The changes during the last build, and the number of builds that such changes have caused.
@@ -34,12 +42,26 @@ pub(super) struct Overlap {
     /// The files that the compiler may have read between two changes. They count as changed even if they have their
     /// original content again when the build ends.
     doubtful: BTreeSet<PathBuf>,
-    /// For each folder, how many builds its changes have superseded since the last change that was certainly an edit.
+    /// For each folder, how many builds its changes have superseded since the last change that was certainly an edit, or
+    /// the last build that left the folder unchanged.
     cuts: BTreeMap<PathBuf, u32>,
-    /// For each file, how many additional builds it has caused since the last change that was certainly an edit.
+    /// For each [source](Self::source), how many additional builds it has caused since then.
     repeats: BTreeMap<PathBuf, u32>,
-    /// The files that every build writes with other content. They were reported once.
-    unstable: BTreeSet<PathBuf>,
+    /// The sources that every build may write with other content.
+    unstable: BTreeMap<PathBuf, Doubt>,
+    /// When the suspected files are to be checked, and the change of one of them.
+    check: Option<(Instant, Change)>,
+}
+
+/// What is known about a source that has changed during many builds in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// A user or the build has written it.
+    Suspected,
+    /// The next build decides.
+    Checked,
+    /// The build writes it, which was reported.
+    Proven,
 }
 
 /// The effect of a change on the running build.
@@ -62,26 +84,36 @@ pub(super) enum Settled {
     Nothing,
     /// Build once more, because of this change.
     Repeat(Change),
+    /// No action until [`Overlap::check`] is due: files have changed during too many builds in a row.
+    Suspected,
     /// No build, but a warning: every build writes these files with other content.
     Unstable(Vec<PathBuf>),
 }
 
 impl Overlap {
+    /// The maximum number of consecutive builds that are superseded by changes in a folder to which no known step of the
+    /// build writes.
+    const EDITS: u32 = 4;
     /// The maximum number of consecutive builds that are superseded by changes in a folder to which a build script may
     /// write.
     const CUTS: u32 = 2;
     /// The maximum number of consecutive builds that are repeated because of a file that the build may have written.
     const REPEATS: u32 = 2;
+    /// How long to wait after a build until suspected files are checked. A user who edits a file all the time, or whose
+    /// editor saves it, saves it again within this time. That is an edit, because no build runs.
+    const QUIET: Duration = Duration::from_secs(5);
 
     /// Records that a build has begun.
     pub(super) fn build_begins(&mut self, now: SystemTime) {
         if self.ended.is_some() {
-            // Not every build writes the files that the last build has not changed. The earlier changes of these files
-            // were edits.
-            self.repeats.retain(|path, _| self.held.contains_key(path));
-            self.unstable.retain(|path| self.held.contains_key(path));
+            // The last build has not changed the other files, so not every build writes them: the earlier changes were edits.
+            let sources: BTreeSet<_> = self.held.values().map(Self::source).collect();
+            self.repeats.retain(|path, _| sources.contains(&**path));
+            self.unstable.retain(|path, _| sources.contains(&**path));
+            let folders: BTreeSet<_> = self.held.keys().map(|path| folder(path)).collect();
+            self.cuts.retain(|path, _| folders.contains(&**path));
         }
-        (self.began, self.ended) = (Some(now), None);
+        (self.began, self.ended, self.check) = (Some(now), None, None);
         self.held.clear();
         self.doubtful.clear();
     }
@@ -98,13 +130,17 @@ impl Overlap {
         }
         let path = &change.path;
         self.hold(change, own);
+        let cuts = self.cuts.get(folder(path)).copied().unwrap_or_default();
         match own {
-            OwnWrites::None => Verdict::Supersedes,
-            OwnWrites::Until(ended) if is_later(path, ended) => Verdict::Supersedes,
-            OwnWrites::Until(_) => Verdict::Held,
+            OwnWrites::Until(ended) if !is_later(path, ended) => Verdict::Held,
+            OwnWrites::None | OwnWrites::Until(_) if cuts < Self::EDITS => Verdict::Supersedes,
+            OwnWrites::None | OwnWrites::Until(_) => {
+                self.doubtful.insert(path.clone());
+                Verdict::Held
+            }
             OwnWrites::Possible | OwnWrites::Unordered => {
-                let may_cut = self.cuts.get(folder(path)).is_none_or(|cuts| *cuts < Self::CUTS);
-                match may_cut && !self.is_as_before(path) && !self.unstable.contains(path) {
+                let may_cut = cuts < Self::CUTS && !self.unstable.contains_key(Self::source(change));
+                match may_cut && !self.is_as_before(path) {
                     true => Verdict::SupersedesIfItLasts,
                     false => Verdict::Held,
                 }
@@ -120,14 +156,18 @@ impl Overlap {
         }
     }
 
-    /// Counts that a change has superseded the build.
-    pub(super) fn cuts(&mut self, change: &Change, own: OwnWrites) {
-        match own {
-            OwnWrites::Possible | OwnWrites::Unordered => {
-                *self.cuts.entry(folder(&change.path).to_owned()).or_default() += 1;
-            }
-            _ => self.edited(),
+    /// What a change counts for: the file, or its folder if the file is not known to have existed before. A build may
+    /// write a file with another name each time.
+    fn source(change: &Change) -> &Path {
+        match change.before {
+            None | Some(Content::Gone) => folder(&change.path),
+            Some(_) => &change.path,
         }
+    }
+
+    /// Counts that a change has superseded the build.
+    pub(super) fn cuts(&mut self, change: &Change) {
+        *self.cuts.entry(folder(&change.path).to_owned()).or_default() += 1;
     }
 
     /// Whether the file has changed during the build and has other content now than when the build began.
@@ -137,7 +177,22 @@ impl Overlap {
 
     /// Whether every build writes the file with other content.
     pub(super) fn is_unstable(&self, path: &Path) -> bool {
-        self.unstable.contains(path)
+        self.unstable.contains_key(path)
+    }
+
+    /// When the suspected files are to be checked with [`Overlap::check`], if there are any.
+    pub(super) fn check_due(&self) -> Option<Instant> {
+        self.check.as_ref().map(|(due, _)| *due)
+    }
+
+    /// Begins the check of the suspected files. [`Overlap::judge_late`] wants the returned change to be built.
+    pub(super) fn check(&mut self) -> Option<Change> {
+        let (_, change) = self.check.take()?;
+        self.unstable
+            .values_mut()
+            .filter(|doubt| **doubt == Doubt::Suspected)
+            .for_each(|doubt| *doubt = Doubt::Checked);
+        Some(change)
     }
 
     /// Whether the file has changed during the build and has the same content now as when the build began.
@@ -161,16 +216,19 @@ impl Overlap {
         if self.is_older_than_the_build(path) {
             return Settled::Nothing;
         }
-        let may_be_its_own = match own {
-            OwnWrites::None => false,
-            OwnWrites::Until(last) => !is_later(path, last),
-            OwnWrites::Possible | OwnWrites::Unordered => !is_later(path, ended),
-        };
-        if !may_be_its_own {
+        if is_later(path, ended) {
             return self.repeat(change);
         }
+        if self.unstable.get(Self::source(change)) == Some(&Doubt::Checked) {
+            return Settled::Repeat(change.clone());
+        }
         self.hold(change, own);
-        if self.is_as_before(path) && own != OwnWrites::Unordered {
+        let is_read_later = match own {
+            OwnWrites::Until(last) => !is_later(path, last),
+            OwnWrites::Possible => true,
+            OwnWrites::None | OwnWrites::Unordered => false,
+        };
+        if is_read_later && self.is_as_before(path) {
             return Settled::Nothing;
         }
         self.settle(vec![path.clone()])
@@ -178,18 +236,40 @@ impl Overlap {
 
     /// Decides what follows from these changed files, and counts the builds that they cause.
     fn settle(&mut self, changed: Vec<PathBuf>) -> Settled {
-        let unstable = |path: &PathBuf| self.repeats.get(path).is_some_and(|times| *times >= Self::REPEATS);
-        let (unstable, open): (Vec<_>, Vec<_>) =
-            changed.into_iter().partition(|path| self.unstable.contains(path) || unstable(path));
-        for path in &open {
-            *self.repeats.entry(path.clone()).or_default() += 1;
+        let changed: BTreeMap<_, _> = changed
+            .iter()
+            .filter_map(|path| self.held.get(path))
+            .map(|change| (Self::source(change).to_owned(), change.clone()))
+            .collect();
+        let (mut repeated, mut suspected, mut news) = (None, None, Vec::new());
+        for (source, change) in changed {
+            let repeats = self.repeats.entry(source.clone()).or_default();
+            match self.unstable.get(&source) {
+                None if *repeats < Self::REPEATS => {
+                    *repeats += 1;
+                    repeated.get_or_insert(change);
+                }
+                None => {
+                    self.unstable.insert(source, Doubt::Suspected);
+                    suspected = Some(change);
+                }
+                Some(Doubt::Suspected) => suspected = Some(change),
+                Some(Doubt::Checked) => {
+                    self.unstable.insert(source, Doubt::Proven);
+                    news.push(change.path);
+                }
+                Some(Doubt::Proven) => {}
+            }
         }
-        let mut news = unstable;
-        news.retain(|path| self.unstable.insert(path.clone()));
-        match open.first().and_then(|path| self.held.get(path)) {
-            Some(change) => Settled::Repeat(change.clone()),
-            None if news.is_empty() => Settled::Nothing,
-            None => Settled::Unstable(news),
+        let is_suspected = suspected.is_some();
+        if let Some(change) = suspected {
+            self.check = Some((Instant::now() + Self::QUIET, change));
+        }
+        match repeated {
+            Some(change) => Settled::Repeat(change),
+            None if !news.is_empty() => Settled::Unstable(news),
+            None if is_suspected => Settled::Suspected,
+            None => Settled::Nothing,
         }
     }
 
@@ -197,6 +277,8 @@ impl Overlap {
     pub(super) fn edited(&mut self) {
         self.cuts.clear();
         self.repeats.clear();
+        self.unstable.retain(|_, doubt| *doubt == Doubt::Proven);
+        self.check = None;
     }
 
     /// Requires one more build, because a user has made the change.
@@ -267,7 +349,7 @@ mod tests {
             let change = self.write(name, content);
             let verdict = self.overlap.judge(&change, OwnWrites::Possible);
             if verdict == Verdict::SupersedesIfItLasts {
-                self.overlap.cuts(&change, OwnWrites::Possible);
+                self.overlap.cuts(&change);
                 return (verdict, Settled::Nothing);
             }
             (verdict, self.overlap.build_ends(SystemTime::now()))
@@ -275,14 +357,39 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_a_file_that_no_build_writes_always_supersedes() {
+    fn an_edit_of_a_file_that_no_script_writes_supersedes_four_builds_in_a_row() {
         let mut bench = Bench::new();
-        for round in 0..10 {
+        let mut edit = |round: u32| {
             bench.begin();
             let change = bench.write("lib.rs", &format!("{round}"));
-            assert_eq!(bench.overlap.judge(&change, OwnWrites::None), Verdict::Supersedes);
-            bench.overlap.cuts(&change, OwnWrites::None);
+            let verdict = bench.overlap.judge(&change, OwnWrites::None);
+            match verdict {
+                Verdict::Supersedes => bench.overlap.cuts(&change),
+                _ => assert_eq!(bench.overlap.build_ends(SystemTime::now()), Settled::Repeat(change)),
+            }
+            verdict
+        };
+        for round in 0..Overlap::EDITS {
+            assert_eq!(edit(round), Verdict::Supersedes);
         }
+        assert_eq!(edit(100), Verdict::Held);
+        bench.begin();
+        assert_eq!(bench.overlap.build_ends(SystemTime::now()), Settled::Nothing);
+        bench.begin();
+        let change = bench.write("lib.rs", "after a build without an edit");
+        assert_eq!(bench.overlap.judge(&change, OwnWrites::None), Verdict::Supersedes);
+    }
+
+    #[test]
+    fn new_files_that_a_build_writes_each_time_count_together() {
+        let mut bench = Bench::new();
+        for round in 0..10 {
+            let (_, settled) = bench.build_that_writes(&format!("pb/{round}.rs"), "a new file");
+            if settled == Settled::Suspected {
+                return;
+            }
+        }
+        panic!("it would never end");
     }
 
     #[test]
@@ -317,6 +424,13 @@ mod tests {
                     reported = paths;
                     break;
                 }
+                (Verdict::Held, Settled::Suspected) => {
+                    let change = bench.overlap.check().unwrap();
+                    assert_eq!(
+                        bench.overlap.judge_late(&change, OwnWrites::Unordered),
+                        Settled::Repeat(change)
+                    );
+                }
                 (Verdict::SupersedesIfItLasts, _) | (_, Settled::Repeat(_)) => {}
                 other => panic!("{other:?}"),
             }
@@ -341,7 +455,40 @@ mod tests {
         let settled = bench.overlap.build_ends(SystemTime::now());
         assert_eq!(settled, Settled::Nothing, "no file was saved during the build");
         let later = bench.build_that_writes("pb/lib.rs", "saved during another build");
-        assert!(matches!(later, (_, Settled::Repeat(_))), "{later:?}");
+        assert_eq!(later.0, Verdict::SupersedesIfItLasts, "{later:?}");
+    }
+
+    #[test]
+    fn the_last_save_is_built_when_a_user_has_saved_during_many_builds() {
+        let mut bench = Bench::new();
+        let mut round = 0;
+        while bench.build_that_writes("pb/lib.rs", &format!("saved {round}")).1 != Settled::Suspected {
+            round += 1;
+            assert!(round < 10, "it would never end");
+        }
+        assert!(bench.overlap.check_due().is_some());
+        let last = bench.overlap.check().unwrap();
+        assert_eq!(bench.overlap.judge_late(&last, OwnWrites::Unordered), Settled::Repeat(last));
+        bench.begin();
+        assert_eq!(
+            bench.overlap.build_ends(SystemTime::now()),
+            Settled::Nothing,
+            "the build left the file alone"
+        );
+        bench.begin();
+        assert!(!bench.overlap.is_unstable(&bench.path("pb/lib.rs")));
+    }
+
+    #[test]
+    fn a_save_between_builds_makes_a_suspected_file_an_edited_one() {
+        let mut bench = Bench::new();
+        while bench.build_that_writes("pb/lib.rs", &format!("{:?}", SystemTime::now())).1
+            != Settled::Suspected
+        {}
+        bench.overlap.build_ends(SystemTime::now() - Duration::from_secs(1));
+        let saved = bench.write("pb/lib.rs", "saved");
+        assert_eq!(bench.overlap.judge_late(&saved, OwnWrites::Unordered), Settled::Repeat(saved));
+        assert!(bench.overlap.check_due().is_none() && !bench.overlap.is_unstable(&bench.path("pb/lib.rs")));
     }
 
     #[test]
@@ -372,7 +519,7 @@ mod tests {
         for _ in 0..Overlap::REPEATS {
             assert!(matches!(bench.overlap.judge_late(&during, OwnWrites::Unordered), Settled::Repeat(_)));
         }
-        assert!(matches!(bench.overlap.judge_late(&during, OwnWrites::Unordered), Settled::Unstable(_)));
+        assert_eq!(bench.overlap.judge_late(&during, OwnWrites::Unordered), Settled::Suspected);
         bench.overlap.build_ends(SystemTime::now() - Duration::from_secs(1));
         let after = bench.write("pb/a.rs", "edited");
         for _ in 0..5 {

@@ -61,6 +61,11 @@ impl Worker {
                 died = self.deaths.next() => self.died(died),
                 command = self.inbox.recv() => return command.map(|command| self.receive(command)),
                 () = at(self.lifecycle.due()) => return Some(Input::Due),
+                () = at(self.overlap.check_due()) => {
+                    if let Some(change) = self.overlap.check() {
+                        return Some(self.receive(Command::Changed(change)));
+                    }
+                }
             }
         }
     }
