@@ -111,7 +111,8 @@ impl New {
         let remedy = "choose a writable folder with --dir";
         let source = folder.join("src");
         fs::create_dir_all(&source).map_err(CliError::io("cannot create", &source, remedy))?;
-        let dependency = dependency();
+        let dependency =
+            dependency(&folder.canonicalize().map_err(CliError::io("cannot open", folder, remedy))?);
         let words = [
             ("@name@", self.name.as_str()),
             ("@id@", &id(&self.name)),
@@ -189,12 +190,16 @@ fn title(name: &str) -> String {
     title
 }
 
-/// The dependency on `replug-api`, as TOML: the path in the checkout from which this program was built, if that still
-/// exists, or else the version.
-fn dependency() -> String {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin-api");
+/// The dependency of the plugin in `folder` on `replug-api`, as TOML: the path in the checkout from which this program
+/// was built, if that still exists, or else the version. The path is relative if the plugin is in the same checkout,
+/// so that it is right in every clone.
+fn dependency(folder: &Path) -> String {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     match fs::canonicalize(checkout) {
-        Ok(path) if path.join("Cargo.toml").is_file() => {
+        Ok(checkout) if checkout.join("plugin-api/Cargo.toml").is_file() => {
+            let up =
+                folder.strip_prefix(&checkout).map(|below| below.iter().map(|_| "..").collect::<PathBuf>());
+            let path = up.unwrap_or(checkout).join("plugin-api");
             // A JSON string is also a TOML string.
             format!("{{ path = {} }}", serde_json::Value::from(path.to_string_lossy()))
         }
@@ -239,6 +244,14 @@ mod tests {
         assert!(source.starts_with("//! My plugin: ") && source.contains("\"Hello, {name}!\""), "{source}");
         let refused = new.write(&folder).unwrap_err().to_string();
         assert!(refused.contains("exists already"), "{refused}");
+    }
+
+    #[test]
+    fn the_path_of_the_api_is_relative_in_this_checkout_only() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+        assert_eq!(dependency(&checkout.join("plugins/x")), "{ path = \"../../plugin-api\" }");
+        let absolute = format!("{{ path = {:?} }}", checkout.join("plugin-api"));
+        assert_eq!(dependency(Path::new("/elsewhere/x")), absolute);
     }
 
     /// Creates a plugin in `plugins` of a workspace. Returns its Cargo.toml, the Cargo.toml of the workspace, and its
