@@ -4,6 +4,7 @@ mod examine;
 
 use super::{
     error::CliError,
+    table,
     terminal::{self, BAD, DIM, GOOD, NAME, WARN},
 };
 use clap::Args;
@@ -25,7 +26,7 @@ impl Doctor {
         if self.json {
             terminal::print_json(&findings)?;
         } else {
-            terminal::print(&report(&findings))?;
+            terminal::print(&report(&findings, table::line_width()))?;
         }
         match findings.iter().any(|finding| finding.status == Status::Fail) {
             true => Err(CliError::Printed),
@@ -34,10 +35,8 @@ impl Doctor {
     }
 }
 
-/// The maximum number of characters in a line.
-const LINE: usize = 100;
-
-fn report(findings: &[Finding]) -> String {
+/// The findings as text in lines of at most `line` columns.
+fn report(findings: &[Finding], line: usize) -> String {
     let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
     // The mark and a space, the name, and two spaces.
     let indent = 2 + width + 2;
@@ -49,11 +48,14 @@ fn report(findings: &[Finding]) -> String {
             Status::Fail => ('✗', BAD),
         };
         let name = finding.name;
-        let found = wrapped(&finding.found, indent);
+        let hanging = |text: &str, indent: usize| {
+            table::wrapped(text, line - indent).join(&format!("\n{:indent$}", ""))
+        };
+        let found = hanging(&finding.found, indent);
         lines.push(format!("{style}{mark}{style:#} {NAME}{name:width$}{NAME:#}  {found}"));
         let more = [("costs", &finding.cost), ("to do", &finding.remedy)];
         for (word, text) in more.iter().filter_map(|(word, text)| Some((word, text.as_ref()?))) {
-            let text = wrapped(text, indent + 7);
+            let text = hanging(text, indent + 7);
             lines.push(format!("{:indent$}{DIM}{word}{DIM:#}  {text}", ""));
         }
     }
@@ -66,26 +68,6 @@ fn report(findings: &[Finding]) -> String {
         (fails, _) => format!("{BAD}replug does not work here: {fails} missing{BAD:#}"),
     });
     lines.join("\n")
-}
-
-/// Wraps a text between words, and indents the lines after the first.
-fn wrapped(text: &str, indent: usize) -> String {
-    let mut out = String::new();
-    let mut column = indent;
-    for word in text.split_whitespace() {
-        let len = word.chars().count();
-        if column > indent && column + 1 + len > LINE {
-            out.push('\n');
-            out.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if column > indent {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += len;
-    }
-    out
 }
 
 #[cfg(test)]
@@ -101,7 +83,7 @@ mod tests {
             remedy: Some("install lld".into()),
             ..finding("linker", Status::Warn)
         };
-        let text = report(&[finding("cargo", Status::Ok), slow]);
+        let text = report(&[finding("cargo", Status::Ok), slow], 80);
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             "✓ cargo   found\n! linker  found\n          costs  time\n          to do  install lld\n\nreplug works; one thing could be better"
@@ -110,8 +92,11 @@ mod tests {
 
     #[test]
     fn a_long_text_wraps_between_words_and_is_indented() {
-        let text = wrapped(&"word ".repeat(40), 10);
-        assert!(text.lines().count() > 1);
-        assert!(text.lines().skip(1).all(|line| line.starts_with("          word") && line.len() <= LINE));
+        let found = "word ".repeat(40);
+        let finding = Finding { name: "cargo", status: Status::Ok, found, cost: None, remedy: None };
+        let text = anstream::adapter::strip_str(&report(&[finding], 60)).to_string();
+        let below: Vec<_> = text.lines().skip(1).take_while(|line| !line.is_empty()).collect();
+        assert!(below.len() > 1, "{text}");
+        assert!(below.iter().all(|line| line.starts_with("         word") && line.len() <= 60), "{text}");
     }
 }

@@ -122,7 +122,8 @@ fn described(plugins: &[Listed], dir: &Path, unusable: usize) -> String {
         [id, name, version, kind, status.name(), &path].map(str::to_owned)
     });
     let head = ["ID", "NAME", "VERSION", "TYPE", "STATUS", "PATH"].map(str::to_owned);
-    table::aligned([head].into_iter().chain(rows).collect(), &GIVING_WAY, |column, cell| match column {
+    let rows = [head].into_iter().chain(rows).collect();
+    table::aligned(rows, table::line_width(), &GIVING_WAY, |column, cell| match column {
         0 => NAME,
         4 => table::of_status(cell),
         _ => anstyle::Style::new(),
@@ -130,4 +131,4 @@ fn described(plugins: &[Listed], dir: &Path, unusable: usize) -> String {
 }
 
 /// The columns that are shortened if a line is too long, in this order, and their minimum widths.
-const GIVING_WAY: [(usize, usize); 4] = [(1, 8), (2, 6), (5, 10), (0, 16)];
+const GIVING_WAY: [(usize, usize); 4] = [(1, 4), (2, 5), (5, 7), (0, 12)];

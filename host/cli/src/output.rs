@@ -9,6 +9,7 @@ use super::error::CliError;
 use anstream::{AutoStream, ColorChoice};
 use replug::{Digest, Generation, Host, PluginId, manifest::Mode};
 use replug_runtime::crash::pass_on;
+use rustix::termios::tcgetwinsize;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -30,6 +31,14 @@ pub(super) struct Stdout;
 /// The original standard error, also after descriptor 2 was replaced.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stderr;
+
+impl Stdout {
+    /// The width of the terminal in columns. `None` if the output is no terminal, or its width is not known.
+    pub(super) fn columns(self) -> Option<usize> {
+        let size = self.file().ok().and_then(|file| tcgetwinsize(file).ok());
+        size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+}
 
 macro_rules! stream {
     ($stream:ident, $kept:ident, $standard:expr) => {

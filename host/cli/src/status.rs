@@ -1,13 +1,13 @@
 //! `replug status`: shows the status of a running host's plugins.
 
 use super::{
-    args::Folder,
+    args::{Folder, Place, State},
     client::Client,
     error::CliError,
     host_plugins::{Listed, listed},
     output::Stdout,
     signals::Signals,
-    table::{self, LINE},
+    table,
     terminal::{self, BAD, DIM, NAME, WARN},
 };
 use clap::Args;
@@ -46,9 +46,17 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let client = Client::of(Folder::bare(&self.dir))?;
+        let (state, folder) = (State::default(), Folder::bare(&self.dir));
+        let place = state.place(folder);
+        let client = Client::at(state.host_of(folder, &place)?);
+        let first = listed(&client).await;
+        // A host that has rejected the configuration reports the same error, which is printed below the plugins.
+        let is_reported = first.as_ref().is_ok_and(|listed| listed.configuration.refused.is_some());
+        if self.dir.is_none() && !is_reported {
+            Place::note_wrong(&place);
+        }
         if !self.watch {
-            return self.show(&listed(&client).await?, "");
+            return self.show(&first?, "");
         }
         self.watch(&client).await
     }
@@ -94,29 +102,31 @@ impl Status {
         match self.json {
             true => terminal::print_json(&json!({ "plugins": plugins, "configuration": configuration })),
             false => {
-                terminal::print(&format!("{home}{}{}", described(plugins), pending_config(configuration)))
+                let described = described(plugins, table::line_width());
+                terminal::print(&format!("{home}{described}{}", pending_config(configuration)))
             }
         }
     }
 }
 
-fn described(plugins: &[Plugin]) -> String {
+/// The table of the plugins, in lines of at most `line` columns.
+fn described(plugins: &[Plugin], line: usize) -> String {
     if plugins.is_empty() {
         return "the host runs, and has no plugins".into();
     }
     let head = ["ID", "STATUS", "MODE", "GEN", "UPTIME", "CALLS", "ERRORS"].map(str::to_owned);
     let rows = [head].into_iter().chain(plugins.iter().map(row)).collect();
-    let aligned = table::aligned(rows, &[(1, 7), (0, 16)], |column, cell| match column {
+    let aligned = table::aligned(rows, line, &[(1, 7), (0, 12), (2, 5)], |column, cell| match column {
         0 => NAME,
         1 => table::of_status(cell),
         _ => anstyle::Style::new(),
     });
     let mut lines = aligned.lines();
     let mut text = lines.next().unwrap_or_default().to_owned();
-    for (line, plugin) in lines.zip(plugins) {
-        text = format!("{text}\n{line}");
+    for (row, plugin) in lines.zip(plugins) {
+        text = format!("{text}\n{row}");
         for more in more(plugin) {
-            let lines = table::wrapped(&more, LINE - HANGING.len());
+            let lines = table::wrapped(&more, line - HANGING.len());
             let indents = iter::once("  ").chain(iter::repeat(HANGING));
             text.extend(indents.zip(lines).map(|(indent, line)| format!("\n{indent}{DIM}{line}{DIM:#}")));
         }
@@ -222,19 +232,22 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_long_names_and_large_numbers_fits_eighty_columns() {
+    fn a_table_of_long_names_and_large_numbers_fits_the_terminal() {
         let plugin = plugin(&json!({
             "id": "com.example.a-rather-long-name.for-a-plugin", "status": "source_only", "mode": "in-process",
             "generation": 12345, "uptime": 100_000.0, "calls": 123_456_789u64, "errors": 99_999,
             "restarts": 3, "detail": format!("{} or until you `start` it", "誤".repeat(200)),
         }));
-        let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
-        assert!(text.lines().all(|line| line.width() <= LINE), "{text}");
-        assert!(
-            text.contains("\n    ") && text.contains("until you `start` it"),
-            "nothing is cut off: {text}"
-        );
-        assert!(text.contains("123.5M") && text.contains("27h"), "{text}");
+        for columns in [60, 80, 132] {
+            let text = described(std::slice::from_ref(&plugin), columns);
+            let text = anstream::adapter::strip_str(&text).to_string();
+            assert!(text.lines().all(|line| line.width() <= columns), "{text}");
+            assert!(
+                text.contains("\n    ") && text.contains("until you `start` it"),
+                "nothing is cut off: {text}"
+            );
+            assert!(text.contains("123.5M") && text.contains("27h"), "{text}");
+        }
     }
 
     #[test]
@@ -247,7 +260,7 @@ mod tests {
                 "lacking": ["no cgroup: none is delegated"],
             },
         }));
-        let text = anstream::adapter::strip_str(&described(&[plugin])).to_string();
+        let text = anstream::adapter::strip_str(&described(&[plugin], 80)).to_string();
         let below: Vec<_> = text.lines().skip(2).map(str::trim).collect();
         let expected = [
             "build failed",

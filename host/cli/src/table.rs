@@ -1,29 +1,40 @@
-//! Formats tables that fit into 80 columns.
+//! Formats tables and text that fit into the terminal.
 
-use super::terminal::{BAD, DIM, GOOD, WARN};
+use super::{
+    output::Stdout,
+    terminal::{BAD, DIM, GOOD, WARN},
+};
 use anstyle::Style;
 use replug::Status;
 use std::mem;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The maximum width of a line.
-pub(super) const LINE: usize = 80;
+/// The maximum width of a line, in columns, if the standard output is no terminal.
+const LINE: usize = 80;
+/// The minimum of the maximum width of a line, in columns. A narrower terminal folds the lines.
+const NARROWEST: usize = 60;
 const GAP: usize = 2;
 
-/// Aligns the rows in columns. If a line would be too long, the columns in `giving_way` are shortened, one after the
-/// other, down to the given minimum width.
+/// The maximum width of a line, in columns.
+pub(super) fn line_width() -> usize {
+    Stdout.columns().map_or(LINE, |columns| columns.max(NARROWEST))
+}
+
+/// Aligns the rows in columns. If a line would be longer than `line` columns, the columns in `giving_way` are shortened,
+/// one after the other, down to the given minimum width.
 pub(super) fn aligned<const N: usize>(
     rows: Vec<[String; N]>,
+    line: usize,
     giving_way: &[(usize, usize)],
     style: impl Fn(usize, &str) -> Style,
 ) -> String {
     let mut widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].width()).max().unwrap_or(0));
     for &(column, least) in giving_way {
-        let excess = (widths.iter().sum::<usize>() + GAP * (N - 1)).saturating_sub(LINE);
+        let excess = (widths.iter().sum::<usize>() + GAP * (N - 1)).saturating_sub(line);
         widths[column] = widths[column].saturating_sub(excess).max(least.min(widths[column]));
     }
-    let line = |(at, row): (usize, &[String; N])| {
+    let format_row = |(at, row): (usize, &[String; N])| {
         let cells = row.iter().enumerate().map(|(column, cell)| {
             let cell = shortened(cell, widths[column]);
             let padding = " ".repeat(widths[column].saturating_sub(cell.width()));
@@ -32,7 +43,7 @@ pub(super) fn aligned<const N: usize>(
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    rows.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+    rows.iter().enumerate().map(format_row).collect::<Vec<_>>().join("\n")
 }
 
 /// The text, truncated to `width` columns. A character may take two columns or none.
@@ -95,7 +106,7 @@ mod tests {
             row("dev.replug.calculator", "calculator"),
             row("com.example.deep.down.below", "a-b-c-d-e-f"),
         ];
-        let text = aligned(rows, &[(1, 8), (2, 6), (5, 10), (0, 16)], |_, _| Style::new());
+        let text = aligned(rows, LINE, &[(1, 8), (2, 6), (5, 10), (0, 16)], |_, _| Style::new());
         let text = anstream::adapter::strip_str(&text).to_string();
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() <= LINE), "{text}");
@@ -110,7 +121,7 @@ mod tests {
             assert_eq!(shortened("計算機です", width), shown);
         }
         let rows = vec![["名前", "x"].map(str::to_owned), ["abcd", "y"].map(str::to_owned)];
-        let text = aligned(rows, &[], |_, _| Style::new());
+        let text = aligned(rows, LINE, &[], |_, _| Style::new());
         assert_eq!(anstream::adapter::strip_str(&text).to_string(), "名前  x\nabcd  y");
     }
 
