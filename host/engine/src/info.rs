@@ -6,6 +6,7 @@ use crate::{
     manifest::{Kind, Manifest, Mode},
     metrics::Failures,
     process_usage::ProcessUsage,
+    record::Served,
     worker::WorkerHandle,
     workspace::BuildDir,
 };
@@ -73,10 +74,12 @@ pub struct PluginInfo {
 }
 
 /// A version of a plugin that has served, and can serve again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// The artifact's first generation that served.
     pub generation: Generation,
+    /// The last of the later generations as which the artifact has served, at most 20 of them, the oldest first.
+    pub later: Vec<Generation>,
     /// The artifact.
     pub digest: Digest,
     /// The artifact's generation that serves now. `None` if the artifact does not serve.
@@ -88,9 +91,9 @@ impl Version {
     pub(crate) fn all(worker: &WorkerHandle) -> Vec<Self> {
         let live = worker.entry.live();
         let served = worker.progress.lock().served.clone();
-        let versions = served.into_iter().map(|(generation, digest)| {
+        let versions = served.into_iter().map(|Served { generation, later, digest, .. }| {
             let serving = live.as_ref().filter(|live| live.digest == digest);
-            Self { generation, digest, serves_as: serving.map(|live| live.generation) }
+            Self { generation, later, digest, serves_as: serving.map(|live| live.generation) }
         });
         versions.collect()
     }

@@ -6,7 +6,7 @@ use super::{
     error::{Code, ControlError},
     execute::Done,
 };
-use replug_engine::{Digest, Host, PluginId, Version};
+use replug_engine::{Digest, Generation, Host, PluginId, Version};
 
 pub(super) async fn register(host: &Host, Register { id, rebuild }: Register) -> Done<Changed> {
     let is_registered = host.info(id.as_str())?.status.is_registered();
@@ -72,9 +72,7 @@ fn changed(host: &Host, id: &PluginId) -> Done<Changed> {
 fn version(id: &PluginId, versions: &[Version], to: &str) -> Done<Digest> {
     let generation = to.strip_prefix('g').and_then(|number| number.parse::<u64>().ok());
     let fits = |version: &&Version| match generation {
-        Some(number) => {
-            version.generation.0 == number || version.serves_as.is_some_and(|now| now.0 == number)
-        }
+        Some(number) => generations(version).any(|generation| generation.0 == number),
         None => to.len() >= 4 && version.digest.to_string().starts_with(&to.to_ascii_lowercase()),
     };
     let found: Vec<_> = versions.iter().filter(fits).collect();
@@ -83,7 +81,10 @@ fn version(id: &PluginId, versions: &[Version], to: &str) -> Done<Digest> {
     }
     let known: Vec<_> = versions
         .iter()
-        .map(|version| format!("{} ({})", version.generation, version.digest.short()))
+        .map(|version| {
+            let generations: Vec<_> = generations(version).map(|generation| generation.to_string()).collect();
+            format!("{} ({})", generations.join(" = "), version.digest.short())
+        })
         .collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let to: String = to.chars().take(80).collect();
@@ -91,27 +92,33 @@ fn version(id: &PluginId, versions: &[Version], to: &str) -> Done<Digest> {
     Err(ControlError::new(Code::UnknownVersion, text))
 }
 
+/// The generations by which a version can be named, the oldest first.
+fn generations(version: &Version) -> impl Iterator<Item = Generation> {
+    let serving = version.serves_as.filter(|now| *now != version.generation && !version.later.contains(now));
+    [version.generation].into_iter().chain(version.later.iter().copied()).chain(serving)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use replug_engine::Generation;
 
     #[test]
     fn a_generation_or_a_prefix_of_a_digest_selects_a_version() {
         let id: PluginId = "dev.example.x".parse().unwrap();
-        let at = |number, byte, serves_as| Version {
+        let at = |number, byte, later: &[u64]| Version {
             generation: Generation(number),
+            later: later.iter().copied().map(Generation).collect(),
             digest: Digest([byte; 32]),
-            serves_as,
+            serves_as: None,
         };
-        let versions = [at(1, 0xab, Some(Generation(3))), at(2, 0xcd, None)];
-        for to in ["g1", "g3", "abab", "ABABab"] {
+        let versions = [at(1, 0xab, &[3, 5]), at(2, 0xcd, &[])];
+        for to in ["g1", "g3", "g5", "abab", "ABABab"] {
             assert_eq!(version(&id, &versions, to).unwrap(), Digest([0xab; 32]), "{to}");
         }
         for to in ["g4", "ab", "", "../x", "abcd"] {
             let error = version(&id, &versions, to).unwrap_err();
             assert_eq!(error.code, Code::UnknownVersion);
-            assert!(error.message.contains("g1 (abababababab), g2"), "{error}");
+            assert!(error.message.contains("it has g1 = g3 = g5 (abababababab), g2 ("), "{error}");
         }
     }
 }

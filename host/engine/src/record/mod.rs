@@ -98,12 +98,18 @@ pub(crate) enum Choice {
     },
 }
 
+/// The maximum number of later generations that are kept of a version.
+const LATER: usize = 20;
+
 /// A version that has served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Served {
     pub(crate) digest: Digest,
     /// The version's first generation that served.
     pub(crate) generation: Generation,
+    /// The last of the later generations as which the version has served, at most [`LATER`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) later: Vec<Generation>,
     /// When the version first served.
     #[serde(with = "timestamp")]
     pub(crate) at: SystemTime,
@@ -224,8 +230,12 @@ impl Record {
         let (config, program) = serving;
         self.serving = Some(Serving { digest, choice, config, program });
         self.generation = self.generation.max(served.generation.0);
-        if self.versions.iter().all(|version| version.digest != digest) {
-            self.versions.push(served);
+        match self.versions.iter_mut().find(|version| version.digest == digest) {
+            Some(version) => {
+                version.later.push(served.generation);
+                version.later.drain(..version.later.len().saturating_sub(LATER));
+            }
+            None => self.versions.push(served),
         }
         self.state = None;
         self.quarantined.remove(&digest);

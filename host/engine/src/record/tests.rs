@@ -28,7 +28,13 @@ fn after(history: &[Happens]) -> Record {
         match *happens {
             Serves(digest, how) => {
                 let at = SystemTime::UNIX_EPOCH + Duration::from_secs(number);
-                let served = Served { digest, generation: Generation(number), at, taken_back: false };
+                let served = Served {
+                    digest,
+                    generation: Generation(number),
+                    later: Vec::new(),
+                    at,
+                    taken_back: false,
+                };
                 record.serves(served, how, (Map::new(), None));
             }
             IsGood => record.is_good(),
@@ -105,8 +111,13 @@ fn the_reason_of_a_rollback_is_kept_until_a_newer_version_serves() {
     record.takes_back(B, "g2 was rolled back");
     assert_eq!(record.gone_back_because(), Some("g2 was rolled back"));
     assert_eq!(record.taken_back(), BTreeSet::from([B]));
-    let served =
-        Served { digest: C, generation: Generation(4), at: SystemTime::UNIX_EPOCH, taken_back: false };
+    let served = Served {
+        digest: C,
+        generation: Generation(4),
+        later: Vec::new(),
+        at: SystemTime::UNIX_EPOCH,
+        taken_back: false,
+    };
     record.serves(served, How::Built, (Map::new(), None));
     record.takes_back(C, "C was not replaced");
     assert_eq!(record.gone_back_because(), None);
@@ -115,11 +126,16 @@ fn the_reason_of_a_rollback_is_kept_until_a_newer_version_serves() {
 }
 
 #[test]
-fn generations_increase_and_versions_keep_their_first_generation() {
+fn generations_increase_and_versions_keep_their_generations() {
     let record = after(&[Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack)]);
     assert_eq!(record.generation(), 3);
-    let versions: Vec<_> = record.versions().iter().map(|it| (it.digest, it.generation.0)).collect();
-    assert_eq!(versions, [(A, 1), (B, 2)]);
+    let versions: Vec<_> =
+        record.versions().iter().map(|it| (it.digest, it.generation.0, it.later.clone())).collect();
+    assert_eq!(versions, [(A, 1, vec![Generation(3)]), (B, 2, Vec::new())]);
+
+    let many = after(&[Serves(A, How::Again); 100]);
+    let later: Vec<_> = many.versions()[0].later.iter().map(|generation| generation.0).collect();
+    assert_eq!(later, (81..=100).collect::<Vec<_>>());
 }
 
 #[test]

@@ -2,10 +2,9 @@
 
 use crate::{
     event::Stage,
-    id::{Digest, Generation},
     lifecycle::Faults,
     manifest::{Manifest, Text},
-    record::{Record, Wanted},
+    record::{Record, Served, Wanted},
 };
 use std::time::SystemTime;
 
@@ -17,8 +16,8 @@ pub(crate) struct Progress {
     pub(crate) faults: Faults,
     /// The text of the manifest as it was last read, if it could be read.
     manifest_text: Text,
-    /// The artifacts that have served, each with its first generation that served.
-    pub(crate) served: Vec<(Generation, Digest)>,
+    /// The versions that have served, in the order in which they first served.
+    pub(crate) served: Vec<Served>,
     /// Whether the plugin has run in this host, or a user has stopped it in an earlier host.
     pub(crate) has_run: bool,
     /// The time at which a version last began to serve.
@@ -35,7 +34,7 @@ impl Progress {
     /// The initial progress of a plugin with this record.
     pub(super) fn of(record: &Record) -> Self {
         Self {
-            served: served(record),
+            served: record.versions().to_vec(),
             has_run: record.wanted() == Wanted::Stopped,
             unregistered: record.wanted() == Wanted::Unregistered,
             ..Self::default()
@@ -54,13 +53,9 @@ impl Progress {
 
     /// Records that a version serves now. `record` is the plugin's current record.
     pub(super) fn serves(&mut self, record: &Record) {
-        (self.served, self.has_run) = (served(record), true);
+        (self.served, self.has_run) = (record.versions().to_vec(), true);
         self.since = Some(SystemTime::now());
     }
-}
-
-fn served(record: &Record) -> Vec<(Generation, Digest)> {
-    record.versions().iter().map(|version| (version.generation, version.digest)).collect()
 }
 
 #[cfg(test)]

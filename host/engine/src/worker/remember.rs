@@ -147,7 +147,8 @@ impl Worker {
         let config = manifest.config.clone();
         let most = self.context.settings.now().keep_artifacts.max(1);
         self.record.note(|record| {
-            let served = Served { digest, generation, at: SystemTime::now(), taken_back: false };
+            let served =
+                Served { digest, generation, later: Vec::new(), at: SystemTime::now(), taken_back: false };
             record.serves(served, how, (config, own_program()));
             record.serves_under(manifest);
             record.forget_all_but(most);
