@@ -56,7 +56,9 @@ impl Names<'_> {
         let end = loaded.map(|it| it.p_vaddr(ENDIAN).saturating_add(it.p_memsz(ENDIAN))).max().unwrap_or(0);
         let page = rustix::param::page_size();
         let offset = file.len().next_multiple_of(page);
-        let address = end.checked_next_multiple_of(page as u64).ok_or("it uses the whole address space")?;
+        let address = end
+            .checked_next_multiple_of(page as u64)
+            .ok_or("its segments leave no address free for the new names")?;
 
         let mut text = Vec::new();
         let table_bytes = (segments.len() + 1) * HEADER_BYTES;
@@ -74,12 +76,14 @@ impl Names<'_> {
             match field {
                 Field::Whole => set(file, at, &place.to_le_bytes())?,
                 Field::Half => {
-                    let place = u32::try_from(place).map_err(|_| "its names are too far apart")?;
+                    let place = u32::try_from(place)
+                        .map_err(|_| "its new names are more than 4 GiB after its string table")?;
                     set(file, at, &place.to_le_bytes())?;
                 }
             }
         }
-        let count = u16::try_from(headers.len() / HEADER_BYTES).map_err(|_| "it has too many segments")?;
+        let count =
+            u16::try_from(headers.len() / HEADER_BYTES).map_err(|_| "it has more than 65535 segments")?;
         set(file, E_PHOFF, &(offset as u64).to_le_bytes())?;
         set(file, E_PHNUM, &count.to_le_bytes())?;
         file.resize(offset, 0);
@@ -104,7 +108,7 @@ impl Names<'_> {
         // The required symbol versions of a library are listed under its name.
         let wants = table.value(elf::DT_VERNEED).zip(table.value(elf::DT_VERNEEDNUM));
         if let Some((address, count)) = wants {
-            let range = table.file_range(address).ok_or("its version table is outside of the file")?;
+            let range = table.file_range(address).ok_or("the file does not contain its version table")?;
             let mut at = range.start as usize;
             for _ in 0..count {
                 let field = |place: usize| {
@@ -112,7 +116,7 @@ impl Names<'_> {
                     Some(u32::from_le_bytes(*bytes))
                 };
                 let (Some(name), Some(next)) = (field(4), field(12)) else {
-                    return Err("its version table is outside of the file".to_owned());
+                    return Err("the file does not contain its version table".to_owned());
                 };
                 let name = self.renamed(table.string(name.into())?);
                 edits.extend(name.map(|name| Edit { at: at + 4, field: Field::Half, name: name.to_owned() }));
@@ -179,6 +183,6 @@ impl Segment {
 
 fn set(file: &mut [u8], at: usize, bytes: &[u8]) -> Result<(), String> {
     let place = file.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
-    place.ok_or("its tables are outside of the file")?.copy_from_slice(bytes);
+    place.ok_or("the file does not contain its tables")?.copy_from_slice(bytes);
     Ok(())
 }

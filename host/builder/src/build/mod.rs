@@ -255,7 +255,8 @@ impl Builder {
         let Some(other) = std.other_for(&output.artifact) else { return Ok(output) };
         if let Err(error) = other.note(facts) {
             tracing::warn!(
-                "{}: cannot save the choice of its standard library, so the next host will again build the plugin twice: {error}",
+                "{}: cannot save which standard library the plugin is linked with, so the next host builds the plugin \
+                 once with each: {error}",
                 manifest.id
             );
         }

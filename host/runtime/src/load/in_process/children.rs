@@ -33,8 +33,9 @@ pub fn restore_sigchld() {
     };
     if restored {
         tracing::warn!(
-            "this process ignored SIGCHLD, which hides the exit status of its child processes, such as builds; the host \
-             has corrected this. The cause is a plugin in this process, or the program that started the host"
+            "this process ignored SIGCHLD, so the host could not read the exit status of builds; the host has restored \
+             the default action. A plugin in this process, or the program that started the host, has set SIGCHLD to be \
+             ignored: do not ignore it there"
         );
     }
 }
