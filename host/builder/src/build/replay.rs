@@ -27,9 +27,10 @@ use std::{
     fs, io,
     os::unix::{ffi::OsStringExt, fs::PermissionsExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
-    time::SystemTime,
+    thread,
+    time::{Duration, SystemTime},
 };
 
 /// The wrapper, a shell script. It records how cargo calls rustc for the requested package, and then runs rustc.
@@ -87,7 +88,22 @@ fn write_wrapper(dir: &Path, wrapper: &Path) -> io::Result<()> {
     io::Write::write_all(&mut file, WRAPPER.as_bytes())?;
     file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
     file.into_temp_path().persist(wrapper)?;
+    wait_until_executable(wrapper, || thread::sleep(Duration::from_millis(1)));
     Ok(())
+}
+
+/// Waits until the file can be executed. Another thread may have started a process while the file was open for writing.
+/// Until that process executes its program, it has the file open, too, and the kernel does not execute the file.
+/// `pause` is called between two attempts.
+fn wait_until_executable(wrapper: &Path, mut pause: impl FnMut()) {
+    const ATTEMPTS: u32 = 2000;
+    for _ in 0..ATTEMPTS {
+        match Command::new(wrapper).arg("true").stdin(Stdio::null()).status() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => pause(),
+            // Cargo reports every other error.
+            _ => return,
+        }
+    }
 }
 
 /// The stamps of files when a cargo build began.
@@ -299,4 +315,25 @@ fn after<'a>(args: &'a [OsString], flag: &str) -> Option<&'a OsStr> {
 /// Whether an error with this code may come from a changed dependency and not from the author's source.
 fn is_about_crates(code: &str) -> bool {
     ["E0457", "E0459", "E0460", "E0461", "E0462", "E0463", "E0464", "E0514", "E0519"].contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wrapper_is_used_only_after_no_process_can_write_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let wrapper = dir.path().join("rustc-note.sh");
+        write_wrapper(dir.path(), &wrapper).unwrap();
+        let mut writer = Some(fs::File::options().append(true).open(&wrapper).unwrap());
+        let mut pauses = 0;
+        wait_until_executable(&wrapper, || {
+            pauses += 1;
+            drop(writer.take());
+        });
+        // A process that another test has just started may have a copy of the descriptor for a moment.
+        assert!(pauses >= 1);
+        assert!(Command::new(&wrapper).arg("true").status().unwrap().success());
+    }
 }
