@@ -17,16 +17,26 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use replug::{
     Event,
-    control::{Envelope, ErrorBody, command::Request, find_socket, other_owner, trust_problem},
-    event::EventName,
+    control::{
+        Envelope, ErrorBody, command::Request, find_socket, host_is_coming, other_owner, trust_problem,
+    },
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::{collections::VecDeque, fs, io, path::PathBuf, time::Duration};
+use std::{
+    collections::VecDeque,
+    fs, io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 use tokio::net::UnixStream;
 
 /// The time limit for the beginning of the answer to a read-only request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait until a host that is starting listens.
+const START: Duration = Duration::from_secs(10);
+/// How long to wait between two attempts to connect to it.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// The option that selects a running host.
 #[derive(Debug, Args)]
@@ -114,7 +124,7 @@ impl Client {
         patience: Duration,
     ) -> Result<Response<Incoming>, CliError> {
         let broken = |reason: String| self.broken(&reason);
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unconnected(error))?;
+        let stream = self.connect().await?;
         // In /tmp, any user may have created the socket.
         let doubt = trust_problem(&self.socket, &stream).map_err(|error| self.unconnected(error))?;
         if let Some(reason) = doubt {
@@ -134,6 +144,38 @@ impl Client {
             true => broken(format!("does not speak HTTP ({error})")),
             false => CliError::BrokeOff { socket: self.socket.display().to_string() },
         })
+    }
+
+    /// Connects to the host. If the host is starting, or if its parent process is restarting it, waits for it.
+    async fn connect(&self) -> Result<UnixStream, CliError> {
+        let mut began = None;
+        loop {
+            // A host that is starting may not have recorded its socket yet.
+            let socket = match began {
+                None => self.socket.clone(),
+                Some(_) => find_socket(&self.plugins, &self.state_dir),
+            };
+            let error = match UnixStream::connect(&socket).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            let is_missing =
+                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+            if !is_missing || !host_is_coming(&self.plugins, &self.state_dir) {
+                return Err(self.unconnected(error));
+            }
+            let began = *began.get_or_insert_with(|| {
+                terminal::note("the host does not listen yet: waiting for it");
+                Instant::now()
+            });
+            if began.elapsed() > START {
+                return Err(CliError::NotListening {
+                    plugins: quoted(&relative(&self.plugins)),
+                    after: START,
+                });
+            }
+            tokio::time::sleep(RETRY).await;
+        }
     }
 
     fn unconnected(&self, source: io::Error) -> CliError {

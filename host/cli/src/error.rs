@@ -3,7 +3,7 @@
 use replug::error::{ConfigError, HostError, InspectError, ManifestError, StoreError};
 use replug::{control::Code, event::Diagnostic};
 use serde_json::Value;
-use std::{io, process::ExitCode};
+use std::{io, process::ExitCode, time::Duration};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,12 @@ pub(super) enum CliError {
     /// No host is running.
     #[error("no host runs for {plugins} (nothing listens on {socket}): {remedy}")]
     NoHost { plugins: String, socket: String, remedy: String },
+    /// A host runs or is starting, and does not listen.
+    #[error(
+        "the host of {plugins} does not listen after {} s: see its output, or stop it and start it again",
+        after.as_secs()
+    )]
+    NotListening { plugins: String, after: Duration },
     /// A host is running, but belongs to another user.
     #[error(
         "the host of {plugins} belongs to user {user}, and no other user may open its socket: run this as that user, for example with `sudo -u {user}`"
@@ -114,9 +120,11 @@ impl CliError {
     /// Whether the host is not running or does not answer, and may do so again later.
     pub(super) fn is_host_unavailable(&self) -> bool {
         match self {
-            Self::NoHost { .. } | Self::Silent { .. } | Self::BrokeOff { .. } | Self::Conversation { .. } => {
-                true
-            }
+            Self::NoHost { .. }
+            | Self::NotListening { .. }
+            | Self::Silent { .. }
+            | Self::BrokeOff { .. }
+            | Self::Conversation { .. } => true,
             Self::Answered { code, .. } => *code == Code::ShutDown.number(),
             _ => false,
         }

@@ -58,7 +58,7 @@ pub use http::{
     config::{ControlConfig, HttpConfig, ListenError},
     envelope::{Envelope, ErrorBody},
     listen::{
-        Control, FoundHost, Listening, TokenFile, find_socket, hosts_around, other_owner, socket_path,
-        trust_problem,
+        Control, FoundHost, Listening, TokenFile, find_socket, host_is_coming, hosts_around, other_owner,
+        socket_path, trust_problem,
     },
 };

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
 use serde_json::Value;
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, Stdio},
@@ -51,6 +51,31 @@ fn a_crash_under_dev_names_the_culprit_and_demotes_it() {
     assert_eq!(demoted["signal"], "SIGSEGV");
     let said = fs::read_to_string(said).unwrap();
     assert!(said.contains("(Probe.misbehave) crashed the program (SIGSEGV): starting it again"), "{said}");
+    assert!(dev.interrupt().success());
+}
+
+#[test]
+fn a_call_while_the_host_is_restarted_waits_for_the_host() {
+    let mut lab = Lab::in_mode("call-in-restart", Mode::Auto);
+    lab.install(misbehave("version=1"));
+    let id = lab.id();
+    let mut dev = Dev::start(&lab, &[]);
+    dev.wait_for("host_started");
+    // A parent that is stopped restarts nothing.
+    kill_process(dev.pid(), Signal::STOP).unwrap();
+    assert!(!talk(&lab, &["call", &id, "misbehave", CRASH]).status.success());
+    let mut call = command(&lab, &["call", &id, "version", "--json"]);
+    let mut call = call.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut notes = BufReader::new(call.stderr.take().unwrap()).lines();
+    assert_eq!(notes.next().unwrap().unwrap(), "the host does not listen yet: waiting for it");
+    kill_process(dev.pid(), Signal::CONT).unwrap();
+    assert_eq!(dev.wait_for("plugin_demoted")["signal"], "SIGSEGV", "the host has reported the crash");
+    let answer = call.wait_with_output().unwrap();
+    let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!(answer["result"], 1, "{answer}");
+    let status = talk(&lab, &["status", "--json"]).stdout;
+    let status: Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!(status["plugins"][0]["calls"], 1, "the host has answered: {status}");
     assert!(dev.interrupt().success());
 }
 

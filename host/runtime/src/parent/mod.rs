@@ -118,6 +118,24 @@ fn supervise_with(interrupt: Interrupt) {
     }
 }
 
+/// Identifies the parent that restarts this process after a crash, for [`supervises`]. `None` without such a parent.
+#[doc(hidden)]
+pub fn supervisor() -> Option<String> {
+    NOTEBOOK.get()?;
+    let pid = getppid()?.as_raw_nonzero().get().unsigned_abs();
+    ProcessStat::of(pid).map(|parent| format!("{pid} {}", parent.started))
+}
+
+/// Whether the parent that [`supervisor`] has identified is running.
+#[doc(hidden)]
+pub fn supervises(supervisor: &str) -> bool {
+    let found = supervisor.split_once(' ').and_then(|(pid, started)| {
+        let parent = ProcessStat::of(pid.parse().ok()?)?;
+        Some(parent.started == started.parse::<u64>().ok()?)
+    });
+    found == Some(true)
+}
+
 /// Stores a note for the process that replaces this one after a crash. The note is one line, and replaces an earlier
 /// note.
 #[doc(hidden)]
@@ -274,7 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn a_badge_distinguishes_a_child_an_orphan_and_a_stranger() {
+    fn a_supervisor_is_found_by_its_pid_and_its_start_time() {
+        let own = ProcessStat::of(process::id()).unwrap().started;
+        assert!(supervises(&format!("{} {own}", process::id())));
+        assert!(
+            !supervises(&format!("{} {}", process::id(), own + 1)),
+            "it is another process with the same pid"
+        );
+        assert!(!supervises(&format!("{} {own}", i32::MAX)) && !supervises(""));
+    }
+
+    #[test]
+    fn only_a_child_of_the_process_on_the_badge_has_its_standing() {
         let parent = getppid().unwrap().as_raw_nonzero().get();
         let gone = i32::MAX;
         let own = ProcessStat::of(process::id()).unwrap().started;

@@ -2,13 +2,15 @@
 //! independently of their environment.
 //!
 //! The path of the socket depends on `XDG_RUNTIME_DIR`, which may differ, for example, between a shell and cron. So a
-//! host also keeps a file in its state folder locked while it runs. It writes three lines into the file: the path of
-//! its socket, its plugins folder, and its address for HTTP. The kernel releases the lock when the process exits. The
-//! content of an unlocked file is ignored, except for the port: if the next host may use any port, it uses the port of
-//! the previous host.
+//! host also keeps a file in its state folder locked while it runs. It writes up to four lines into the file: the parent
+//! process that restarts it after a crash, the path of its socket, its plugins folder, and its address for HTTP. The
+//! kernel releases the lock when the process exits. The content of an unlocked file is ignored, with two exceptions. If
+//! the next host may use any port, it uses the port of the previous host. While the parent process runs, it is about to
+//! start the next host; a host that stops by itself removes that line.
 
 use super::{FoundHost, unix::name_of};
 use crate::http::config::ListenError;
+use replug_runtime::parent;
 use rustix::{
     fs::{FlockOperation, OFlags, flock},
     io::Errno,
@@ -31,6 +33,9 @@ use std::{
 /// How long to retry the lock. A client that only checks whether the file is locked may hold the lock for a moment.
 const RETRY_TIME: Duration = Duration::from_millis(200);
 
+/// The beginning of the line with the parent process.
+const PARENT: &str = "parent ";
+
 /// The maximum number of bytes that are read from the file.
 const LONGEST: u64 = 4096;
 
@@ -39,7 +44,7 @@ pub(super) struct Claim {
     file: File,
     path: PathBuf,
     plugins: PathBuf,
-    /// The content of the file.
+    /// The content of the file, without the line of the parent process.
     content: Vec<u8>,
     /// The address at which the previous host listened over TCP.
     pub(super) last_http: Option<SocketAddr>,
@@ -71,9 +76,12 @@ impl Claim {
                 Err(error) => return Err(failed(error.into())),
             }
         }
-        let last_http = lines(&file).nth(2).and_then(|line| str::from_utf8(&line).ok()?.parse().ok());
+        let last_http = lines(&file).find_map(|line| str::from_utf8(&line).ok()?.parse().ok());
         // The file may still name the socket of the previous host.
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+        if let Some(supervisor) = parent::supervisor() {
+            file.write_all(format!("{PARENT}{supervisor}\n").as_bytes()).map_err(failed)?;
+        }
         // Links in the path are kept: they may later point elsewhere, and the host follows them.
         let plugins = std::path::absolute(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
         Ok(Self { file, path, plugins, content: Vec::new(), last_http })
@@ -114,6 +122,27 @@ impl Claim {
     fn failed(&self, source: io::Error) -> ListenError {
         ListenError::Claim { path: self.path.clone(), source }
     }
+}
+
+impl Drop for Claim {
+    /// Removes the line of the parent process: this host stops, and does not crash.
+    fn drop(&mut self) {
+        // If this fails, clients wait for a host for as long as the parent process runs, but not longer than they may.
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        let _ = emptied.and_then(|()| self.file.write_all(&self.content));
+    }
+}
+
+/// Whether `plugins_dir` has a host of this user that listens or is about to: a process has claimed the folder, or the
+/// last host has crashed and its parent process is about to restart it.
+pub(super) fn is_coming(plugins_dir: &Path, state_dir: &Path) -> bool {
+    let path = path(plugins_dir, state_dir);
+    if held(&path).is_some() {
+        return true;
+    }
+    let first = own(&path).and_then(|file| lines(&file).next());
+    let first = first.and_then(|line| String::from_utf8(line).ok()).unwrap_or_default();
+    first.strip_prefix(PARENT).is_some_and(parent::supervises)
 }
 
 /// The socket of the host that serves `plugins_dir` with the state folder `state_dir`, if this user runs such a host.
@@ -157,11 +186,15 @@ fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 
 /// The file of a claim, if a host of this user holds its lock.
 fn held(path: &Path) -> Option<File> {
+    let is_held = |file: &File| flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+    own(path).filter(is_held)
+}
+
+/// The file of a claim, if it belongs to this user. A file of another user could lead to a socket of that user.
+fn own(path: &Path) -> Option<File> {
     let file = OpenOptions::new().read(true).custom_flags(flags()).open(path).ok()?;
-    // A file of another user could lead to a socket of that user.
     let is_mine = file.metadata().is_ok_and(|it| it.is_file() && it.uid() == geteuid().as_raw());
-    let is_held = || flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
-    (is_mine && is_held()).then_some(file)
+    is_mine.then_some(file)
 }
 
 fn path(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
@@ -179,7 +212,7 @@ fn flags() -> i32 {
 
 /// The path of the socket in the file, or `None` if the host has not written it yet.
 fn read(file: &File) -> Option<PathBuf> {
-    let line = lines(file).next().filter(|line| line.starts_with(b"/"))?;
+    let line = lines(file).find(|line| line.starts_with(b"/"))?;
     Some(OsString::from_vec(line).into())
 }
 
@@ -241,6 +274,28 @@ mod tests {
             assert_eq!(look_up(plugins, &state), Some("/run/a.sock".into()));
             assert!(Claim::of(plugins, &state).is_err(), "the folder has a host");
         }
+    }
+
+    #[test]
+    fn a_host_is_coming_while_it_starts_and_while_its_parent_restarts_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let plugins = Path::new("/plugins");
+        assert!(!is_coming(plugins, dir.path()));
+        let mut claim = Claim::of(plugins, dir.path()).unwrap();
+        assert!(is_coming(plugins, dir.path()));
+        claim.record_socket(Path::new("/run/a.sock")).unwrap();
+        drop(claim);
+        let file = path(plugins, dir.path());
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap();
+        for (parent, coming) in [(std::process::id(), true), (i32::MAX.unsigned_abs(), false)] {
+            fs::write(&file, format!("parent {parent} {started}\n/run/a.sock\n/plugins\n")).unwrap();
+            // A child process that another test has just forked also holds the lock until it executes its program.
+            while held(&file).is_some() {}
+            assert_eq!(is_coming(plugins, dir.path()), coming, "{parent}");
+        }
+        drop(Claim::of(plugins, dir.path()).unwrap());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "", "a host that stops does not come back");
     }
 
     #[test]

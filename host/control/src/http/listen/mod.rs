@@ -55,8 +55,15 @@ pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
     found.unwrap_or_else(|| socket_path(plugins_dir))
 }
 
-/// The socket of a running host that serves `plugins_dir` through a link that had another target when the host started.
-/// Such a host still uses the path that was derived from the former target.
+/// Whether `plugins_dir` with the state folder `state_dir` has a host of this user that listens or is about to: a host
+/// that runs or is starting, or one that has crashed and that its parent process (see `parent::supervise`) is about to
+/// restart.
+pub fn host_is_coming(plugins_dir: &Path, state_dir: &Path) -> bool {
+    claim::is_coming(plugins_dir, state_dir)
+}
+
+/// The socket of a running host that serves `plugins_dir` by way of a link that had another target when the host
+/// started. Such a host still uses the path that was derived from the former target.
 fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     let plugins_dir = plugins_dir.canonicalize().ok()?;
     let mut states: Vec<_> = user_states().into_iter().collect();
