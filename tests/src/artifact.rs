@@ -1,6 +1,6 @@
 //! Artifacts of the fixture `misbehave`: built once, then patched for each version that a test needs.
 
-use crate::{fixtures_dir, workspace};
+use crate::{fixtures_dir, own_process::once_in_run, workspace};
 use object::{
     LittleEndian, Object, ObjectSymbol,
     read::elf::{ElfFile64, ProgramHeader},
@@ -50,11 +50,15 @@ pub fn aborting() -> Vec<u8> {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let target = fixtures_dir().join("aborting");
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["rustc", "--quiet", "--manifest-path"]);
-        cargo.arg(workspace().join("tests/fixtures/misbehave/Cargo.toml")).arg("--target-dir").arg(&target);
-        cargo.args(["--", "-C", "panic=abort", "--cap-lints", "allow"]);
-        assert!(cargo.status().is_ok_and(|status| status.success()), "the fixture builds");
+        once_in_run("aborting", || {
+            let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            cargo.args(["rustc", "--quiet", "--manifest-path"]);
+            cargo.arg(workspace().join("tests/fixtures/misbehave/Cargo.toml"));
+            cargo.arg("--target-dir").arg(&target);
+            cargo.args(["--", "-C", "panic=abort", "--cap-lints", "allow"]);
+            assert!(cargo.status().is_ok_and(|status| status.success()), "the fixture builds");
+            String::new()
+        });
         fs::read(target.join("debug/libmisbehave.so")).expect("the fixture can be read")
     });
     built.clone()
@@ -62,12 +66,16 @@ pub fn aborting() -> Vec<u8> {
 
 /// Builds the fixture as a host would build it.
 fn build(features: &[&str]) -> Vec<u8> {
-    let mut manifest =
-        manifest::read(&workspace().join("tests/fixtures/misbehave")).expect("the fixture's manifest");
-    manifest.build.features = features.iter().map(|it| (*it).to_owned()).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let built = runtime.block_on(Builder::new(fixtures_dir().join(features.concat())).build(&manifest));
-    fs::read(built.expect("the fixture builds").artifact).expect("the fixture can be read")
+    let artifact = once_in_run(&format!("misbehave{}", features.concat()), || {
+        let mut manifest =
+            manifest::read(&workspace().join("tests/fixtures/misbehave")).expect("the fixture's manifest");
+        manifest.build.features = features.iter().map(|it| (*it).to_owned()).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let built = runtime.block_on(Builder::new(fixtures_dir().join(features.concat())).build(&manifest));
+        let artifact = built.expect("the fixture builds").artifact;
+        artifact.into_os_string().into_string().expect("a path in UTF-8")
+    });
+    fs::read(artifact).expect("the fixture can be read")
 }
 
 fn patched(artifact: &[u8], orders: &str) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Controls a headless Chromium over WebDriver. With it, tests see and use the page as a person does.
 
-use crate::{Http, http::Answer, needs};
+use crate::{Http, http::Answer, needs, own_process::once_in_run};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -47,7 +47,8 @@ impl Browser {
     pub fn start() -> Option<Self> {
         // The browser is installed once for all tests: two installations at the same time would fail.
         static FOUND: OnceLock<bool> = OnceLock::new();
-        if !FOUND.get_or_init(|| is_there() || (install() && is_there())) {
+        let find = || (is_there() || (install() && is_there())).to_string();
+        if !FOUND.get_or_init(|| once_in_run("browser", find) == "true") {
             return None;
         }
         let mut driver = Command::new(DRIVER);

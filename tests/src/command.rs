@@ -1,6 +1,6 @@
 //! The `replug` command as users run it.
 
-use crate::{Lab, workspace};
+use crate::{Lab, own_process::once_in_run, workspace};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
@@ -29,12 +29,15 @@ pub fn replug() -> Command {
 pub fn program() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        let cargo = cargo.args(["build", "--quiet", "--package", "replug-cli", "--bin", "replug"]);
-        assert!(
-            cargo.current_dir(workspace()).status().is_ok_and(|status| status.success()),
-            "replug builds"
-        );
+        once_in_run("replug", || {
+            let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            let cargo = cargo.args(["build", "--quiet", "--package", "replug-cli", "--bin", "replug"]);
+            assert!(
+                cargo.current_dir(workspace()).status().is_ok_and(|status| status.success()),
+                "replug builds"
+            );
+            String::new()
+        });
         let tests = env::current_exe().expect("this program has a path");
         tests.ancestors().nth(2).expect("it is in `deps` of the target folder").join("replug")
     })
@@ -217,16 +220,13 @@ impl Dev {
         }
     }
 
-    /// Interrupts the process as Ctrl-C does, and waits for its end. If SIGINT is ignored, as in a background job of a
-    /// script, this sends SIGTERM instead.
+    /// Interrupts the process as Ctrl-C does, and waits for its end.
     ///
     /// # Panics
     ///
     /// If it cannot be waited for.
     pub fn interrupt(mut self) -> ExitStatus {
-        let ignored = replug_runtime::parent::is_ignored(Signal::INT.as_raw());
-        let signal = if ignored { Signal::TERM } else { Signal::INT };
-        kill_process(Pid::from_child(&self.child), signal).expect("it is running");
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it is running");
         self.wait_for("host_stopped");
         self.child.wait().expect("it ends")
     }

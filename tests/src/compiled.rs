@@ -1,7 +1,7 @@
 //! The dependencies of the template of [`Source`]. They are compiled once and copied to where each test's host builds,
 //! because compiling them takes a minute, and a host shares no build folder between workspaces.
 
-use crate::{Source, fixtures_dir};
+use crate::{Source, fixtures_dir, own_process::once_in_run};
 use replug::{BuildDir, manifest};
 use replug_builder::build::Builder;
 use std::{
@@ -20,7 +20,7 @@ const RECORD: &str = "replug-inputs.json";
 /// If the template does not build, or its target folder cannot be copied.
 pub fn put(target: &Path) {
     static COMPILED: OnceLock<PathBuf> = OnceLock::new();
-    let compiled = COMPILED.get_or_init(compile);
+    let compiled = COMPILED.get_or_init(|| once_in_run("template", compile).into());
     if target.exists() {
         return;
     }
@@ -31,7 +31,7 @@ pub fn put(target: &Path) {
 }
 
 /// Builds the template in a workspace of its own, and returns its target folder.
-fn compile() -> PathBuf {
+fn compile() -> String {
     let root = fixtures_dir().join("template");
     let mut files = Source::new(0).files("template");
     files.push(("plugin.toml".into(), "id = \"dev.example.template\"\n".into()));
@@ -46,11 +46,11 @@ fn compile() -> PathBuf {
     let manifest = manifest::read(&root).expect("the template's manifest");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(Builder::new(build_dir.clone()).build(&manifest)).expect("the template builds");
-    build_dir.target_dir(&root)
+    build_dir.target_dir(&root).into_os_string().into_string().expect("a path in UTF-8")
 }
 
-/// Copies a folder with hard links to its files. This is safe because cargo and rustc replace files and never write to
-/// existing ones.
+/// Copies a folder with hard links to its files. cargo and rustc replace these files and never write to them, with one
+/// exception.
 fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -61,6 +61,8 @@ fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
             true => link_folder(&entry.path(), &target)?,
             // Locks and records belong to one folder only.
             false if name == RECORD || name.to_string_lossy().ends_with("lock") => {}
+            // Cargo changes this file in its place.
+            false if name == ".rustc_info.json" => drop(fs::copy(entry.path(), &target)?),
             false => link_file(&entry.path(), &target)?,
         }
     }

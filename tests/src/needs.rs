@@ -1,10 +1,11 @@
 //! Programs that tests need besides Rust and a C compiler. They are installed if that is allowed, and reported if they
 //! are missing.
 
+use crate::own_process;
 use std::{
     env,
+    fs::File,
     io::{self, Write as _},
-    sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -16,9 +17,8 @@ pub fn may_install() -> bool {
 }
 
 /// A lock for running `apt-get`, which cannot run twice at the same time.
-pub fn alone_with_apt() -> MutexGuard<'static, ()> {
-    static APT: Mutex<()> = Mutex::new(());
-    APT.lock().unwrap_or_else(PoisonError::into_inner)
+pub fn alone_with_apt() -> File {
+    own_process::lock("apt")
 }
 
 /// Reports that the running test skips something, and why.

@@ -1,6 +1,6 @@
 //! Prometheus's own checker of metrics, alerts and configuration, where it is available.
 
-use crate::{needs, skipped, target_dir};
+use crate::{needs, own_process::once_in_run, skipped, target_dir};
 use std::{
     fs,
     io::Write,
@@ -26,12 +26,16 @@ impl Promtool {
             };
             let fetched = fetched();
             let candidates = [PathBuf::from("promtool"), fetched.join("usr/bin/promtool")];
-            let there = || candidates.iter().find(|program| works(program)).cloned();
-            let found = there().or_else(|| {
-                let fetched = needs::may_install() && fetch(&fetched);
-                fetched.then(there).flatten()
-            });
-            found.map(|program| Self { program })
+            let there = || candidates.iter().position(|program| works(program));
+            let find = || {
+                let found = there().or_else(|| {
+                    let fetched = needs::may_install() && fetch(&fetched);
+                    fetched.then(there).flatten()
+                });
+                found.map_or_else(String::new, |at| at.to_string())
+            };
+            let found = once_in_run("promtool", find).parse::<usize>().ok();
+            found.map(|at| Self { program: candidates[at].clone() })
         });
         if found.is_none() {
             skipped("promtool is not installed; `apt-get install prometheus` installs it");

@@ -30,7 +30,8 @@ impl Lab {
     ///
     /// # Panics
     ///
-    /// If the host ends before such an event.
+    /// If the host ends before such an event, or a build fails: what the test waits for may never happen then. A test
+    /// that expects the failure waits for it first.
     pub fn wait_for<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
         loop {
             let event =
@@ -38,6 +39,10 @@ impl Lab {
             self.note(&event);
             if let Some(picked) = pick(&event) {
                 return picked;
+            }
+            if let EventKind::BuildFailed { error, diagnostics } = &event.kind {
+                let rendered: Vec<_> = diagnostics.iter().map(|it| &*it.rendered).collect();
+                panic!("a build failed that the test expects to succeed: {error}\n{}", rendered.join("\n"));
             }
         }
     }
@@ -57,9 +62,16 @@ impl Lab {
     }
 
     /// Waits until a new generation serves.
+    ///
+    /// # Panics
+    ///
+    /// As [`Lab::wait_for`], and if a new version is rejected after its build.
     pub fn reloaded(&mut self) -> (Generation, Digest) {
-        self.wait_for(|event| match event.kind {
+        self.wait_for(|event| match &event.kind {
             EventKind::Reloaded { .. } => event.generation.zip(event.digest),
+            EventKind::ReloadFailed { stage, error, .. } => {
+                panic!("a version was rejected that the test expects to serve, at {stage:?}: {error}")
+            }
             _ => None,
         })
     }

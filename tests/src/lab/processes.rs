@@ -61,9 +61,13 @@ impl Lab {
         let text = here.to_str().expect("temporary folders have plain names");
         let lives_here = |pid: &Pid| {
             let process = PathBuf::from(format!("/proc/{pid}"));
-            let works_here = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&here));
-            // A child that another test has just forked has the same memory as this process, with all its libraries,
-            // until it executes another program. Such a child does not count.
+            // The first thread of a killed process may have ended while others still hold files and locks.
+            let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+            let works_here = threads
+                .filter_map(|thread| fs::read_link(thread.path().join("cwd")).ok())
+                .any(|cwd| cwd.starts_with(&here));
+            // Until it executes another program, a child that a test has just forked has the memory of this process,
+            // and all its libraries.
             let is_ours = || fs::read_link(process.join("exe")).ok() == env::current_exe().ok();
             works_here
                 || !is_ours()

@@ -1,7 +1,13 @@
 //! End-to-end tests of a host and its plugins: invalid input, failures, and the functions that must keep working
 //! despite them.
+//!
+//! Each test runs in a process of its own: see `replug_tests::own_process`.
 
 #![cfg(test)]
+
+// Its `test` replaces that of the standard library in all modules.
+#[macro_use]
+extern crate replug_tests_macros;
 
 mod allocators;
 mod artifact;
@@ -29,6 +35,7 @@ mod metrics;
 mod misbehave;
 mod orphans;
 mod own_libraries;
+mod own_process;
 mod parent;
 mod place;
 mod places;

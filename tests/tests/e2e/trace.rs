@@ -44,9 +44,6 @@ fn a_level_that_the_program_does_not_want_is_not_forwarded() {
     assert_eq!(lab.wait_for(logged), "just enough");
 }
 
-/// This variable is set in a process that runs only one test, so no other test panics in it.
-const ALONE: &str = "REPLUG_TEST_ALONE";
-
 #[test]
 fn a_panic_is_reported_once_with_location_thread_and_backtrace() {
     let wanted = env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
@@ -60,9 +57,7 @@ fn a_panic_is_reported_once_with_location_thread_and_backtrace() {
             assert_eq!(event.generation.unwrap().0, 2);
             assert!(location.starts_with("src/lib.rs:"), "{location}");
             assert_eq!(!backtrace.is_empty(), wanted, "{backtrace}");
-            // The standard library lists the loaded libraries only once, at the first backtrace of the process.
-            let alone = env::var_os(ALONE).is_some();
-            if wanted && alone {
+            if wanted {
                 assert!(backtrace.contains("misbehave::"), "{backtrace}");
                 // The frames of the panic itself, of the edge, of the host, and of the start of the thread are removed.
                 for cut in
@@ -92,7 +87,6 @@ fn a_panic_has_a_backtrace_only_if_the_environment_asks_for_one() {
         let output = Command::new(env::current_exe().unwrap())
             .args(["--exact", test])
             .env("RUST_BACKTRACE", value)
-            .env(ALONE, "yes")
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
