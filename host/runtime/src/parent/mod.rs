@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_child_of_the_process_on_the_badge_has_its_standing() {
+    fn a_badge_distinguishes_a_child_an_orphan_and_a_stranger() {
         let parent = getppid().unwrap().as_raw_nonzero().get();
         let gone = i32::MAX;
         let own = ProcessStat::of(process::id()).unwrap().started;
