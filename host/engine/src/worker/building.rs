@@ -93,7 +93,8 @@ impl Worker {
         let manifest = self.latest_manifest();
         let (context, entry) = (self.context.clone(), self.shared.entry.clone());
         let before = Stamps::of(&self.inputs);
-        self.overlap.build_begins(SystemTime::now());
+        let began = SystemTime::now();
+        self.overlap.build_begins(began);
         let building = reload::build(&context, (&entry, &manifest), stages).instrument(cause.span(self));
         let newer = {
             tokio::pin!(building);
@@ -119,7 +120,7 @@ impl Worker {
             }
         };
         match newer {
-            Err(built) => Ok(self.compiled(cause, (&before, &manifest.file), built).await),
+            Err(built) => Ok(self.compiled(cause, (began, &before, &manifest.file), built).await),
             Ok(change) => {
                 let next = self.step(Input::Considered { supersedes: true });
                 self.begin_again(cause, Cause::of(change)).await;
@@ -133,7 +134,7 @@ impl Worker {
     async fn compiled(
         &mut self,
         cause: &mut Cause,
-        (before, manifest): (&Stamps, &Path),
+        (began, before, manifest): (SystemTime, &Stamps, &Path),
         built: Result<Built, ReloadError>,
     ) -> (Option<Result<Built, ReloadError>>, Option<Work>) {
         let settled = self.overlap.build_ends(SystemTime::now());
@@ -149,7 +150,7 @@ impl Worker {
             self.take_manifest(Reading::Edit).await;
         }
         let compiled = match &built {
-            _ if self.is_on_its_way(&built) => Compiled::Incomplete,
+            _ if self.is_on_its_way(began, &built) => Compiled::Incomplete,
             Ok(good) => {
                 self.present = Stamps::of(&good.inputs);
                 Compiled::Good
@@ -296,8 +297,8 @@ impl Worker {
     }
 
     /// Whether a prebuilt library is still being copied into the plugin's folder: it is missing or incomplete, and it or
-    /// the manifest has changed within [`GRACE`].
-    fn is_on_its_way(&self, built: &Result<Built, ReloadError>) -> bool {
+    /// the manifest has changed within [`GRACE`] before the build began, or since then. The build may have taken longer.
+    fn is_on_its_way(&self, began: SystemTime, built: &Result<Built, ReloadError>) -> bool {
         let manifest = self.latest_manifest();
         if self.is_missing() {
             return false;
@@ -312,8 +313,11 @@ impl Worker {
         };
         // The manifest may be incomplete, too, and name another file when it is complete.
         let changed = [&path, &manifest.file].into_iter().filter_map(|path| changed_at(path)).max();
-        let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
-        age.is_some_and(|age| age < GRACE) && (built.is_err() || is_cut_off(&path))
+        // The clock of a file server may be ahead of this machine's.
+        let changed = changed.filter(|changed| *changed <= SystemTime::now());
+        // A change after the build began counts as a change at its beginning.
+        let is_recent = |changed| began.duration_since(changed).unwrap_or_default() < GRACE;
+        changed.is_some_and(is_recent) && (built.is_err() || is_cut_off(&path))
     }
 
     /// Whether a build may have failed only because files were missing or changed while it ran.
