@@ -12,8 +12,14 @@ use super::{
     trace,
 };
 use clap::Args;
-use replug::control::{CallFailure, Command, answer::Executed, command::Execute};
+use replug::control::{CallFailure, Code, Command, answer::Executed, command::Execute};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How long to wait for a plugin that is starting.
+const START: Duration = Duration::from_secs(10);
+/// How long to wait between two attempts to call it.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// Call a method of a plugin in the running host; without a host, build and load the plugin for this call
 ///
@@ -88,9 +94,27 @@ impl Call {
     async fn of_running(&self, call: &CallSpec, client: Client) -> Result<(), CliError> {
         let id = id_of(&call.plugin, &client).await?;
         let args = Some(call.arguments.clone()).filter(|arguments| !arguments.is_null());
-        let asked = Execute { id: id.clone(), method: call.method.clone(), args, payload: None };
         let mut known = json!({ "plugin": id, "method": call.method });
-        match client.send(Command::execute(asked)).await {
+        let mut waits_since = None;
+        let answer = loop {
+            let asked =
+                Execute { id: id.clone(), method: call.method.clone(), args: args.clone(), payload: None };
+            let answer = client.send(Command::execute(asked)).await;
+            // The plugin is starting, so the method has not been called.
+            if !matches!(&answer, Err(CliError::Answered { code, .. }) if *code == Code::Restarting.number())
+            {
+                break answer;
+            }
+            let began = *waits_since.get_or_insert_with(|| {
+                terminal::note(&format!("{id} is starting: waiting for it"));
+                Instant::now()
+            });
+            if began.elapsed() > START {
+                break answer;
+            }
+            tokio::time::sleep(RETRY).await;
+        };
+        match answer {
             Ok(Executed { generation, result, .. }) => {
                 known["generation"] = json!(generation);
                 let result = serde_json::from_str(result.get()).map_err(|error| client.unreadable(&error))?;
