@@ -294,8 +294,11 @@ fn commands_reach_the_running_host_under_an_invalid_configuration() {
     ] {
         said(&lab, args);
     }
-    let (_, _, err) = text(&talk(&lab, &["status"]));
+    let (_, _, err) = text(&talk(&lab, &["call", &id, "version"]));
     assert!(err.starts_with("warning: ") && err.contains("replug.toml:1: unknown key"), "{err}");
+    // The error is printed once: below the plugins if the host has read the file, else as a warning.
+    let (_, out, err) = text(&talk(&lab, &["status"]));
+    assert_eq!(format!("{out}{err}").matches("replug.toml:1: unknown key").count(), 1, "{out}{err}");
     let (_, _, err) = text(&talk(&lab, &["status", "plugins"]));
     assert_eq!(err, "", "a command with a named folder needs no configuration");
 

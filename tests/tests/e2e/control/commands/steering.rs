@@ -57,7 +57,7 @@ fn errors_about_a_file_do_not_control_the_terminal() {
     lab.write("../../replug.toml", KEY);
     lab.write("../\u{9b}2J/plugin.toml", KEY);
     let steers = |text: &str| text.contains(|c: char| c.is_control() && c != '\n');
-    let (_, _, err) = text(&talk(&lab, &["status"]));
+    let (_, _, err) = text(&talk(&lab, &["call", &lab.id(), "version"]));
     assert!(err.starts_with("warning: ") && err.contains("`k]0;title2J`") && !steers(&err), "{err:?}");
     for args in [&["list", "plugins"][..], &["build", "plugins"]] {
         let (code, _, err) = text(&talk(&lab, args));
