@@ -5,7 +5,7 @@ use super::{
     error::CliError,
     here::HostLocator,
     shell::{self, quoted},
-    terminal::{harmless, relative},
+    terminal::{self, harmless, relative},
 };
 use clap::Args;
 use http_body_util::{BodyExt, Full};
