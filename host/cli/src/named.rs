@@ -66,7 +66,11 @@ mod tests {
         let ids = ["dev.a.greeter", "dev.b.clock", "dev.c.clock"];
         assert_eq!(among("greeter", &ids).unwrap(), "dev.a.greeter");
         assert_eq!(among("dev.b.clock", &ids).unwrap(), "dev.b.clock");
-        assert_eq!(among("dev.x.y", &ids).unwrap(), "dev.x.y", "the host reports that it is unknown");
+        assert_eq!(
+            among("dev.x.y", &ids).unwrap(),
+            "dev.x.y",
+            "a whole id is passed to the host, even if it is unknown"
+        );
         assert_eq!(among("greter", &ids).unwrap_err(), "no plugin `greter`; did you mean `greeter`?");
         assert_eq!(
             among("clock", &ids).unwrap_err(),

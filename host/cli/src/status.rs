@@ -244,7 +244,7 @@ mod tests {
             assert!(text.lines().all(|line| line.width() <= columns), "{text}");
             assert!(
                 text.contains("\n    ") && text.contains("until you `start` it"),
-                "nothing is cut off: {text}"
+                "the detail is truncated: {text}"
             );
             assert!(text.contains("123.5M") && text.contains("27h"), "{text}");
         }

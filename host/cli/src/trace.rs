@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(LevelFilter::current(), LevelFilter::INFO);
         let less = LogSettings { plugins: Some(LevelFilter::ERROR), ..LogSettings::default() };
         listening.adopt(&less);
-        assert_eq!(LevelFilter::current(), LevelFilter::WARN, "the warnings of the host itself");
+        assert_eq!(LevelFilter::current(), LevelFilter::WARN, "the host itself still logs warnings");
         assert!(!plugins(&less).would_enable(PLUGIN, &tracing::Level::WARN));
     }
 }

@@ -128,8 +128,12 @@ fn a_list_prints_valid_plugins_and_the_errors_of_the_others() {
     assert_eq!(listed["plugins"][0]["id"], "dev.example.greeter");
     assert_eq!(listed["plugins"][0]["status"], "source_only");
     assert_eq!(listed["problems"].as_array().unwrap().len(), 1);
-    assert!(!dir.path().join("state").exists(), "`list` leaves nothing behind");
-    assert_eq!(fs::read_dir(dir.path().join("plugins")).unwrap().count(), 2, "nor in the plugins folder");
+    assert!(!dir.path().join("state").exists(), "`list` does not create the state folder");
+    assert_eq!(
+        fs::read_dir(dir.path().join("plugins")).unwrap().count(),
+        2,
+        "`list` creates nothing in the plugins folder"
+    );
 
     fs::remove_dir_all(dir.path().join("plugins/greeter")).unwrap();
     let run = replug(dir.path(), &["list"]);

@@ -152,7 +152,7 @@ mod tests {
         saved.save_durably(&id(), (4, b"later")).unwrap();
         assert_eq!(saved.last(&id()).unwrap(), Some((4, b"later".to_vec())));
         saved.remove(&id());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left in the folder");
     }
 
     #[test]
@@ -183,18 +183,21 @@ mod tests {
         let good = fs::read(other.path(&id())).unwrap();
         for length in 0..good.len() {
             fs::write(other.path(&id()), &good[..length]).unwrap();
-            assert!(other.last(&id()).is_err(), "{length} bytes of the file");
+            assert!(
+                other.last(&id()).is_err(),
+                "a checkpoint with only its first {length} bytes is accepted"
+            );
         }
         for place in (0..16).chain(HEADER_BYTES - 40..good.len()) {
             let mut bad = good.clone();
             bad[place] ^= 1;
             fs::write(other.path(&id()), bad).unwrap();
-            assert!(other.last(&id()).is_err(), "byte {place} is changed");
+            assert!(other.last(&id()).is_err(), "a checkpoint with a changed byte {place} is accepted");
         }
         let first = other.put_aside(&id()).unwrap();
         assert_eq!(other.last(&id()).unwrap(), None);
         other.save(&id(), (2, b"another")).unwrap();
         let second = other.put_aside(&id()).unwrap();
-        assert!(first != second && first.exists() && second.exists(), "no file is lost");
+        assert!(first != second && first.exists() && second.exists(), "both rejected checkpoints are kept");
     }
 }

@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(read().of(&id, bad).map(|it| it.what), Some(Treatment::Quarantined));
         read().lift(&id);
         assert_eq!(read().of(&id, bad), None);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left in the folder");
     }
 
     #[test]

@@ -43,7 +43,7 @@ mod tests {
         // Dropping a panic payload may panic.
         note("while it was dropped", "a.rs:3:1");
         assert_eq!(take("asked about").as_deref(), Some("a.rs:2:1"));
-        assert_eq!(take("caught"), None, "it belongs to an earlier call");
+        assert_eq!(take("caught"), None, "the panic belongs to an earlier call");
         note("caught", "a.rs:1:1");
         assert_eq!(take("resumed"), None);
     }

@@ -108,7 +108,11 @@ mod tests {
         let mut processes = Processes { running: 0, last_output: begin };
         assert_eq!(processes.deadline(at(begin, 600), LIMIT), Ok(at(begin, 660)));
         processes.started(at(begin, 600));
-        assert_eq!(processes.deadline(at(begin, 601), LIMIT), Ok(at(begin, 660)), "counted from its start");
+        assert_eq!(
+            processes.deadline(at(begin, 601), LIMIT),
+            Ok(at(begin, 660)),
+            "the limit counts from the start of the process"
+        );
     }
 
     #[tokio::test]

@@ -64,7 +64,11 @@ mod tests {
         assert_eq!(missing.due(), Some(now + GRACE));
         assert!(!missing.is_gone(&plugin, now), "the manifest may exist again");
         assert_eq!(missing.is_back(&plugin), vec![change.clone()]);
-        assert_eq!((missing.due(), missing.is_back(&plugin)), (None, Vec::new()), "it is reported once");
+        assert_eq!(
+            (missing.due(), missing.is_back(&plugin)),
+            (None, Vec::new()),
+            "the held change is returned only once"
+        );
 
         missing.hold(change, now);
         assert!(missing.is_gone(&plugin, now + GRACE));

@@ -117,7 +117,11 @@ mod tests {
         assert_eq!(at(0, Failure::Ended), 1);
         assert_eq!(at(1, Failure::FailedToStart), 2);
         assert_eq!(at(2, Failure::FailedToStart), 3);
-        assert_eq!(at(3, Failure::FailedToStart), 3, "the first is three minutes old");
+        assert_eq!(
+            at(3, Failure::FailedToStart),
+            3,
+            "the first failure is three minutes old and no longer counts"
+        );
         assert_eq!(at(9, Failure::FailedToStart), 1);
     }
 

@@ -99,7 +99,7 @@ mod tests {
         assert!(verdicts.of(&Tried { limits, ..tried(1, "{}") }).is_none());
         assert!(
             verdicts.of(&Tried { env: Some(Vec::new()), ..tried(1, "{}") }).is_none(),
-            "in a child process"
+            "a child process needs a trial of its own"
         );
         verdicts.forget(&tried(1, "{}"));
         assert!(verdicts.of(&tried(1, "{}")).is_none());

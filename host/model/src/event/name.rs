@@ -108,7 +108,7 @@ mod tests {
     fn each_event_kind_has_its_json_name() {
         let error = serde_json::from_value::<EventKind>(json!({ "event": "" })).unwrap_err().to_string();
         let names: Vec<_> = error.split('`').skip(3).step_by(2).collect();
-        assert_eq!(names, EventKind::NAMES, "in the order of the enum");
+        assert_eq!(names, EventKind::NAMES, "`NAMES` is in the order of the enum");
         for name in names {
             let mut event = of_all_kinds();
             event["event"] = json!(name);

@@ -119,7 +119,11 @@ mod tests {
     #[test]
     fn a_process_counts_as_a_plugins_only_with_both_marks() {
         assert_eq!(UNLIMITED.judge(process(Some(MARK), true)), Origin::Plugin);
-        assert_eq!(UNLIMITED.judge(process(Some(4096), true)), Origin::Plugin, "it lowered its limit");
+        assert_eq!(
+            UNLIMITED.judge(process(Some(4096), true)),
+            Origin::Plugin,
+            "a process that has lowered its limit is still marked"
+        );
         for other in [process(None, true), process(Some(MARK), false), process(Some(MARK + 1), true)] {
             assert_eq!(UNLIMITED.judge(other), Origin::Elsewhere, "{other:?}");
         }

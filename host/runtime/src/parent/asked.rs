@@ -100,7 +100,11 @@ mod tests {
         assert_eq!(ended(Interrupt::End, &[SIGINT]), None);
         assert_eq!(ended(Interrupt::End, &[SIGINT, SIGINT]), Some(6));
         assert_eq!(ended(Interrupt::End, &[SIGINT, SIGINT, SIGTERM]), Some(2));
-        assert_eq!(ended(Interrupt::Anything, &[SIGTERM]), None, "it may take as long as it needs");
+        assert_eq!(
+            ended(Interrupt::Anything, &[SIGTERM]),
+            None,
+            "after one request, the program may take as long as it needs"
+        );
         assert_eq!(ended(Interrupt::Anything, &[SIGTERM, SIGTERM]), Some(6));
     }
 

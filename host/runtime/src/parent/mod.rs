@@ -310,7 +310,11 @@ mod tests {
         let standing = |parent, started| Badge { parent, notebook: 3, memory: 4, started }.standing();
         assert_eq!(standing(parent, own), Standing::Child);
         assert_eq!(standing(gone, own), Standing::Orphan);
-        assert_eq!(standing(gone, own.saturating_sub(1000)), Standing::Stranger, "it was inherited");
+        assert_eq!(
+            standing(gone, own.saturating_sub(1000)),
+            Standing::Stranger,
+            "the variable was inherited by a process that started later"
+        );
         assert_eq!(standing(getpid().as_raw_nonzero().get(), own), Standing::Stranger);
     }
 

@@ -268,8 +268,12 @@ fn child_that_fills_a_disk() {
     assert_eq!(*bytes_needed, 1 << 20);
     assert!(bytes_free.is_some());
     assert!(error.to_string().contains("no space for 1048576 bytes"), "{error}");
-    assert_eq!(store.get(kept.digest).map(|it| it.bytes), Some(kept.bytes), "nothing is lost");
-    assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 1, "no litter");
+    assert_eq!(
+        store.get(kept.digest).map(|it| it.bytes),
+        Some(kept.bytes),
+        "the earlier artifact is still in the store"
+    );
+    assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 1, "no incomplete file is left");
 
     // The target of a private copy can be full, too.
     let large = Artifact { path: dir.join("../large.so"), bytes: 1 << 20, ..kept.clone() };

@@ -50,13 +50,25 @@ async fn a_source_with_an_older_or_equal_mtime_is_rebuilt() {
         }
         assert!(contains_text(&bench.build().await.unwrap(), "<one>"));
         bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<two>\";", Duration::ZERO);
-        assert!(contains_text(&bench.build().await.unwrap(), "<two>"), "a dependency, equal time: {script}");
+        assert!(
+            contains_text(&bench.build().await.unwrap(), "<two>"),
+            "a change of a dependency with an equal time is built: {script}"
+        );
         let edit = fs::read_to_string(bench.path("src/lib.rs")).unwrap().replace("{}", "own {}");
         bench.replace("src/lib.rs", &edit, Duration::from_secs(3600));
-        assert!(contains_text(&bench.build().await.unwrap(), "own "), "the source, older: {script}");
-        assert!(contains_text(&bench.restarted().await, "own "), "after a restart: {script}");
+        assert!(
+            contains_text(&bench.build().await.unwrap(), "own "),
+            "a change of the source with an older time is built: {script}"
+        );
+        assert!(
+            contains_text(&bench.restarted().await, "own "),
+            "the change is built after a restart, too: {script}"
+        );
         bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<three>\";", Duration::from_secs(1));
-        assert!(contains_text(&bench.restarted().await, "<three>"), "while no host ran: {script}");
+        assert!(
+            contains_text(&bench.restarted().await, "<three>"),
+            "a change while no host ran is built: {script}"
+        );
     }
 }
 

@@ -52,7 +52,7 @@ async fn kept_events_and_read_batches_are_bounded_in_bytes() {
     let bytes = |entries: &[Numbered]| entries.iter().map(|it| it.bytes).sum::<usize>();
     let logs = recent.logs(Some(&id), KEPT_LOGS);
     assert!((LOGS_BYTES - 2 * LARGE..=LOGS_BYTES).contains(&bytes(&logs)), "{} entries", logs.len());
-    assert_eq!(logs.last().unwrap().number, 100, "the newest are kept");
+    assert_eq!(logs.last().unwrap().number, 100, "the newest logs are kept");
 
     let mut reader = recent.reader(From::After(0), Filter::default());
     let mut read = Vec::new();
@@ -103,7 +103,7 @@ async fn a_flood_of_logs_evicts_no_other_events() {
         numbers.extend(reader.next().await.events.iter().map(|entry| entry.number));
     }
     assert_eq!(numbers.len(), 3 + KEPT_EVENTS + 1);
-    assert_eq!(numbers[..4], [1, 2, 3, 104], "in the order of their numbers");
+    assert_eq!(numbers[..4], [1, 2, 3, 104], "the events are in the order of their numbers");
     assert!(numbers.is_sorted());
 }
 

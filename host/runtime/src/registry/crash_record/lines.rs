@@ -163,7 +163,11 @@ pub extern \"C\" fn foreign(at: *mut u8) {
             assert!(["lib.rs:4", "lib.rs:5", "lib.rs:6"].contains(&&*line), "{line}");
         }
         let elsewhere = sample.sources().with_file_name("elsewhere");
-        assert_eq!(line(&sample.library, &own, &elsewhere).as_deref(), Some("other.rs:3"), "of another root");
+        assert_eq!(
+            line(&sample.library, &own, &elsewhere).as_deref(),
+            Some("other.rs:3"),
+            "with another root, a function of that root is named"
+        );
     }
 
     #[test]
@@ -183,7 +187,7 @@ pub extern \"C\" fn foreign(at: *mut u8) {
             assert_eq!(sample.line(&[at]), None);
         }
         assert_eq!(sample.line(&[std.start, own]).as_deref(), Some("lib.rs:4"));
-        assert_eq!(sample.line(&[u64::MAX, 1 << 40, 0]), None, "there are no instructions");
+        assert_eq!(sample.line(&[u64::MAX, 1 << 40, 0]), None, "these addresses contain no instructions");
     }
 
     #[test]

@@ -146,7 +146,7 @@ fn an_exit_noted_by_another_process_names_the_running_plugin() {
     );
     let dir = run_dir(&with_fault(with_mark(1, 0, call(0)), Kind::Left, 0, 0));
     note_end(dir.path(), ExitStatus::from_raw(0)).unwrap();
-    assert_eq!(read(dir.path()), None, "it exited by itself");
+    assert_eq!(read(dir.path()), None, "a normal exit is not a crash");
 }
 
 #[test]
@@ -273,7 +273,10 @@ fn the_memory_of_a_record_cannot_be_resized() {
         let error = memory.set_len(length).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }
-    assert!(memory.metadata().unwrap().blocks() * 512 >= RECORD_BYTES as u64, "all of it is allocated");
+    assert!(
+        memory.metadata().unwrap().blocks() * 512 >= RECORD_BYTES as u64,
+        "all memory of the record is allocated"
+    );
     let unsealed = tempfile::tempfile().unwrap();
     unsealed.set_len(RECORD_BYTES as u64).unwrap();
     adopt(unsealed).unwrap_err();

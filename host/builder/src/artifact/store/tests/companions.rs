@@ -68,7 +68,7 @@ fn two_artifacts_that_differ_in_a_library_load_side_by_side() {
     assert_eq!(Store::digest_of(&user).unwrap(), first.digest);
     fixture.helper("libs/libhelper.so", 2);
     let second = fixture.store.put(&user).unwrap();
-    assert_ne!(first.digest, second.digest, "the same file with another library");
+    assert_ne!(first.digest, second.digest, "another library makes another artifact");
     assert_eq!(first.companions.file, second.companions.file);
     // The originals are removed, so the copies come from the store alone.
     fs::remove_dir_all(fixture.path("libs")).unwrap();
