@@ -90,7 +90,7 @@ async fn run_reading(
         tokio::pin!(reading);
         tokio::select! {
             status = &mut ended => {
-                // After the timeout, output that is still missing is dropped.
+                // Output that has not arrived before the timeout is dropped.
                 let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
                 status
             }

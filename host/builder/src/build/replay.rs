@@ -272,8 +272,9 @@ impl Folders {
         }
     }
 
-    /// Empties the folder in which rustc writes. Every run uses the same path: for rustc's incremental cache, another
-    /// output folder changes every codegen unit that has debug information, so rustc would compile all of them again.
+    /// Empties the folder to which rustc writes. Every run uses the same path. If the path changed, rustc's incremental
+    /// cache would treat every codegen unit that has debug information as changed, and rustc would compile all of them
+    /// again.
     fn empty(&self) -> io::Result<PathBuf> {
         let folder = self.folder("-out");
         remove(&folder)?;

@@ -18,8 +18,9 @@
 //!   unchanged, a user has written it, and this build has read the last save. Otherwise the file counts as unstable:
 //!   every build writes it, and its changes during builds cause no build until a build leaves it unchanged.
 //!
-//! The last rule is wrong about a user who saves the file during that last build, too. Every rule that ends is wrong
-//! about such a user: for each number of builds, a user can save the file during all of them.
+//! The last rule fails if a user also saves the file during that last build: the file then counts as unstable, and the
+//! edit is not built. No rule can avoid this without building endlessly. For every number of builds, a user can save
+//! the file during each of them.
 
 use crate::{
     build::OwnWrites,
@@ -45,7 +46,8 @@ pub(super) struct Overlap {
     /// For each folder, how many builds its changes have superseded since the last change that was certainly an edit, or
     /// the last build that left the folder unchanged.
     cuts: BTreeMap<PathBuf, u32>,
-    /// For each [source](Self::source), how many additional builds it has caused since then.
+    /// For each [source](Self::source), how many additional builds it has caused in a row: since the last certain edit,
+    /// or the last build that left the source unchanged.
     repeats: BTreeMap<PathBuf, u32>,
     /// The sources that every build may write with other content.
     unstable: BTreeMap<PathBuf, Doubt>,
@@ -56,11 +58,11 @@ pub(super) struct Overlap {
 /// What is known about a source that has changed during many builds in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubt {
-    /// A user or the build has written it.
+    /// Either a user or the build has written the source.
     Suspected,
     /// The next build decides.
     Checked,
-    /// The build writes it, which was reported.
+    /// The build writes the source. The host has reported this.
     Proven,
 }
 
@@ -156,8 +158,8 @@ impl Overlap {
         }
     }
 
-    /// What a change counts for: the file, or its folder if the file is not known to have existed before. A build may
-    /// write a file with another name each time.
+    /// The path under which a change is counted: the file, or its folder if the file may be new. A build may write a
+    /// file with another name each time, so new files are counted together.
     fn source(change: &Change) -> &Path {
         match change.before {
             None | Some(Content::Gone) => folder(&change.path),
@@ -165,7 +167,7 @@ impl Overlap {
         }
     }
 
-    /// Counts that a change has superseded the build.
+    /// Counts a change that has superseded the build.
     pub(super) fn cuts(&mut self, change: &Change) {
         *self.cuts.entry(folder(&change.path).to_owned()).or_default() += 1;
     }
@@ -185,7 +187,8 @@ impl Overlap {
         self.check.as_ref().map(|(due, _)| *due)
     }
 
-    /// Begins the check of the suspected files. [`Overlap::judge_late`] wants the returned change to be built.
+    /// Begins the check of the suspected files. Returns a change, for which [`Overlap::judge_late`] will request a
+    /// build.
     pub(super) fn check(&mut self) -> Option<Change> {
         let (_, change) = self.check.take()?;
         self.unstable
@@ -273,7 +276,7 @@ impl Overlap {
         }
     }
 
-    /// Records that a user has edited a file, which resets the counts.
+    /// Resets the counts, because a user has edited a file.
     pub(super) fn edited(&mut self) {
         self.cuts.clear();
         self.repeats.clear();
