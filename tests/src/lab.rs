@@ -146,8 +146,8 @@ impl Lab {
         self.write("script.tmp", content);
         let path = self.path(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
-        // Another process copies the script. If this process wrote it while another test forks, the script could still
-        // be open for writing in the forked child, and could not be executed.
+        // Another process copies the script. If this process wrote it while another thread forks, the script could
+        // still be open for writing in the forked child, and could not be executed.
         let temporary = path.with_extension("tmp");
         let copy =
             Command::new("install").args(["-m", "755"]).arg(self.path("script.tmp")).arg(&temporary).status();

@@ -1,9 +1,10 @@
-//! A process of its own for each test, and what these processes share.
+//! Runs each end-to-end test in its own process. Also has the locks and files that these processes share.
 //!
-//! A host keeps state that belongs to the whole process: thread slots, the crash record, signal handlers. The `#[test]` of
-//! the end-to-end tests therefore starts the test program again for each test, and reports the result as its own. The
-//! program keeps the harness of the standard library, with its filters and flags. With `E2E_RUN` set, a test runs in the
-//! process that was started. A debugger needs that: `E2E_RUN= rust-gdb --args target/debug/deps/e2e-… --exact NAME`.
+//! A host has state that belongs to the whole process: thread slots, the crash record, signal handlers. So the
+//! `#[test]` of an end-to-end test starts the test program again, and reports the result of that process as its own.
+//! The program keeps the harness of the standard library, with its filters and flags. If `E2E_RUN` is set, the test
+//! runs in the process that was started, as a debugger needs: `E2E_RUN= rust-gdb --args target/debug/deps/e2e-… --exact
+//! NAME`.
 
 use crate::target_dir;
 use rustix::{
@@ -21,46 +22,49 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Set in the process of one test: the run of which the test is a part, or nothing if a person has started it.
+/// This variable is set in the process of one test. It names the run that the test belongs to, and is empty if a person
+/// has started the process.
 const RUN: &str = "E2E_RUN";
 
 /// The exit status of a program of the standard library's harness in which a test has failed.
 const FAILED: i32 = 101;
 
-/// Runs a test, named by its path in the crate, in a process of its own.
+/// Runs a test in its own process. `path` is the path of the test in the crate.
 ///
 /// # Panics
 ///
 /// If the test fails.
 pub fn run(path: &str, test: impl FnOnce()) {
     if env::var_os(RUN).is_some() {
-        // The end of the program that waits for this process ends the test. If that cannot be set, the test still runs.
+        // If the program that waits for this process exits, the kernel kills this process. The test runs even if that
+        // cannot be arranged.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         return test();
     }
     let name = path.split_once("::").map_or(path, |(_, name)| name);
-    // A shell ignores these signals in a program that it starts in the background, and the tests send them.
+    // The tests send these signals. A shell would leave them ignored in a program that it starts in the background.
     let mut program = Command::new("env");
     program.arg("--default-signal=INT,QUIT").arg(env::current_exe().expect("this program has a path"));
-    // With two threads, the harness runs the test on a thread with the test's name, and prints no line before its end.
+    // With two threads, the harness runs the test on a thread with the test's name, and prints nothing before the test
+    // has ended.
     program.args(["--exact", name, "--test-threads=2", "--include-ignored", "--color=never"]).env(RUN, id());
     let status = if shows_output() { forward(&mut program, name) } else { keep(&mut program, name) };
     let status = status.expect("this program can be started again");
     match status.code() {
         Some(0) => {}
-        // The output of the test says why.
+        // The output of the test contains the reason.
         Some(FAILED) => resume_unwind(Box::new("the test failed in its process")),
         _ => panic!("the process of the test ended early: {status}"),
     }
 }
 
-/// Whether this program shows what tests print, and does not keep it for those that fail.
+/// Whether this program shows the output of all tests immediately, instead of only that of failed tests at the end.
 fn shows_output() -> bool {
     env::args().any(|argument| argument == "--nocapture" || argument == "--no-capture")
         || env::var_os("RUST_TEST_NOCAPTURE").is_some_and(|value| value != "0")
 }
 
-/// Runs the program, and prints what the test prints, without what the harness adds to it.
+/// Runs the program, and prints the output of the test without the lines that the harness adds.
 fn forward(program: &mut Command, name: &str) -> io::Result<ExitStatus> {
     let mut program = program.arg("--nocapture").stdout(Stdio::piped()).spawn()?;
     let outcome = format!("test {name} ... ");
@@ -75,10 +79,11 @@ fn forward(program: &mut Command, name: &str) -> io::Result<ExitStatus> {
     program.wait()
 }
 
-/// Runs the program, and then prints the output of the test and of the processes that it has started, for the harness of
-/// this program.
+/// Runs the program, and then prints the output of the test and of the processes that the test has started. The harness
+/// of this program captures this output.
 fn keep(program: &mut Command, name: &str) -> io::Result<ExitStatus> {
-    // A file, unlike a pipe, ends when the test does, even if a process is left that could still write.
+    // The output goes to files, because a pipe would not end as long as a process that is left behind could write to
+    // it.
     let (mut output, mut errors) = (tempfile::tempfile()?, tempfile::tempfile()?);
     program.arg("--show-output").stdout(output.try_clone()?).stderr(errors.try_clone()?);
     let status = program.status()?;
@@ -92,13 +97,13 @@ fn keep(program: &mut Command, name: &str) -> io::Result<ExitStatus> {
     Ok(status)
 }
 
-/// The lines of an output, which need not be text in full.
+/// The lines of an output. Bytes that are not UTF-8 are replaced.
 fn lines(output: impl Read) -> impl Iterator<Item = String> {
     let lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
     lines.map(|line| String::from_utf8_lossy(&line).into_owned())
 }
 
-/// The run of which this process is a part: all tests that one program starts.
+/// The run that this process belongs to. A run consists of all tests that one program starts.
 fn id() -> &'static str {
     static ID: OnceLock<String> = OnceLock::new();
     // Nextest starts this program once for each test, and names the run.
@@ -110,8 +115,8 @@ fn id() -> &'static str {
     })
 }
 
-/// What `make` returns, which is called once in a run: the first process that needs it calls it, and the others wait for
-/// that. A program that is no end-to-end test calls it itself.
+/// The result of `make`, which is called once in a run. The first process that needs the result calls `make`, and the
+/// other processes wait for it. A program that is not an end-to-end test always calls `make`.
 ///
 /// # Panics
 ///
@@ -131,7 +136,7 @@ pub fn once_in_run(name: &str, make: impl FnOnce() -> String) -> String {
     made
 }
 
-/// A lock between processes, until it is dropped.
+/// A lock that excludes other processes until it is dropped.
 ///
 /// # Panics
 ///

@@ -117,7 +117,7 @@ impl CliError {
         }
     }
 
-    /// Whether the host is not running or does not answer, and may do so again later.
+    /// Whether the error means that the host is not running or does not answer, so that a later attempt may succeed.
     pub(super) fn is_host_unavailable(&self) -> bool {
         match self {
             Self::NoHost { .. }

@@ -39,7 +39,7 @@ const ATTACHMENTS: Duration = Duration::from_secs(5);
 
 /// The plugins of one folder, run by this process. Cheap to clone; all clones refer to the same host.
 ///
-/// If the last clone is dropped without [`Host::shutdown`], builds and the watcher end at once, and the plugins are
+/// If the last clone is dropped without [`Host::shutdown`], builds and the watcher end immediately, and the plugins are
 /// neither stopped nor dropped.
 #[derive(Clone)]
 pub struct Host {

@@ -1,5 +1,5 @@
-//! Applies changes of the configuration while the host runs. Some keys take effect at once, other keys require a restart,
-//! and an invalid configuration changes nothing.
+//! Applies changes of the configuration while the host runs. Some keys take effect immediately, other keys require a
+//! restart, and an invalid configuration changes nothing.
 
 use crate::{
     config::{HostConfig, Layers, WatchPoll},

@@ -4,8 +4,8 @@ use replug_builder::guard;
 use replug_runtime::{recorder, shim, sweeper};
 use std::env;
 
-/// If a host has started this process as a helper process, runs the helper and does not return. Otherwise, returns at
-/// once.
+/// If a host has started this process as a helper process, runs the helper and does not return. Otherwise, returns
+/// immediately.
 ///
 /// A program that embeds a host calls this first in `main`. The host executes the program again for each of these
 /// helper processes:

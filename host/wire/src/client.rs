@@ -194,7 +194,8 @@ fn refused<T>(request: &'static str, reply: Reply) -> Result<T, ControlError> {
     }
 }
 
-/// The service connection to a shim. The shim executes commands on this connection at once, and does not answer them.
+/// The service connection to a shim. The shim executes commands on this connection immediately, and does not answer
+/// them.
 ///
 /// So the host can open a lane or cancel a call without waiting for a lifecycle step of the plugin.
 #[derive(Debug)]
@@ -214,7 +215,7 @@ impl Service {
         self.channel.stream_mut().stream_mut().until(Some(until));
     }
 
-    /// Opens one more lane. The caller may write calls to the returned stream at once.
+    /// Opens one more lane. The caller may write calls to the returned stream immediately.
     ///
     /// # Errors
     ///

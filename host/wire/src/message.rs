@@ -92,7 +92,7 @@ impl Request {
     }
 }
 
-/// A command of the host, which is executed at once, even during a lifecycle step. There is no reply.
+/// A command of the host, which is executed immediately, even during a lifecycle step. There is no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Serves calls on the connection whose descriptor is sent along.

@@ -12,7 +12,7 @@ impl Lab {
     ///
     /// If one is left.
     pub fn assert_childless(&self) {
-        // A killed process exists for a moment, and so does a child that another test forks from this program.
+        // A killed process exists for a moment, and so does a child that this program has just forked.
         let mut left = Vec::new();
         poll_within(self.leftovers.patience, || {
             left = self.children();

@@ -1,4 +1,4 @@
-//! Each test runs in a process of its own, and the harness reports of it what it would report of a thread.
+//! Each test runs in its own process, and the harness reports its result and output as it would for a test on a thread.
 
 use replug_tests::own_process::once_in_run;
 use std::{
@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, abort},
 };
 
-/// Says to a test that this program starts again how it ends.
+/// This variable determines how a test that this program starts again ends.
 const END: &str = "REPLUG_TEST_END";
 
 /// Runs one test of this program as a person would.

@@ -53,7 +53,7 @@ pub struct Inputs {
     /// Files and folders below `dirs` that do not count, such as the outputs of a build script.
     pub except: BTreeSet<PathBuf>,
     /// When the build that found these inputs began. A file that was not an input before and that has changed since
-    /// then is reported at once, because the build may have read its previous content.
+    /// then is reported immediately, because the build may have read its previous content.
     pub as_of: Option<SystemTime>,
 }
 

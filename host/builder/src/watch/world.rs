@@ -274,7 +274,7 @@ impl World {
             }
             _ => false,
         };
-        // A manifest is reported at once. If it was deleted, the host decides whether the plugin was removed.
+        // A manifest is reported immediately. If it was deleted, the host decides whether the plugin was removed.
         if !is_baseline && !is_manifest && matches!(content, Content::Gone | Content::Empty) {
             let since = *self.vanished.entry(path.to_owned()).or_insert_with(Instant::now);
             if since + GRACE > Instant::now() {

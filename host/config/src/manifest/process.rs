@@ -38,7 +38,7 @@ pub struct ProcessSpec {
     pub cancel_grace: Duration,
     /// How long a lifecycle step (`init`, `save`, ...) may take.
     pub step_timeout: Duration,
-    /// How long a call waits for a process that is being restarted. If zero, such a call fails at once.
+    /// How long a call waits for a process that is being restarted. If zero, such a call fails immediately.
     pub restart_wait: Duration,
     /// The pause before the restart after a first failure. The pause doubles with each further failure. A failure is an
     /// unexpected exit of the process, or a failed restart.

@@ -2,7 +2,8 @@
 //!
 //! Clients may call methods tens of thousands of times a second, and an event for each call would displace all other
 //! events in every reader's backlog. So calls with the same client, plugin, method and outcome form a *kind*. The first
-//! call of a kind is reported at once. Later calls of the kind are counted, and the count is reported once a second.
+//! call of a kind is reported immediately. Later calls of the kind are counted, and the count is reported once a
+//! second.
 
 use super::{Kind, Who};
 use parking_lot::Mutex;
@@ -56,7 +57,7 @@ impl Audit {
         );
     }
 
-    /// Counts a call. Reports it at once if no call of its kind was counted recently.
+    /// Counts a call. Reports it immediately if no call of its kind was counted recently.
     fn count(&self, who: &Who, plugin: &PluginId, (method, outcome): (&str, &Cow<'static, str>)) {
         let who = who.whatever_port();
         let method = method.char_indices().nth(NAME).map_or(method, |(end, _)| &method[..end]);
@@ -104,7 +105,7 @@ impl Audit {
         // The lock is held until all counts are reported. The host also calls this function when it shuts down, and
         // that call must not return before a concurrent call has reported its counts.
         let mut calls = self.calls.lock();
-        // If a kind had no calls since the last report, its next call is reported at once.
+        // If a kind had no calls since the last report, its next call is reported immediately.
         calls.retain(|kind| kind.count > 0);
         for kind in &mut *calls {
             self.sum(kind);

@@ -3,11 +3,11 @@
 use super::error::{Code, ControlError};
 use replug_engine::{EventKind, PluginId, event::EventName, suggest};
 
-/// The events that a reader wants.
+/// Which events a reader gets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) plugin: Option<PluginId>,
-    /// The wanted kinds. Empty for all kinds.
+    /// The selected kinds. Empty for all kinds.
     pub(crate) kinds: Vec<EventName>,
 }
 
@@ -25,8 +25,8 @@ impl Filter {
         kinds.map(parse).collect()
     }
 
-    /// Whether the reader wants an event of this kind and this plugin. The reader gets `host_stopped` and `events_lost` in
-    /// any case.
+    /// Whether the filter selects an event of this kind and this plugin. The reader gets `host_stopped` and
+    /// `events_lost` in any case.
     pub(crate) fn wants(&self, kind: EventName, plugin: Option<&PluginId>) -> bool {
         if let EventName::HostStopped | EventName::EventsLost = kind {
             return true;

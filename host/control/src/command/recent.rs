@@ -70,9 +70,9 @@ struct Rings {
     newest: u64,
 }
 
-/// The events that a reader gets at once.
+/// The events that a reader gets in one step.
 pub(crate) struct Batch {
-    /// The number of wanted events that left the rings before the reader read them, since the last batch.
+    /// The number of selected events that left the rings before the reader read them, since the last batch.
     pub(crate) too_slow: u64,
     /// The number of wanted events that had left the rings before the reader was created. 0 in later batches.
     pub(crate) away: u64,
@@ -155,7 +155,7 @@ impl Recent {
         From::After(number.map_or(0, |number: u64| number.min(self.newest())))
     }
 
-    /// A new reader of the events that the filter wants.
+    /// A new reader of the events that the filter selects.
     pub(crate) fn reader(self: &Arc<Self>, from: From, filter: Filter) -> Reader {
         let rings = self.rings.lock();
         let last = match from {

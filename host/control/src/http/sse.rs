@@ -47,7 +47,7 @@ pub(super) fn last_id(headers: &HeaderMap) -> Option<&str> {
     headers.get("last-event-id").and_then(|value| value.to_str().ok())
 }
 
-/// A response that streams the events that the filter wants, until the host has stopped.
+/// A response that streams the events that the filter selects, until the host has stopped.
 pub(super) fn stream(
     app: &Arc<App>,
     filter: Filter,
@@ -108,7 +108,7 @@ impl Stream {
     /// The next text to send, or `None` at the end of the stream.
     async fn next(&mut self) -> Option<String> {
         if !self.begun {
-            // A comment is sent at once, so that the reader knows that it is connected.
+            // A comment is sent immediately, so that the reader knows that it is connected.
             self.begun = true;
             let mut text = String::from(": connected\n\n");
             for entry in std::mem::take(&mut self.before) {

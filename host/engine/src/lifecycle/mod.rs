@@ -1,7 +1,7 @@
 //! The lifecycle of a plugin as a pure state machine: no I/O, no clock, no channel. The worker is the shell around it.
 //!
 //! [`Lifecycle::step`] takes the time and one [`Input`], changes the state, and returns [`Effects`]: the effects that
-//! the worker carries out at once, and at most one [`Work`], which takes time. The worker passes the result of the
+//! the worker carries out immediately, and at most one [`Work`], which takes time. The worker passes the result of the
 //! work to the lifecycle as a later input. It may pass other inputs before that result.
 //!
 //! The state has these parts:
@@ -113,7 +113,7 @@ pub(crate) struct Policy {
     pub(crate) max_deaths: u64,
     /// The time within which failures are counted.
     pub(crate) death_window: Duration,
-    /// How a new version is watched until it is confirmed. If `None`, a new version is confirmed at once.
+    /// How a new version is watched until it is confirmed. If `None`, a new version is confirmed immediately.
     pub(crate) confirm: Option<Confirm>,
     /// The interval at which the plugin's state is saved. If `None`, the state is not saved.
     pub(crate) checkpoint: Option<Duration>,

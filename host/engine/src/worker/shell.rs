@@ -107,7 +107,7 @@ impl Worker {
         }
     }
 
-    /// Passes an input to the lifecycle, and applies the effects at once. Returns the work.
+    /// Passes an input to the lifecycle, and applies the effects immediately. Returns the work.
     pub(super) fn step(&mut self, input: Input) -> Option<Work> {
         let Effects { now, then } = self.lifecycle.step(Instant::now(), input);
         // The faults are published before the effects, so that a receiver of an event finds them.

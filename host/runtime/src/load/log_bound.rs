@@ -22,8 +22,8 @@ impl LogBound {
         bound
     }
 
-    /// Changes the setting. The change takes effect for the report sinks at once. The caller must also set the level of
-    /// the running plugins.
+    /// Changes the setting. The change takes effect for the report sinks immediately. The caller must also set the
+    /// level of the running plugins.
     pub fn set(&self, setting: Option<LevelFilter>) {
         self.0.store(level(setting.unwrap_or(LevelFilter::TRACE)).0, Ordering::Relaxed);
     }
@@ -33,7 +33,7 @@ impl LogBound {
         level.0 <= self.0.load(Ordering::Relaxed)
     }
 
-    /// The most verbose level that is within the bound and that the host's subscriber wants now.
+    /// The most verbose level that is within the bound and that the host's subscriber currently enables.
     pub fn wanted(&self) -> Level {
         Level(level(LevelFilter::current()).0.min(self.0.load(Ordering::Relaxed)))
     }

@@ -15,7 +15,7 @@ use std::{sync::Arc, thread, time::Instant};
 
 /// Receives the reports of a plugin. The methods are called on the plugin's threads, while they run the plugin's code.
 pub(crate) trait ReportSink: Send + Sync + 'static {
-    /// The most verbose level that the host wants now.
+    /// The most verbose level that the host currently accepts.
     fn max_level(&self) -> Level;
 
     /// Takes a report. A panic must be stored or sent before this method returns, because the process may be about to

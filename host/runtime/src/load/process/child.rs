@@ -174,8 +174,8 @@ impl Child {
         }
     }
 
-    /// How the process terminated, and its last output. If the process does not terminate at once, kills it, because
-    /// its connection is unusable.
+    /// How the process terminated, and its last output. If the process does not terminate immediately, kills it,
+    /// because its connection is unusable.
     ///
     /// When this method returns, `on_death` has been called, unless the last output of the process is late. In that
     /// case, `on_death` is called soon.

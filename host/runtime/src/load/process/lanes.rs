@@ -2,8 +2,9 @@
 //! the call, writes one frame and reads one frame. So a call is one round trip, and no other thread has to wake up for
 //! it.
 //!
-//! A caller whose deadline passes returns at once. A background thread takes over the lane, cancels the call and waits
-//! for the late answer. After that, the lane can be used again. If no answer comes in time, the process is killed.
+//! A caller whose deadline passes returns immediately. A background thread takes over the lane, cancels the call and
+//! waits for the late answer. After that, the lane can be used again. If no answer comes in time, the process is
+//! killed.
 
 use super::child::Child;
 use crate::deadline::Deadline;

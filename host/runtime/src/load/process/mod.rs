@@ -10,7 +10,7 @@
 //! * `trial.rs` runs a trial in a temporary process.
 //!
 //! **Architecture Invariant:** no child outlives the host, and no dead child is called. The caller of a running call
-//! gets the reason at once, because the lane is closed when the process exits.
+//! gets the reason immediately, because the lane is closed when the process exits.
 
 mod bounds;
 pub mod cgroup;

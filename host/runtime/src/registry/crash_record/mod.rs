@@ -146,7 +146,7 @@ fn begin(path: &Path, program: Option<&Program>, hosts: usize) -> io::Result<Kep
     let record = Header::own()?.fresh_record();
     memory.file.write_all_at(&record[..HEADER_BYTES], 0)?;
     let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
-    // The whole record is written now, to allocate its disk space and to report a full disk at once.
+    // The whole record is written now, to allocate its disk space and to report a full disk immediately.
     file.write_all(&record)?;
     fault::write_to(Some(file.as_fd()));
     let recorder = match (memory.holder, program) {

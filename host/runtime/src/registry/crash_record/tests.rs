@@ -307,7 +307,7 @@ fn a_forked_child_does_not_change_the_record_of_its_parent() {
         if let Some(end) = memory::fault() {
             end.signal.store(99, std::sync::atomic::Ordering::Relaxed);
         }
-        // SAFETY: `_exit` terminates the child at once.
+        // SAFETY: `_exit` terminates the child immediately.
         unsafe { libc::_exit(0) };
     }
     let mut status = 0;

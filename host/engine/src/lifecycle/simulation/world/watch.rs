@@ -288,7 +288,7 @@ impl Watch {
         (self.last, self.is_up, self.promised) = (Some(version), true, None);
         let window = self.policy().confirm.filter(|_| unproven).map(|confirm| confirm.window);
         self.unproven = window.map(|window| now + window);
-        // A version that is not watched is confirmed at once.
+        // A version that is not watched is confirmed immediately.
         self.expected = window.is_none().then_some(Expected::Trust);
         self.failures.retain(|(digest, _)| *digest == version.digest);
         if is_newest {
