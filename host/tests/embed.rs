@@ -1,5 +1,5 @@
-//! A test of a program that embeds a host and uses no control plane, as with `default-features = false`. It calls a plugin
-//! by type and by name, reloads it, and rolls it back.
+//! A test of a program that embeds a host and uses no control plane, as with `default-features = false`. It calls a
+//! plugin by type and by name, reloads it, and rolls it back.
 
 use replug::{EventKind, Handle, Host};
 use replug_interfaces::Calculator;

@@ -14,14 +14,13 @@
 //! | [`load`] | connections that send requests to an HTTP server without pause |
 //! | [`needs`] | programs that tests need: installed if that is allowed, and reported if missing |
 //! | [`neighbour`] | a plugin whose calls must not fail while another one misbehaves |
-//! | [`numbered`] | one artifact with a thousand numbers, for reloads without a compiler |
+//! | [`numbered`] | copies of one artifact with different numbers, for reloads without a compiler |
 //! | [`oracle`] | compares the builds of a watching host with clean builds, for many projects and changes |
 //! | [`own_process`] | a process for each end-to-end test, and the files that these processes share |
 //! | [`promtool`] | Prometheus's checker of metrics and alerts, where it is available |
 //! | [`resource_usage`] | the resources of the program: memory, descriptors, thread-local keys |
 //! | [`sandbox`] | copies of the workspace's plugins, for programs that edit them |
-//! | [`schemathesis`] | the program that tests a server with requests generated from its description, where it is
-//! available |
+//! | [`schemathesis`] | tests a server with requests that are generated from its description, where it is available |
 //! | [`wait`] | waits for conditions that no event reports |
 
 pub mod artifact;

@@ -20,8 +20,8 @@ pub(super) fn line_width() -> usize {
     Stdout.columns().map_or(LINE, |columns| columns.max(NARROWEST))
 }
 
-/// Aligns the rows in columns. If a line would be longer than `line` columns, the columns in `giving_way` are shortened,
-/// one after the other, down to the given minimum width.
+/// Aligns the rows in columns. If a line would be longer than `line` columns, the columns in `giving_way` are
+/// shortened, one after the other, down to the given minimum width.
 pub(super) fn aligned<const N: usize>(
     rows: Vec<[String; N]>,
     line: usize,

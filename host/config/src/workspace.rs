@@ -1,7 +1,7 @@
 //! The cargo workspace of a folder, and the folder in which cargo builds its packages.
 //!
-//! This module searches the parent folders for a Cargo.toml, as cargo does. Running cargo for every command would be too
-//! slow.
+//! This module searches the parent folders for a Cargo.toml, as cargo does. Running cargo for every command would be
+//! too slow.
 
 use std::{
     env, fs,
@@ -22,8 +22,8 @@ impl Workspace {
     /// The workspace of a folder: the nearest Cargo.toml with a table `[workspace]`, in the folder or above it. If no
     /// Cargo.toml has the table, the nearest Cargo.toml counts as a workspace. `None` if there is no Cargo.toml.
     ///
-    /// The folder of a package that a workspace excludes belongs to that workspace, too. This method determines where the
-    /// host keeps its files, and ignores which packages are members.
+    /// The folder of a package that a workspace excludes belongs to that workspace, too. This method determines where
+    /// the host keeps its files, and ignores which packages are members.
     pub fn around(folder: &Path) -> Option<Self> {
         let folder = resolved(folder);
         let mut package = None;
@@ -37,8 +37,8 @@ impl Workspace {
         package.map(Self::at)
     }
 
-    /// The folder and its parent folders up to the root of its workspace, the nearest first. Callers search these folders
-    /// for files that apply to the whole workspace. Without a workspace, the result is only the folder.
+    /// The folder and its parent folders up to the root of its workspace, the nearest first. Callers search these
+    /// folders for files that apply to the whole workspace. Without a workspace, the result is only the folder.
     pub fn folders_around(folder: &Path) -> Vec<PathBuf> {
         let folder = resolved(folder);
         let root = Self::around(&folder).map_or_else(|| folder.clone(), |workspace| workspace.root);
@@ -105,8 +105,8 @@ pub enum BuildDir {
 
 impl BuildDir {
     /// The build folder of a host. `named` is the state folder that the configuration sets, and `default` the default
-    /// state folder. If `named` is set, all plugins are built below it. Otherwise, each plugin is built below the target
-    /// folder of its workspace, and a plugin without a workspace below `default`.
+    /// state folder. If `named` is set, all plugins are built below it. Otherwise, each plugin is built below the
+    /// target folder of its workspace, and a plugin without a workspace below `default`.
     pub fn with(named: Option<&Path>, default: &Path) -> Self {
         match named {
             Some(named) => Self::Below(build_dir(named)),

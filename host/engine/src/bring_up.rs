@@ -1,5 +1,5 @@
-//! Runs an artifact in a trial, and then makes an instance of it. The artifact's mode and crash history determine whether
-//! the instance is made in this process or in a child process.
+//! Runs an artifact in a trial, and then makes an instance of it. The artifact's mode and crash history determine
+//! whether the instance is made in this process or in a child process.
 
 use crate::{
     artifact::{Artifact, Facts},

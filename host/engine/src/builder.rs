@@ -128,9 +128,9 @@ impl HostBuilder {
 
     /// Whether to keep a crash record: a file with the plugin that each thread currently runs. The next host reads the
     /// record to determine which plugin has crashed the process. The first host of a process that keeps a crash record
-    /// installs handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP and SIGSYS. A handler records the signal,
-    /// and then the signal takes its normal effect. A program with its own handlers for these signals has to install them
-    /// after the host was built. Default: yes.
+    /// installs handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP and SIGSYS. A handler records the
+    /// signal, and then the signal takes its normal effect. A program with its own handlers for these signals has to
+    /// install them after the host was built. Default: yes.
     #[must_use]
     pub fn crash_record(mut self, keep: bool) -> Self {
         self.crash_record = keep;
@@ -159,8 +159,8 @@ impl HostBuilder {
         self.events.subscribe()
     }
 
-    /// Starts the host: finds the plugins, builds and loads them. If a plugin fails to start, the host still starts, and
-    /// [`Host::plugins`] and the events report the error.
+    /// Starts the host: finds the plugins, builds and loads them. If a plugin fails to start, the host still starts,
+    /// and [`Host::plugins`] and the events report the error.
     ///
     /// A version that served before is loaded from the store, and its source is built afterwards. The host waits for
     /// that build only if the version served in another program, or if this program was rebuilt since, because the

@@ -29,8 +29,8 @@ pub(crate) use unusable::{Unusable, restore};
 #[derive(Default)]
 pub(crate) struct WorkerHandles {
     by_id: BTreeMap<PluginId, WorkerHandle>,
-    /// The plugins that exist, in the order in which they were added. A removed plugin keeps its worker: if the plugin is
-    /// found again, its handles work again, and the numbers of its generations continue.
+    /// The plugins that exist, in the order in which they were added. A removed plugin keeps its worker: if the plugin
+    /// is found again, its handles work again, and the numbers of its generations continue.
     present: Vec<PluginId>,
     /// Whether each plugin that starts with the host has started or has failed to start.
     pub(crate) up: bool,
@@ -91,8 +91,8 @@ pub(crate) struct DiscoveryLoop {
     unsettled: Unsettled,
 }
 
-/// Events about crashes of earlier hosts, each with the plugin to which the crash is attributed, if any. They are emitted
-/// when the plugins of this host have started.
+/// Events about crashes of earlier hosts, each with the plugin to which the crash is attributed, if any. They are
+/// emitted when the plugins of this host have started.
 pub(crate) type CrashEvents = Vec<(Option<PluginId>, EventKind)>;
 
 pub(crate) type Answer<T> = oneshot::Receiver<Result<T, HostError>>;
@@ -263,8 +263,8 @@ impl DiscoveryLoop {
                 }
                 continue;
             }
-            // The plugin has moved. A manifest may still exist at the old path, if a link in that path has another target
-            // now.
+            // The plugin has moved. A manifest may still exist at the old path, if a link in that path has another
+            // target now.
             if let Some(moved) = now {
                 self.missing.is_back(id);
                 let _ = worker.commands.send(Command::Moved(Arc::new(moved.clone())));

@@ -163,8 +163,9 @@ impl Host {
         &self.inner.context.settings.plugins_dir
     }
 
-    /// Sets the log level of all running plugins to the level that the program's `tracing` subscriber enables. Call this
-    /// after the subscriber's filter has changed. Plugins that are loaded later get the new level when they are loaded.
+    /// Sets the log level of all running plugins to the level that the program's `tracing` subscriber enables. Call
+    /// this after the subscriber's filter has changed. Plugins that are loaded later get the new level when they are
+    /// loaded.
     pub fn log_level_changed(&self) {
         let wanted = self.inner.context.log_bound.wanted();
         for worker in self.inner.workers.lock().all() {
@@ -241,9 +242,9 @@ impl Host {
         self.command(id, Command::Reload)
     }
 
-    /// Rolls the plugin back to the artifact `to`, which serves as a new generation. If `to` is `None`, the target is the
-    /// newest artifact that first served before the current artifact first served. Versions that `confirm` has rolled
-    /// back are skipped.
+    /// Rolls the plugin back to the artifact `to`, which serves as a new generation. If `to` is `None`, the target is
+    /// the newest artifact that first served before the current artifact first served. Versions that `confirm` has
+    /// rolled back are skipped.
     ///
     /// # Errors
     ///
@@ -253,8 +254,8 @@ impl Host {
     }
 
     /// Starts a plugin that does not run. A running plugin continues unchanged. In both cases, the plugin's quarantine
-    /// ends, and later hosts also start the plugin, even if its manifest sets `auto_start = false`. The plugin begins with
-    /// the state that was saved when it was stopped.
+    /// ends, and later hosts also start the plugin, even if its manifest sets `auto_start = false`. The plugin begins
+    /// with the state that was saved when it was stopped.
     ///
     /// The host starts the version that served last, and then builds the source. The result is available after that
     /// build, and is the generation that serves then.
@@ -306,8 +307,8 @@ impl Host {
         self.command(id, |reply| Command::Configure(config, reply))
     }
 
-    /// Stops all plugins in the reverse order of their addition, saves their states for the next host, and ends the host.
-    /// Calls on remaining handles return [`CallError::NotRunning`](crate::CallError::NotRunning).
+    /// Stops all plugins in the reverse order of their addition, saves their states for the next host, and ends the
+    /// host. Calls on remaining handles return [`CallError::NotRunning`](crate::CallError::NotRunning).
     pub fn shutdown(&self) -> Pending<()> {
         let (done, receiver) = oneshot::channel();
         let (workers, context) = (self.inner.workers.clone(), self.inner.context.clone());

@@ -17,8 +17,8 @@ use std::{
     time::SystemTime,
 };
 
-/// The state of a plugin at one moment, for Rust programs. The control plane has its own form of it for JSON, whose names
-/// and defaults must stay compatible with the clients of other versions.
+/// The state of a plugin at one moment, for Rust programs. The control plane has its own form of it for JSON, whose
+/// names and defaults must stay compatible with the clients of other versions.
 #[derive(Clone, Debug)]
 pub struct PluginInfo {
     /// The plugin's id.

@@ -45,8 +45,8 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Runs one lifecycle step of the new or the old generation. The step is recorded in [`Job::steps`], which limits its
-    /// duration, unless the generation enforces its own deadline for steps.
+    /// Runs one lifecycle step of the new or the old generation. The step is recorded in [`Job::steps`], which limits
+    /// its duration, unless the generation enforces its own deadline for steps.
     pub(crate) fn step<T>(
         &self,
         of: (&Live, Overdue),

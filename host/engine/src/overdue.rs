@@ -2,8 +2,8 @@
 //! it.
 //!
 //! A reload runs on its own thread, and records in [`Steps`] which step it runs. The worker abandons the reload when a
-//! step has taken too long. The thread stays in the step. If the step returns later, the thread runs no further step and
-//! cleans up. A reload is abandoned only inside a step, never between two steps.
+//! step has taken too long. The thread stays in the step. If the step returns later, the thread runs no further step
+//! and cleans up. A reload is abandoned only inside a step, never between two steps.
 
 use crate::{error::ReloadCause, event::Stage, lifecycle, step::Step};
 use parking_lot::Mutex;
@@ -75,8 +75,8 @@ impl Steps {
         self.0.lock().give_up(Instant::now(), deadline)
     }
 
-    /// Waits until a step has taken longer than `deadline`, and abandons the reload then. Never returns if no step takes
-    /// too long.
+    /// Waits until a step has taken longer than `deadline`, and abandons the reload then. Never returns if no step
+    /// takes too long.
     pub(crate) async fn overdue(&self, deadline: Duration) -> Overdue {
         loop {
             let left = self.0.lock().left(Instant::now(), deadline);

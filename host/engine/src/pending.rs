@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 /// The pending result of a request to the host.
 ///
-/// Async code awaits it, on any executor. Other code blocks on it with [`Pending::wait`]. Dropping it does not cancel the
-/// request.
+/// Async code awaits it, on any executor. Other code blocks on it with [`Pending::wait`]. Dropping it does not cancel
+/// the request.
 #[derive(Debug)]
 #[must_use = "await it, or block on it with `wait`"]
 pub struct Pending<T> {

@@ -1,5 +1,5 @@
-//! The path of a reload, which replaces the serving version by a new version. Only this module calls the stages, in this
-//! order:
+//! The path of a reload, which replaces the serving version by a new version. Only this module calls the stages, in
+//! this order:
 //!
 //! ```text
 //!  build -> store -> preflight -> load -> migrate -> swap        -> retire

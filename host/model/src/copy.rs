@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// The path of the folder beside a private copy that contains copies of the artifact's own libraries. The folder does not
-/// exist if the artifact has no such libraries.
+/// The path of the folder beside a private copy that contains copies of the artifact's own libraries. The folder does
+/// not exist if the artifact has no such libraries.
 pub fn libraries_of_copy(copy: &Path) -> PathBuf {
     copy.with_extension("libs")
 }

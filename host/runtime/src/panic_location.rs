@@ -1,5 +1,5 @@
-//! The locations of panics in plugins. A plugin reports each panic to the host before it unwinds. The call that the panic
-//! ends takes the location.
+//! The locations of panics in plugins. A plugin reports each panic to the host before it unwinds. The call that the
+//! panic ends takes the location.
 
 use std::{cell::RefCell, collections::VecDeque};
 

@@ -79,8 +79,8 @@ impl LogFormat {
 /// The settings of the HTTP API: the table `[http]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// The address and port at which the host listens. `None`: the host serves no HTTP. An address that other machines can
-    /// reach requires `tls`.
+    /// The address and port at which the host listens. `None`: the host serves no HTTP. An address that other machines
+    /// can reach requires `tls`.
     pub listen: Option<SocketAddr>,
     /// The file with the token that clients must send; `http-token` in the state folder by default.
     pub token_file: Option<PathBuf>,

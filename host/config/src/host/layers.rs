@@ -121,9 +121,9 @@ impl Layers {
         self
     }
 
-    /// Sets the default of `log.plugins` to the level that `log.filter` sets for the target `plugin` or for all targets.
-    /// If the filter sets no such level, the default is `usual`. Without this call, `log.plugins` has no default, and the
-    /// program's subscriber determines the level.
+    /// Sets the default of `log.plugins` to the level that `log.filter` sets for the target `plugin` or for all
+    /// targets. If the filter sets no such level, the default is `usual`. Without this call, `log.plugins` has no
+    /// default, and the program's subscriber determines the level.
     #[must_use]
     pub fn plugins_by_filter(mut self, usual: LevelFilter) -> Self {
         self.plugins_log = Some(usual);
@@ -148,8 +148,8 @@ impl Layers {
         }
     }
 
-    /// Reads and merges the layers. Relative paths in the file are relative to its folder. Relative paths in other layers
-    /// are relative to the working directory.
+    /// Reads and merges the layers. Relative paths in the file are relative to its folder. Relative paths in other
+    /// layers are relative to the working directory.
     ///
     /// # Errors
     ///

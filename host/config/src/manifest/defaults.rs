@@ -16,8 +16,8 @@ pub(crate) const TABLES: &[&str] = &["limits", "reload"];
 
 /// Defaults for keys that manifests omit. Empty by default.
 ///
-/// A program can parse defaults from a TOML text with the tables `[limits]` and `[reload]`. A host's configuration can set
-/// them, too.
+/// A program can parse defaults from a TOML text with the tables `[limits]` and `[reload]`. A host's configuration can
+/// set them, too.
 ///
 /// ```
 /// # use replug_config as replug;
@@ -138,8 +138,8 @@ pub(crate) fn spell_out(node: &mut Node, way: &[&str]) {
     }
 }
 
-/// Adds the missing keys of a table and of its nested tables. Values of a wrong type are ignored here, and rejected when
-/// the manifest is read.
+/// Adds the missing keys of a table and of its nested tables. Values of a wrong type are ignored here, and rejected
+/// when the manifest is read.
 fn complete(node: &mut Node, defaults: &[Entry]) {
     let Value::Table(entries) = &mut node.value else { return };
     for default in defaults {

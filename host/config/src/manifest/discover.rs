@@ -26,8 +26,8 @@ pub struct Discovery {
 ///
 /// # Errors
 ///
-/// * [`ManifestError::NoFolder`], [`ManifestError::NotAFolder`] or [`ManifestError::Unreadable`] if `plugins_dir` cannot
-///   be searched
+/// * [`ManifestError::NoFolder`], [`ManifestError::NotAFolder`] or [`ManifestError::Unreadable`] if `plugins_dir`
+///   cannot be searched
 ///
 /// An invalid manifest is not an error of this function. It is listed in [`Discovery::problems`].
 pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
@@ -90,8 +90,8 @@ impl Discovery {
         }
     }
 
-    /// Sorts the manifests by id. Of several manifests with the same id, keeps the manifest that the host serves. If the
-    /// host serves none of them, keeps the manifest whose path sorts first. The others become problems.
+    /// Sorts the manifests by id. Of several manifests with the same id, keeps the manifest that the host serves. If
+    /// the host serves none of them, keeps the manifest whose path sorts first. The others become problems.
     fn reject_duplicate_ids(&mut self, served: &Served) {
         let is_served = |manifest: &Manifest| served.get(&manifest.id) == Some(&manifest.root);
         // The sort is stable, so manifests with the same id stay in the order of their paths.

@@ -20,8 +20,8 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Checks that `node` is a table that has only `known` keys. In messages, `prefix`, such as `reload.`, is prepended to
-    /// the keys.
+    /// Checks that `node` is a table that has only `known` keys. In messages, `prefix`, such as `reload.`, is prepended
+    /// to the keys.
     pub(crate) fn open(
         file: &'a Path,
         prefix: &'static str,

@@ -147,8 +147,8 @@ pub struct ReloadSpec {
     pub unload: Unload,
     /// The trial of a new version in a throwaway process before it is loaded.
     pub preflight: Trial,
-    /// The interval at which the state is saved while the plugin runs, to be restored after a crash. `None`: the state is
-    /// not saved while the plugin runs.
+    /// The interval at which the state is saved while the plugin runs, to be restored after a crash. `None`: the state
+    /// is not saved while the plugin runs.
     pub checkpoint: Option<Duration>,
 }
 

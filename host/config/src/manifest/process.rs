@@ -31,8 +31,8 @@ const LEAST_PROCESSES: (u64, &str) =
 /// How a plugin in a child process is called and supervised: the table `[process]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessSpec {
-    /// How long a call may take. After this time, the caller gets an error and the call is cancelled. `None`: there is no
-    /// limit.
+    /// How long a call may take. After this time, the caller gets an error and the call is cancelled. `None`: there is
+    /// no limit.
     pub call_timeout: Option<Duration>,
     /// How long a cancelled call may continue. After this time, the process is killed and restarted.
     pub cancel_grace: Duration,
@@ -47,7 +47,8 @@ pub struct ProcessSpec {
     pub max_deaths: u64,
     /// The time within which failures count toward `max_deaths`.
     pub death_window: Duration,
-    /// The variables of the process's environment, in addition to the standard variables that every plugin's process gets.
+    /// The variables of the process's environment, in addition to the standard variables that every plugin's process
+    /// gets.
     pub env: Vec<EnvVar>,
 }
 

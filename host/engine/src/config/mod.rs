@@ -85,8 +85,8 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// The error of the file system, or a description of an unsuitable folder: its path is not UTF-8, or its file system
-    /// is mounted `noexec`.
+    /// The error of the file system, or a description of an unsuitable folder: its path is not UTF-8, or its file
+    /// system is mounted `noexec`.
     pub(crate) fn create(root: &Path, last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;

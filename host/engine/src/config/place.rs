@@ -94,8 +94,8 @@ fn is_state(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|it| it.is_dir()) && folder.join("run").is_dir()
 }
 
-/// Whether a host of an earlier version uses a state folder. Such a host has a folder with its pid in `run`. If it has a
-/// control plane, it also holds the lock of a file in `hosts`.
+/// Whether a host of an earlier version uses a state folder. Such a host has a folder with its pid in `run`. If it has
+/// a control plane, it also holds the lock of a file in `hosts`.
 fn is_in_use(state_dir: &Path) -> bool {
     let entries = |name: &str| fs::read_dir(state_dir.join(name)).into_iter().flatten().flatten();
     let is_held = |file: File| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);

@@ -4,9 +4,9 @@
 //! ended. A pid does not prove that a host still runs: a restarted container has the same pids as before, and two
 //! containers that share a volume may each have a process with pid 7.
 //!
-//! The lock is a process-associated lock (`F_SETLK`), which no child process inherits, not even a forked child that does
-//! not call `exec`. Such a lock is released when the process closes any descriptor of the file. Therefore no code in this
-//! process opens the lock file of one of its own hosts.
+//! The lock is a process-associated lock (`F_SETLK`), which no child process inherits, not even a forked child that
+//! does not call `exec`. Such a lock is released when the process closes any descriptor of the file. Therefore no code
+//! in this process opens the lock file of one of its own hosts.
 
 use crate::process_stat::ProcessStat;
 use parking_lot::Mutex;

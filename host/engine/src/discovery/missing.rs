@@ -14,8 +14,8 @@ impl Missing {
         self.0.entry(id.clone()).or_insert_with(|| (now, Vec::new()))
     }
 
-    /// Holds a change back until the manifest exists again. Returns whether this is the first report that the manifest is
-    /// missing.
+    /// Holds a change back until the manifest exists again. Returns whether this is the first report that the manifest
+    /// is missing.
     pub(super) fn hold(&mut self, change: Change, now: Instant) -> bool {
         let is_news = !self.0.contains_key(&change.plugin);
         self.entry(&change.plugin, now).1.push(change.clone());

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 pub(super) struct Unsettled(BTreeMap<PathBuf, (String, Instant)>);
 
 impl Unsettled {
-    /// Takes all current problems that were not reported. Returns the problems that have lasted for [`GRACE`], keeps the
-    /// other problems, and drops the problems that no longer exist.
+    /// Takes all current problems that were not reported. Returns the problems that have lasted for [`GRACE`], keeps
+    /// the other problems, and drops the problems that no longer exist.
     pub(super) fn sift(
         &mut self,
         problems: impl Iterator<Item = (PathBuf, String)>,

@@ -84,8 +84,8 @@ mod tests {
             self.records.of(&manifest.id).change(|record| record.serves_under(&manifest));
         }
 
-        /// The ids and names of the plugins that are started, the ids of the plugins that start with their last accepted
-        /// manifest, and the number of problems that remain.
+        /// The ids and names of the plugins that are started, the ids of the plugins that start with their last
+        /// accepted manifest, and the number of problems that remain.
         fn found(&self) -> (Vec<String>, Vec<String>, usize) {
             let mut discovery = discover(&self.dir.path().join("plugins")).unwrap();
             let unusable = restore(&mut discovery, &self.records, &Defaults::default());

@@ -76,8 +76,8 @@ impl Jitter {
 }
 
 /// The pause before a restart, after this many failures. It is `first` after one failure, doubles with each further
-/// failure, and is limited to a minute, or to `first` if that is longer. Up to a tenth is added, so that several plugins
-/// do not start at the same time.
+/// failure, and is limited to a minute, or to `first` if that is longer. Up to a tenth is added, so that several
+/// plugins do not start at the same time.
 pub(crate) fn pause(first: Duration, failures: usize, jitter: &mut Jitter) -> Duration {
     let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     let pause = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE.max(first));

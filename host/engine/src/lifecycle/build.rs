@@ -80,8 +80,8 @@ impl Build {
         self.stage != Stage::Considering
     }
 
-    /// Returns whether a change that occurs now may supersede the compilation. If it may, begins to consider the change.
-    /// Otherwise, the next compilation includes the change.
+    /// Returns whether a change that occurs now may supersede the compilation. If it may, begins to consider the
+    /// change. Otherwise, the next compilation includes the change.
     pub(super) fn is_to_consider(&mut self) -> bool {
         let compiles = self.stage == Stage::Compiling;
         if compiles {

@@ -72,8 +72,8 @@ pub(crate) enum Effect {
     ReportStateLost(String),
 }
 
-/// An action that takes time. Until it has ended, the worker begins no other action for this plugin. If an input reports
-/// the result of the action, the documentation of the variant ends with that input.
+/// An action that takes time. Until it has ended, the worker begins no other action for this plugin. If an input
+/// reports the result of the action, the documentation of the variant ends with that input.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Work {
     /// Carry out this command; [`Input::Finished`].

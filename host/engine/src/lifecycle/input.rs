@@ -40,8 +40,8 @@ pub(crate) enum Input {
     Unchanged,
     /// The command in progress sets this configuration. `serves`: a generation serves.
     Configure { config: Config, serves: bool },
-    /// The attempt to apply a configuration has ended. `taken`: the serving generation has accepted the configuration, or
-    /// another instance serves with it.
+    /// The attempt to apply a configuration has ended. `taken`: the serving generation has accepted the configuration,
+    /// or another instance serves with it.
     ConfigureEnded { taken: bool },
     /// The manifest was read. If a generation serves, `serves` states whether its settings are fixed.
     ManifestRead { manifest: Arc<Manifest>, serves: Option<Settings>, reading: Reading },

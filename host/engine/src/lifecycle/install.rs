@@ -111,8 +111,8 @@ impl Lifecycle {
         }
     }
 
-    /// Decides what follows from a failed start: another attempt without state, a restart of the previous version, or the
-    /// end of the installation.
+    /// Decides what follows from a failed start: another attempt without state, a restart of the previous version, or
+    /// the end of the installation.
     pub(super) fn not_installed(&mut self, failed: NotInstalled) -> Effects {
         let is_refused = failed.because == Because::StateRefused;
         let gives_up = || [Effect::LoseCheckpoint(failed.text.clone())].into();

@@ -229,8 +229,8 @@ impl Lifecycle {
         self.overrides = Some(Override { config, instead_of });
     }
 
-    /// The manifest with the configuration that a command has set. If the configuration of the manifest has changed since,
-    /// the override ends.
+    /// The manifest with the configuration that a command has set. If the configuration of the manifest has changed
+    /// since, the override ends.
     fn with_override(&mut self, read: Arc<Manifest>) -> Arc<Manifest> {
         match &self.overrides {
             Some(by_command) if by_command.instead_of == read.config => {

@@ -363,7 +363,8 @@ impl Lifecycle {
         &self.faults
     }
 
-    /// The origin of the configuration that is being applied to the plugin. `None` if no configuration is being applied.
+    /// The origin of the configuration that is being applied to the plugin. `None` if no configuration is being
+    /// applied.
     pub(crate) fn configures(&self) -> Option<By> {
         self.activity.configures()
     }

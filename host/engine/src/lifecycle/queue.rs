@@ -98,8 +98,8 @@ impl Activity {
         matches!(phase, Phase::Build(_) | Phase::Configure { within: Some(_), .. })
     }
 
-    /// Whether other work may begin now. It may if no command is being carried out, or if the command is a build that may be
-    /// interrupted.
+    /// Whether other work may begin now. It may if no command is being carried out, or if the command is a build that
+    /// may be interrupted.
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Idle => true,
@@ -108,7 +108,8 @@ impl Activity {
         }
     }
 
-    /// The origin of the configuration that is being applied to the plugin. `None` if no configuration is being applied.
+    /// The origin of the configuration that is being applied to the plugin. `None` if no configuration is being
+    /// applied.
     pub(super) fn configures(&self) -> Option<By> {
         match self {
             Self::Command(Phase::Configure { what, .. }) => Some(what.by()),

@@ -1,8 +1,9 @@
-//! The last check before a library is opened: whether it can be loaded, and whether this process has the resources for it.
+//! The last check before a library is opened: whether it can be loaded, and whether this process has the resources for
+//! it.
 //!
-//! This module uses only the [`Facts`] of an artifact: it opens no file, and runs no code of the plugin. If it rejects a
-//! version, the previous generation keeps serving. The check keeps a margin below the limits of the process, because std
-//! aborts the process at such a limit, for example if no thread-local key is free.
+//! This module uses only the [`Facts`] of an artifact: it opens no file, and runs no code of the plugin. If it rejects
+//! a version, the previous generation keeps serving. The check keeps a margin below the limits of the process, because
+//! std aborts the process at such a limit, for example if no thread-local key is free.
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
-//! The versions that have passed their trial in this host. They are not tried again at a restart, a rollback, or a start
-//! after a stop.
+//! The versions that have passed their trial in this host. They are not tried again at a restart, a rollback, or a
+//! start after a stop.
 //!
 //! Only passed trials are recorded. A failure may have had a temporary cause, such as a port in use or a full disk, so
-//! the next attempt runs the trial again. Verdicts are not written to disk, because a later host may be another program,
-//! with another version of `replug-api`, on a machine that has changed.
+//! the next attempt runs the trial again. Verdicts are not written to disk, because a later host may be another
+//! program, with another version of `replug-api`, on a machine that has changed.
 
 use crate::{
     id::{Digest, PluginId},

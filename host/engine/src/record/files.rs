@@ -1,5 +1,6 @@
 //! The records in a state folder: `plugins/<id>/record.json`, written completely or not at all. The file `host` beside
-//! it names the run folder of the host that owns the record. When that host has ended, another host can claim the record.
+//! it names the run folder of the host that owns the record. When that host has ended, another host can claim the
+//! record.
 
 use super::{Accepted, FORMAT, Record};
 use crate::{
@@ -61,8 +62,8 @@ impl Records {
         Self { dir: None, run: PathBuf::new(), host_lives: |_| false, not_own: Arc::default() }
     }
 
-    /// Claims and reads the record of a plugin. If another host owns the record, or it cannot be claimed, returns an empty
-    /// record that is kept only in memory.
+    /// Claims and reads the record of a plugin. If another host owns the record, or it cannot be claimed, returns an
+    /// empty record that is kept only in memory.
     pub(crate) fn of(&self, id: &PluginId) -> Kept {
         let forgotten =
             Kept { record: Record::new(id.clone()), written: None, dir: None, records: self.clone() };

@@ -264,8 +264,8 @@ struct Page {
 }
 
 impl Page {
-    /// Begins a family of samples, with its `HELP` and `TYPE` lines. A family without samples has these lines, too, so that
-    /// a reader sees which families exist.
+    /// Begins a family of samples, with its `HELP` and `TYPE` lines. A family without samples has these lines, too, so
+    /// that a reader sees which families exist.
     fn family(&mut self, kind: Kind, name: &'static str, help: &'static str) -> Family<'_> {
         let kind = match kind {
             Kind::Counter => "counter",

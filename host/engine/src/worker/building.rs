@@ -36,8 +36,8 @@ enum Awaited<T> {
 }
 
 impl Worker {
-    /// Builds as the lifecycle requests, until no edit supersedes the build. Returns the aim, whether the result becomes
-    /// a new generation even if it is unchanged, and the result.
+    /// Builds as the lifecycle requests, until no edit supersedes the build. Returns the aim, whether the result
+    /// becomes a new generation even if it is unchanged, and the result.
     ///
     /// # Errors
     ///
@@ -296,8 +296,9 @@ impl Worker {
         }
     }
 
-    /// Whether a prebuilt library is still being copied into the plugin's folder: it is missing or incomplete, and it or
-    /// the manifest has changed within [`GRACE`] before the build began, or since then. The build may have taken longer.
+    /// Whether a prebuilt library is still being copied into the plugin's folder: it is missing or incomplete, and it
+    /// or the manifest has changed within [`GRACE`] before the build began, or since then. The build may have taken
+    /// longer.
     fn is_on_its_way(&self, began: SystemTime, built: &Result<Built, ReloadError>) -> bool {
         let manifest = self.latest_manifest();
         if self.is_missing() {

@@ -9,7 +9,8 @@ use crate::{
 use std::time::SystemTime;
 
 impl Worker {
-    /// Builds after a saved change, unless a build has already read the file, or the changed manifest requires no build.
+    /// Builds after a saved change, unless a build has already read the file, or the changed manifest requires no
+    /// build.
     pub(super) async fn changed(&mut self, change: Change) {
         if change.before.is_some() {
             self.do_now(Input::Edited);

@@ -79,7 +79,8 @@ impl Worker {
         error.into()
     }
 
-    /// Applies a configuration that a command sets. If the plugin rejects it, the previous configuration stays in force.
+    /// Applies a configuration that a command sets. If the plugin rejects it, the previous configuration stays in
+    /// force.
     pub(super) async fn configure_by_command(&mut self, config: Config) -> Result<Configured, HostError> {
         let live = self.shared.entry.live();
         match (self.step(Input::Configure { config, serves: live.is_some() }), live) {

@@ -235,8 +235,8 @@ impl Worker {
             stateful: live.stateful(),
             history: self.record.versions().iter().map(|version| version.digest).collect(),
         });
-        // The record is saved before the event, so that the next host finds the reported generation. Calls have continued
-        // since the swap, so the write delays no call.
+        // The record is saved before the event, so that the next host finds the reported generation. Calls have
+        // continued since the swap, so the write delays no call.
         self.record.save();
         let events = &self.context.settings.events;
         events.generation(

@@ -66,8 +66,8 @@ impl Worker {
         .await;
     }
 
-    /// Reads the manifest again if it was unusable. Without a watcher, the host notices a repaired manifest only when it
-    /// handles a command.
+    /// Reads the manifest again if it was unusable. Without a watcher, the host notices a repaired manifest only when
+    /// it handles a command.
     pub(super) async fn reread_unusable_manifest(&mut self) {
         if self.lifecycle.faults().of_manifest() {
             self.take_manifest(Reading::Edit).await;

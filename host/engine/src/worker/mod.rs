@@ -94,8 +94,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts the worker of a plugin. If `with_host` is set, the plugin starts with its host, unless its manifest or its
-    /// record forbids that, and `with_host` receives the result.
+    /// Starts the worker of a plugin. If `with_host` is set, the plugin starts with its host, unless its manifest or
+    /// its record forbids that, and `with_host` receives the result.
     pub(crate) fn spawn(
         context: &Arc<Context>,
         watcher: Option<Arc<Watcher>>,

@@ -1,20 +1,21 @@
 //! Changes to files while a build runs, by a user or by the build itself.
 //!
-//! A build that writes to its own inputs must not supersede itself endlessly, and no edit may be missed. The host cannot
-//! always determine whether a user or the build has written a file. It decides by the possible writers ([`OwnWrites`]),
-//! by the file's content, and by counts:
+//! A build that writes to its own inputs must not supersede itself endlessly, and no edit may be missed. The host
+//! cannot always determine whether a user or the build has written a file. It decides by the possible writers
+//! ([`OwnWrites`]), by the file's content, and by counts:
 //!
 //! * A change while no build runs is an edit. It is always built.
-//! * If no known step of the build writes the file, a change during a build counts as an edit, and supersedes the build.
-//!   But a procedural macro can write any file. So this happens at most [`Overlap::EDITS`] times in a row for one folder.
+//! * If no known step of the build writes the file, a change during a build counts as an edit, and supersedes the
+//!   build. But a procedural macro can write any file. So this happens at most [`Overlap::EDITS`] times in a row for
+//!   one folder.
 //! * If the build script of the file's own package may have written the file, and the file has the same content as at
 //!   the beginning of the build, the change does not count: the compiler reads the file after the script has ended.
-//! * If the content differs, the build is superseded, but at most [`Overlap::CUTS`] times in a row for one folder. After
-//!   that, changes in this folder are held until the end of the build.
-//! * If the content at the end of the build differs from the content at its beginning, one more build follows, but at most
-//!   [`Overlap::REPEATS`] times in a row for one file. New files count together, by their folder.
-//! * After that, the file is suspected: either every build writes it, or a user has saved it during each of these builds.
-//!   One more build follows when the file has not changed for [`Overlap::QUIET`]. If this build leaves the file
+//! * If the content differs, the build is superseded, but at most [`Overlap::CUTS`] times in a row for one folder.
+//!   After that, changes in this folder are held until the end of the build.
+//! * If the content at the end of the build differs from the content at its beginning, one more build follows, but at
+//!   most [`Overlap::REPEATS`] times in a row for one file. New files count together, by their folder.
+//! * After that, the file is suspected: either every build writes it, or a user has saved it during each of these
+//!   builds. One more build follows when the file has not changed for [`Overlap::QUIET`]. If this build leaves the file
 //!   unchanged, a user has written it, and this build has read the last save. Otherwise the file counts as unstable:
 //!   every build writes it, and its changes during builds cause no build until a build leaves it unchanged.
 //!
@@ -43,8 +44,8 @@ pub(super) struct Overlap {
     /// The files that the compiler may have read between two changes. They count as changed even if they have their
     /// original content again when the build ends.
     doubtful: BTreeSet<PathBuf>,
-    /// For each folder, how many builds its changes have superseded since the last change that was certainly an edit, or
-    /// the last build that left the folder unchanged.
+    /// For each folder, how many builds its changes have superseded since the last change that was certainly an edit,
+    /// or the last build that left the folder unchanged.
     cuts: BTreeMap<PathBuf, u32>,
     /// For each [source](Self::source), how many additional builds it has caused in a row: since the last certain edit,
     /// or the last build that left the source unchanged.
@@ -93,8 +94,8 @@ pub(super) enum Settled {
 }
 
 impl Overlap {
-    /// The maximum number of consecutive builds that are superseded by changes in a folder to which no known step of the
-    /// build writes.
+    /// The maximum number of consecutive builds that are superseded by changes in a folder to which no known step of
+    /// the build writes.
     const EDITS: u32 = 4;
     /// The maximum number of consecutive builds that are superseded by changes in a folder to which a build script may
     /// write.
@@ -108,7 +109,8 @@ impl Overlap {
     /// Records that a build has begun.
     pub(super) fn build_begins(&mut self, now: SystemTime) {
         if self.ended.is_some() {
-            // The last build has not changed the other files, so not every build writes them: the earlier changes were edits.
+            // The last build has not changed the other files, so not every build writes them: the earlier changes were
+            // edits.
             let sources: BTreeSet<_> = self.held.values().map(Self::source).collect();
             self.repeats.retain(|path, _| sources.contains(&**path));
             self.unstable.retain(|path, _| sources.contains(&**path));

@@ -106,8 +106,8 @@ impl Worker {
         self.do_now(Input::Ended { ending, checkpoint });
     }
 
-    /// After `rest`, the remaining part of `drain_timeout`, kills the child processes of the plugin in which calls still
-    /// run. This includes versions that were replaced earlier, because their processes are not killed later.
+    /// After `rest`, the remaining part of `drain_timeout`, kills the child processes of the plugin in which calls
+    /// still run. This includes versions that were replaced earlier, because their processes are not killed later.
     async fn cut_off(&self, rest: Duration) {
         let entry = self.shared.entry.clone();
         let waited = humantime::format_duration(self.manifest().reload.drain_timeout);

@@ -132,8 +132,8 @@ impl Worker {
         self.record.note(|record| record.quarantine(digest, reason.clone()));
         drop(self.shared.entry.close(&reason));
         self.shared.entry.set_reason(&reason);
-        // The record is saved after the entry was closed. The save takes time, and a successor that starts during the save
-        // must not be closed.
+        // The record is saved after the entry was closed. The save takes time, and a successor that starts during the
+        // save must not be closed.
         self.record.save();
         self.emit(EventKind::PluginQuarantined { crash: CrashSite::default(), reason });
     }

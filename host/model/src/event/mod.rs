@@ -101,8 +101,8 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
     },
-    /// The limits of the serving generation's process that are in force, and the requested limits that are not in force.
-    /// Emitted if the manifest has `[limits]`.
+    /// The limits of the serving generation's process that are in force, and the requested limits that are not in
+    /// force. Emitted if the manifest has `[limits]`.
     LimitsApplied(LimitsInForce),
     /// A new artifact was rejected.
     ReloadFailed {

@@ -6,8 +6,8 @@ use std::fmt;
 /// The progress of a build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildProgress {
-    /// The number of units that cargo has finished. A crate is one unit, and its build script is another unit. `None` if
-    /// the number is unknown.
+    /// The number of units that cargo has finished. A crate is one unit, and its build script is another unit. `None`
+    /// if the number is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<u64>,
     /// The number of units. `None` if the number is unknown.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The numbers of durations in fixed ranges.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Histogram {
-    /// The inclusive upper bounds of the ranges in seconds, in ascending order. One more range contains the values above
-    /// the last bound.
+    /// The inclusive upper bounds of the ranges in seconds, in ascending order. One more range contains the values
+    /// above the last bound.
     bounds: &'static [f64],
     /// The number of values in each range.
     counts: Vec<u64>,
@@ -34,8 +34,8 @@ impl Histogram {
         self.sum_seconds
     }
 
-    /// The upper bounds in seconds, in ascending order, each with the number of values up to the bound. The last bound is
-    /// infinite.
+    /// The upper bounds in seconds, in ascending order, each with the number of values up to the bound. The last bound
+    /// is infinite.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         bounds.zip(self.counts.iter().scan(0, |sum, count| {
@@ -64,8 +64,8 @@ impl SharedHistogram {
         self.sum_ns.fetch_add(took_ns, Ordering::Relaxed);
     }
 
-    /// The present content. A value that is recorded concurrently may be included in the counts but not in the sum, or in
-    /// the sum but not in the counts.
+    /// The present content. A value that is recorded concurrently may be included in the counts but not in the sum, or
+    /// in the sum but not in the counts.
     pub(crate) fn read(&self) -> Histogram {
         Histogram {
             bounds: self.bounds,

@@ -186,8 +186,8 @@ impl Store {
         incoming.persist(&to).map(drop).map_err(|error| failed(error.error))
     }
 
-    /// Like [`Store::store_library`], but reads the file again only if it may have changed. A standard library is large,
-    /// and rarely changes because it belongs to the toolchain.
+    /// Like [`Store::store_library`], but reads the file again only if it may have changed. A standard library is
+    /// large, and rarely changes because it belongs to the toolchain.
     fn store_std(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
         let stamp = File::open(path).and_then(|file| Stamp::of(&file)).ok();
         let mut seen = self.seen_std.lock();

@@ -2,11 +2,11 @@
 //! independently of their environment.
 //!
 //! The path of the socket depends on `XDG_RUNTIME_DIR`, which may differ, for example, between a shell and cron. So a
-//! host also keeps a file in its state folder locked while it runs. It writes up to four lines into the file: the parent
-//! process that restarts it after a crash, the path of its socket, its plugins folder, and its address for HTTP. The
-//! kernel releases the lock when the process exits. The content of an unlocked file is ignored, with two exceptions. If
-//! the next host may use any port, it uses the port of the previous host. While the parent process runs, it is about to
-//! start the next host; a host that stops by itself removes that line.
+//! host also keeps a file in its state folder locked while it runs. It writes up to four lines into the file: the
+//! parent process that restarts it after a crash, the path of its socket, its plugins folder, and its address for HTTP.
+//! The kernel releases the lock when the process exits. The content of an unlocked file is ignored, with two
+//! exceptions. If the next host may use any port, it uses the port of the previous host. While the parent process runs,
+//! it is about to start the next host; a host that stops by itself removes that line.
 
 use super::{FoundHost, unix::name_of};
 use crate::http::config::ListenError;

@@ -169,8 +169,8 @@ impl World {
         self.receive();
     }
 
-    /// Simulates the end of the history, in which no more failures occur, and checks that the plugin reaches the required
-    /// state within a few steps.
+    /// Simulates the end of the history, in which no more failures occur, and checks that the plugin reaches the
+    /// required state within a few steps.
     pub(super) fn comes_to_rest(&mut self) {
         self.calm = true;
         self.settle();
@@ -287,7 +287,8 @@ impl World {
         }
     }
 
-    /// Takes a step, and carries out the work that follows. Returns work that belongs to a build without carrying it out.
+    /// Takes a step, and carries out the work that follows. Returns work that belongs to a build without carrying it
+    /// out.
     fn drive(&mut self, input: Input) -> Option<Work> {
         let mut work = self.step(input);
         loop {

@@ -19,8 +19,8 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 /// The program's hook, if plugins can reach it.
 static OWN: OnceLock<Option<Hook>> = OnceLock::new();
 
-/// Keeps the program's hook, if plugins can reach it. Must be called before a library sets its own hook; [`restore_own`]
-/// must be called afterwards.
+/// Keeps the program's hook, if plugins can reach it. Must be called before a library sets its own hook;
+/// [`restore_own`] must be called afterwards.
 pub(super) fn take_own() -> Option<&'static Hook> {
     OWN.get_or_init(|| is_shared(library_of_std().as_deref()?).then(panic::take_hook)).as_ref()
 }

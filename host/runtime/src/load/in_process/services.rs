@@ -55,8 +55,8 @@ pub(super) fn services(path: &Path, reporter: impl ReportSink, hook: HookPanics)
 
 /// Removes the reporter and the panic hook of a library that is about to be unmapped.
 ///
-/// Plugins that link the shared standard library share one hook. For such a plugin, the hook of another library replaces
-/// the removed hook.
+/// Plugins that link the shared standard library share one hook. For such a plugin, the hook of another library
+/// replaces the removed hook.
 pub(super) fn forget(path: &Path) {
     // Only one thread changes hooks at a time, so that no other thread unmaps a library whose hook this thread is about
     // to set.

@@ -109,8 +109,8 @@ impl World {
         self.watch.rule(is_so, || format!("the configuration {with:?} leads to {work:?}"));
     }
 
-    /// The serving version accepts its configuration, requires another instance, or rejects the configuration. Returns the
-    /// work that follows.
+    /// The serving version accepts its configuration, requires another instance, or rejects the configuration. Returns
+    /// the work that follows.
     fn is_configured(&mut self, with: Says, by_command_instead_of: Option<u64>) -> Option<Work> {
         self.takes_time();
         let before = self.machine.faults().clone();

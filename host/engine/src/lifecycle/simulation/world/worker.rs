@@ -132,8 +132,8 @@ impl World {
         }
     }
 
-    /// Simulates the events during a stage of a build. Returns the work that the lifecycle requests, if an event ends the
-    /// stage.
+    /// Simulates the events during a stage of a build. Returns the work that the lifecycle requests, if an event ends
+    /// the stage.
     fn waits(&mut self, read: &mut u8) -> Option<Work> {
         let mut length = if self.calm { 0 } else { self.dice.below(3) };
         while length > 0 || !self.inbox.is_empty() {
