@@ -3,8 +3,7 @@
 //! One system call writes a frame, and one system call reads a small frame, because system calls are the main cost of a
 //! call.
 
-use super::WireError;
-use serde::{Deserialize, Serialize};
+use super::{Kind, RequestId, WireError};
 use std::{
     fmt,
     io::{ErrorKind, IoSlice, Read, Write},
@@ -21,60 +20,6 @@ const COUNTED: usize = HEADER - 4;
 const WINDOW: usize = 8 << 10;
 /// The number of bytes of memory that a channel keeps for the next large frame.
 const MAX_IDLE_BUFFER: usize = 1 << 20;
-
-/// The kind of a frame.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The first frame in each direction on the control connection: a [`Hello`](super::Hello).
-    Hello = 1,
-    /// A [`Request`](super::Request) of the host.
-    Request = 2,
-    /// The [`Reply`](super::Reply) to a request.
-    Reply = 3,
-    /// A [`Call`](super::Call) on a lane.
-    Call = 4,
-    /// The [`Answer`](super::Answer) to a call.
-    Answer = 5,
-    /// A [`Report`](super::Report) of the shim.
-    Report = 6,
-    /// A [`Command`](super::Command) of the host, on the service connection.
-    Command = 7,
-}
-
-impl Kind {
-    fn read(byte: u8) -> Result<Self, WireError> {
-        Ok(match byte {
-            1 => Self::Hello,
-            2 => Self::Request,
-            3 => Self::Reply,
-            4 => Self::Call,
-            5 => Self::Answer,
-            6 => Self::Report,
-            7 => Self::Command,
-            other => return Err(WireError::UnknownKind(other)),
-        })
-    }
-}
-
-/// The number of a request on its connection; the reply has the same number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RequestId(pub u64);
-
-impl RequestId {
-    /// The number of the next request.
-    #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0.wrapping_add(1))
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// One received frame. Its payload is in the channel's memory until the channel receives the next frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,7 +200,7 @@ impl<S: Read> Channel<S> {
             .ok()
             .and_then(|len| len.checked_sub(COUNTED))
             .ok_or(WireError::TooShort { len })?;
-        let kind = Kind::read(kind[0])?;
+        let kind = Kind::read(kind[0]).ok_or(WireError::UnknownKind(kind[0]))?;
         let id = RequestId(u64::from_le_bytes(id.try_into().expect("the rest of a header is its id")));
         self.start += HEADER;
         if payload_len > WINDOW {

@@ -14,6 +14,7 @@
 //! | file in `host/wire/src` | content |
 //! |---|---|
 //! | `frame.rs` | [`Channel`]: frames over any stream |
+//! | `header.rs` | the kind of a frame, and the number of its request |
 //! | `timed.rs` | [`Timed`]: a stream with a deadline |
 //! | `descriptors.rs` | descriptors that are sent along with bytes |
 //! | `message.rs` | the content of frames, except calls |
@@ -28,6 +29,7 @@ mod client;
 mod descriptors;
 mod error;
 mod frame;
+mod header;
 mod message;
 #[cfg(test)]
 mod tests;
@@ -37,7 +39,8 @@ pub use call::{Answer, AnswerBody, Call};
 pub use client::{Control, ControlError, Greeting, Lane, Reports, Service};
 pub use descriptors::{DescriptorReceiver, DescriptorSender};
 pub use error::WireError;
-pub use frame::{Channel, Frame, Kind, MAX_FRAME, RequestId};
+pub use frame::{Channel, Frame, MAX_FRAME};
+pub use header::{Kind, RequestId};
 pub use message::{
     Command, Create, Described, Failure, Health, Hello, LaneId, Level, Load, Loaded, Message, Reply, Report,
     Request, State,
