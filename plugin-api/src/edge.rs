@@ -10,6 +10,7 @@ mod arguments;
 mod place;
 pub(crate) mod shallow;
 
+pub use crate::shape::{Either, End, Pair};
 pub use arguments::{Alone, Arguments};
 pub use place::{Fallible, Form, Place};
 
@@ -30,26 +31,6 @@ use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
 };
-
-/// The end of a list of fields.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
-pub struct End;
-
-/// A field and the list of the fields after it. Structs, tuples, variants and argument lists have this form.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
-pub struct Pair<A, B>(pub A, pub B);
-
-/// A node of a balanced tree over the variants of an enum. Enums have this form.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
-pub enum Either<A, B> {
-    /// The first half of the variants.
-    Left(A),
-    /// The second half of the variants.
-    Right(B),
-}
 
 /// A type whose layout describes a method: `A` is the list of its arguments, `T` its value, `E` its error.
 #[repr(C)]

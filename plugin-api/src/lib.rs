@@ -113,7 +113,7 @@
 //! | [`abi`] | the binary contract with the host |
 //! | [`call`] | the trait that a host implements for generated clients, and the errors of a call |
 //! | [`describe`] | the description of an interface as data |
-//! | `data`, `edge` | values that cross the boundary, and the functions through which they cross it |
+//! | `data`, `shape`, `edge` | values that cross the boundary, their FFI-safe shapes, and the functions through which they cross it |
 //! | `plugin`, `context`, `config`, `error` | a plugin's lifecycle |
 //! | [`remote`] | the edges through which a generated client calls a plugin in another process |
 //! | `hooks`, `root` | the part of a plugin that is compiled in the plugin's crate, and the part that is compiled in this crate |
@@ -138,6 +138,7 @@ mod data;
 mod error;
 mod plugin;
 mod root;
+mod shape;
 
 pub use call::{CallError, Caller, Interface};
 pub use context::{Context, is_cancelled};

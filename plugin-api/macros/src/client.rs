@@ -2,8 +2,9 @@
 
 use crate::{
     contract::{Contract, Method, Param},
-    edges::{arguments_type, outcome_types, quoted},
+    edges::{arguments_type, outcome_types},
     places::Place,
+    quoted::quoted,
     types::Passed,
 };
 use proc_macro2::{Ident, TokenStream};

@@ -2,9 +2,9 @@
 
 use crate::{
     docs,
-    edges::quoted,
     names::Case,
     places::{Place, Places},
+    quoted::quoted,
     types,
 };
 use proc_macro2::{Ident, Span, TokenStream};

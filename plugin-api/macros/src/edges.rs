@@ -3,16 +3,11 @@
 use crate::{
     contract::{Contract, Method, Param},
     places::Place,
+    quoted::quoted,
     types::{Passed, is_string},
 };
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::format_ident;
-
-/// `quote!` with local names that cannot collide with those of the author.
-macro_rules! quoted {
-    ($($tokens:tt)*) => { ::quote::quote_spanned! {::proc_macro2::Span::mixed_site()=> $($tokens)*} };
-}
-pub(crate) use quoted;
 
 pub(crate) fn expand(contract: &Contract) -> TokenStream {
     let name = &contract.name;

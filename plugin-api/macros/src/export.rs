@@ -1,6 +1,6 @@
 //! `export!(Type: Interface, OtherInterface);`: the one symbol that makes a crate a plugin.
 
-use crate::edges::quoted;
+use crate::quoted::quoted;
 use proc_macro2::TokenStream;
 use quote::quote_spanned;
 use syn::{

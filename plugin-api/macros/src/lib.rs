@@ -9,6 +9,7 @@
 //! | `client.rs` | the typed client |
 //! | `data.rs` | `#[data]`: the FFI-safe mirror of a type |
 //! | `places.rs` | the places of the author's types, each named once |
+//! | `quoted.rs` | `quote!` for expansions, whose local names cannot collide with those of the author |
 //! | `names.rs` | the names of fields and variants in encodings |
 //! | `export.rs` | `export!` |
 //! | `types.rs` | the types that a signature may have, and the errors for others |
@@ -22,6 +23,7 @@ mod export;
 mod interface;
 mod names;
 mod places;
+mod quoted;
 mod remote;
 mod types;
 

@@ -2,7 +2,7 @@
 //! only in the declaration of its place, and refers to the place elsewhere. So a type that is not `Data` causes one
 //! error.
 
-use crate::edges::quoted;
+use crate::quoted::quoted;
 use proc_macro2::TokenStream;
 use syn::Type;
 

@@ -2,7 +2,8 @@
 
 use crate::{
     contract::{Contract, Method, Param},
-    edges::{arguments_pattern, arguments_type, export, outcome_types, quoted},
+    edges::{arguments_pattern, arguments_type, export, outcome_types},
+    quoted::quoted,
     types::Passed,
 };
 use proc_macro2::{Ident, Span, TokenStream};

@@ -3,7 +3,7 @@
 use super::Data;
 use crate::{
     describe::{Type, Types},
-    edge::{End, Pair},
+    shape::{End, Pair},
 };
 use abi_stable::std_types::{RBox, ROption, RResult, RVec};
 use serde::{Serialize, de::DeserializeOwned};
