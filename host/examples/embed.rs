@@ -2,7 +2,7 @@
 //!
 //! `wait` blocks the calling thread until the result of a request is available.
 
-use replug::{CallError, Handle, Host};
+use replug::{CallError, Death, Handle, Host};
 use replug_interfaces::Calculator;
 use serde_json::json;
 use std::error::Error;
@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("10 + 5 = {}", calculator.add(10.0, 5.0)?);
     match calculator.divide(1.0, 0.0) {
         Err(CallError::Plugin(error)) => println!("1 / 0 is rejected ({}): {error}", error.code),
+        // With `mode = "process"`, a crash of the plugin ends only its own process.
+        Err(CallError::Crashed { death: Death::Signal(signal), .. }) => println!("killed by {signal}"),
         other => println!("1 / 0 = {other:?}"),
     }
 

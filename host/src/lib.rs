@@ -60,12 +60,13 @@
 #[cfg(feature = "control")]
 pub use replug_control as control;
 pub use replug_engine::{
-    Applied, Attachment, BoxError, BoxFuture, BuildDir, CallError, CallMetrics, Configured, Digest,
+    Applied, Attachment, BoxError, BoxFuture, BuildDir, CallError, CallMetrics, Configured, Death, Digest,
     DynHandle, EntryCaller, Event, EventKind, Events, Generation, Handle, Host, HostBuilder, HostConfig,
-    HostError, HttpSettings, IllegalDigest, IllegalId, Invocation, InvocationFuture, Layers, LogFormat,
-    LogSettings, Metrics, OtelSettings, Pending, PendingConfig, PluginId, PluginInfo, PluginMetrics,
-    ProcessUsage, ReloadError, Starting, Status, TimedCaller, TimedHandle, TlsFiles, Version, WatchPoll,
-    WeakHost, Workspace, artifacts_dir, default_state_dir, error, event, manifest, metrics, settle_state_dir,
+    HostError, HttpSettings, IllegalDigest, IllegalId, Interface, Invocation, InvocationFuture, Layers,
+    LogFormat, LogSettings, Metrics, OtelSettings, Pending, PendingConfig, PluginId, PluginInfo,
+    PluginMetrics, ProcessUsage, ReloadError, Starting, Status, TimedCaller, TimedHandle, TlsFiles, Version,
+    WatchPoll, WeakHost, Workspace, artifacts_dir, default_state_dir, describe, error, event, manifest,
+    metrics, settle_state_dir,
 };
 
 /// The parent process, which starts the program again after a crash.

@@ -1,7 +1,7 @@
 //! A test of a program that embeds a host and uses no control plane, as with `default-features = false`. It calls a
 //! plugin by type and by name, reloads it, and rolls it back.
 
-use replug::{EventKind, Handle, Host};
+use replug::{EventKind, Handle, Host, Interface, describe};
 use replug_interfaces::Calculator;
 use serde_json::json;
 use std::{env, fs, path::Path, process::Command};
@@ -19,6 +19,17 @@ fn calculator() -> Vec<u8> {
     fs::read(built.join("libcalculator.so")).expect("the library was built")
 }
 
+/// The methods of the serving version.
+fn methods(host: &Host) -> Vec<String> {
+    let interfaces: Vec<describe::Interface> = host.plugin(ID).expect("the plugin exists").interfaces();
+    interfaces.into_iter().flat_map(|interface| interface.methods).map(|method| method.name).collect()
+}
+
+/// The number of plugins that implement an interface.
+fn count<I: Interface + ?Sized>(host: &Host) -> usize {
+    host.find::<I>().len()
+}
+
 #[test]
 fn a_program_without_a_control_plane_calls_swaps_and_rolls_back() {
     let dir = tempfile::tempdir().unwrap();
@@ -33,6 +44,8 @@ fn a_program_without_a_control_plane_calls_swaps_and_rolls_back() {
 
     let typed: Handle<dyn Calculator> = host.get(ID).unwrap();
     assert_eq!(typed.add(10.0, 5.0).unwrap(), 15.0);
+    assert_eq!(count::<dyn Calculator>(&host), 1);
+    assert!(methods(&host).contains(&"multiply".to_owned()), "{:?}", methods(&host));
     let named = host.plugin(ID).unwrap();
     assert_eq!(named.invoke_json("multiply", json!({ "a": 6, "b": 7 })).wait().unwrap(), json!(42.0));
 

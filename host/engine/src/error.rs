@@ -19,7 +19,7 @@ pub use crate::{
     registry::{NoMembarrier, PauseError, TooManyGenerations, body::LifecycleError},
     watch::WatchError,
 };
-pub use replug_api::CallError;
+pub use replug_api::{CallError, call::Death};
 pub use replug_model::step::Step;
 
 use crate::{

@@ -66,6 +66,7 @@ mod spans;
 mod stop_first;
 mod worker;
 
+pub use replug_api::{Interface, describe};
 pub use replug_builder::{artifact, build, watch};
 pub(crate) use replug_builder::{guard, mount};
 pub use replug_config::manifest;
@@ -100,7 +101,7 @@ pub use config::{
     HostConfig, HttpSettings, Layers, LogFormat, LogSettings, OtelSettings, TlsFiles, WatchPoll,
     artifacts_dir, default_state_dir, settle_state_dir, user_states,
 };
-pub use error::{CallError, HostError, ReloadError};
+pub use error::{CallError, Death, HostError, ReloadError};
 pub use event::{Event, EventKind, Events};
 pub use handle::{DynHandle, Handle, Invocation, InvocationFuture, TimedHandle};
 pub use host::{Attachment, BoxError, BoxFuture, Host, Starting, WeakHost};
