@@ -20,7 +20,7 @@ impl ProcessStat {
         Self::read(&Path::new("/proc").join(pid.to_string()))
     }
 
-    /// Reads `/proc/PID`, given as a folder.
+    /// Reads the state of a process from `folder`, which is `/proc/PID`.
     pub(crate) fn read(folder: &Path) -> Option<Self> {
         /// The kernel's `PF_EXITING`.
         const EXITING: u64 = 0x4;

@@ -5,7 +5,8 @@
 /// The function of the last frame of the panic itself.
 const PANIC: &str = "__rust_end_short_backtrace";
 
-/// The functions of the first frame of the plugin's caller: in a call, and on a thread of the plugin's own.
+/// The functions that may be the first frame outside of the plugin: the first for a call into the plugin, the second
+/// for a thread that the plugin started.
 const CALLED: [&str; 2] = ["replug_api::edge::contain", "__rust_begin_short_backtrace"];
 
 /// Functions between the caller's frames and the author's: of this crate, of the code that `interface` and `export`

@@ -83,8 +83,8 @@ impl Facts {
         let package_folders = manifests.filter_map(|file| file.parent()).map(Path::to_owned).collect();
         // The resolver of the workspace decides the versions for all packages together.
         inputs.files.extend(metadata.packages.iter().map(|package| package.manifest_path.clone().into()));
-        // A file that was saved while cargo read it may differ from what cargo read. The stamp "missing" makes the next
-        // build find the facts again.
+        // A file that was saved while cargo read it may differ from what cargo read. Such a file is given the stamp of
+        // a missing file, so the next build sees a difference and reads the facts again.
         stamps.extend(inputs.files.iter().map(|path| (path.clone(), stamp_before(path, began))));
         // Above the workspace, only existing files are inputs. To wait for the creation of a missing file, the watcher
         // would have to watch folders that belong to all users.
@@ -110,7 +110,8 @@ impl Facts {
         })
     }
 
-    /// Whether this profile exists. If a build set a value in an undefined profile, cargo's error would be misleading.
+    /// Whether this profile exists. A build must not set a value in an undefined profile, because the error that cargo
+    /// then reports is misleading.
     pub(super) fn has_profile(&self, name: &str) -> bool {
         matches!(name, "dev" | "release") || self.sets_profile(name)
     }
@@ -219,7 +220,7 @@ fn inputs(package: &Package, metadata: &Metadata) -> Inputs {
             continue;
         }
         let file = folder.join("Cargo.toml");
-        // The file is an input even if it is missing: once it exists, cargo runs it.
+        // A missing build script is also an input, because cargo runs the script as soon as it exists.
         inputs.files.insert(folder.join("build.rs"));
         let Some(package) =
             metadata.packages.iter().find(|package| package.manifest_path.as_std_path() == file)

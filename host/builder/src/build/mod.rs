@@ -260,7 +260,7 @@ impl Builder {
                 manifest.id
             );
         }
-        // The template repeats a call with the standard library that does not fit.
+        // The template would repeat a call of rustc that links the unsuitable standard library.
         self.templates.lock().remove(&key(manifest));
         let mut output = self.compile_with(other, manifest, facts).await?;
         output.warnings.extend(other.explained());

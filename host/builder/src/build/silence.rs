@@ -31,7 +31,7 @@ impl Processes {
     }
 }
 
-/// The error that the processes of a build have written nothing for too long.
+/// The error of a build whose processes have written nothing for too long.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooSilent;
 
