@@ -1,4 +1,5 @@
-//! Tests generated edges with direct calls, like those of a host, through a caller that pins nothing.
+//! Tests generated edges with direct calls, like those of a host. The instance is a `static`, so the caller does not
+//! have to keep it alive.
 
 use replug_api::{
     CallError, Caller, Interface,

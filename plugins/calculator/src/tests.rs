@@ -77,7 +77,7 @@ fn the_history_drops_the_oldest_entries_beyond_its_limit() {
     assert_eq!(calculator.history().last(), Some(&entry));
     assert_eq!(operations(&calculator), ["multiply", "subtract"]);
     assert_eq!(calculator.status(), CalcStatus { generation: 7, remembered: 2, history_limit: 2 });
-    calculator.on_config(CalcConfig { history_limit: 1 }).expect("takes effect at once");
+    calculator.on_config(CalcConfig { history_limit: 1 }).expect("takes effect immediately");
     assert_eq!(operations(&calculator), ["subtract"]);
     assert_eq!(calculator.health(), Health::ok().saying("history: 1 of 1"));
 }

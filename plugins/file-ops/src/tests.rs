@@ -151,7 +151,7 @@ fn a_file_that_is_too_large_or_not_text_is_rejected_and_unchanged() {
     let world = World::new();
     world.files.write("a.txt", "12345").expect("write");
     let smaller = FileOpsConfig { max_file_size: 4, ..FileOpsConfig::default() };
-    world.files.on_config(smaller).expect("takes effect at once");
+    world.files.on_config(smaller).expect("takes effect immediately");
     let error = world.files.write("a.txt", "123456").expect_err("too large");
     assert_eq!((error.code.as_str(), error.details["max_file_size"].as_str()), (FileError::TOO_LARGE, "4"));
     assert_eq!(code(world.files.read("a.txt")), FileError::TOO_LARGE);

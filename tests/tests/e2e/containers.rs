@@ -63,7 +63,7 @@ fn a_killed_host_starts_again_with_the_same_pid() {
 }
 
 #[test]
-fn a_host_reads_the_crash_of_one_with_the_same_pid() {
+fn a_host_reads_the_crash_record_of_a_host_with_the_same_pid() {
     let mut lab = Lab::in_mode("same-number-crash", Mode::InProcess);
     lab.install(misbehave("version=1"));
     // The embedder's host is the second process of its container. So the victim must also be the second process of its

@@ -122,7 +122,7 @@ macro_rules! declare {
         #[derive(Clone, Debug, Serialize)]
         #[serde(untagged)]
         #[expect(missing_docs, reason = "each variant is the answer of the command of that name")]
-        #[expect(clippy::large_enum_variant, reason = "an answer is made once, and written at once")]
+        #[expect(clippy::large_enum_variant, reason = "an answer is made once, and written immediately")]
         pub enum Answer {
             $($variant($answer),)+
         }
