@@ -9,6 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The maximum number of attempts to watch a folder that is created and removed again and again.
+const TRIES: u32 = 10;
+
 impl World {
     /// Watches a folder. If it does not exist, watches the nearest existing folder above it.
     pub(super) fn watch_toward(&mut self, dir: &Path) -> Result<(), WatchError> {
@@ -33,15 +36,23 @@ impl World {
         if self.watched.contains(dir) {
             return Ok(());
         }
-        match self.notify.watch(dir, RecursiveMode::NonRecursive) {
-            Ok(()) => {
-                self.watched.insert(dir.to_owned());
-                self.scan.watches(dir);
+        let mut tries = 0;
+        loop {
+            let source = match self.notify.watch(dir, RecursiveMode::NonRecursive) {
+                Ok(()) => break,
+                Err(source) => source,
+            };
+            tries += 1;
+            match source.kind {
+                // The folder was removed in the meantime. The watch of its parent reports when it is created again.
+                _ if !dir.exists() => return Ok(()),
+                // The folder was created after the attempt.
+                notify::ErrorKind::PathNotFound if tries < TRIES => {}
+                _ => return Err(WatchError::new(dir, source)),
             }
-            // The folder was removed in the meantime. The watch of its parent reports when it is created again.
-            Err(_) if !dir.exists() => {}
-            Err(source) => return Err(WatchError::new(dir, source)),
         }
+        self.watched.insert(dir.to_owned());
+        self.scan.watches(dir);
         Ok(())
     }
 
