@@ -200,7 +200,8 @@ impl PluginInfo {
             (None, None) if progress.has_run && !progress.unregistered => Status::Stopped,
             (None, None) => unregistered(&manifest, build_dir),
         };
-        let coming_up = live.is_none() && (progress.doing.is_some() || worker.entry.is_restarting());
+        let is_starting = progress.starts_with_host || progress.doing.is_some();
+        let coming_up = live.is_none() && (is_starting || worker.entry.is_restarting());
         let detail = match progress.doing {
             Some(Stage::Build) => "building".into(),
             Some(stage) => format!("in stage {}", stage.name()),

@@ -110,6 +110,7 @@ impl Worker {
         let lifecycle = Lifecycle::new(manifest.clone(), past, shell::any_number());
         let mut progress = Progress::of(&record);
         progress.faults = lifecycle.faults().clone();
+        progress.starts_with_host = with_host.is_some() && record.starts_with_host(manifest.auto_start);
         progress.note_read(&manifest);
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
         let handle = WorkerHandle {

@@ -26,6 +26,8 @@ pub(crate) struct Progress {
     pub(crate) restarts: u64,
     /// Why the serving generation does not run in the mode that its manifest requests.
     pub(crate) moved: Option<String>,
+    /// Whether the plugin is being started with its host, or will be.
+    pub(crate) starts_with_host: bool,
     /// Whether the plugin was unregistered. Such a plugin counts as never started.
     pub(crate) unregistered: bool,
 }

@@ -21,7 +21,9 @@ impl Worker {
     /// another program, the start is answered after the source was built, because the program's interfaces may have
     /// changed.
     pub(super) async fn start_with_host(&mut self, reply: Reply<Generation>) {
-        if !self.record.starts_with_host(self.manifest().auto_start) {
+        let starts = self.record.starts_with_host(self.manifest().auto_start);
+        self.shared.progress.lock().starts_with_host = starts;
+        if !starts {
             self.watch_sources().await;
             let _ = reply.send(Err(self.stopping()));
             return;
@@ -32,6 +34,7 @@ impl Worker {
         let same_program = known.is_some() && known == own_program();
         let mut reply = Some(reply);
         let done = self.bring_up(StartBy::Host { same_program }, &mut reply).await;
+        self.shared.progress.lock().starts_with_host = false;
         if let Some(reply) = reply {
             let _ = reply.send(done);
         }
