@@ -43,7 +43,7 @@ pub(crate) enum Moved {
     Unaffordable(PreflightError),
     /// The dynamic loader has too little static thread-local storage left for the artifact in this process.
     NoRoom(LoadError),
-    /// A panic in the plugin would end this process.
+    /// A panic in the plugin would abort this process.
     PanicAborts,
 }
 

@@ -175,7 +175,7 @@ impl Lifecycle {
         Effects::work(Work::Rewatch { since_it_began: self.failed_builds <= EARLY_FAILURES })
     }
 
-    /// The build has ended, and the serving version is judged again.
+    /// The build has ended, and `confirm` watches the calls of the serving version again.
     pub(super) fn build_ends(&mut self) {
         self.activity.comes_to(Phase::Other);
         self.service.goes_on();

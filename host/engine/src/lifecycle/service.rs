@@ -114,7 +114,7 @@ impl Service {
         }
     }
 
-    /// The build has ended. The serving version is judged again.
+    /// The build has ended. `confirm` watches the calls of the serving version again.
     pub(super) fn goes_on(&mut self) {
         if let Self::Serving(Serving { trust, .. }) = self
             && let Trust::Unjudged { until, look } = *trust

@@ -53,7 +53,7 @@ struct Facts {
 }
 
 impl Facts {
-    /// Reads `/proc/PID`, given as a folder.
+    /// Reads the facts about a process from the folder `process`, which is `/proc/PID`.
     fn read(process: &Path) -> io::Result<Self> {
         let missing = |what: &str| {
             let text = format!("{} does not contain `{what}`", process.display());

@@ -4,7 +4,7 @@
 //!
 //! A cgroup cannot both contain processes and enable controllers for the cgroups below it. So a host that runs directly
 //! in the delegated cgroup can create cgroups there, but cannot limit memory with them. If the host was started in a
-//! cgroup one level below the delegated one, it uses the parent of its own cgroup, where it can.
+//! cgroup one level below the delegated one, it creates the cgroups in the delegated one, where it can limit memory.
 
 use crate::process_stat::ProcessStat;
 use replug_model::{event::LimitedResource, id::Generation};
@@ -207,7 +207,8 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
-    /// The switch of the cgroup that the host with this pid has created for this process, if it has created one.
+    /// Opens `cgroup.kill` of the cgroup that the host with this pid has created for this process. Returns `None` if the
+    /// host has not created one.
     pub(crate) fn of_this_process(host: Pid) -> Option<Self> {
         let dir = own(Path::new("/proc"))?;
         let is_ours = dir.file_name()?.to_str()?.starts_with(&format!("{PREFIX}{host}-"));
