@@ -26,7 +26,7 @@ impl ProcessUsage {
         Self::of(Path::new("/proc/self"), None)
     }
 
-    /// Reads `/proc/PID`, given as a folder; `None` if that process has exited, even if it has not been reaped yet.
+    /// Reads the usage from `folder`, which is `/proc/PID`. `None` if the process has exited, even if it is a zombie.
     pub(crate) fn of(folder: &Path, processes: Option<u64>) -> Option<Self> {
         let stat = ProcessStat::read(folder)?;
         let resident_pages: u64 =
