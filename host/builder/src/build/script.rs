@@ -98,8 +98,8 @@ pub(super) fn ready_made(
     Ok(path)
 }
 
-/// The inputs of a scripted build: the script, and the folder `src`. If the plugin has no folder `src`, its whole folder
-/// except the outputs is an input.
+/// The inputs of a scripted build: the script, and the folder `src`. If the plugin has no folder `src`, its whole
+/// folder except the outputs is an input.
 pub(super) fn inputs(manifest: &Manifest, script: &Path) -> Inputs {
     let source = manifest.root.join("src");
     let mut inputs = Inputs::default();
