@@ -145,8 +145,8 @@ impl Worker {
         }
         self.warn_of(&settled);
         if self.overlap.has_changed(manifest) {
-            // The manifest has changed during the repeated builds, too, so the build itself probably writes it. The current
-            // content takes effect without another build.
+            // The manifest has changed during the repeated builds, too, so the build itself probably writes it. The
+            // current content takes effect without another build.
             self.take_manifest(Reading::Edit).await;
         }
         let compiled = match &built {

@@ -207,8 +207,8 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
-    /// Opens `cgroup.kill` of the cgroup that the host with this pid has created for this process. Returns `None` if the
-    /// host has not created one.
+    /// Opens `cgroup.kill` of the cgroup that the host with this pid has created for this process. Returns `None` if
+    /// the host has not created one.
     pub(crate) fn of_this_process(host: Pid) -> Option<Self> {
         let dir = own(Path::new("/proc"))?;
         let is_ours = dir.file_name()?.to_str()?.starts_with(&format!("{PREFIX}{host}-"));
