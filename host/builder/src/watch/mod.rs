@@ -15,7 +15,7 @@ mod poll;
 mod settle;
 #[cfg(test)]
 mod tests;
-mod world;
+mod watch_loop;
 
 pub use content::{Content, changed_at};
 pub(crate) use content::{is_ignored, is_ignored_below};
@@ -34,7 +34,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::sync::mpsc::UnboundedSender;
-use world::{Message, World};
+use watch_loop::{Message, WatchLoop};
 
 /// How long a file must be missing or empty before the watcher reports it. Some editors delete or truncate a file
 /// before they write it again. A branch switch removes each file before it writes the other version.
@@ -165,10 +165,10 @@ impl Watcher {
             let _ = events.send(Message::Event(event, SystemTime::now()));
         })
         .map_err(|source| WatchError::new(plugins_dir, source))?;
-        let mut world = World::new(plugins_dir, (notify, poll), notices)?;
+        let mut watch_loop = WatchLoop::new(plugins_dir, (notify, poll), notices)?;
         let thread = thread::Builder::new()
             .name("replug-watch".into())
-            .spawn(move || world.run(&received))
+            .spawn(move || watch_loop.run(&received))
             .map_err(|source| WatchError::NoThread { source })?;
         Ok(Self { messages, thread: Some(thread) })
     }

@@ -1,7 +1,7 @@
 //! The folders and links that determine which plugins exist: the plugins folder, its parent, its subfolders, and the
 //! symbolic links in their paths.
 
-use super::{Unknown, World};
+use super::{Unknown, WatchLoop};
 use crate::watch::{
     WatchError,
     content::is_ignored,
@@ -68,7 +68,7 @@ impl Anchors {
     }
 }
 
-impl World {
+impl WatchLoop {
     /// Watches the plugins folder, its parent and its subfolders.
     pub(super) fn anchor(&mut self, unknown: Unknown, noticed: SystemTime) -> Result<(), WatchError> {
         let mut watched = Ok(());

@@ -1,6 +1,6 @@
 //! Watches all folders that contain an input, and all folders in which an input may appear.
 
-use super::{World, is_input};
+use super::{WatchLoop, is_input};
 use crate::watch::{WatchError, paths::nearest_folder};
 use notify::{RecursiveMode, Watcher as _};
 use std::{
@@ -12,7 +12,7 @@ use std::{
 /// The maximum number of attempts to watch a folder that is created and removed again and again.
 const TRIES: u32 = 10;
 
-impl World {
+impl WatchLoop {
     /// Watches a folder. If it does not exist, watches the nearest existing folder above it.
     pub(super) fn watch_toward(&mut self, dir: &Path) -> Result<(), WatchError> {
         let nearest = || dir.ancestors().find(|it| it.is_dir());

@@ -1,7 +1,7 @@
 //! Polls all watched files at an interval. By default, the watcher polls only if a file system does not report every
 //! change.
 
-use super::World;
+use super::WatchLoop;
 use crate::watch::{Poll, poll::file_system_without_events};
 use std::{
     collections::HashMap,
@@ -80,7 +80,7 @@ impl Scan {
     }
 }
 
-impl World {
+impl WatchLoop {
     pub(super) fn scan_all(&mut self) {
         let noticed = SystemTime::now();
         self.scan.is_running = true;

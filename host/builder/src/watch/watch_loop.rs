@@ -30,7 +30,7 @@ pub(super) enum Message {
     Stop,
 }
 
-pub(super) struct World {
+pub(super) struct WatchLoop {
     notify: RecommendedWatcher,
     notices: UnboundedSender<Notice>,
     plugins: BTreeMap<PluginId, Inputs>,
@@ -53,7 +53,7 @@ enum Unknown {
     New,
 }
 
-impl World {
+impl WatchLoop {
     pub(super) fn new(
         plugins_dir: &Path,
         (notify, poll): (RecommendedWatcher, Poll),
@@ -61,7 +61,7 @@ impl World {
     ) -> Result<Self, WatchError> {
         let plugins_dir = std::path::absolute(plugins_dir)
             .map_err(|source| WatchError::Refused { path: plugins_dir.into(), source: source.into() })?;
-        let mut world = Self {
+        let mut watch_loop = Self {
             notify,
             notices,
             plugins: BTreeMap::new(),
@@ -71,8 +71,8 @@ impl World {
             vanished: BTreeMap::new(),
             scan: Scan::new(poll),
         };
-        world.anchor(Unknown::Baseline(None), SystemTime::now())?;
-        Ok(world)
+        watch_loop.anchor(Unknown::Baseline(None), SystemTime::now())?;
+        Ok(watch_loop)
     }
 
     /// Processes messages until [`Message::Stop`].
