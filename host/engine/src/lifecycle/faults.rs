@@ -83,12 +83,12 @@ impl Faults {
     }
 
     /// Records that a readable manifest was accepted.
-    pub(super) fn words_apply(&mut self) {
+    pub(super) fn manifest_is_accepted(&mut self) {
         self.rejected = None;
     }
 
     /// Records that a readable manifest was rejected.
-    pub(super) fn words_are_refused(&mut self, text: String) {
+    pub(super) fn manifest_is_rejected(&mut self, text: String) {
         (self.rejected, self.other) = (Some(text), None);
     }
 
@@ -163,7 +163,7 @@ impl Faults {
     pub(super) fn is_refused(&mut self, text: String, configuring: Option<By>) {
         match configuring {
             Some(By::Command) => {}
-            Some(By::Edit) => self.words_are_refused(text),
+            Some(By::Edit) => self.manifest_is_rejected(text),
             None => self.other = Some(text),
         }
     }
@@ -210,7 +210,7 @@ mod tests {
             Some("written"),
             "a new version does not repair a rejected manifest"
         );
-        faults.words_apply();
+        faults.manifest_is_accepted();
         assert_eq!(faults.first(), None);
     }
 }

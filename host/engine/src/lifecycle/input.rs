@@ -53,8 +53,8 @@ pub(crate) enum Input {
     Refused(String),
     /// A user or the host wants the plugin to run.
     Wanted,
-    /// A user starts the plugin. `pardoned`: a version that was not allowed to run before may run now.
-    StartAsked { serves: bool, pardoned: bool },
+    /// A user starts the plugin. `quarantine_lifted`: a version that was not allowed to run before may run now.
+    StartAsked { serves: bool, quarantine_lifted: bool },
     /// The plugin is to start. The versions in `stored` may run before anything is built, the best first.
     Start { by: StartBy, stored: Vec<Digest> },
     /// The attempt to install a stored version has ended. `is_unfit`: the version has rejected its configuration.

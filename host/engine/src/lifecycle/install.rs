@@ -97,7 +97,7 @@ impl Lifecycle {
                 let mut effects = Effects::default();
                 if !Arc::ptr_eq(&manifest, self.manifests.in_force()) {
                     // The previous version could not apply the manifest of this version.
-                    self.faults.words_apply();
+                    self.faults.manifest_is_accepted();
                     effects = self.accept(now, manifest);
                 }
                 (how, replaces, effects)

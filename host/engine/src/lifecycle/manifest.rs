@@ -143,7 +143,7 @@ impl Lifecycle {
         }
         // A version that failed to start before may start now.
         let may_come_up = !serves || more || {
-            self.faults.words_apply();
+            self.faults.manifest_is_accepted();
             self.may_come_up(edit)
         };
         effects.and_then(Some(Work::GoOn(self.next_after(edit, may_come_up))))
@@ -169,7 +169,7 @@ impl Lifecycle {
         };
         let mut effects = Effects::default();
         if taken {
-            self.faults.words_apply();
+            self.faults.manifest_is_accepted();
             effects = self.accept(now, manifest.clone());
         }
         match origin {
@@ -199,7 +199,7 @@ impl Lifecycle {
     pub(super) fn manifest_refused(&mut self, latest: Arc<Manifest>, text: String) {
         let in_force = self.manifests.in_force().clone();
         self.manifests = Manifests::Pending { in_force, latest };
-        self.faults.words_are_refused(text);
+        self.faults.manifest_is_rejected(text);
     }
 
     /// The plugin's folder was moved. A failed build in the old folder proves nothing about the new folder.

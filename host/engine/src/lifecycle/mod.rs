@@ -252,7 +252,7 @@ impl Lifecycle {
             Input::Configure { config, serves } => self.configure(now, config, serves),
             Input::ConfigureEnded { taken } => self.configured(now, taken),
             Input::BuildFailed { text, is_missing } => self.build_failed(now, text, is_missing),
-            Input::StartAsked { serves, pardoned } => self.start_asked(serves, pardoned),
+            Input::StartAsked { serves, quarantine_lifted } => self.start_asked(serves, quarantine_lifted),
             Input::Command(ticket, kind) => {
                 self.waiting.push_back((ticket, kind));
                 Effects::default()

@@ -47,10 +47,10 @@ impl Lifecycle {
         self.try_next()
     }
 
-    /// Starts the plugin for a user. `pardoned`: a version that was not allowed to run before may run now.
-    pub(super) fn start_asked(&mut self, serves: bool, pardoned: bool) -> Effects {
+    /// Starts the plugin for a user. `quarantine_lifted`: a version that was not allowed to run before may run now.
+    pub(super) fn start_asked(&mut self, serves: bool, quarantine_lifted: bool) -> Effects {
         // The quarantine may be the reason why the newest source does not serve.
-        let is_hindered = pardoned && self.faults.of_source();
+        let is_hindered = quarantine_lifted && self.faults.of_source();
         if serves && !is_hindered {
             return Effects::work(Work::EndStart);
         }

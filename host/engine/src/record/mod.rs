@@ -199,13 +199,13 @@ impl Record {
 
     /// The newest version, if the plugin was rolled back from it. A build that results in this version must not replace
     /// the serving version.
-    pub(crate) fn gone_back_from(&self) -> Option<Digest> {
+    pub(crate) fn rolled_back_from(&self) -> Option<Digest> {
         let serving = self.serving.as_ref()?;
         self.newest.filter(|_| matches!(serving.choice, Choice::RolledBack { .. }))
     }
 
     /// Why `confirm` has rolled the plugin back. `None` if it has not.
-    pub(crate) fn gone_back_because(&self) -> Option<&str> {
+    pub(crate) fn rollback_reason(&self) -> Option<&str> {
         match &self.serving.as_ref()?.choice {
             Choice::RolledBack { because } => because.as_deref(),
             Choice::Newest => None,

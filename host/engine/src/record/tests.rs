@@ -83,7 +83,7 @@ fn a_version_is_unconfirmed_only_if_another_version_was_confirmed() {
 fn a_rolled_back_version_is_skipped_until_a_newer_one_serves() {
     let (a, b) = (Serves(A, How::Built), Serves(B, How::Built));
     let back = Serves(A, How::WentBack);
-    let passed_over = |history: &[Happens]| after(history).gone_back_from();
+    let passed_over = |history: &[Happens]| after(history).rolled_back_from();
     assert_eq!(passed_over(&[a, b]), None);
     assert_eq!(passed_over(&[a, b, back]), Some(B));
     assert_eq!(
@@ -109,7 +109,7 @@ fn a_rolled_back_version_is_skipped_until_a_newer_one_serves() {
 fn the_reason_of_a_rollback_is_kept_until_a_newer_version_serves() {
     let mut record = after(&[Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack)]);
     record.takes_back(B, "g2 was rolled back");
-    assert_eq!(record.gone_back_because(), Some("g2 was rolled back"));
+    assert_eq!(record.rollback_reason(), Some("g2 was rolled back"));
     assert_eq!(record.taken_back(), BTreeSet::from([B]));
     let served = Served {
         digest: C,
@@ -120,7 +120,7 @@ fn the_reason_of_a_rollback_is_kept_until_a_newer_version_serves() {
     };
     record.serves(served, How::Built, (Map::new(), None));
     record.takes_back(C, "C was not replaced");
-    assert_eq!(record.gone_back_because(), None);
+    assert_eq!(record.rollback_reason(), None);
     record.is_good();
     assert_eq!(record.taken_back(), BTreeSet::from([B]), "C was confirmed since");
 }

@@ -157,7 +157,7 @@ impl Worker {
             quarantined: self.record.quarantined().clone(),
             held: self.held.clone(),
             artifact: Arc::default(),
-            passed_over: self.record.gone_back_from().filter(|_| cause.why == Why::Build(Aim::Check)),
+            passed_over: self.record.rolled_back_from().filter(|_| cause.why == Why::Build(Aim::Check)),
             stopped: Arc::default(),
             steps: Arc::default(),
             on_death: self.on_death(&served),

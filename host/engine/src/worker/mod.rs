@@ -207,9 +207,9 @@ impl Worker {
     async fn start(&mut self) -> Result<Generation, HostError> {
         self.want();
         self.reread_unusable_manifest().await;
-        let pardoned = self.lift_quarantine();
+        let quarantine_lifted = self.lift_quarantine();
         let live = self.shared.entry.live().map(|live| live.generation);
-        match (self.step(Input::StartAsked { serves: live.is_some(), pardoned }), live) {
+        match (self.step(Input::StartAsked { serves: live.is_some(), quarantine_lifted }), live) {
             (Some(Work::EndStart), Some(generation)) => Ok(generation),
             (Some(Work::BuildSource), _) => {
                 let done = self.rebuild(Cause::command()).await;

@@ -17,7 +17,7 @@ use std::{
 pub(super) fn past(record: &Record) -> Past {
     Past {
         unusable: None,
-        source: record.gone_back_because().map(str::to_owned),
+        source: record.rollback_reason().map(str::to_owned),
         saved_at_stop: record.state().is_some(),
         history: record.versions().iter().map(|version| version.digest).collect(),
         good: record.last_good(),

@@ -248,7 +248,7 @@ impl Watch {
         self.is_wanted = true;
     }
 
-    pub(super) fn pardoned(&mut self) {
+    pub(super) fn quarantine_lifted(&mut self) {
         self.failures.clear();
     }
 

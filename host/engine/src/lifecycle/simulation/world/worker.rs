@@ -56,18 +56,18 @@ impl World {
     fn start_by_command(&mut self) {
         self.watch.wanted();
         self.step(Input::Wanted);
-        let (serves, pardoned) = (self.serves.is_some(), !self.quarantined.is_empty());
+        let (serves, quarantine_lifted) = (self.serves.is_some(), !self.quarantined.is_empty());
         self.quarantined.clear();
-        let is_hindered = pardoned && self.machine.faults().of_source();
+        let is_hindered = quarantine_lifted && self.machine.faults().of_source();
         let expected = match (is_hindered, serves) {
             (true, _) => Work::BuildSource,
             (false, true) => Work::EndStart,
             (false, false) => Work::BringUp,
         };
         if expected != Work::EndStart {
-            self.watch.pardoned();
+            self.watch.quarantine_lifted();
         }
-        let work = self.step(Input::StartAsked { serves, pardoned });
+        let work = self.step(Input::StartAsked { serves, quarantine_lifted });
         match &work {
             Some(Work::BuildSource) => {
                 self.rebuild(Aim::Renew);
