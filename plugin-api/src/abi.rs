@@ -221,7 +221,7 @@ pub struct Descriptor {
 /// The parameters of a new instance. See [`crate::Context`].
 #[repr(C)]
 #[derive(Clone, Debug, StableAbi)]
-pub struct Birth {
+pub struct CreateParams {
     /// The plugin's id.
     pub id: RString,
     /// The number of this generation.
@@ -333,7 +333,7 @@ pub struct PluginRoot {
     /// Connects `tracing` and the panic hook to the host. Called once, before `create`.
     pub attach: extern "C" fn(HostServices),
     /// Creates an instance with `Plugin::init`. If this fails, no instance exists.
-    pub create: extern "C" fn(Birth) -> Outcome<Instance, ErrorReport>,
+    pub create: extern "C" fn(CreateParams) -> Outcome<Instance, ErrorReport>,
     /// Calls `Plugin::start`.
     pub start: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,
     /// Calls `Plugin::stop`.

@@ -1,6 +1,6 @@
 //! The data that a host passes to an instance, and the check whether a caller still waits.
 
-use crate::{abi::Birth, bridge};
+use crate::{abi::CreateParams, bridge};
 use std::path::{Path, PathBuf};
 
 /// The data that a host passes to an instance. Cheap to clone and to keep.
@@ -23,9 +23,9 @@ impl Context {
         Self { id: id.into(), generation, data_dir: data_dir.into(), trial: false }
     }
 
-    pub(crate) fn of(birth: &Birth) -> Self {
-        let context = Self::new(birth.id.as_str(), birth.generation, birth.data_dir.as_str());
-        if birth.trial { context.on_trial() } else { context }
+    pub(crate) fn of(params: &CreateParams) -> Self {
+        let context = Self::new(params.id.as_str(), params.generation, params.data_dir.as_str());
+        if params.trial { context.on_trial() } else { context }
     }
 
     /// The same context, but for an instance that is created for a trial and discarded.

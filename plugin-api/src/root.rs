@@ -6,8 +6,8 @@
 use crate::{
     Context, PluginError, SavedState,
     abi::{
-        ABI_VERSION, Birth, Descriptor, ErrorReport, HealthReport, HostServices, Instance, InterfaceExport,
-        Object, Outcome, PluginRoot, PluginRootRef,
+        ABI_VERSION, CreateParams, Descriptor, ErrorReport, HealthReport, HostServices, Instance,
+        InterfaceExport, Object, Outcome, PluginRoot, PluginRootRef,
     },
     bridge,
     edge::contain,
@@ -104,9 +104,9 @@ fn answer<T>(f: impl FnOnce() -> Result<T, PluginError>) -> Outcome<T, ErrorRepo
     })
 }
 
-extern "C" fn create(birth: Birth) -> Outcome<Instance, ErrorReport> {
+extern "C" fn create(params: CreateParams) -> Outcome<Instance, ErrorReport> {
     answer(|| {
-        let created = (HOOKS.create)(&Context::of(&birth), birth.config.as_str())?;
+        let created = (HOOKS.create)(&Context::of(&params), params.config.as_str())?;
         let created = Box::into_raw(Box::new(created));
         // SAFETY: the value was just created. `destroy` frees it; after that, 2 of `PluginRoot` forbids the use of the
         // object and of its interfaces.

@@ -58,9 +58,9 @@ trait Everything {
     fn add(&self, a: f64, b: f64) -> f64;
     fn shout(&self, text: &str) -> String;
     fn sum(&self, bytes: &[u8]) -> u64;
-    fn grow(&self, tree: Tree) -> Result<Tree, Grief>;
+    fn grow(&self, tree: Tree) -> Result<Tree, TreeError>;
     fn nothing(&self);
-    fn boom(&self, payload: Grief);
+    fn boom(&self, payload: TreeError);
     fn map(&self, object: BTreeMap<String, Vec<u32>>, r#type: Option<u8>) -> (usize, Option<u8>);
     fn unwritable(&self) -> BTreeMap<(u8, u8), u8>;
     fn nested(&self, result: Result<u8, String>) -> Vec<Result<u8, String>>;
@@ -77,11 +77,11 @@ struct Tree {
 
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq)]
-enum Grief {
+enum TreeError {
     None,
     Text(String),
     Value { value: i32, r#type: char },
-    Deep(Box<Grief>, ()),
+    Deep(Box<TreeError>, ()),
     Payload,
 }
 
@@ -109,22 +109,22 @@ impl Everything for All {
         bytes.iter().copied().map(u64::from).sum()
     }
 
-    fn grow(&self, tree: Tree) -> Result<Tree, Grief> {
+    fn grow(&self, tree: Tree) -> Result<Tree, TreeError> {
         if tree.value < 0 {
-            return Err(Grief::Deep(Box::new(Grief::Value { value: tree.value, r#type: 'x' }), ()));
+            return Err(TreeError::Deep(Box::new(TreeError::Value { value: tree.value, r#type: 'x' }), ()));
         }
         Ok(Tree { value: tree.value + 1, children: vec![tree.clone()], twin: Some(Box::new(tree)) })
     }
 
     fn nothing(&self) {}
 
-    fn boom(&self, payload: Grief) {
+    fn boom(&self, payload: TreeError) {
         match payload {
-            Grief::None => panic!("plain"),
-            Grief::Text(text) => panic!("{text}"),
-            Grief::Value { value, .. } => std::panic::panic_any(value),
-            Grief::Deep(..) => {}
-            Grief::Payload => std::panic::panic_any(PanickingDrop),
+            TreeError::None => panic!("plain"),
+            TreeError::Text(text) => panic!("{text}"),
+            TreeError::Value { value, .. } => std::panic::panic_any(value),
+            TreeError::Deep(..) => {}
+            TreeError::Payload => std::panic::panic_any(PanickingDrop),
         }
     }
 
@@ -200,7 +200,10 @@ fn recursive_data_and_the_authors_errors_cross_the_boundary() {
     let grown = client().grow(leaf(1)).expect("grows");
     assert_eq!(grown, Tree { value: 2, children: vec![leaf(1)], twin: Some(Box::new(leaf(1))) });
     let error = client().grow(leaf(-1)).expect_err("negative");
-    assert_eq!(error, CallError::Plugin(Grief::Deep(Box::new(Grief::Value { value: -1, r#type: 'x' }), ())));
+    assert_eq!(
+        error,
+        CallError::Plugin(TreeError::Deep(Box::new(TreeError::Value { value: -1, r#type: 'x' }), ()))
+    );
 }
 
 #[test]
@@ -212,10 +215,10 @@ fn a_panic_with_any_payload_is_contained() {
         }
         other => panic!("{other:?}"),
     };
-    assert_eq!(message(Grief::None), "plain");
-    assert_eq!(message(Grief::Text("formatted".into())), "formatted");
-    assert_eq!(message(Grief::Value { value: 1, r#type: 'c' }), "a panic whose payload is not text");
-    assert_eq!(message(Grief::Payload), "a panic whose payload is not text");
+    assert_eq!(message(TreeError::None), "plain");
+    assert_eq!(message(TreeError::Text("formatted".into())), "formatted");
+    assert_eq!(message(TreeError::Value { value: 1, r#type: 'c' }), "a panic whose payload is not text");
+    assert_eq!(message(TreeError::Payload), "a panic whose payload is not text");
     assert_eq!(json("boom", r#"["None"]"#), "panicked: plain");
 }
 
@@ -304,7 +307,7 @@ fn binary_arguments_are_a_tuple_without_trailing_bytes() {
     let Outcome::Refused(Refusal::Error(error)) = invoke("grow", Encoding::Binary, &arguments) else {
         panic!("not refused")
     };
-    assert!(matches!(postcard::from_bytes(&error), Ok(Grief::Deep(..))));
+    assert!(matches!(postcard::from_bytes(&error), Ok(TreeError::Deep(..))));
 }
 
 #[test]
@@ -322,9 +325,9 @@ fn an_interface_describes_itself() {
     assert_eq!(signature("add"), "(a: f64, b: f64) -> f64");
     assert_eq!(signature("shout"), "(text: String) -> String");
     assert_eq!(signature("sum"), "(bytes: Vec<u8>) -> u64");
-    assert_eq!(signature("grow"), "(tree: Tree) -> Tree / Grief");
+    assert_eq!(signature("grow"), "(tree: Tree) -> Tree / TreeError");
     assert_eq!(signature("map"), "(object: Map<String, Vec<u32>>, type: Option<u8>) -> (usize, Option<u8>)");
-    assert_eq!(interface.types.keys().collect::<Vec<_>>(), ["Grief", "Tree"]);
+    assert_eq!(interface.types.keys().collect::<Vec<_>>(), ["Tree", "TreeError"]);
     assert_eq!(interface.fingerprint(), interface.clone().fingerprint());
 }
 
@@ -333,8 +336,8 @@ fn the_debug_form_of_a_call_error_is_its_message() {
     let error: CallError =
         CallError::NotRunning { plugin: "dev.test".into(), reason: "it was stopped".into() };
     assert_eq!(format!("{error:?}"), error.to_string());
-    assert_eq!(format!("{:?}", error.widen::<Grief>()), "dev.test is not running: it was stopped");
-    assert_eq!(format!("{:?}", CallError::Plugin(Grief::None)), "None");
+    assert_eq!(format!("{:?}", error.widen::<TreeError>()), "dev.test is not running: it was stopped");
+    assert_eq!(format!("{:?}", CallError::Plugin(TreeError::None)), "None");
     let mapped = CallError::Plugin(7).map(|code: u8| format!("code {code}"));
     assert_eq!(mapped.to_string(), "code 7");
 }

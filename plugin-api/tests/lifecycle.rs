@@ -6,7 +6,7 @@ use abi_stable::library::LibHeader;
 use replug_api::{
     Interface,
     abi::{
-        ABI_VERSION, Birth, ErrorReport, HostServices, Instance, LogRecord, Outcome, PanicRecord,
+        ABI_VERSION, CreateParams, ErrorReport, HostServices, Instance, LogRecord, Outcome, PanicRecord,
         PluginRootRef,
     },
     prelude::*,
@@ -73,7 +73,7 @@ impl Plugin for Actor {
 
     fn health(&self) -> Health {
         match self.turn("health") {
-            Ok(()) => Health::ok().saying("well"),
+            Ok(()) => Health::ok().with_message("well"),
             Err(error) => Health::failing(error.message),
         }
     }
@@ -169,14 +169,14 @@ fn root() -> PluginRootRef {
 }
 
 fn create(config: &str) -> Outcome<Instance, ErrorReport> {
-    let birth = Birth {
+    let params = CreateParams {
         id: "dev.test.actor".into(),
         generation: 7,
         data_dir: "/data".into(),
         config: config.into(),
         trial: true,
     };
-    root().create()(birth)
+    root().create()(params)
 }
 
 fn created(config: &str) -> Instance {

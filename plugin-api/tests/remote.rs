@@ -27,8 +27,8 @@ trait Everything {
     fn wrapped(&self, a: Option<Box<u8>>, b: Result<(), String>, c: [char; 3]) -> Vec<Result<(), String>>;
     fn maps(&self, a: BTreeMap<String, Vec<u32>>, b: HashMap<u64, f64>) -> BTreeMap<u64, String>;
     fn sets(&self, a: BTreeSet<String>, b: HashSet<i8>) -> BTreeSet<i8>;
-    fn grow(&self, tree: Tree) -> Result<Tree, Grief>;
-    fn boom(&self, text: &str) -> Result<(), Grief>;
+    fn grow(&self, tree: Tree) -> Result<Tree, TreeError>;
+    fn boom(&self, text: &str) -> Result<(), TreeError>;
     fn next(&self, small: Small) -> Small;
     fn r#match(&self, r#type: u8) -> u8;
 }
@@ -43,7 +43,7 @@ struct Tree {
 
 #[replug_api::data]
 #[derive(Clone, Debug, PartialEq)]
-enum Grief {
+enum TreeError {
     None,
     Text(String),
     Value { value: i32, r#type: char },
@@ -96,16 +96,16 @@ impl Everything for All {
         b.into_iter().chain([a.len() as i8]).collect()
     }
 
-    fn grow(&self, tree: Tree) -> Result<Tree, Grief> {
+    fn grow(&self, tree: Tree) -> Result<Tree, TreeError> {
         match tree.value {
-            0 => Err(Grief::None),
-            value if value < 0 => Err(Grief::Value { value, r#type: 'x' }),
+            0 => Err(TreeError::None),
+            value if value < 0 => Err(TreeError::Value { value, r#type: 'x' }),
             value => Ok(Tree { value: value + 1, children: vec![tree.clone()], twin: Some(Box::new(tree)) }),
         }
     }
 
-    fn boom(&self, text: &str) -> Result<(), Grief> {
-        if text.is_empty() { Err(Grief::Text("empty".into())) } else { panic!("{text}") }
+    fn boom(&self, text: &str) -> Result<(), TreeError> {
+        if text.is_empty() { Err(TreeError::Text("empty".into())) } else { panic!("{text}") }
     }
 
     fn next(&self, small: Small) -> Small {
@@ -262,10 +262,10 @@ fn the_authors_data_and_errors_round_trip() {
     let client = client();
     let grown = Tree { value: 2, children: vec![leaf(1)], twin: Some(Box::new(leaf(1))) };
     assert_eq!(client.grow(leaf(1)), Ok(grown));
-    assert_eq!(client.grow(leaf(0)), Err(CallError::Plugin(Grief::None)));
-    let error = CallError::Plugin(Grief::Value { value: -1, r#type: 'x' });
+    assert_eq!(client.grow(leaf(0)), Err(CallError::Plugin(TreeError::None)));
+    let error = CallError::Plugin(TreeError::Value { value: -1, r#type: 'x' });
     assert_eq!(client.grow(leaf(-1)), Err(error));
-    assert_eq!(client.boom(""), Err(CallError::Plugin(Grief::Text("empty".into()))));
+    assert_eq!(client.boom(""), Err(CallError::Plugin(TreeError::Text("empty".into()))));
 }
 
 #[test]

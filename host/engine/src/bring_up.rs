@@ -138,7 +138,7 @@ impl Candidate<'_> {
             let passed = self.context.verdicts.of(&tried);
             let found = match passed {
                 Some(found) => found,
-                None => process::open_only(start, self.birth()?)?,
+                None => process::open_only(start, self.spec()?)?,
             };
             self.context.verdicts.note(tried, found);
             return self.apply_report(found);
@@ -154,7 +154,7 @@ impl Candidate<'_> {
         let passed = self.context.verdicts.of(&tried).filter(|_| state.is_none());
         let found = match passed {
             Some(found) => found,
-            None => process::try_out(start, self.birth()?, state)?,
+            None => process::try_out(start, self.spec()?, state)?,
         };
         self.context.verdicts.note(tried, found);
         self.apply_report(found)
@@ -240,7 +240,7 @@ impl Candidate<'_> {
     /// Makes the instance in a child process.
     fn bring_up_outside(&self) -> Result<Live, ReloadCause> {
         let on_death = (self.job.on_death)((self.job.generation, self.artifact.digest));
-        let child = (self.start(on_death)?, self.birth()?);
+        let child = (self.start(on_death)?, self.spec()?);
         Live::load_in_child(self.identity(), &self.job.entry, child)
     }
 
@@ -267,9 +267,9 @@ impl Candidate<'_> {
     }
 
     /// The parameters that the child process gets for its instance.
-    fn birth(&self) -> Result<process::Birth, ReloadCause> {
+    fn spec(&self) -> Result<process::InstanceSpec, ReloadCause> {
         let manifest = &self.job.manifest;
-        Ok(process::Birth {
+        Ok(process::InstanceSpec {
             id: self.job.entry.id.clone(),
             generation: self.job.generation,
             path: self.copy.to_owned(),

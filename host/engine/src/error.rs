@@ -72,7 +72,7 @@ pub enum ReloadCause {
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
     #[error("the health check of the new version failed: {0}")]
-    Unwell(String),
+    Unhealthy(String),
     #[error(transparent)]
     Pause(#[from] PauseError),
     #[error(

@@ -198,7 +198,7 @@ fn begin(job: &Job, fresh: &Live) -> Result<(), ReloadCause> {
             Ok(()) => return Ok(()),
             Err(given_up) => given_up,
         },
-        Ok((false, message)) => ReloadCause::Unwell(message),
+        Ok((false, message)) => ReloadCause::Unhealthy(message),
         Err(error) => error,
     };
     stop(fresh);

@@ -66,7 +66,7 @@ impl Plugin for Basic {
     fn health(&self) -> Health {
         let CalcStatus { remembered, history_limit, .. } = self.status();
         debug!(remembered, history_limit, "the calculator is well");
-        Health::ok().saying(format!("history: {remembered} of {history_limit}"))
+        Health::ok().with_message(format!("history: {remembered} of {history_limit}"))
     }
 
     fn on_config(&self, config: CalcConfig) -> Result<(), PluginError> {

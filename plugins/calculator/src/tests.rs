@@ -79,7 +79,7 @@ fn the_history_drops_the_oldest_entries_beyond_its_limit() {
     assert_eq!(calculator.status(), CalcStatus { generation: 7, remembered: 2, history_limit: 2 });
     calculator.on_config(CalcConfig { history_limit: 1 }).expect("takes effect immediately");
     assert_eq!(operations(&calculator), ["subtract"]);
-    assert_eq!(calculator.health(), Health::ok().saying("history: 1 of 1"));
+    assert_eq!(calculator.health(), Health::ok().with_message("history: 1 of 1"));
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Plugin for Files {
         let policy = self.policy();
         let folders: Vec<String> =
             policy.folders.iter().map(|folder| folder.path().display().to_string()).collect();
-        Health::ok().saying(format!(
+        Health::ok().with_message(format!(
             "files of up to {} bytes in {}",
             policy.max_file_size,
             folders.join(", ")

@@ -285,8 +285,8 @@ fn a_configuration_changes_live_or_with_a_new_instance(mode: Mode) {
 }
 
 fn an_unhealthy_version_is_rejected(mode: Mode) {
-    let mut lab = running("unwell", mode);
-    let error = lab.refused(misbehave("version=2 unwell=headache"));
+    let mut lab = running("unhealthy", mode);
+    let error = lab.refused(misbehave("version=2 unhealthy=headache"));
     assert!(error.contains("the health check failed in the trial: headache"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
 }

@@ -58,8 +58,8 @@ fn a_new_version_that_panics_at_start_leaves_the_previous_one_serving() {
 
 #[test]
 fn an_unhealthy_new_version_leaves_the_previous_one_serving() {
-    let mut lab = running("unwell", "");
-    let error = lab.refused(misbehave("version=2 unwell=headache"));
+    let mut lab = running("unhealthy", "");
+    let error = lab.refused(misbehave("version=2 unhealthy=headache"));
     assert!(error.contains("the health check of the new version failed: headache"), "{error}");
     assert_unharmed(&lab);
 }

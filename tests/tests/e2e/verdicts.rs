@@ -71,7 +71,7 @@ fn a_state_is_restored_on_trial_every_time() {
 #[test]
 fn a_failed_trial_is_repeated() {
     let mut lab = Lab::in_mode("failed-before", Mode::InProcess);
-    lab.install(stateless(&format!("{} unwell=tired", noting(&lab, 1))));
+    lab.install(stateless(&format!("{} unhealthy=tired", noting(&lab, 1))));
     lab.start();
     assert!(lab.reload().unwrap_err().to_string().contains("tired"));
     assert_eq!(inits(&lab), ["trial", "trial"]);

@@ -85,7 +85,7 @@ impl Live {
         let opened = opened?;
         opened.contains_panics()?;
         note(&mut lease, (&identity, &spec), Some(&opened));
-        let birth = abi::Birth {
+        let params = abi::CreateParams {
             id: identity.plugin.as_str().into(),
             generation: identity.generation.0,
             data_dir: spec.data_dir.to_string_lossy().as_ref().into(),
@@ -94,7 +94,7 @@ impl Live {
         };
         let instance = observer.take(Step::Init, || {
             let _marked = lease.mark(Step::Init);
-            opened.create(birth, spec.reporter)
+            opened.create(params, spec.reporter)
         })?;
         Ok(Self::new(identity, lease, Box::new(instance)))
     }
@@ -107,9 +107,9 @@ impl Live {
     pub fn load_in_child<E: From<TooManyGenerations> + From<ProcessError>>(
         identity: Identity,
         entry: &Arc<Entry>,
-        (start, birth): (Start<'_>, process::Birth),
+        (start, instance_spec): (Start<'_>, process::InstanceSpec),
     ) -> Result<Self, E> {
-        let instance = process::Instance::create(start, birth, Purpose::Serve(successor(entry)))?;
+        let instance = process::Instance::create(start, instance_spec, Purpose::Serve(successor(entry)))?;
         Ok(Self::in_body(identity, Box::new(instance))?)
     }
 

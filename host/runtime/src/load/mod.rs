@@ -8,7 +8,7 @@ mod json;
 mod log_bound;
 mod over_wire;
 pub mod process;
-mod ration;
+mod rate_limit;
 mod reporter;
 
 pub use generation::{LoadSpec, Observer};

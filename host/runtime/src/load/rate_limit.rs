@@ -10,7 +10,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// The rate limit of one kind of report.
 #[derive(Debug)]
-pub(super) struct Ration {
+pub(super) struct RateLimit {
     window: Mutex<Window>,
 }
 
@@ -24,23 +24,23 @@ struct Window {
 
 /// What the caller must do with the next item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Share {
+pub(super) enum Decision {
     /// Report it.
-    Reported,
+    Emit,
     /// Report the number of items that were left out before it, and then the item itself.
-    ReportedAfter(u64),
+    EmitAfter(u64),
     /// Leave it out. For the first such item of a window, contains the end of the window: the caller must call
-    /// [`Ration::settle_after`] with it.
-    LeftOut(Option<Instant>),
+    /// [`RateLimit::settle_after`] with it.
+    LeaveOut(Option<Instant>),
 }
 
-impl Ration {
+impl RateLimit {
     pub(super) fn new() -> Self {
         Self { window: Mutex::new(Window::begin()) }
     }
 
     /// Counts one more item.
-    pub(super) fn take(&self) -> Share {
+    pub(super) fn take(&self) -> Decision {
         let mut window = self.window.lock();
         let left_out = match window.began.elapsed() < WINDOW {
             true => 0,
@@ -48,10 +48,10 @@ impl Ration {
         };
         if window.reported < LIMIT {
             window.reported += 1;
-            return if left_out == 0 { Share::Reported } else { Share::ReportedAfter(left_out) };
+            return if left_out == 0 { Decision::Emit } else { Decision::EmitAfter(left_out) };
         }
         window.left_out += 1;
-        Share::LeftOut((window.left_out == 1).then_some(window.began + WINDOW))
+        Decision::LeaveOut((window.left_out == 1).then_some(window.began + WINDOW))
     }
 
     /// Starts a new window, and returns how many items were left out in the previous one.
@@ -59,7 +59,7 @@ impl Ration {
         std::mem::replace(&mut *self.window.lock(), Window::begin()).left_out
     }
 
-    /// Like [`Ration::settle`], but waits until `end` first. Returns 0 if another window has begun by then.
+    /// Like [`RateLimit::settle`], but waits until `end` first. Returns 0 if another window has begun by then.
     pub(super) fn settle_after(&self, end: Instant) -> u64 {
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
         let mut window = self.window.lock();
@@ -82,30 +82,30 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_limit_are_counted_and_reported_once() {
-        let ration = Ration::new();
+        let limit = RateLimit::new();
         // The window begins in the future, so that it does not end during the test, however slow the test is.
-        ration.window.lock().began = Instant::now() + Duration::from_secs(3600);
-        let shares: Vec<_> = (0..LIMIT + 3).map(|_| ration.take()).collect();
-        assert!(shares[..LIMIT as usize].iter().all(|share| *share == Share::Reported));
-        let end = ration.window.lock().began + WINDOW;
-        assert_eq!(shares[LIMIT as usize..], [Some(end), None, None].map(Share::LeftOut));
-        assert_eq!(ration.settle(), 3);
-        assert_eq!((ration.settle(), ration.settle_after(Instant::now())), (0, 0));
+        limit.window.lock().began = Instant::now() + Duration::from_secs(3600);
+        let decisions: Vec<_> = (0..LIMIT + 3).map(|_| limit.take()).collect();
+        assert!(decisions[..LIMIT as usize].iter().all(|decision| *decision == Decision::Emit));
+        let end = limit.window.lock().began + WINDOW;
+        assert_eq!(decisions[LIMIT as usize..], [Some(end), None, None].map(Decision::LeaveOut));
+        assert_eq!(limit.settle(), 3);
+        assert_eq!((limit.settle(), limit.settle_after(Instant::now())), (0, 0));
     }
 
     #[test]
     fn left_out_lines_are_reported_once_by_the_timer_or_the_next_line() {
         let past = Instant::now().checked_sub(WINDOW).expect("the system has been up for a second");
         let flooded = || {
-            let ration = Ration::new();
-            *ration.window.lock() = Window { began: past, reported: LIMIT, left_out: 7 };
-            ration
+            let limit = RateLimit::new();
+            *limit.window.lock() = Window { began: past, reported: LIMIT, left_out: 7 };
+            limit
         };
-        let ration = flooded();
-        assert_eq!(ration.settle_after(past + WINDOW), 7);
-        assert_eq!(ration.take(), Share::Reported);
-        let ration = flooded();
-        assert_eq!(ration.take(), Share::ReportedAfter(7));
-        assert_eq!(ration.settle_after(past + WINDOW), 0, "another window has begun");
+        let limit = flooded();
+        assert_eq!(limit.settle_after(past + WINDOW), 7);
+        assert_eq!(limit.take(), Decision::Emit);
+        let limit = flooded();
+        assert_eq!(limit.take(), Decision::EmitAfter(7));
+        assert_eq!(limit.settle_after(past + WINDOW), 0, "another window has begun");
     }
 }

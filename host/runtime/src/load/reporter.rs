@@ -3,7 +3,7 @@
 use super::{
     LogBound,
     cut::cut,
-    ration::{Ration, Share},
+    rate_limit::{Decision, RateLimit},
 };
 use replug_model::{
     event::{EventKind, WeakEventSink},
@@ -32,27 +32,27 @@ pub struct HostReporter {
     pub(crate) digest: Digest,
     events: WeakEventSink,
     bound: LogBound,
-    log: Portions,
+    log: LimitedReports,
 }
 
-/// The rate limit of one kind of report of a plugin: its log, or one of its streams.
+/// A kind of reports of a plugin with a rate limit: its log, or one of its streams.
 #[derive(Clone, Debug)]
-pub(super) struct Portions {
+pub(super) struct LimitedReports {
     /// The unit for the number of items that were left out.
     unit: &'static str,
     level: Level,
     target: &'static str,
-    ration: Arc<Ration>,
+    limit: Arc<RateLimit>,
 }
 
-impl Portions {
-    /// The rate limit of the lines of a stream.
+impl LimitedReports {
+    /// The lines of a stream.
     pub(super) fn of_lines(stream: &'static str) -> Self {
-        Self { unit: "lines", level: Level(3), target: stream, ration: Arc::new(Ration::new()) }
+        Self { unit: "lines", level: Level(3), target: stream, limit: Arc::new(RateLimit::new()) }
     }
 
     fn of_log() -> Self {
-        Self { unit: "events", level: Level(2), target: "replug", ration: Arc::new(Ration::new()) }
+        Self { unit: "events", level: Level(2), target: "replug", limit: Arc::new(RateLimit::new()) }
     }
 
     /// A log report with this message, without fields or spans.
@@ -82,26 +82,26 @@ impl HostReporter {
     /// A sink for the given plugin, generation and artifact. It emits no events after the host has shut down.
     pub fn new(of: (PluginId, Generation, Digest), events: WeakEventSink, bound: LogBound) -> Self {
         let (plugin, generation, digest) = of;
-        Self { plugin, generation, digest, events, bound, log: Portions::of_log() }
+        Self { plugin, generation, digest, events, bound, log: LimitedReports::of_log() }
     }
 
     /// Emits the report, unless the rate limit of its kind is exceeded. In that case, only counts the report, and the
     /// count is emitted at the end of the window.
-    pub(super) fn emit_limited(&self, of: &Portions, report: Report) {
-        match of.ration.take() {
-            Share::Reported => self.emit(report),
-            Share::ReportedAfter(left_out) => {
+    pub(super) fn emit_limited(&self, of: &LimitedReports, report: Report) {
+        match of.limit.take() {
+            Decision::Emit => self.emit(report),
+            Decision::EmitAfter(left_out) => {
                 self.emit_left_out(of, left_out);
                 self.emit(report);
             }
-            Share::LeftOut(None) => {}
-            Share::LeftOut(Some(end)) => self.settle_after(of, end),
+            Decision::LeaveOut(None) => {}
+            Decision::LeaveOut(Some(end)) => self.settle_after(of, end),
         }
     }
 
     /// Emits how many reports of this kind were left out since the last emitted count.
-    pub(super) fn settle(&self, of: &Portions) {
-        self.emit_left_out(of, of.ration.settle());
+    pub(super) fn settle(&self, of: &LimitedReports) {
+        self.emit_left_out(of, of.limit.settle());
     }
 
     /// Emits how many log events were left out.
@@ -110,17 +110,17 @@ impl HostReporter {
     }
 
     /// Starts a thread that emits the number of left-out reports at `end`, even if the plugin reports nothing more.
-    fn settle_after(&self, of: &Portions, end: Instant) {
-        let (reporter, portions) = (self.clone(), of.clone());
+    fn settle_after(&self, of: &LimitedReports, end: Instant) {
+        let (reporter, limited) = (self.clone(), of.clone());
         let settle = move || {
-            let left_out = portions.ration.settle_after(end);
-            reporter.emit_left_out(&portions, left_out);
+            let left_out = limited.limit.settle_after(end);
+            reporter.emit_left_out(&limited, left_out);
         };
         // If no thread can be started, the count is emitted before the next report.
         let _ = thread::Builder::new().name("replug-left-out".into()).spawn(settle);
     }
 
-    fn emit_left_out(&self, of: &Portions, count: u64) {
+    fn emit_left_out(&self, of: &LimitedReports, count: u64) {
         if count > 0 {
             self.emit(of.plain(format!("({count} {} left out)", of.unit)));
         }

@@ -6,7 +6,7 @@ use crate::{
     registry::body::{Body as _, LifecycleError},
 };
 use parking_lot::RwLock;
-use replug_api::abi::Birth;
+use replug_api::abi::CreateParams;
 use replug_wire::{
     Channel, Create, DescriptorReceiver, Failure, Health, Hello, Kind, Load, Message, Reply, Request,
     RequestId, State, WireError,
@@ -128,14 +128,14 @@ impl Shim {
         let opened = opened
             .ok_or_else(|| out_of_turn("create", "there is no library, or its instance exists already"))?;
         self.reporter.set_max_level(create.max_level);
-        let birth = Birth {
+        let params = CreateParams {
             id: create.id.as_str().into(),
             generation: create.generation.0,
             data_dir: create.data_dir.to_string_lossy().as_ref().into(),
             config: create.config.as_str().into(),
             trial: create.trial,
         };
-        let instance = opened.create(birth, self.reporter.clone())?;
+        let instance = opened.create(params, self.reporter.clone())?;
         *self.instance.write() = Some(instance);
         Ok(Reply::Done)
     }

@@ -356,14 +356,11 @@ fn another_user_gets_no_answer_over_the_socket() {
     }
     let lab = lab("another-user");
     let socket = lab.listening().socket().unwrap().to_owned();
-    let Some(kept_out) = as_nobody(&socket, LIST) else {
+    let Some(denied) = as_nobody(&socket, LIST) else {
         skipped("this test needs curl, to send requests as another user");
         return;
     };
-    assert!(
-        !kept_out.status.success() && kept_out.stdout.is_empty(),
-        "the folder denies access: {kept_out:?}"
-    );
+    assert!(!denied.status.success() && denied.stdout.is_empty(), "the folder denies access: {denied:?}");
     // The host rejects the user even if the permissions of the folders and the socket allow access.
     for path in [lab.dir(), socket.parent().unwrap(), &socket] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();

@@ -12,7 +12,7 @@ use crate::{
 };
 use abi_stable::std_types::RVec;
 use libloading::os::unix::Library;
-use replug_api::abi::{Birth, Descriptor, ErrorReport, Object, Outcome, PluginRootRef, Refusal};
+use replug_api::abi::{CreateParams, Descriptor, ErrorReport, Object, Outcome, PluginRootRef, Refusal};
 use replug_model::{
     event::{LimitsInForce, RetireOutcome},
     limits::LimitsSpec,
@@ -49,11 +49,15 @@ impl std::fmt::Debug for Instance {
 
 impl Opened {
     /// Creates an instance: connects the plugin to the host, and runs `Plugin::init`.
-    pub(crate) fn create(self, birth: Birth, reporter: impl ReportSink) -> Result<Instance, LifecycleError> {
-        let plugin = birth.id.to_string();
+    pub(crate) fn create(
+        self,
+        params: CreateParams,
+        reporter: impl ReportSink,
+    ) -> Result<Instance, LifecycleError> {
+        let plugin = params.id.to_string();
         let services = services::services(&self.path, reporter, self.root.hook_panics());
         services::attach(self.root.attach(), services);
-        let made = judge(&plugin, Step::Init, self.root.create()(birth))?;
+        let made = judge(&plugin, Step::Init, self.root.create()(params))?;
         let offered = made.interfaces.iter().map(|&bound| {
             let json = (bound.export.describe)();
             let description = serde_json::from_str(&json).map_err(|error| LifecycleError {

@@ -3,7 +3,7 @@
 use super::{
     child::{Child, Start},
     error::ProcessError,
-    faces::Face,
+    interfaces::RemoteInterface,
 };
 use crate::{
     interface::Offered,
@@ -26,7 +26,7 @@ use replug_wire::{self as wire, Failure, Level};
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 /// The parameters for starting a plugin in a child process.
-pub struct Birth {
+pub struct InstanceSpec {
     /// The plugin.
     pub id: PluginId,
     /// The number of the generation.
@@ -63,15 +63,19 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Starts a process, loads the artifact in it, and runs `Plugin::init`.
-    pub(crate) fn create(start: Start<'_>, birth: Birth, purpose: Purpose) -> Result<Self, ProcessError> {
+    pub(crate) fn create(
+        start: Start<'_>,
+        spec: InstanceSpec,
+        purpose: Purpose,
+    ) -> Result<Self, ProcessError> {
         let (trial, successor) = match purpose {
             Purpose::Serve(successor) => (false, Some(successor)),
             Purpose::Trial => (true, None),
         };
         let max_level = start.reporter.max_level();
         let child = Arc::new(Child::start(start)?);
-        let Birth { id, generation, path, shared_std, data_dir, config, step_timeout, .. } = birth;
-        let Birth { call_timeout, cancel_grace, .. } = birth;
+        let InstanceSpec { id, generation, path, shared_std, data_dir, config, step_timeout, .. } = spec;
+        let InstanceSpec { call_timeout, cancel_grace, .. } = spec;
         let load = wire::Load { path: path.clone(), shared_std, limits: child.rlimits() };
         let loaded = child.ask(Step::Load, step_timeout, |control| control.load(load))?;
         let limits = child.limits_in_force();
@@ -85,7 +89,7 @@ impl Instance {
                     described.name
                 ))
             })?;
-            let face = RemoteObject::new(Face {
+            let object = RemoteObject::new(RemoteInterface {
                 child: child.clone(),
                 plugin: id.clone(),
                 generation,
@@ -95,7 +99,7 @@ impl Instance {
                 cancel_grace,
                 successor: successor.clone(),
             });
-            Ok(Offered::elsewhere(description, face))
+            Ok(Offered::elsewhere(description, object))
         });
         let offered = offered.collect::<Result<_, ProcessError>>()?;
         Ok(Self {

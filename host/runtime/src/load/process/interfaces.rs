@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 const MAX_ARGUMENTS: usize = MAX_FRAME as usize - 64;
 
 /// One interface of the plugin in a child.
-pub(super) struct Face {
+pub(super) struct RemoteInterface {
     pub(super) child: Arc<Child>,
     pub(super) plugin: PluginId,
     pub(super) generation: Generation,
@@ -35,7 +35,7 @@ pub(super) struct Face {
     pub(super) successor: Option<Successor>,
 }
 
-impl Remote for Face {
+impl Remote for RemoteInterface {
     fn plugin(&self) -> &str {
         self.plugin.as_str()
     }
@@ -97,7 +97,7 @@ impl Remote for Face {
     }
 }
 
-impl Face {
+impl RemoteInterface {
     /// Makes the call on the next generation. The call cannot have begun in this generation, because its process has
     /// not received the call.
     #[cold]

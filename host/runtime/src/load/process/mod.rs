@@ -5,7 +5,7 @@
 //!   and reaps it, and `output.rs` reports its output.
 //! * `lanes.rs` has the connections for calls.
 //! * `instance.rs` has the lifecycle steps of a plugin in a child process, which are the same as in this process.
-//! * `faces.rs` has the interfaces that handles call, and limits how long calls take.
+//! * `interfaces.rs` has the interfaces that handles call, and limits how long calls take.
 //! * `environment.rs` makes the environment of the process; `bounds.rs` and `cgroup.rs` limit its resources.
 //! * `trial.rs` runs a trial in a temporary process.
 //!
@@ -17,8 +17,8 @@ pub mod cgroup;
 mod child;
 mod environment;
 mod error;
-mod faces;
 mod instance;
+mod interfaces;
 mod lanes;
 mod life;
 mod output;
@@ -29,6 +29,6 @@ pub use cgroup::{CONTROLLERS as CGROUP_CONTROLLERS, CgroupError, Delegated, dele
 pub use child::Start;
 pub use environment::Environment;
 pub use error::ProcessError;
-pub use instance::Birth;
+pub use instance::InstanceSpec;
 pub(crate) use instance::{Instance, Purpose};
 pub use trial::{SavedBy, TrialError, TrialReport, open_only, try_out};

@@ -2,7 +2,7 @@
 //! blocks on a full pipe, and makes each line a log event. The host also forwards the reports of the plugin. It reads
 //! all three streams until the process has exited, even if another process keeps them open.
 
-use crate::load::reporter::{HostReporter, Portions, ReportSink};
+use crate::load::reporter::{HostReporter, LimitedReports, ReportSink};
 use parking_lot::Mutex;
 use replug_model::text;
 use replug_wire::Reports;
@@ -92,14 +92,14 @@ pub(super) fn drain(
     let (reporter, tail) = (to.0.clone(), to.1);
     let read = move || {
         let mut stream = BufReader::new(stream);
-        let portions = Portions::of_lines(name);
+        let limited = LimitedReports::of_lines(name);
         while let Some(line) = next_line(&mut stream) {
             if let Some(tail) = &tail {
                 tail.push(&line);
             }
-            reporter.emit_limited(&portions, portions.plain(line));
+            reporter.emit_limited(&limited, limited.plain(line));
         }
-        reporter.settle(&portions);
+        reporter.settle(&limited);
     };
     thread::Builder::new().name(format!("replug-{name}")).spawn(read)
 }

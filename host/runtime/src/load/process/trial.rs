@@ -4,7 +4,7 @@
 use super::{
     child::{Child, Start},
     error::ProcessError,
-    instance::{Birth, Instance, Purpose, lifecycle},
+    instance::{Instance, InstanceSpec, Purpose, lifecycle},
 };
 use crate::registry::body::{Body as _, LifecycleError};
 use replug_model::step::Step;
@@ -22,7 +22,7 @@ pub enum TrialError {
     Lifecycle(#[from] LifecycleError),
     /// The health check of the version failed.
     #[error("the health check failed in the trial: {0}")]
-    Unwell(String),
+    Unhealthy(String),
 }
 
 replug_model::readable::readable!(TrialError);
@@ -43,10 +43,10 @@ pub type SavedBy = (u32, Vec<u8>);
 /// # Errors
 ///
 /// * [`TrialError::Process`] if the version cannot be opened, or is rejected
-pub fn open_only(start: Start<'_>, birth: Birth) -> Result<TrialReport, TrialError> {
+pub fn open_only(start: Start<'_>, spec: InstanceSpec) -> Result<TrialReport, TrialError> {
     let child = Child::start(start)?;
-    let load = wire::Load { path: birth.path, shared_std: birth.shared_std, limits: child.rlimits() };
-    let loaded = child.ask(Step::Load, birth.step_timeout, |control| control.load(load))?;
+    let load = wire::Load { path: spec.path, shared_std: spec.shared_std, limits: child.rlimits() };
+    let loaded = child.ask(Step::Load, spec.step_timeout, |control| control.load(load))?;
     Ok(TrialReport { panic_unwinds: loaded.panic_unwinds })
 }
 
@@ -56,21 +56,25 @@ pub fn open_only(start: Start<'_>, birth: Birth) -> Result<TrialReport, TrialErr
 /// # Errors
 ///
 /// * [`TrialError`] if a step fails, the version is unhealthy, or its process terminates or hangs
-pub fn try_out(start: Start<'_>, birth: Birth, state: Option<SavedBy>) -> Result<TrialReport, TrialError> {
-    let plugin = birth.id.as_str().to_owned();
+pub fn try_out(
+    start: Start<'_>,
+    spec: InstanceSpec,
+    state: Option<SavedBy>,
+) -> Result<TrialReport, TrialError> {
+    let plugin = spec.id.as_str().to_owned();
     let refused = |error| match error {
         error @ ProcessError::Refused(wire::Failure::Life { .. }) => {
             TrialError::Lifecycle(lifecycle(&plugin, Step::Init, error))
         }
         other => other.into(),
     };
-    let instance = Instance::create(start, birth, Purpose::Trial).map_err(refused)?;
+    let instance = Instance::create(start, spec, Purpose::Trial).map_err(refused)?;
     if let (true, Some((version, state))) = (instance.stateful(), state) {
         instance.restore(version, &state)?;
     }
     let (healthy, message) = instance.health()?;
     if !healthy {
-        return Err(TrialError::Unwell(message));
+        return Err(TrialError::Unhealthy(message));
     }
     let tried = TrialReport { panic_unwinds: instance.panic_unwinds() };
     // Dropping the instance is a part of the trial, so its error is an error of the trial.

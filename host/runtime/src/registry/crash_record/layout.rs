@@ -10,8 +10,8 @@ use std::{fs, io, mem::size_of, process};
 /// processes.
 pub(super) const THREAD_SLOTS: usize = 1024;
 pub(super) const HEADER_BYTES: usize = 4096;
-pub(super) const SEAT_BYTES: usize = MAX_DEPTH * size_of::<u64>();
-pub(super) const RECORD_BYTES: usize = HEADER_BYTES + THREAD_SLOTS * SEAT_BYTES;
+pub(super) const THREAD_SLOT_BYTES: usize = MAX_DEPTH * size_of::<u64>();
+pub(super) const RECORD_BYTES: usize = HEADER_BYTES + THREAD_SLOTS * THREAD_SLOT_BYTES;
 
 /// The name of the record in a run folder.
 pub(super) const RECORD_NAME: &str = "thread_slots";
@@ -131,7 +131,7 @@ impl Fault {
 
 /// The marks of each thread slot, the innermost last.
 pub(super) fn thread_slots(record: &[u8]) -> impl Iterator<Item = impl DoubleEndedIterator<Item = u64>> {
-    let thread_slots = record.get(HEADER_BYTES..).unwrap_or_default().chunks_exact(SEAT_BYTES);
+    let thread_slots = record.get(HEADER_BYTES..).unwrap_or_default().chunks_exact(THREAD_SLOT_BYTES);
     thread_slots
         .map(|thread_slot| thread_slot.chunks_exact(size_of::<u64>()).filter_map(|mark| word(mark, 0)))
 }

@@ -9,7 +9,7 @@
 //! **Architecture Invariant:** no mapping ever replaces another in this process. The only exception is a forked
 //! child, whose marks are not part of the record.
 
-use super::layout::{ADDRESSES, FAULT_AT, HEADER_BYTES, RECORD_BYTES, SEAT_BYTES, THREAD_SLOTS};
+use super::layout::{ADDRESSES, FAULT_AT, HEADER_BYTES, RECORD_BYTES, THREAD_SLOT_BYTES, THREAD_SLOTS};
 use crate::registry::thread_slot::MAX_DEPTH;
 use rustix::{
     fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, memfd_create},
@@ -147,7 +147,7 @@ pub(in crate::registry) fn marks(thread_slot: usize) -> &'static Marks {
         Some(region) if thread_slot < THREAD_SLOTS => {
             // SAFETY: the place of the thread slot is within the region, which is never unmapped. The place is aligned
             // for the atomics, because its offset is a multiple of their size. Any bytes are valid values.
-            unsafe { &*region.start.add(HEADER_BYTES + thread_slot * SEAT_BYTES).cast() }
+            unsafe { &*region.start.add(HEADER_BYTES + thread_slot * THREAD_SLOT_BYTES).cast() }
         }
         _ => Box::leak(Box::new(std::array::from_fn(|_| AtomicU64::new(0)))),
     }

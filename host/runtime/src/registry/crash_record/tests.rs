@@ -1,7 +1,7 @@
 //! Tests how records are read, including damaged records, and to which plugin a crash is attributed.
 
 use super::{
-    layout::{FAULT_AT, HEADER_BYTES, Header, Kind, RECORD_BYTES, RECORD_NAME, SEAT_BYTES},
+    layout::{FAULT_AT, HEADER_BYTES, Header, Kind, RECORD_BYTES, RECORD_NAME, THREAD_SLOT_BYTES},
     notes::{self, NOTES_NAME},
     *,
 };
@@ -46,7 +46,7 @@ fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
 
 fn with_mark(thread_slot: usize, level: usize, mark: u64) -> Vec<u8> {
     let mut record = fresh();
-    put(&mut record, HEADER_BYTES + thread_slot * SEAT_BYTES + level * 8, &mark.to_ne_bytes());
+    put(&mut record, HEADER_BYTES + thread_slot * THREAD_SLOT_BYTES + level * 8, &mark.to_ne_bytes());
     record
 }
 
@@ -94,8 +94,8 @@ fn without_a_fault_the_innermost_call_of_each_thread_is_suspected_once() {
     assert_eq!(suspects(&fresh()), []);
     for thread_slot in [0, 1023] {
         let mut record = with_mark(thread_slot, 0, call(1));
-        put(&mut record, HEADER_BYTES + thread_slot * SEAT_BYTES + 8, &call(0).to_ne_bytes());
-        put(&mut record, HEADER_BYTES + 5 * SEAT_BYTES, &call(0).to_ne_bytes());
+        put(&mut record, HEADER_BYTES + thread_slot * THREAD_SLOT_BYTES + 8, &call(0).to_ne_bytes());
+        put(&mut record, HEADER_BYTES + 5 * THREAD_SLOT_BYTES, &call(0).to_ne_bytes());
         assert_eq!(suspects(&record), [("Probe.work".into(), Attribution::InFlight)]);
         assert_eq!(read_back(&record).unwrap().end, End::Unknown);
     }
@@ -104,7 +104,7 @@ fn without_a_fault_the_innermost_call_of_each_thread_is_suspected_once() {
 #[test]
 fn an_unreadable_mark_does_not_hide_the_outer_mark() {
     let mut record = with_mark(2, 0, call(0));
-    put(&mut record, HEADER_BYTES + 2 * SEAT_BYTES + 8, &3_u64.to_ne_bytes());
+    put(&mut record, HEADER_BYTES + 2 * THREAD_SLOT_BYTES + 8, &3_u64.to_ne_bytes());
     assert_eq!(suspects(&record), [("Probe.work".into(), Attribution::InFlight)]);
 }
 
@@ -171,7 +171,7 @@ fn a_record_of_the_wrong_length_is_not_read() {
     let dir = run_dir(&record);
     assert!(read(dir.path()).is_some());
     let file = File::options().write(true).open(dir.path().join(RECORD_NAME)).unwrap();
-    let all = (0..HEADER_BYTES + 2 * SEAT_BYTES).chain(RECORD_BYTES - SEAT_BYTES..RECORD_BYTES);
+    let all = (0..HEADER_BYTES + 2 * THREAD_SLOT_BYTES).chain(RECORD_BYTES - THREAD_SLOT_BYTES..RECORD_BYTES);
     for length in all.rev() {
         file.set_len(length as u64).unwrap();
         assert_eq!(read(dir.path()), None, "{length} bytes");
