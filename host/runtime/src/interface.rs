@@ -97,7 +97,8 @@ impl Offered {
     }
 }
 
-/// The interface that a typed handle of the host needs, if the plugin offers it in the host's form.
+/// The interface that a typed handle of the host needs. Returns an error if the plugin does not offer the interface, or
+/// offers a version that does not match the host's.
 pub(crate) fn interface(
     plugin: &str,
     offered: &[Offered],

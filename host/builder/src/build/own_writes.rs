@@ -86,7 +86,7 @@ impl ScriptRuns {
         path: &Path,
     ) -> OwnWrites {
         let owner = packages.iter().filter(|it| path.starts_with(it)).max_by_key(|it| it.as_os_str().len());
-        // A script does not write its own source. Nor does it write the manifest, which cargo has read before it runs
+        // A script does not write its own source. Nor does it write the manifest, which cargo reads before it runs
         // the script.
         if owner.is_some_and(|folder| path == folder.join("build.rs") || path == folder.join("Cargo.toml")) {
             return OwnWrites::None;
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_of_the_manifest_may_write_until_its_run_is_cancelled() {
+    fn a_script_named_by_the_manifest_may_write_until_its_build_is_cancelled() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("Cargo.toml"), "[package]\nbuild = \"generate.rs\"\n").unwrap();
         let packages: BTreeSet<_> = [dir.path().to_owned()].into();

@@ -37,7 +37,7 @@ pub(super) async fn build(
             .env("REPLUG_PROFILE", &manifest.build.profile);
         match process::run(command, |line| output.push(line)).await {
             Ok(finished) => break finished,
-            // An editor that saves the script still has it open for writing.
+            // An editor that is saving the script may still have it open for writing.
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && retries > 0 => {
                 retries -= 1;
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -173,7 +173,8 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// * [`InterfaceMismatch`] if a generation serves and does not offer the interface in the host's form
+    /// * [`InterfaceMismatch`] if a generation serves and does not offer the interface, or offers a version that does
+    ///   not match the host's
     pub fn bound<I: Interface + ?Sized>(
         self: &Arc<Self>,
     ) -> Result<Bound<I, EntryCaller>, InterfaceMismatch> {

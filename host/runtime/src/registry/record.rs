@@ -110,7 +110,8 @@ impl Live {
         self.body.call_timeout()
     }
 
-    /// The interface that a typed handle of the host needs, if it is offered in the host's form.
+    /// The interface that a typed handle of the host needs. Returns an error if the generation does not offer the
+    /// interface, or offers a version that does not match the host's.
     pub(super) fn interface(
         &self,
         wanted: &'static InterfaceExport,
@@ -203,7 +204,7 @@ impl Port {
 }
 
 /// The ports of a record, by number. The first port is in the record itself: hosts call most plugins through one
-/// interface, and such a call loads one pointer less.
+/// interface, and such a call loads one pointer fewer.
 pub(super) struct Ports {
     first: Port,
     others: Box<[Port]>,
@@ -234,7 +235,7 @@ impl FromIterator<Port> for Ports {
     }
 }
 
-/// A generation with the interfaces that typed handles need, by the number of the handle's port.
+/// A generation, with a port for each interface that a typed handle needs.
 ///
 /// When a handle needs a further interface, another record of the same generation replaces this one.
 pub(crate) struct Record {

@@ -1,8 +1,8 @@
 //! The libraries that the store keeps for an artifact: the libraries that belong to it, and the shared libstd that it
 //! needs.
 //!
-//! The store's folder `libraries` has each library once, in a folder that is named by the SHA-256 of its content. A
-//! record next to the artifact's file lists the artifact's libraries.
+//! The store's folder `libraries` contains one copy of each library, in a folder whose name is the SHA-256 of the
+//! library's content. A record next to the artifact's file lists the artifact's libraries.
 
 use super::{
     Artifact, INCOMING, READ_ONLY, Store, StoreError,
@@ -31,8 +31,7 @@ const LIBRARIES: &str = "libraries";
 pub struct Companions {
     /// The SHA-256 of the artifact's own file.
     pub file: Digest,
-    /// The libraries that belong to the artifact. A library that is needed under several names is listed once for each
-    /// name.
+    /// The libraries that belong to the artifact. A library with several names is listed once for each name.
     pub libraries: Vec<Library>,
     /// The shared standard library that the artifact needs. That library belongs to the toolchain, and is not part of
     /// the artifact.
@@ -42,7 +41,7 @@ pub struct Companions {
 /// A library in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Library {
-    /// The name by which the library is needed.
+    /// The name by which the artifact's files refer to the library.
     pub name: String,
     /// The SHA-256 of the library's content.
     pub digest: Digest,

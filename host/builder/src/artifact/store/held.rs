@@ -28,7 +28,7 @@ impl Held {
 }
 
 impl Store {
-    /// Opens the files of an artifact and holds them open. Returns `None` if the store does not have all of them.
+    /// Opens the files of an artifact and keeps them open. Returns `None` if the store does not have all of them.
     pub fn hold(&self, digest: Digest) -> Option<Held> {
         let artifact = self.get(digest)?;
         let files = artifact.files().into_iter().map(|path| Some((path.clone(), File::open(path).ok()?)));

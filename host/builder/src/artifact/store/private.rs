@@ -1,5 +1,5 @@
-//! Copies of an artifact that a process may open. The file and the libraries of the artifact are copied to unused
-//! paths.
+//! Private copies of artifacts. A process loads a copy and never the original. The file and the libraries of the
+//! artifact are copied to unused paths.
 
 use super::{
     Artifact, READ_ONLY, Store, StoreError,
@@ -17,11 +17,12 @@ use std::{
 };
 
 impl Store {
-    /// Copies an artifact to the unused path `to`, on a new inode. Afterwards, `to` is a complete copy of the
-    /// artifact, byte for byte, or does not exist.
+    /// Copies an artifact to the unused path `to`, on a new inode. After an error, `to` does not exist, unless it
+    /// existed before.
     ///
-    /// If the artifact has libraries, their copies are in a folder next to `to`, and all copies refer to each other by
-    /// path. So the dynamic loader cannot mistake a copy for a library that it has already loaded.
+    /// If the artifact consists of one file, the copy has the same bytes. If the artifact has libraries, their copies
+    /// are in a folder next to `to`, and all copies refer to each other by path. So the dynamic loader cannot mistake
+    /// a copy for a library that it has already loaded.
     ///
     /// # Errors
     ///
