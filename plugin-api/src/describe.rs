@@ -31,7 +31,7 @@ impl Interface {
     ///
     /// # Errors
     ///
-    /// - The parser's error if this version cannot parse the library's description.
+    /// - The parser's error if this version of `replug-api` cannot parse the library's description.
     pub fn of(export: &InterfaceExport) -> Result<Self, serde_json::Error> {
         serde_json::from_str((export.describe)().as_str())
     }

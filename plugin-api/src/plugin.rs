@@ -3,7 +3,7 @@
 use crate::{Context, PluginError, config};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A plugin's type. The host creates one instance of this type for each generation.
+/// The type that implements a plugin. The host creates one instance of it for each generation.
 ///
 /// Only [`Plugin::init`] is required. The host calls `init`, then [`Plugin::start`]. On a reload of a plugin
 /// with state, the host calls [`Plugin::save`] on the old instance and [`Plugin::restore`] on the new one, between
@@ -81,7 +81,7 @@ pub trait Plugin: Send + Sync + Sized + 'static {
         Err(PluginError::new("save_missing", "the plugin has state but does not implement `Plugin::save`"))
     }
 
-    /// Restores the state that an older instance saved, in the shape of version `from_version`.
+    /// Restores the state that an older instance saved. `from_version` is the `STATE_VERSION` of that instance.
     ///
     /// # Errors
     ///
@@ -101,13 +101,13 @@ pub trait Plugin: Send + Sync + Sized + 'static {
 /// [`macro@crate::data`] derives `Deserialize` without a dependency on serde. If your type needs an attribute that
 /// `#[data]` rejects, such as `#[serde(flatten)]`, derive `replug_api::serde::Deserialize` and add the attribute
 /// `#[serde(crate = "replug_api::serde")]`.
-// The bounds are on the implementation and not on the trait, because serde's hint for a type that does not fulfil them
+// The bounds are on the implementation and not on the trait, because serde's hint for a type that does not satisfy them
 // assumes a dependency on serde, which a plugin does not need.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the configuration of a plugin",
     label = "serde's `Deserialize` or `Default` is not implemented for it",
-    note = "add `#[replug_api::data]` and `#[derive(Default)]` to its definition, and `#[replug_api::data]` to those of your types in it",
-    note = "instead of `#[replug_api::data]`, `#[derive(replug_api::serde::Deserialize)]` and `#[serde(crate = \"replug_api::serde\")]` will do"
+    note = "add `#[replug_api::data]` and `#[derive(Default)]` to its definition, and `#[replug_api::data]` to each of your own types in it",
+    note = "instead of `#[replug_api::data]`, you can use `#[derive(replug_api::serde::Deserialize)]` with `#[serde(crate = \"replug_api::serde\")]`"
 )]
 pub trait Configuration: Sized {
     /// Reads a `[config]` from JSON.
@@ -128,8 +128,8 @@ impl<T: DeserializeOwned + Default> Configuration for T {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the state of a plugin",
     label = "serde's `Serialize` or `Deserialize` is not implemented for it",
-    note = "add `#[replug_api::data]` to its definition, and to those of your types in it",
-    note = "`#[derive(replug_api::serde::Serialize, replug_api::serde::Deserialize)]` and `#[serde(crate = \"replug_api::serde\")]` will do, too"
+    note = "add `#[replug_api::data]` to its definition, and to each of your own types in it",
+    note = "instead, you can use `#[derive(replug_api::serde::Serialize, replug_api::serde::Deserialize)]` with `#[serde(crate = \"replug_api::serde\")]`"
 )]
 pub trait Snapshot: 'static {
     /// Encodes the state.

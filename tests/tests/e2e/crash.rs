@@ -40,7 +40,7 @@ fn order(id: &str, deed: &str) -> String {
     format!("{id}={deed}")
 }
 
-/// The run folder that the ended process has left.
+/// The lab's only run folder. A process that crashes leaves it behind.
 fn left_behind(lab: &Lab) -> PathBuf {
     let runs: Vec<_> = fs::read_dir(lab.state_dir().join("run")).unwrap().flatten().collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
@@ -173,7 +173,8 @@ fn a_crash_in_a_call_by_name_names_the_method() {
     assert_eq!(only(&crash(&lab, &called)), (lab.id(), "Probe.work".into(), Attribution::Raised));
 }
 
-/// Two plugins with one running call each. The call to the second plugin does the deed when its connection is dropped.
+/// Two plugins, each with one running call. The call to the second plugin does the deed when the test drops the second
+/// of the returned connections.
 fn two_in_flight(name: &str, deed: &str) -> (Lab, Child, [UnixStream; 2]) {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
@@ -204,7 +205,7 @@ fn neighbour(lab: &Lab) -> String {
 }
 
 #[test]
-fn a_crash_is_attributed_to_the_raising_plugin_of_two_in_a_call() {
+fn a_crash_during_calls_of_two_plugins_names_the_one_that_raised_it() {
     let (lab, mut victim, [first, second]) = two_in_flight("one-of-two", "write-to-null");
     drop(second);
     victim.wait().unwrap();
@@ -304,7 +305,7 @@ fn file_of_record(lab: &Lab) -> File {
 }
 
 #[test]
-fn a_truncated_crash_record_fails_no_call_and_is_complete_at_the_end() {
+fn a_truncated_crash_record_makes_no_call_fail_and_is_complete_at_end() {
     let mut lab = Lab::new("cut-off");
     lab.install(misbehave("version=1"));
     let hold = Hold::new(lab.dir());
@@ -322,7 +323,7 @@ fn new_threads_make_calls_when_the_record_is_truncated_or_removed() {
     lab.install(misbehave("version=1"));
     lab.start();
     file_of_record(&lab).set_len(0).unwrap();
-    // The marks of so many threads are partly on pages of the record that were not used before.
+    // The marks of so many threads also occupy pages of the record that were not used before.
     let many = || {
         thread::scope(|scope| {
             let callers: Vec<_> = (0..64).map(|_| scope.spawn(|| lab.probe().version())).collect();

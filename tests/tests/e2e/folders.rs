@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Waits until the plugin was stopped, and returns the reason. No build may fail before that.
+/// Waits until the plugin is stopped, and returns the reason. No build may fail before that.
 fn stopped(lab: &mut Lab) -> String {
     lab.wait_for(|event| match &event.kind {
         EventKind::BuildFailed { error, .. } => panic!("the host has built a removed plugin: {error}"),
@@ -150,7 +150,7 @@ fn two_plugins_can_exchange_the_names_of_their_folders() {
 }
 
 #[test]
-fn an_edit_without_a_manifest_is_built_when_the_manifest_is_back() {
+fn an_edit_while_the_manifest_is_missing_is_built_when_it_returns() {
     let mut lab = Lab::new("manifest-back");
     lab.install(misbehave("version=1"));
     lab.start_watching();

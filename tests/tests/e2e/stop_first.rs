@@ -40,7 +40,7 @@ fn calling<T>(probe: &Handle<dyn Probe>, done: impl FnOnce() -> T) -> (T, Vec<Re
     })
 }
 
-/// The gap in the event of a reload: the time in which no version served.
+/// The gap in the event of a reload: the time during which no version served.
 fn gap(lab: &mut Lab) -> Option<f64> {
     lab.wait_for(|event| match event.kind {
         EventKind::Reloaded { gap_ms, .. } if event.generation != Some(Generation(1)) => Some(gap_ms),

@@ -69,7 +69,7 @@ impl Content {
         Self { stamp, hash: stamp.and_then(|_| hash(path)), read_at }
     }
 
-    /// Whether both contents have the same bytes, or both mean a missing file.
+    /// Whether both contents have the same bytes, or both stand for a missing file.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.hash == other.hash
     }

@@ -52,8 +52,8 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Makes `command`, a cargo build, record how it calls rustc. Returns `None` if another wrapper of rustc is
-    /// configured, or if the wrapper cannot be written.
+    /// Changes `command`, a cargo build, so that it records how cargo calls rustc. Returns `None` if another wrapper of
+    /// rustc is configured, or if the wrapper cannot be written.
     pub(super) fn request(command: &mut Command, facts: &Facts) -> Option<Self> {
         let wrapped = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
             .iter()
@@ -245,7 +245,8 @@ impl Template {
     }
 }
 
-/// The output folders of a template. A lock excludes other templates from them, also those of other processes.
+/// The output folders of a template. A lock excludes other templates from them, including templates of other
+/// processes.
 #[derive(Debug)]
 struct Folders {
     /// The common prefix of the folders' paths.
@@ -282,8 +283,8 @@ impl Folders {
         Ok(folder)
     }
 
-    /// Moves the folder in which rustc has written to another path, so that the next run does not overwrite the output.
-    /// Two paths are used in turn, because the previous output may still be in use.
+    /// Moves rustc's output folder to another path, so that the next run does not overwrite the output. Two paths are
+    /// used in turn, because the previous output may still be in use.
     fn finish(&self) -> io::Result<PathBuf> {
         let is_even = self.finished.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         let folder = self.folder(if is_even { "-even" } else { "-odd" });
@@ -323,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wrapper_is_used_only_after_no_process_can_write_it() {
+    fn the_wrapper_is_used_only_when_no_process_has_it_open_for_writing() {
         let dir = tempfile::tempdir().unwrap();
         let wrapper = dir.path().join("rustc-note.sh");
         write_wrapper(dir.path(), &wrapper).unwrap();

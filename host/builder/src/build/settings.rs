@@ -22,7 +22,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Reads the configuration of a cargo that runs in `folder`.
+    /// Reads the configuration that cargo uses when it runs in `folder`.
     pub(super) fn find(folder: &Path) -> Self {
         let mut settings = Self::default();
         for folder in folder.ancestors() {
@@ -68,7 +68,7 @@ impl Settings {
     }
 }
 
-/// Cargo's home folder, which has its downloads and its configuration.
+/// Cargo's home folder, which contains its downloads and its configuration.
 pub(super) fn cargo_home() -> Option<PathBuf> {
     let named = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     named.or_else(|| Some(env::home_dir()?.join(".cargo")))

@@ -35,7 +35,7 @@ impl Bench {
         Change { plugin, path, saved_at: SystemTime::now(), what: What::Source, before }
     }
 
-    /// Runs a build during which this file is written while the build script may write it.
+    /// Runs a build. This file is written while the build script may be running.
     fn build_that_writes(&mut self, name: &str, content: &str) -> (Verdict, Settled) {
         self.begin();
         let change = self.write(name, content);
@@ -81,7 +81,7 @@ fn new_files_that_a_build_writes_each_time_count_together() {
             return;
         }
     }
-    panic!("it would never end");
+    panic!("the builds do not end");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn the_last_save_is_built_when_a_user_has_saved_during_many_builds() {
     let mut round = 0;
     while bench.build_that_writes("pb/lib.rs", &format!("saved {round}")).1 != Settled::Suspected {
         round += 1;
-        assert!(round < 10, "it would never end");
+        assert!(round < 10, "the builds do not end");
     }
     assert!(bench.overlap.check_due().is_some());
     let last = bench.overlap.check().unwrap();
