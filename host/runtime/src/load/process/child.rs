@@ -214,8 +214,8 @@ impl Child {
     pub(super) fn usage(&self) -> Option<ProcessUsage> {
         let processes = self.life.cgroup.as_ref().and_then(|cgroup| cgroup.processes());
         let usage = ProcessUsage::of(Path::new(&format!("/proc/{}", self.pid())), processes);
-        // After the death of the process, another process may have its pid.
-        usage.filter(|_| !self.is_dead())
+        // After the process has been reaped, another process may have its pid.
+        usage.filter(|_| !self.life.has_exited())
     }
 
     /// From now on, the exit of the process is expected, and `on_death` is not called.

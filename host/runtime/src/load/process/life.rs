@@ -5,7 +5,7 @@ use crate::signal::signal_name;
 use parking_lot::{Condvar, Mutex};
 use replug_api::call::Death;
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal},
 };
 use std::{
@@ -84,6 +84,13 @@ impl Life {
     /// Whether the death of the process is known.
     pub(super) fn is_dead(&self) -> bool {
         self.state.lock().death.is_some()
+    }
+
+    /// Whether the process has exited. As long as it has not, no other process can have its pid.
+    pub(super) fn has_exited(&self) -> bool {
+        let mut end = [PollFd::new(&self.process, PollFlags::IN)];
+        // If the state cannot be determined, the process may have exited.
+        poll(&mut end, Some(&Timespec::default())) != Ok(0)
     }
 
     /// Waits until the process has exited.
@@ -253,6 +260,7 @@ mod tests {
         let life = Arc::new(Life::of(&child, Tail::default(), None).unwrap());
         let reaper = Reaper::of(child, &life);
         assert!(Path::new(&process).exists());
+        assert!(!life.has_exited());
         drop(reaper);
         // A zombie still exists in `/proc`.
         assert!(!Path::new(&process).exists());
@@ -263,6 +271,7 @@ mod tests {
         let child = Command::new("true").spawn().unwrap();
         let life = Arc::new(Life::of(&child, Tail::default(), None).unwrap());
         life.wait();
+        assert!(life.has_exited());
         assert!(life.kill_leader(), "the process has not been reaped");
         rustix::process::waitpid(Some(life.leader), rustix::process::WaitOptions::empty()).unwrap();
         assert!(!life.kill_leader());
