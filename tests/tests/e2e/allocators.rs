@@ -4,7 +4,11 @@
 
 use replug::{EventKind, Handle, event::Stage, manifest::Mode};
 use replug_builder::artifact::{inspect, inspect::StdLinkage};
-use replug_tests::{Lab, Source, Tally, command::program, compiled};
+use replug_tests::{
+    Lab, Source, Tally,
+    command::{Dev, program},
+    compiled,
+};
 use serde_json::json;
 use std::{fs, process::Command};
 
@@ -207,4 +211,8 @@ fn a_plugin_for_which_the_loader_has_no_tls_left_runs_in_a_process() {
     lab.set_manifest("");
     let (answer, error) = call(&lab);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&answer).ok(), Some(json!(1)), "{answer} {error}");
+    let mut host = Dev::start_as(&lab, "run", &[]);
+    let reason = host.wait_for("plugin_demoted")["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("the host cannot load it: ") && reason.contains("static TLS"), "{reason}");
+    assert!(host.interrupt().success());
 }

@@ -101,9 +101,8 @@ impl Worker {
         let reason = moved.map(ToString::to_string);
         let before = std::mem::replace(&mut self.shared.progress.lock().moved, reason.clone());
         // The move after a crash was reported when the crash was detected.
-        if let (Some(Moved::Unaffordable(_) | Moved::PanicAborts), Some(reason), None) =
-            (moved, reason, before)
-        {
+        let is_known = before.is_some() || matches!(moved, Some(Moved::Crashed(_)));
+        if let Some(reason) = reason.filter(|_| !is_known) {
             self.emit(EventKind::PluginDemoted { crash: CrashSite::default(), reason });
         }
     }
