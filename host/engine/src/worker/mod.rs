@@ -7,13 +7,13 @@
 mod bounded;
 mod building;
 mod cause;
-mod changed;
 mod command;
 mod configure;
 mod crash_recovery;
 mod go_back;
 mod install;
 mod manifest_edit;
+mod on_save;
 mod overlap;
 mod progress;
 mod remember;

@@ -1,4 +1,4 @@
-//! Rebuilds a plugin when the watcher reports that an input has changed.
+//! What a saved file triggers: the watcher reports the change of an input, and the worker rebuilds the plugin.
 
 use super::{Worker, cause::Cause, overlap::Settled};
 use crate::{
