@@ -9,22 +9,22 @@ use replug::manifest;
 use replug_builder::build::Builder;
 use std::{env, fs, process::Command, sync::OnceLock};
 
-/// The bytes in the artifact that precede the orders.
-const MARKER: &[u8] = b"misbehave, these are your orders:";
+/// The bytes in the artifact that precede the directives.
+const MARKER: &[u8] = b"misbehave, these are your directives:";
 
-/// The size of the space for the marker and the orders.
+/// The size of the space for the marker and the directives.
 const ROOM_BYTES: usize = 512;
 
-/// The fixture with state, patched with these orders. `tests/fixtures/misbehave/src/lib.rs` lists the orders.
-pub fn misbehave(orders: &str) -> Vec<u8> {
+/// The fixture with state, patched with these directives. `tests/fixtures/misbehave/src/lib.rs` lists the directives.
+pub fn misbehave(directives: &str) -> Vec<u8> {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
-    patched(BUILT.get_or_init(|| build(&[])), orders)
+    patched(BUILT.get_or_init(|| build(&[])), directives)
 }
 
-/// The fixture without state, patched with these orders.
-pub fn stateless(orders: &str) -> Vec<u8> {
+/// The fixture without state, patched with these directives.
+pub fn stateless(directives: &str) -> Vec<u8> {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
-    patched(BUILT.get_or_init(|| build(&["stateless"])), orders)
+    patched(BUILT.get_or_init(|| build(&["stateless"])), directives)
 }
 
 /// An example plugin that cargo builds with the rest of the workspace.
@@ -78,13 +78,13 @@ fn build(features: &[&str]) -> Vec<u8> {
     fs::read(artifact).expect("the fixture can be read")
 }
 
-fn patched(artifact: &[u8], orders: &str) -> Vec<u8> {
+fn patched(artifact: &[u8], directives: &str) -> Vec<u8> {
     let mut artifact = artifact.to_vec();
     let at = find(&artifact, MARKER);
     let room = &mut artifact[at..at + ROOM_BYTES][MARKER.len()..];
-    assert!(orders.len() <= room.len(), "the space is too small for {orders}");
+    assert!(directives.len() <= room.len(), "the space is too small for {directives}");
     room.fill(b' ');
-    room[..orders.len()].copy_from_slice(orders.as_bytes());
+    room[..directives.len()].copy_from_slice(directives.as_bytes());
     artifact
 }
 

@@ -73,14 +73,14 @@ impl Neighbour {
     }
 }
 
-/// A host that runs version 1 of the test's plugin in a child process, with these orders, and its neighbour.
+/// A host that runs version 1 of the test's plugin in a child process, with these directives, and its neighbour.
 ///
 /// # Panics
 ///
 /// If they do not start.
-pub fn running(name: &str, orders: &str, tables: &str) -> (Lab, Neighbour) {
+pub fn running(name: &str, directives: &str, tables: &str) -> (Lab, Neighbour) {
     let mut lab = Lab::in_mode(name, Mode::Process);
-    lab.install_with(misbehave(&format!("version=1 {orders}")), tables);
+    lab.install_with(misbehave(&format!("version=1 {directives}")), tables);
     let neighbour = Neighbour::start(&mut lab);
     (lab, neighbour)
 }

@@ -167,7 +167,7 @@ fn starts(host: &Host) -> Result<Vec<f64>> {
     (0..STARTS).map(start).collect()
 }
 
-fn sleep(deed: &str, times: usize, settled: impl Fn(&mut Events) -> Result<()>) -> Result<Back> {
+fn sleep(action: &str, times: usize, settled: impl Fn(&mut Events) -> Result<()>) -> Result<Back> {
     let served = tempfile::tempdir()?;
     // With this `death_window`, every death counts as the first one.
     let manifest = "id = \"dev.replug.sleeper\"\nmode = \"process\"\nbinary = \"sleeper.so\"\n[process]\ncall_timeout = \"100ms\"\ndeath_window = \"1ms\"\n";
@@ -180,7 +180,7 @@ fn sleep(deed: &str, times: usize, settled: impl Fn(&mut Events) -> Result<()>) 
     let mut events = host.events();
     for _ in 0..times {
         let began = Instant::now();
-        let error = probe.misbehave(deed);
+        let error = probe.misbehave(action);
         slept.back.push(ms_since(began));
         ensure!(matches!(error, Err(CallError::Timeout { .. })), "{error:?}");
         let began = Instant::now();

@@ -320,7 +320,7 @@ mod newer {
         fn panic_elsewhere(&self, message: &str);
         fn hold(&self, socket: &str) -> u64;
         fn log(&self, level: &str, message: &str);
-        fn misbehave(&self, deed: &str) -> u64;
+        fn misbehave(&self, action: &str) -> u64;
         fn later(&self) -> u64;
     }
 }

@@ -13,21 +13,21 @@ use std::{
 
 /// A program that runs the lab's plugins. It does not call `run_if_asked`, so its host cannot start helper processes
 /// that wait for the end of the host.
-fn victim(lab: &Lab, orders: &[String]) -> Child {
-    start(&mut victim_of(&[(lab, orders)]))
+fn victim(lab: &Lab, directives: &[String]) -> Child {
+    start(&mut victim_of(&[(lab, directives)]))
 }
 
 /// Like [`victim`], but the program calls `run_if_asked`, so its host can start helper processes.
-fn offered_victim(lab: &Lab, orders: &[String]) -> Child {
-    start(victim_of(&[(lab, orders)]).env("REPLUG_TEST_OFFERED", "1"))
+fn offered_victim(lab: &Lab, directives: &[String]) -> Child {
+    start(victim_of(&[(lab, directives)]).env("REPLUG_TEST_OFFERED", "1"))
 }
 
 fn victim_of(hosts: &[(&Lab, &[String])]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
-    for (number, (lab, orders)) in hosts.iter().enumerate() {
+    for (number, (lab, directives)) in hosts.iter().enumerate() {
         lab.expect_leftover_files();
         command.args((number > 0).then_some("--"));
-        command.arg(lab.plugins_dir()).arg(lab.state_dir()).args(*orders);
+        command.arg(lab.plugins_dir()).arg(lab.state_dir()).args(*directives);
     }
     command
 }
@@ -36,8 +36,8 @@ fn start(victim: &mut Command) -> Child {
     victim.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the victim starts")
 }
 
-fn order(id: &str, deed: &str) -> String {
-    format!("{id}={deed}")
+fn directive(id: &str, action: &str) -> String {
+    format!("{id}={action}")
 }
 
 /// The lab's only run folder. A process that crashes leaves it behind.
@@ -65,19 +65,19 @@ fn named(suspect: &Suspect) -> (String, String, Attribution) {
     (suspect.plugin.to_string(), place, suspect.attribution)
 }
 
-/// Runs a plugin with these orders in a victim, and calls `misbehave` with this deed. Returns when the process has
-/// ended.
-fn ended_by(name: &str, orders: &str, deed: &str) -> (Lab, ExitStatus, Crash) {
+/// Runs a plugin with these directives in a victim, and calls `misbehave` with this action. Returns when the process
+/// has ended.
+fn ended_by(name: &str, directives: &str, action: &str) -> (Lab, ExitStatus, Crash) {
     let mut lab = Lab::new(name);
-    lab.install(misbehave(&format!("version=1 {orders}")));
-    let mut victim = victim(&lab, &[order(&lab.id(), deed)]);
+    lab.install(misbehave(&format!("version=1 {directives}")));
+    let mut victim = victim(&lab, &[directive(&lab.id(), action)]);
     let status = victim.wait().unwrap();
     let crash = crash(&lab, &victim);
     (lab, status, crash)
 }
 
-fn names_the_method(deed: &str, end: End) -> ExitStatus {
-    let (lab, status, crash) = ended_by(deed, "", deed);
+fn names_the_method(action: &str, end: End) -> ExitStatus {
+    let (lab, status, crash) = ended_by(action, "", action);
     assert_eq!(crash.end, end);
     assert_eq!(only(&crash), (lab.id(), "Probe.misbehave".into(), Attribution::Raised));
     let digest = crash.suspects[0].digest.to_string();
@@ -86,8 +86,8 @@ fn names_the_method(deed: &str, end: End) -> ExitStatus {
     status
 }
 
-fn names_the_step(step: &str, orders: &str) {
-    let (lab, status, crash) = ended_by(&format!("in-{step}"), orders, "");
+fn names_the_step(step: &str, directives: &str) {
+    let (lab, status, crash) = ended_by(&format!("in-{step}"), directives, "");
     assert_eq!(status.signal(), Some(sigabrt()));
     assert_eq!(crash.end, End::Signal("SIGABRT"));
     assert_eq!(only(&crash), (lab.id(), format!(".{step}"), Attribution::Raised));
@@ -125,7 +125,7 @@ fn an_exit_on_a_thread_of_the_plugin_names_the_plugin() {
 fn an_exit_without_handlers_is_attributed_by_the_waiting_process() {
     let mut lab = Lab::new("exits-at-once");
     lab.install(misbehave("version=1"));
-    let mut victim = offered_victim(&lab, &[order(&lab.id(), "exit-0-at-once")]);
+    let mut victim = offered_victim(&lab, &[directive(&lab.id(), "exit-0-at-once")]);
     let status = victim.wait().unwrap();
     let crash = crash(&lab, &victim);
     assert_eq!((status.code(), crash.end), (Some(0), End::Unknown));
@@ -173,9 +173,9 @@ fn a_crash_in_a_call_by_name_names_the_method() {
     assert_eq!(only(&crash(&lab, &called)), (lab.id(), "Probe.work".into(), Attribution::Raised));
 }
 
-/// Two plugins, each with one running call. The call to the second plugin does the deed when the test drops the second
-/// of the returned connections.
-fn two_in_flight(name: &str, deed: &str) -> (Lab, Child, [UnixStream; 2]) {
+/// Two plugins, each with one running call. The call to the second plugin performs the action when the test drops the
+/// second of the returned connections.
+fn two_in_flight(name: &str, action: &str) -> (Lab, Child, [UnixStream; 2]) {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
     let neighbour = neighbour(&lab);
@@ -192,8 +192,8 @@ fn two_in_flight(name: &str, deed: &str) -> (Lab, Child, [UnixStream; 2]) {
     let victim = offered_victim(
         &lab,
         &[
-            order(&lab.id(), &format!("nothing@{}", holds[0].path())),
-            order(&neighbour, &format!("{deed}@{}", holds[1].path())),
+            directive(&lab.id(), &format!("nothing@{}", holds[0].path())),
+            directive(&neighbour, &format!("{action}@{}", holds[1].path())),
         ],
     );
     let inside = holds.map(|hold| hold.entered());
@@ -238,7 +238,7 @@ fn a_kill_makes_all_plugins_in_a_call_suspects_and_none_the_culprit() {
 fn a_program_that_exits_normally_leaves_no_crash() {
     let mut lab = Lab::new("by-itself");
     lab.install(misbehave("version=1"));
-    let status = victim(&lab, &[order(&lab.id(), "nothing")]).wait().unwrap();
+    let status = victim(&lab, &[directive(&lab.id(), "nothing")]).wait().unwrap();
     assert!(status.success());
     assert_eq!(read(&left_behind(&lab)), None);
 }
@@ -247,7 +247,7 @@ fn a_program_that_exits_normally_leaves_no_crash() {
 fn a_crash_of_a_forked_child_is_not_recorded_for_the_program() {
     let mut lab = Lab::new("forked");
     lab.install(misbehave("version=1"));
-    let status = victim(&lab, &[order(&lab.id(), "fork-one-that-aborts")]).wait().unwrap();
+    let status = victim(&lab, &[directive(&lab.id(), "fork-one-that-aborts")]).wait().unwrap();
     assert!(status.success());
     assert_eq!(read(&left_behind(&lab)), None);
 }
@@ -277,8 +277,8 @@ fn each_host_of_a_process_writes_the_record_to_its_own_folder() {
         lab
     };
     let (first, second) = (lab("record-1"), lab("record-2"));
-    let deed = [order(&second.id(), "write-to-null")];
-    let mut victim = start(&mut victim_of(&[(&first, &[]), (&second, &deed)]));
+    let action = [directive(&second.id(), "write-to-null")];
+    let mut victim = start(&mut victim_of(&[(&first, &[]), (&second, &action)]));
     victim.wait().unwrap();
     let named = only(&crash(&second, &victim));
     assert_eq!(named, (second.id(), "Probe.misbehave".into(), Attribution::Raised));
@@ -291,7 +291,7 @@ fn a_kill_leaves_no_suspects_without_a_process_that_holds_the_record() {
     let mut lab = Lab::new("killed-alone");
     lab.install(misbehave("version=1"));
     let hold = Hold::new(lab.dir());
-    let mut victim = victim(&lab, &[order(&lab.id(), &format!("nothing@{}", hold.path()))]);
+    let mut victim = victim(&lab, &[directive(&lab.id(), &format!("nothing@{}", hold.path()))]);
     let _inside = hold.entered();
     victim.kill().unwrap();
     victim.wait().unwrap();
@@ -309,7 +309,7 @@ fn a_truncated_crash_record_makes_no_call_fail_and_is_complete_at_end() {
     let mut lab = Lab::new("cut-off");
     lab.install(misbehave("version=1"));
     let hold = Hold::new(lab.dir());
-    let mut victim = victim(&lab, &[order(&lab.id(), &format!("write-to-null@{}", hold.path()))]);
+    let mut victim = victim(&lab, &[directive(&lab.id(), &format!("write-to-null@{}", hold.path()))]);
     let inside = hold.entered();
     file_of_record(&lab).set_len(0).unwrap();
     drop(inside);
@@ -355,7 +355,7 @@ fn the_record_is_mapped_from_memory_and_not_from_a_file() {
 fn a_forked_child_does_not_clear_the_mark_of_its_parent() {
     let mut lab = Lab::new("forked-return");
     lab.install(misbehave("version=1"));
-    let mut victim = offered_victim(&lab, &[order(&lab.id(), "fork-one-that-returns")]);
+    let mut victim = offered_victim(&lab, &[directive(&lab.id(), "fork-one-that-returns")]);
     let status = victim.wait().unwrap();
     note_end(&left_behind(&lab), status).unwrap();
     assert_eq!(only(&crash(&lab, &victim)), (lab.id(), "Probe.misbehave".into(), Attribution::InFlight));

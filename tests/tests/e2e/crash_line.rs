@@ -34,10 +34,10 @@ fn line_of(code: &str, lib: &str) -> String {
     format!("src/lib.rs:{}", before + 1)
 }
 
-/// Crashes the host with a call of `add`, whose first argument is the deed, and waits until the plugin serves in the
+/// Crashes the host with a call of `add`, whose first argument is the action, and waits until the plugin serves in the
 /// next host. Returns the event of the crash.
-fn crashed_by(dev: &mut Dev, lab: &Lab, deed: u64) -> Value {
-    talk(lab, &["call", &lab.id(), "add", &format!("[{deed}, 1]")]);
+fn crashed_by(dev: &mut Dev, lab: &Lab, action: u64) -> Value {
+    talk(lab, &["call", &lab.id(), "add", &format!("[{action}, 1]")]);
     let (mut demoted, mut serves) = (None, false);
     while demoted.is_none() || !serves {
         let event = dev.wait_for_any(&["plugin_demoted", "reloaded"]);
@@ -57,21 +57,21 @@ fn a_crash_under_dev_names_its_line_unless_it_is_in_the_c_library() {
     dev.stdin(Stdio::null()).stderr(fs::File::create(&stderr).unwrap());
     let mut dev = Dev::of(dev);
     dev.wait_for("reloaded");
-    for (deed, code, how) in [
+    for (action, code, how) in [
         (8, Some("without_provenance_mut"), ["SIGSEGV", "SIGSEGV"]),
         (2, Some("process::exit"), ["exit", "exit with status 3"]),
         (1, None, ["SIGABRT", "SIGABRT"]),
     ] {
         let line = code.map(|code| line_of(code, &lib));
         let at = line.as_ref().map(|line| format!(" at {line}")).unwrap_or_default();
-        let demoted = crashed_by(&mut dev, &lab, deed);
+        let demoted = crashed_by(&mut dev, &lab, action);
         assert_eq!(demoted["plugin"], lab.id(), "{demoted}");
         assert_eq!(demoted["line"], line.map_or(Value::Null, Value::from), "{demoted}");
         assert_eq!(demoted["reason"], format!("it crashed the host in add{at} ({})", how[0]));
         let said = fs::read_to_string(&stderr).unwrap();
         let warning = format!("(Tally.add{at}) crashed the program ({}): starting it again", how[1]);
         assert!(said.contains(&warning), "{said}");
-        // The next deed needs a new artifact in process. It has other line numbers.
+        // The next action needs a new artifact in process. It has other line numbers.
         lib = format!("// An edit.\n{lib}");
         lab.write("src/lib.rs", &lib);
         dev.wait_for("reloaded");

@@ -143,8 +143,8 @@ fn a_call_that_ends_within_its_deadline_is_unaffected() {
 fn a_call_does_not_wait_for_a_running_lifecycle_step() {
     let mut lab = Lab::in_mode("during-a-step", Mode::Process);
     let hold = Hold::new(lab.dir());
-    let orders = format!("version=1 hold={}", hold.path());
-    lab.install_with(misbehave(&orders), "[reload]\ncheckpoint = \"1ms\"");
+    let directives = format!("version=1 hold={}", hold.path());
+    lab.install_with(misbehave(&directives), "[reload]\ncheckpoint = \"1ms\"");
     lab.start();
     let saving = hold.entered();
     assert_eq!(lab.probe().version(), Ok(1), "the call uses a connection of its own");

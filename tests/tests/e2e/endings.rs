@@ -5,16 +5,16 @@ use replug::event::RetireOutcome;
 use replug_tests::{Lab, Neighbour, misbehave, neighbour::running};
 use std::collections::BTreeSet;
 
-/// Ends a version that does this deed in `entry`, in every way: by a stop, a reload and a shutdown.
-fn ends_when(entry: &str, deed: &str) {
+/// Ends a version that performs this action in `entry`, in every way: by a stop, a reload and a shutdown.
+fn ends_when(entry: &str, action: &str) {
     let tables = "[reload]\npreflight = \"off\"\n[process]\nstep_timeout = \"2s\"";
-    let orders = format!("do={entry}:{deed}");
-    let (mut lab, neighbour) = running(&format!("{deed}-in-{entry}"), &orders, tables);
+    let directives = format!("do={entry}:{action}");
+    let (mut lab, neighbour) = running(&format!("{action}-in-{entry}"), &directives, tables);
     let only = |lab: &Lab, ids: &[&String]| {
         let number = |id: &&String| lab.host().info(id).unwrap().process_id.unwrap();
         let expected: BTreeSet<u32> = ids.iter().map(number).collect();
         let found = lab.processes().into_iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-        assert_eq!(found.collect::<BTreeSet<u32>>(), expected, "{entry}: {deed}");
+        assert_eq!(found.collect::<BTreeSet<u32>>(), expected, "{entry}: {action}");
     };
     let (id, beside) = (lab.id(), Neighbour::id(&lab));
 
@@ -24,7 +24,7 @@ fn ends_when(entry: &str, deed: &str) {
     assert_eq!(lab.probe().version(), Ok(1));
 
     lab.retired();
-    lab.install(misbehave(&format!("version=2 {orders}")));
+    lab.install(misbehave(&format!("version=2 {directives}")));
     lab.reload().unwrap();
     lab.retired();
     only(&lab, &[&beside, &id]);

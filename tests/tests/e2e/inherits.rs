@@ -143,9 +143,9 @@ fn a_process_gets_only_basic_variables_and_those_of_its_manifest() {
     let mut lab = Lab::in_mode("environment", Mode::Process);
     let file = lab.dir().join("env");
     // `init` runs once in the trial, and once in the serving process.
-    let orders = format!("do=init:sh:env>>{}", file.display());
+    let directives = format!("do=init:sh:env>>{}", file.display());
     lab.install_with(
-        misbehave(&orders),
+        misbehave(&directives),
         "[process]\nenv = [\"DATABASE_URL\", \"MODE=prod=1\", \"NOT_THERE\"]",
     );
     let mut host = with_secrets(&lab);

@@ -5,14 +5,15 @@ use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, workspace};
 use std::process::Command;
 
-/// Makes a plugin do this deed in a call. Then stops the plugin, which unmaps its library, and starts the plugin again.
-fn stopped_and_started(deed: &str) -> (Lab, Dev) {
-    let mut lab = Lab::in_mode(&format!("leaves-{deed}"), Mode::InProcess);
+/// Makes a plugin perform this action in a call. Then stops the plugin, which unmaps its library, and starts the plugin
+/// again.
+fn stopped_and_started(action: &str) -> (Lab, Dev) {
+    let mut lab = Lab::in_mode(&format!("leaves-{action}"), Mode::InProcess);
     let unload = "[reload]\nunload = \"verified\"\ndrain_timeout = \"1m\"";
     lab.install_with(misbehave("version=1"), unload);
     let mut host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));
     let id = lab.id();
-    host.ask(&format!("call {id} misbehave [\"{deed}\"]"));
+    host.ask(&format!("call {id} misbehave [\"{action}\"]"));
     host.send(&format!("stop {id}"));
     // The two events come in either order.
     let told = [(); 2].map(|()| host.wait_for_any(&["answer", "generation_retired"]));

@@ -10,9 +10,9 @@ use serde_json::json;
 use std::{fs, iter, path::Path, sync::mpsc, thread, time::Duration};
 
 /// A host that runs version 1 with a state of 5.
-fn running(name: &str, orders: &str) -> Lab {
+fn running(name: &str, directives: &str) -> Lab {
     let mut lab = Lab::new(name);
-    lab.install_with(misbehave(&format!("version=1 {orders}")), "[reload]\ndrain_timeout = \"100ms\"");
+    lab.install_with(misbehave(&format!("version=1 {directives}")), "[reload]\ndrain_timeout = \"100ms\"");
     lab.start();
     assert_eq!(lab.probe().increment(5).unwrap(), 5);
     lab
@@ -66,11 +66,11 @@ fn an_unhealthy_new_version_leaves_the_previous_one_serving() {
 
 #[test]
 fn a_version_that_fails_to_save_keeps_serving_with_its_state() {
-    for (name, orders, expected) in [
+    for (name, directives, expected) in [
         ("save-fails", "fail=save", "failed: save was told to fail [told_to_fail]"),
         ("save-panics", "panic=save", "panicked: save was told to panic (src/lib.rs:"),
     ] {
-        let mut lab = running(name, orders);
+        let mut lab = running(name, directives);
         let error = lab.refused(misbehave("version=2"));
         assert!(error.contains(&format!("migrate failed: `save` of {} {expected}", lab.id())), "{error}");
         assert_unharmed(&lab);
@@ -142,12 +142,12 @@ fn a_plugin_that_fails_at_its_first_start_is_in_error_until_repaired() {
 
 #[test]
 fn a_panic_at_the_end_of_a_version_does_not_disturb_the_next() {
-    for (name, orders, outcome) in [
+    for (name, directives, outcome) in [
         ("stop-panics", "panic=stop", RetireOutcome::Kept),
         ("stop-fails", "fail=stop", RetireOutcome::Kept),
         ("drop-panics", "panic=drop", RetireOutcome::DropPanicked),
     ] {
-        let mut lab = running(name, orders);
+        let mut lab = running(name, directives);
         lab.install(misbehave("version=2"));
         lab.reload().unwrap();
         assert_eq!(lab.retired(), (Generation(1), outcome), "{name}");
@@ -299,11 +299,12 @@ fn a_panic_does_not_keep_a_library_from_being_unmapped() {
     assert!(error.contains("after it (src/lib.rs:"), "{error}");
 }
 
-/// Makes a version do this deed in `work`, on a thread that ends after the call. Returns how the version retired.
-fn retired_after(deed: &str, patience: &str) -> (Lab, RetireOutcome) {
-    let mut lab = Lab::new(&format!("held-{deed}"));
-    let orders = format!("version=1 do=work:{deed}");
-    lab.install_with(misbehave(&orders), &VERIFIED.replace("200ms", patience));
+/// Makes a version perform this action in `work`, on a thread that ends after the call. Returns how the version
+/// retired.
+fn retired_after(action: &str, patience: &str) -> (Lab, RetireOutcome) {
+    let mut lab = Lab::new(&format!("held-{action}"));
+    let directives = format!("version=1 do=work:{action}");
+    lab.install_with(misbehave(&directives), &VERIFIED.replace("200ms", patience));
     lab.start();
     let probe = lab.probe();
     thread::spawn(move || probe.work().unwrap()).join().unwrap();

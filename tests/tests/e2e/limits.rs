@@ -146,17 +146,18 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     neighbour.assert_unharmed();
 }
 
-/// Asserts that this limit ends the process of a plugin that does this deed, and that it does so with this signal.
-fn ends_by(signal: &str, limit: &str, deed: &str) {
-    let mut lab = installed(deed, limit);
+/// Asserts that this limit ends the process of a plugin that performs this action, and that it does so with this
+/// signal.
+fn ends_by(signal: &str, limit: &str, action: &str) {
+    let mut lab = installed(action, limit);
     let neighbour = Neighbour::start(&mut lab);
-    let error = lab.probe().misbehave(deed).unwrap_err();
+    let error = lab.probe().misbehave(action).unwrap_err();
     assert!(
         matches!(&error, CallError::Crashed { death: Death::Signal(it), .. } if it == signal),
-        "{deed}: {error}"
+        "{action}: {error}"
     );
     let Crashed { signal: told, stderr_tail, .. } = lab.crashed();
-    assert_eq!((told.as_deref(), &*stderr_tail), (Some(signal), &*format!("about to {deed}")));
+    assert_eq!((told.as_deref(), &*stderr_tail), (Some(signal), &*format!("about to {action}")));
     lab.restarted();
     assert_eq!(lab.probe().version(), Ok(1));
     neighbour.assert_unharmed();

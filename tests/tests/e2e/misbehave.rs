@@ -6,15 +6,15 @@ use replug_tests::{Hold, Lab, Neighbour, Probe, lab::Crashed, misbehave, neighbo
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{fs, thread, time::Duration};
 
-/// Asserts that a call in which the plugin does this deed fails because its process ends in one of these ways, and that
-/// everything else keeps working.
-fn costs_one_call(deed: &str, tables: &str, deaths: &[Death]) {
-    let (mut lab, neighbour) = running(deed, "", tables);
+/// Asserts that a call in which the plugin performs this action fails because its process ends in one of these ways,
+/// and that everything else keeps working.
+fn costs_one_call(action: &str, tables: &str, deaths: &[Death]) {
+    let (mut lab, neighbour) = running(action, "", tables);
     let probe = lab.probe();
     // If backtraces are enabled, the standard library prints more than the host keeps.
-    let about_to = format!("about to {deed}");
-    let last_words = if deed == "allocate" { "" } else { &about_to };
-    match probe.misbehave(deed).unwrap_err() {
+    let about_to = format!("about to {action}");
+    let last_words = if action == "allocate" { "" } else { &about_to };
+    match probe.misbehave(action).unwrap_err() {
         CallError::Crashed { plugin, generation, method, death, stderr_tail } => {
             assert_eq!((plugin, generation, method.as_str()), (lab.id(), 1, "misbehave"));
             assert!(deaths.contains(&death), "{death:?}");
@@ -99,18 +99,18 @@ fn processes_that_a_plugin_leaves_behind_end_with_it() {
     costs_one_call("fork-and-abort", "", &[signal("SIGABRT")]);
 }
 
-/// Asserts that a call in which the plugin does this deed times out.
-fn times_out(deed: &str) {
+/// Asserts that a call in which the plugin performs this action times out.
+fn times_out(action: &str) {
     // There is no cgroup here, because a cgroup would kill the process even outside its process group.
     let tables = "[process]\ncall_timeout = \"1s\"\n[limits]\ncgroup = \"off\"";
-    let (mut lab, neighbour) = running(deed, "", tables);
-    let error = lab.probe().misbehave(deed).unwrap_err();
+    let (mut lab, neighbour) = running(action, "", tables);
+    let error = lab.probe().misbehave(action).unwrap_err();
     let expected =
         CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 1000 };
     assert_eq!(error, expected);
     let Crashed { signal, exit, stderr_tail, .. } = lab.crashed();
     assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
-    assert!(stderr_tail.contains(&format!("about to {deed}")), "{stderr_tail}");
+    assert!(stderr_tail.contains(&format!("about to {action}")), "{stderr_tail}");
     // A call into a process that is starting may take longer than the `call_timeout` of this test.
     lab.restarted();
     Handle::within(&lab.probe(), Duration::from_secs(600)).version().unwrap();
@@ -256,8 +256,8 @@ fn a_crash_of_a_draining_version_affects_no_other_version() {
     lab.install(stateless("version=1"));
     let neighbour = Neighbour::start(&mut lab);
     let hold = Hold::new(lab.dir());
-    let (probe, deed) = (lab.probe(), format!("abort@{}", hold.path()));
-    let caller = thread::spawn(move || probe.misbehave(&deed));
+    let (probe, action) = (lab.probe(), format!("abort@{}", hold.path()));
+    let caller = thread::spawn(move || probe.misbehave(&action));
     let inside = hold.entered();
     lab.install(stateless("version=2"));
     lab.reload().unwrap();
@@ -284,8 +284,8 @@ fn a_crash_while_a_reload_pauses_calls_leaves_a_version_serving() {
     let tables = "[process]\nrestart_wait = \"10m\"\n[reload]\ndrain_timeout = \"10s\"";
     let (mut lab, neighbour) = running("crashes-in-the-pause", "", tables);
     let hold = Hold::new(lab.dir());
-    let (probe, deed) = (lab.probe(), format!("abort@{}", hold.path()));
-    let caller = thread::spawn(move || probe.misbehave(&deed));
+    let (probe, action) = (lab.probe(), format!("abort@{}", hold.path()));
+    let caller = thread::spawn(move || probe.misbehave(&action));
     let inside = hold.entered();
     lab.install(misbehave("version=2"));
     let reloading = lab.host().reload(&lab.id());
@@ -305,15 +305,15 @@ fn a_crash_in_save_abandons_the_reload_and_the_version_is_started_again() {
 }
 
 /// Asserts that a serving version that misbehaves in a step loses its process, and that nothing else is affected.
-fn costs_the_process(orders: &str, step: impl FnOnce(&mut Lab) -> String) {
-    let name = orders.replace([':', '_'], "-").replace("do=", "in-");
-    let (mut lab, neighbour) = running(&name, orders, "[process]\nstep_timeout = \"2s\"");
+fn costs_the_process(directives: &str, step: impl FnOnce(&mut Lab) -> String) {
+    let name = directives.replace([':', '_'], "-").replace("do=", "in-");
+    let (mut lab, neighbour) = running(&name, directives, "[process]\nstep_timeout = \"2s\"");
     let error = step(&mut lab);
-    let (entry, deed) = orders.trim_start_matches("do=").split_once(':').unwrap();
-    let words = match deed {
+    let (entry, action) = directives.trim_start_matches("do=").split_once(':').unwrap();
+    let words = match action {
         "sleep" => {
             format!(
-                "`{entry}` did not end within 2s: its process was killed; its last output: about to {deed}"
+                "`{entry}` did not end within 2s: its process was killed; its last output: about to {action}"
             )
         }
         _ => "its process was killed, because it broke the protocol: ".into(),
@@ -321,7 +321,7 @@ fn costs_the_process(orders: &str, step: impl FnOnce(&mut Lab) -> String) {
     assert!(error.contains(&words), "{error}");
     let Crashed { signal, exit, stderr_tail, .. } = lab.crashed();
     assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
-    assert!(stderr_tail.contains(&format!("about to {deed}")), "{stderr_tail}");
+    assert!(stderr_tail.contains(&format!("about to {action}")), "{stderr_tail}");
     assert_recovered(lab, neighbour);
 }
 

@@ -28,9 +28,9 @@ fn embedder(lab: &Lab) -> Dev {
 }
 
 /// Adds a plugin next to the test's own, with these lines in its manifest.
-fn neighbour(lab: &Lab, orders: &str, lines: &str) {
+fn neighbour(lab: &Lab, directives: &str, lines: &str) {
     let manifest = format!("id = \"dev.test.neighbour\"\nbinary = \"plugin.so\"\n{lines}\n");
-    lab.neighbour("neighbour", manifest, misbehave(orders));
+    lab.neighbour("neighbour", manifest, misbehave(directives));
 }
 
 fn pid_of(event: &Value) -> Pid {
@@ -211,16 +211,16 @@ fn a_culprit_with_a_fixed_mode_is_quarantined_until_a_start() {
 
 #[test]
 fn an_exit_called_by_a_plugin_is_a_crash() {
-    for (deed, place) in [
+    for (action, place) in [
         ("exit-0", "misbehave"),
         ("exit-0-at-once", "misbehave"),
         ("exit-0-on-a-thread", "a thread of its own"),
     ] {
-        let mut lab = Lab::in_mode(deed, Mode::Auto);
+        let mut lab = Lab::in_mode(action, Mode::Auto);
         lab.install(misbehave("version=1"));
         let mut host = embedder(&lab);
         host.wait_for("host_started");
-        host.send(&format!("call {} misbehave [\"{deed}\"]", lab.id()));
+        host.send(&format!("call {} misbehave [\"{action}\"]", lab.id()));
         host.wait_for("host_started");
         let demoted = host.wait_for("plugin_demoted");
         let reason = format!("it crashed the host in {place} (exit)");
@@ -260,8 +260,8 @@ fn an_unrecorded_crash_is_attributed_to_the_only_plugin_in_a_call() {
     let mut lab = Lab::in_mode("cannot-tell", Mode::Auto);
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 1");
     // The crash is not recorded, because a signal handler cannot run on a full stack.
-    let deed = "[\"overflow-the-stack-of-a-thread\"]";
-    let mut dev = Dev::start(&lab, &["--call", &lab.id(), "misbehave", deed]);
+    let action = "[\"overflow-the-stack-of-a-thread\"]";
+    let mut dev = Dev::start(&lab, &["--call", &lab.id(), "misbehave", action]);
     let demoted = dev.wait_for_any(&["plugin_demoted", "host_crashed"]);
     assert_eq!(
         (&demoted["plugin"], &demoted["method"], &demoted["signal"]),
@@ -427,8 +427,8 @@ fn an_unreadable_checkpoint_is_set_aside_and_the_state_starts_empty() {
 fn a_rejected_checkpoint_is_set_aside_and_the_plugin_starts() {
     let mut lab = Lab::in_mode("refused-checkpoint", Mode::Auto);
     let hold = Hold::new(lab.dir());
-    let orders = format!("version=1 hold={}", hold.path());
-    lab.install_with(misbehave(&orders), "[reload]\ncheckpoint = \"1ms\"");
+    let directives = format!("version=1 hold={}", hold.path());
+    lab.install_with(misbehave(&directives), "[reload]\ncheckpoint = \"1ms\"");
     let mut host = embedder(&lab);
     let pid = pid_of(&host.wait_for("here"));
     // When the second checkpoint begins, the first one is on disk.

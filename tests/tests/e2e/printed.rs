@@ -22,8 +22,8 @@ fn dev(lab: &Lab, args: &[&str]) -> (Dev, PathBuf) {
     (Dev::of(dev), said)
 }
 
-fn misbehaves(lab: &Lab, id: &str, deed: &str) {
-    let call = talk(lab, &["call", id, "misbehave", &json!([deed]).to_string()]);
+fn misbehaves(lab: &Lab, id: &str, action: &str) {
+    let call = talk(lab, &["call", id, "misbehave", &json!([action]).to_string()]);
     assert!(call.status.success(), "{call:?}");
 }
 
@@ -112,17 +112,17 @@ fn call_without_a_host_prints_only_the_answer_on_stdout() {
 
 #[test]
 fn the_last_output_before_a_crash_reaches_the_standard_error() {
-    for (deed, words) in [
+    for (action, words) in [
         ("abort", "about to abort\n"),
         ("overflow-the-stack", "has overflowed its stack"),
         ("exit-3", "about to exit-3\n"),
     ] {
         let mut lab = Lab::in_mode("last-words", Mode::InProcess);
         lab.install(misbehave("version=1"));
-        let (mut dev, said) = dev(&lab, &["--call", &lab.id(), "misbehave", &json!([deed]).to_string()]);
+        let (mut dev, said) = dev(&lab, &["--call", &lab.id(), "misbehave", &json!([action]).to_string()]);
         dev.wait_for("plugin_quarantined");
         let said = fs::read_to_string(said).unwrap();
-        assert!(said.contains(words), "{deed}: {said}");
+        assert!(said.contains(words), "{action}: {said}");
         assert!(dev.interrupt().success());
     }
 }
@@ -134,8 +134,8 @@ fn a_flood_of_output_in_process_does_not_block_the_host() {
     let (mut dev, _) = dev(&lab, &[]);
     dev.wait_for("host_started");
     // The plugins write more output than a pipe holds, while nobody reads the command's output.
-    for deed in ["flood-stdout", "sh:seq 100000", "sh:seq 100000 >&2"] {
-        misbehaves(&lab, &lab.id(), deed);
+    for action in ["flood-stdout", "sh:seq 100000", "sh:seq 100000 >&2"] {
+        misbehaves(&lab, &lab.id(), action);
     }
     assert_eq!(logged(&mut dev, "stdout")["message"], "line 0");
     assert!(dev.interrupt().success());

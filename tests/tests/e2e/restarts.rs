@@ -26,16 +26,16 @@ cp src/plugin.so out/plugin.so
 ";
 
 /// A plugin with a build script, so that tests can break its source and delay its builds.
-fn scripted(name: &str, orders: &str, lines: &str) -> Lab {
+fn scripted(name: &str, directives: &str, lines: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.write_script("scripts/build.sh", SCRIPT);
-    write_source(&lab, orders);
+    write_source(&lab, directives);
     lab.set_manifest(&format!("binary = \"out/plugin.so\"\n{lines}"));
     lab
 }
 
-fn write_source(lab: &Lab, orders: &str) {
-    lab.write("src/plugin.so", misbehave(orders));
+fn write_source(lab: &Lab, directives: &str) {
+    lab.write("src/plugin.so", misbehave(directives));
 }
 
 fn break_source(lab: &Lab) {

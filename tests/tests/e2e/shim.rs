@@ -29,10 +29,10 @@ struct Shim {
 }
 
 impl Shim {
-    fn with(orders: &str) -> Self {
+    fn with(directives: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("misbehave.so");
-        fs::write(&path, misbehave(orders)).unwrap();
+        fs::write(&path, misbehave(directives)).unwrap();
         let shared_std = inspect(&path).unwrap().shared_std().map(Into::into);
 
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -69,8 +69,8 @@ impl Shim {
         self.control.create(create).map_err(|error| error.to_string())
     }
 
-    fn up(orders: &str) -> Self {
-        let mut shim = Self::with(orders);
+    fn up(directives: &str) -> Self {
+        let mut shim = Self::with(directives);
         shim.create().unwrap();
         shim
     }

@@ -12,8 +12,8 @@ const MODES: [Mode; 2] = [Mode::InProcess, Mode::Process];
 const STOP_FIRST: &str = "[reload]\norder = \"stop-first\"";
 
 /// The fixture, which locks a file exclusively.
-fn locking(lab: &Lab, orders: &str) -> Vec<u8> {
-    misbehave(&format!("lock={} {orders}", lab.dir().join("lock").display()))
+fn locking(lab: &Lab, directives: &str) -> Vec<u8> {
+    misbehave(&format!("lock={} {directives}", lab.dir().join("lock").display()))
 }
 
 fn running(name: &str, mode: Mode) -> Lab {

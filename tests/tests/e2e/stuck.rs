@@ -5,9 +5,9 @@ use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave};
 use std::thread;
 
-fn inside(name: &str, orders: &str, tables: &str) -> Lab {
+fn inside(name: &str, directives: &str, tables: &str) -> Lab {
     let mut lab = Lab::in_mode(name, Mode::InProcess);
-    lab.install_with(misbehave(&format!("version=1 {orders}")), tables);
+    lab.install_with(misbehave(&format!("version=1 {directives}")), tables);
     lab.start();
     lab
 }

@@ -6,24 +6,24 @@ use replug_tests::{Hold, Lab, Neighbour, command::Dev, misbehave, wait::ProcessE
 use serde_json::json;
 use std::{fs, thread};
 
-/// Asserts that the trial rejects a new version with these orders in both modes, and that the old version keeps
+/// Asserts that the trial rejects a new version with these directives in both modes, and that the old version keeps
 /// serving.
-fn stopped_by_the_trial(orders: &str, words: &[&str]) {
+fn stopped_by_the_trial(directives: &str, words: &[&str]) {
     // On a busy machine, a crashing process needs time to find and report the location.
-    stopped_by_a_trial_of("1m", (orders, words));
+    stopped_by_a_trial_of("1m", (directives, words));
 }
 
 /// Like [`stopped_by_the_trial`], with another step timeout.
 fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
-    let (orders, words) = version;
+    let (directives, words) = version;
     for mode in [Mode::InProcess, Mode::Process] {
-        let name = orders.replace(|it: char| !it.is_ascii_alphanumeric(), "-");
+        let name = directives.replace(|it: char| !it.is_ascii_alphanumeric(), "-");
         let mut lab = Lab::in_mode(&name, mode);
         let lines = format!("[process]\nstep_timeout = \"{step_timeout}\"");
         lab.install_with(misbehave("version=1"), &lines);
         let neighbour = Neighbour::start(&mut lab);
         assert_eq!(lab.probe().increment(5).unwrap(), 5);
-        let error = lab.refused(misbehave(&format!("version=2 {orders}")));
+        let error = lab.refused(misbehave(&format!("version=2 {directives}")));
         for word in [&["preflight failed: in the trial, "], words].concat() {
             assert!(error.contains(word), "`{word}` is not in: {error}");
         }
@@ -196,9 +196,9 @@ fn a_call_into_a_process_just_killed_runs_on_the_next_one() {
 fn a_state_is_restored_from_its_checkpoint_after_a_kill() {
     let mut lab = Lab::in_mode("checkpoint", Mode::Process);
     let hold = Hold::new(lab.dir());
-    let orders = format!("version=1 hold={}", hold.path());
+    let directives = format!("version=1 hold={}", hold.path());
     let tables = "[process]\nrestart_wait = \"10m\"\n[reload]\ncheckpoint = \"1ms\"";
-    lab.install_with(misbehave(&orders), tables);
+    lab.install_with(misbehave(&directives), tables);
     lab.start();
     let probe = lab.probe();
     let caller = thread::spawn(move || probe.increment(5).unwrap());
@@ -246,9 +246,9 @@ fn kill_the_host(lab: &Lab, host: Dev, least: usize) {
     lab.expect_leftover_files();
 }
 
-fn installed(name: &str, orders: &str) -> Lab {
+fn installed(name: &str, directives: &str) -> Lab {
     let mut lab = Lab::in_mode(name, Mode::Process);
-    lab.install(misbehave(&format!("version=1 {orders}")));
+    lab.install(misbehave(&format!("version=1 {directives}")));
     lab
 }
 
@@ -280,10 +280,10 @@ fn all_processes_of_a_host_killed_during_a_trial_end() {
 
 #[test]
 fn a_host_kill_ends_stopped_plugins_and_processes_of_plugins() {
-    for (name, deed, least) in [("host-killed-forked", "fork", 4), ("host-killed-looping", "loop", 2)] {
-        let lab = installed(name, &format!("do=start:{deed}"));
+    for (name, action, least) in [("host-killed-forked", "fork", 4), ("host-killed-looping", "loop", 2)] {
+        let lab = installed(name, &format!("do=start:{action}"));
         let mut host = Dev::start_as(&lab, "run", &[]);
-        if deed == "fork" {
+        if action == "fork" {
             host.wait_for("host_started");
         } else {
             while !host.wait_for("log")["message"].as_str().is_some_and(|it| it.starts_with("about to")) {}

@@ -242,12 +242,12 @@ fn a_rejected_configure_command_leaves_no_error_and_names_no_file() {
 
 #[test]
 fn a_plugin_that_rejects_a_configuration_keeps_the_previous_one() {
-    for (name, orders, words) in [
+    for (name, directives, words) in [
         ("on-config-fails", "fail=on_config", "failed: on_config was told to fail [told_to_fail]"),
         ("on-config-panics", "panic=on_config", "panicked: on_config was told to panic (src/lib.rs:"),
     ] {
         let mut lab = Lab::new(name);
-        lab.install(misbehave(&format!("version=1 {orders}")));
+        lab.install(misbehave(&format!("version=1 {directives}")));
         lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"one\"");
         lab.start_watching();
         lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = \"two\"");

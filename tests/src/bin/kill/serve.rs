@@ -34,8 +34,8 @@ const PLUGINS: [(&str, &str, &str); 5] = [
 
 /// Writes the plugins into a folder.
 pub(crate) fn prepare(dir: &Path) -> Result<()> {
-    for (name, orders, lines) in PLUGINS {
-        install(&dir.join("plugins"), name, &misbehave(&format!("version=1 {orders}")), lines)?;
+    for (name, directives, lines) in PLUGINS {
+        install(&dir.join("plugins"), name, &misbehave(&format!("version=1 {directives}")), lines)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `victim PLUGINS STATE [ID=DEED]... [-- PLUGINS STATE [ID=DEED]...]`: starts a host for each group of arguments, and
-//! makes the plugins misbehave, each on a thread of its own (`caller-0`, `caller-1`, ...).
+//! `victim PLUGINS STATE [ID=ACTION]... [-- PLUGINS STATE [ID=ACTION]...]`: starts a host for each group of arguments,
+//! and makes the plugins misbehave, each on a thread of its own (`caller-0`, `caller-1`, ...).
 //!
 //! The program does not shut its hosts down, so it leaves the same files as a program that ends abruptly. With
 //! `REPLUG_TEST_OFFERED` in its environment, it calls `run_if_asked`.
@@ -15,19 +15,19 @@ fn main() -> anyhow::Result<()> {
         replug::shim::run_if_asked();
     }
     let args: Vec<_> = env::args().skip(1).collect();
-    let mut orders = Vec::new();
+    let mut directives = Vec::new();
     for group in args.split(|arg| arg == "--") {
         let [plugins, state, rest @ ..] = group else { anyhow::bail!("a plugins folder and a state folder") };
         let host = Host::builder().plugins(plugins).state_dir(state).build().wait()?;
-        for order in rest {
-            let (id, deed) = order.split_once('=').unwrap_or((order, ""));
+        for directive in rest {
+            let (id, action) = directive.split_once('=').unwrap_or((directive, ""));
             let probe: Handle<dyn Probe> = host.get(id)?;
-            orders.push((probe, deed.to_owned()));
+            directives.push((probe, action.to_owned()));
         }
         std::mem::forget(host);
     }
-    let callers = orders.into_iter().enumerate().map(|(number, (probe, deed))| {
-        thread::Builder::new().name(format!("caller-{number}")).spawn(move || probe.misbehave(&deed))
+    let callers = directives.into_iter().enumerate().map(|(number, (probe, action))| {
+        thread::Builder::new().name(format!("caller-{number}")).spawn(move || probe.misbehave(&action))
     });
     let callers: Vec<_> = callers.collect::<Result<_, _>>()?;
     for caller in callers {
