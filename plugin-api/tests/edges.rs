@@ -260,11 +260,38 @@ fn invalid_json_arguments_are_rejected_with_the_reason() {
             "the arguments must be a JSON object by name or an array by position (expected a, b)",
         ),
         ("add", "{", "the arguments are not JSON: EOF while parsing an object at line 1 column 1"),
+        ("add", "[1,2", "the arguments are not JSON: EOF while parsing a list at line 1 column 4"),
+        ("add", "[1,2] 3", "the arguments are not JSON: trailing characters at line 1 column 7"),
+        ("add", r#"{"a":1,"b":2} 3"#, "the arguments are not JSON: trailing characters at line 1 column 15"),
+        ("add", "nul", "the arguments are not JSON: EOF while parsing a value at line 1 column 3"),
+        ("add", r#"{"\u0061":1,"c":"\u0062","d":[[]]}"#, "missing argument `b` (expected a, b)"),
+        (
+            "nothing",
+            "true",
+            "the arguments must be a JSON object by name or an array by position (takes no arguments)",
+        ),
     ];
     for (method, arguments, why) in cases {
         assert_eq!(json(method, arguments), format!("bad arguments: {why}"), "{method} {arguments}");
     }
     assert_eq!(json("unwritable", ""), "bad result: key must be a string");
+}
+
+#[test]
+fn json_arguments_may_have_escapes_white_space_and_any_order() {
+    for arguments in [
+        "[1,2.5]",
+        " [ 1 , 2.5 ] ",
+        r#"{"a":1,"b":2.5}"#,
+        "\n{ \"b\" : 2.5 , \"\\u0061\" : 1 }\t",
+        r#"{"a":7,"b":2.5,"a":1}"#,
+    ] {
+        assert_eq!(json("add", arguments), "3.5", "{arguments}");
+    }
+    for arguments in [r#""ab""#, r#"["ab"]"#, r#"{"text":"ab"}"#, r#" "a\u0062" "#] {
+        assert_eq!(json("shout", arguments), "\"AB\"", "{arguments}");
+    }
+    assert_eq!(json("nothing", " null\n"), "null");
 }
 
 #[test]

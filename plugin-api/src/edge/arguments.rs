@@ -8,9 +8,9 @@ use crate::{
 use abi_stable::std_types::RVec;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, SeqAccess, Visitor},
+    de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// Whether a method has exactly one parameter, which is a text. If so, a bare JSON string is a valid form of the
@@ -31,7 +31,8 @@ pub struct Arguments<'a> {
 }
 
 enum Source<'a> {
-    Json(std::vec::IntoIter<Value>),
+    /// The text of each argument. It is parsed only once, into the parameter's type.
+    Json(std::vec::IntoIter<&'a RawValue>),
     Binary(Reader<'a>),
 }
 
@@ -77,8 +78,8 @@ impl<'a> Arguments<'a> {
         let name = self.names.get(self.taken).copied().unwrap_or_default();
         self.taken += 1;
         match &mut self.source {
-            Source::Json(values) => T::deserialize(values.next().unwrap_or_default())
-                .map_err(|e| bad(format!("argument `{name}`: {e}"))),
+            Source::Json(values) => serde_json::from_str(values.next().map_or("null", RawValue::get))
+                .map_err(|e| bad(format!("argument `{name}`: {}", without_position(&e)))),
             Source::Binary(input) => input.value().map_err(|e| bad(format!("argument `{name}`: {e}"))),
         }
     }
@@ -111,40 +112,116 @@ fn expected(names: &[&str]) -> String {
     if names.is_empty() { "takes no arguments".into() } else { format!("expected {}", names.join(", ")) }
 }
 
+/// The text of an error of serde_json without the position. The position would be that in the argument, and callers
+/// would take it for the position in all arguments.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&position).map_or_else(|| text.clone(), str::to_owned)
+}
+
 /// The JSON arguments in the order of the parameters.
-fn in_order(bytes: &[u8], names: &[&str], alone: Alone) -> Result<Vec<Value>, String> {
-    let value = if bytes.trim_ascii().is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_slice(bytes).map_err(|e| format!("the arguments are not JSON: {e}"))?
-    };
-    match value {
-        Value::Null => by_name(Map::new(), names),
-        Value::Object(given) => by_name(given, names),
-        Value::Array(given) => by_position(given, names),
-        Value::String(_) if alone == Alone::Text => Ok(vec![value]),
-        _ => Err(format!(
-            "the arguments must be a JSON object by name or an array by position ({})",
-            expected(names)
-        )),
+fn in_order<'a>(bytes: &'a [u8], names: &[&str], alone: Alone) -> Result<Vec<&'a RawValue>, String> {
+    let not_json = |error| format!("the arguments are not JSON: {error}");
+    let bytes = bytes.trim_ascii();
+    match bytes.first() {
+        Some(b'[') => by_position(serde_json::from_slice(bytes).map_err(not_json)?, names),
+        Some(b'{') => {
+            let mut reader = serde_json::Deserializer::from_slice(bytes);
+            let given = reader.deserialize_map(ByName { names });
+            let given = given.and_then(|given| reader.end().map(|()| given)).map_err(not_json)?;
+            by_name(given, names)
+        }
+        Some(b'"') if alone == Alone::Text => Ok(vec![serde_json::from_slice(bytes).map_err(not_json)?]),
+        None => by_name(Given::new(names), names),
+        Some(_) => match serde_json::from_slice(bytes).map_err(not_json)? {
+            Some(IgnoredAny) => Err(format!(
+                "the arguments must be a JSON object by name or an array by position ({})",
+                expected(names)
+            )),
+            None => by_name(Given::new(names), names),
+        },
     }
 }
 
-fn by_name(mut given: Map<String, Value>, names: &[&str]) -> Result<Vec<Value>, String> {
-    let mut values = Vec::with_capacity(names.len());
-    for name in names {
-        match given.remove(*name) {
-            Some(value) => values.push(value),
-            None => return Err(format!("missing argument `{name}` ({})", expected(names))),
-        }
+/// The arguments of an object.
+struct Given<'a> {
+    /// By parameter; the last one if an object contains a name twice.
+    values: Vec<Option<&'a RawValue>>,
+    /// The first name that no parameter has.
+    extra: Option<String>,
+}
+
+impl Given<'_> {
+    fn new(names: &[&str]) -> Self {
+        Self { values: vec![None; names.len()], extra: None }
     }
-    match given.keys().next() {
+}
+
+/// Reads an object into [`Given`].
+struct ByName<'n> {
+    names: &'n [&'n str],
+}
+
+impl<'de> Visitor<'de> for ByName<'_> {
+    type Value = Given<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("arguments by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Given<'de>, A::Error> {
+        let mut given = Given::new(self.names);
+        while let Some(name) = map.next_key_seed(Name { names: self.names })? {
+            match name {
+                Ok(at) => given.values[at] = Some(map.next_value()?),
+                Err(extra) => {
+                    map.next_value::<IgnoredAny>()?;
+                    given.extra.get_or_insert(extra);
+                }
+            }
+        }
+        Ok(given)
+    }
+}
+
+/// Reads a name: the index of the parameter, or the name if no parameter has it.
+struct Name<'n> {
+    names: &'n [&'n str],
+}
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Result<usize, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = Result<usize, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a parameter")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.names.iter().position(|known| *known == name).ok_or_else(|| name.to_owned()))
+    }
+}
+
+fn by_name<'a>(given: Given<'a>, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
+    let value = |(value, name): (Option<&'a RawValue>, &&str)| {
+        value.ok_or_else(|| format!("missing argument `{name}` ({})", expected(names)))
+    };
+    let values = given.values.into_iter().zip(names).map(value).collect::<Result<_, _>>()?;
+    match given.extra {
         Some(extra) => Err(format!("unexpected argument `{extra}` ({})", expected(names))),
         None => Ok(values),
     }
 }
 
-fn by_position(given: Vec<Value>, names: &[&str]) -> Result<Vec<Value>, String> {
+fn by_position<'a>(given: Vec<&'a RawValue>, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
     if given.len() == names.len() {
         return Ok(given);
     }
@@ -276,7 +353,7 @@ mod tests {
         let all_depths = || {
             for (encoding, reason) in [
                 (Encoding::Binary, "argument `nest`: it is nested too deeply to be read"),
-                (Encoding::Json, "the arguments are not JSON: recursion limit exceeded"),
+                (Encoding::Json, "argument `nest`: recursion limit exceeded"),
             ] {
                 assert_eq!(taken(encoding, 100), Ok(100), "moderate nesting is decoded");
                 for depth in (101..4096).step_by(19).chain([10_000_000]) {
