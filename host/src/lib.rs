@@ -20,6 +20,11 @@
 //! let sum = any.invoke_json("add", json!({ "a": 10, "b": 5 })).await?;
 //! assert_eq!(sum, json!(15.0));
 //!
+//! let add = any.method("add")?; // finds the method once
+//! assert_eq!(add.call_json(&json!([10, 5]))?, json!(15.0));
+//! let add = add.typed::<(f64, f64), f64>()?; // compares the types once
+//! assert_eq!(add.call(&(10.0, 5.0))?, 15.0);
+//!
 //! let mut events = host.events();
 //! host.reload("dev.replug.calculator").await?;
 //! println!("{:?}", events.next().await);
@@ -63,10 +68,10 @@ pub use replug_engine::{
     Applied, Attachment, BoxError, BoxFuture, BuildDir, CallError, CallMetrics, Configured, Death, Digest,
     DynHandle, EntryCaller, Event, EventKind, Events, Generation, Handle, Host, HostBuilder, HostConfig,
     HostError, HttpSettings, IllegalDigest, IllegalId, Interface, Invocation, InvocationFuture, Layers,
-    LogFormat, LogSettings, Metrics, OtelSettings, Pending, PendingConfig, PluginId, PluginInfo,
-    PluginMetrics, ProcessUsage, ReloadError, Starting, Status, TimedCaller, TimedHandle, TlsFiles, Version,
-    WatchPoll, WeakHost, Workspace, artifacts_dir, default_state_dir, describe, error, event, manifest,
-    metrics, settle_state_dir,
+    LogFormat, LogSettings, Method, Metrics, OtelSettings, Pending, PendingConfig, PluginId, PluginInfo,
+    PluginMetrics, ProcessUsage, ReloadError, Starting, Status, TimedCaller, TimedHandle, TlsFiles,
+    TypedMethod, Version, WatchPoll, WeakHost, Workspace, artifacts_dir, default_state_dir, describe, error,
+    event, manifest, metrics, settle_state_dir,
 };
 
 /// The parent process, which starts the program again after a crash.

@@ -4,7 +4,7 @@
 mod difference;
 mod types;
 
-pub use difference::difference;
+pub use difference::{difference, method_difference};
 pub use types::Types;
 
 use crate::abi::InterfaceExport;

@@ -23,7 +23,7 @@ use postcard::{
     ser_flavors::{Flavor, StdVec},
 };
 use serde::{Serialize, Serializer as _, de::DeserializeOwned};
-use std::{cell::RefCell, mem::ManuallyDrop, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, mem::ManuallyDrop, sync::Arc};
 
 /// One interface of a plugin that is not in this process. Implemented by the host.
 ///
@@ -247,6 +247,32 @@ impl Call<'_> {
             }
         }
     }
+}
+
+/// Encodes the arguments of a call, which are a tuple, in [`Encoding::Binary`]: in `buffer` if it is large enough.
+///
+/// # Errors
+///
+/// - The reason why a value cannot be encoded.
+#[doc(hidden)]
+pub fn encode<'a, T: Serialize>(arguments: &T, buffer: &'a mut [u8]) -> Result<Cow<'a, [u8]>, String> {
+    match postcard::to_slice(arguments, &mut *buffer).map(|encoded| encoded.len()) {
+        Ok(len) => Ok(Cow::Borrowed(&buffer[..len])),
+        Err(postcard::Error::SerializeBufferFull) => {
+            postcard::to_stdvec(arguments).map(Cow::Owned).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Decodes a result or an error in [`Encoding::Binary`]. `stack_left` is as for [`Remote::stack_left`].
+///
+/// # Errors
+///
+/// - The reason why the bytes are not an encoded `T`.
+#[doc(hidden)]
+pub fn decode_value<T: DeserializeOwned>(bytes: &[u8], stack_left: Option<usize>) -> Result<T, String> {
+    shallow::read(bytes, StackLimit::of_thread(stack_left)).map_err(|error| error.to_string())
 }
 
 fn decode<T: DeserializeOwned>(remote: &dyn Remote, method: &str, bytes: &[u8]) -> Result<T, CallError> {

@@ -26,6 +26,8 @@ use std::{
 const ID: &str = "dev.replug.numbered";
 const BARE: &str = "function pointer of the same signature, hoisted";
 const TYPED: &str = "typed handle";
+const RESOLVED_BINARY: &str = "resolved method, with types";
+const RESOLVED_JSON: &str = "resolved method, with JSON";
 
 const ONE_THREAD: Rounds = Rounds { rounds: 60, repetitions: 400_000 };
 const TWO_THREADS: Rounds = Rounds { rounds: 40, repetitions: 2_000_000 };
@@ -39,6 +41,8 @@ pub(crate) fn measure() -> Result<Section> {
     let typed: Handle<dyn Counter> = host.get(ID)?;
     typed.increment(1).context("the plugin did not start")?;
     let dynamic = host.plugin(ID)?;
+    let resolved = dynamic.method("increment")?;
+    let resolved_binary = resolved.typed::<(u64,), u64>()?;
     let probe = probe(&sandbox.build(&package, Std::Shared)?)?;
     let bare = || {
         let bare = Bare { object: probe.object, edge: probe.increment };
@@ -62,6 +66,16 @@ pub(crate) fn measure() -> Result<Section> {
         contender("the pointer in a std RwLock", |by| {
             rwlock.read().map_or(0, |it| it.increment(by).unwrap_or_default())
         }),
+        Contender {
+            one_in: 20,
+            ..contender(RESOLVED_BINARY, |by| resolved_binary.call(&(by,)).unwrap_or_default())
+        },
+        Contender {
+            one_in: 50,
+            ..contender(RESOLVED_JSON, |by| {
+                resolved.call_json(&json!([by])).map_or(0, |value| value.as_u64().unwrap_or(0))
+            })
+        },
         Contender {
             one_in: 200,
             ..contender("by name, with JSON", |by| {
@@ -93,6 +107,10 @@ fn section(series: &[Series], scaling: &[Series]) -> Section {
     };
     let throughput = |one: &Series| vec![one.name.to_owned(), format!("{:.0}", 1e3 / one.median())];
     let ratio = series[1].ratio_to(&series[0]);
+    let [by_json, by_types] = [RESOLVED_JSON, RESOLVED_BINARY].map(|name| {
+        let found = series.iter().find(|one| one.name == name);
+        found.map_or(f64::INFINITY, |one| one.ratio_to(&series[0]))
+    });
     let (typed, machine) = (scaling[0].ratio_to(&scaling[1]), scaling[2].ratio_to(&scaling[3]));
     Section {
         title: "A call in process",
@@ -112,6 +130,12 @@ fn section(series: &[Series], scaling: &[Series]) -> Section {
                 bound: "at most 1.5 times",
                 measured: format!("{ratio:.2} times"),
                 met: ratio <= 1.5,
+            },
+            Target {
+                what: "call of a resolved method with JSON to hoisted function pointer",
+                bound: "at most 25 times",
+                measured: format!("{by_json:.1} times (with types {by_types:.1})"),
+                met: by_json <= 25.0 && by_types < by_json,
             },
             Target {
                 what: "throughput of two threads to one",

@@ -13,7 +13,7 @@ use super::{
 };
 use clap::Args;
 use replug::control::{CallFailure, Code, Command, answer::Executed, command::Execute};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::to_raw_value};
 use std::time::{Duration, Instant};
 
 /// How long to wait for a plugin that is starting.
@@ -93,7 +93,8 @@ impl Call {
     /// Calls the method in the running host.
     async fn of_running(&self, call: &CallSpec, client: Client) -> Result<(), CliError> {
         let id = id_of(&call.plugin, &client).await?;
-        let args = Some(call.arguments.clone()).filter(|arguments| !arguments.is_null());
+        let args = Some(&call.arguments).filter(|arguments| !arguments.is_null());
+        let args = args.map(|args| to_raw_value(args).expect("a JSON value can be written"));
         let mut known = json!({ "plugin": id, "method": call.method });
         let mut waits_since = None;
         let answer = loop {

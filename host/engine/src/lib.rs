@@ -103,7 +103,7 @@ pub use config::{
 };
 pub use error::{CallError, Death, HostError, ReloadError};
 pub use event::{Event, EventKind, Events};
-pub use handle::{DynHandle, Handle, Invocation, InvocationFuture, TimedHandle};
+pub use handle::{DynHandle, Handle, Invocation, InvocationFuture, Method, TimedHandle, TypedMethod};
 pub use host::{Attachment, BoxError, BoxFuture, Host, Starting, WeakHost};
 pub use id::{Digest, Generation, IllegalDigest, IllegalId, PluginId};
 pub use info::{PluginInfo, Status, Version};

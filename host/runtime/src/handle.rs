@@ -3,22 +3,27 @@
 //! * [`Handle`] is typed by an interface.
 //! * [`TimedHandle`] is a [`Handle`] with a deadline for each call.
 //! * [`DynHandle`] finds methods by name.
+//! * [`Method`] is a method that a [`DynHandle`] has found, and [`TypedMethod`] is one whose types were compared.
 //!
 //! Each handle reaches the newest generation, keeps no generation alive between calls, and can be shared and
 //! cloned.
 
+mod method;
 #[cfg(test)]
 mod tests;
 mod timer;
 
+pub use method::{Method, TypedMethod};
+
 use crate::{
     deadline::Deadline,
-    load::{in_process::Cancellation, parsed},
-    registry::{Entry, EntryCaller, TimedCaller, lost, panicked},
+    load::in_process::Cancellation,
+    registry::{Entry, EntryCaller, TimedCaller},
 };
+use method::{finished, read_raw, read_value};
 use replug_api::{
     CallError,
-    abi::{Encoding, Outcome, Refusal},
+    abi::Encoding,
     call::{Bound, Interface},
     describe,
 };
@@ -26,7 +31,10 @@ use replug_model::{
     id::{Generation, PluginId},
     metrics::{CallEnd, Stopwatch},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 use std::{
     any::Any,
     fmt,
@@ -185,7 +193,25 @@ impl DynHandle {
     ///
     /// The call begins when the [`Invocation`] is awaited, or when [`Invocation::wait`] runs it.
     pub fn invoke_json(&self, method: impl Into<String>, arguments: Value) -> Invocation {
+        self.invoke_raw(method, to_raw_value(&arguments).expect("a JSON value can be written"))
+    }
+
+    /// Prepares a call like [`DynHandle::invoke_json`], with arguments that are JSON text. The host does not parse them:
+    /// only the plugin does.
+    pub fn invoke_raw(&self, method: impl Into<String>, arguments: Box<RawValue>) -> Invocation {
         Invocation { handle: self.clone(), method: method.into(), arguments, timeout: None }
+    }
+
+    /// Finds a method once, for many calls. `method` is as for [`DynHandle::invoke_json`]. Waits if the state of the
+    /// plugin is being handed over.
+    ///
+    /// # Errors
+    ///
+    /// * [`CallError::Unknown`] if there is no such method; the message suggests the method with the most similar name
+    /// * [`CallError::NotRunning`], [`CallError::Restarting`] if no generation serves
+    /// * [`CallError::TooDeep`]
+    pub fn method(&self, method: impl Into<String>) -> Result<Method, CallError> {
+        Method::find(self.entry.clone(), method.into())
     }
 }
 
@@ -195,7 +221,7 @@ impl DynHandle {
 pub struct Invocation {
     handle: DynHandle,
     method: String,
-    arguments: Value,
+    arguments: Box<RawValue>,
     timeout: Option<Duration>,
 }
 
@@ -223,7 +249,7 @@ impl Invocation {
     ///   plugin runs in a child process
     pub fn wait(self) -> Result<Value, CallError<Value>> {
         let deadline = self.timeout.map(Deadline::after);
-        self.run(deadline, &Running::default(), parsed)
+        self.run(deadline, &Running::default(), read_value)
     }
 
     /// Like [`Invocation::wait`], but the result stays JSON text. A parsed [`Value`] takes more memory than its text:
@@ -236,16 +262,14 @@ impl Invocation {
     /// * Those of [`Invocation::wait`]
     pub fn wait_raw(self) -> Result<Box<RawValue>, CallError<Value>> {
         let deadline = self.timeout.map(Deadline::after);
-        self.run(deadline, &Running::default(), |bytes| {
-            RawValue::from_string(str::from_utf8(bytes).map_err(serde::ser::Error::custom)?.to_owned())
-        })
+        self.run(deadline, &Running::default(), read_raw)
     }
 
     fn run<T>(
         self,
         deadline: Option<Deadline>,
         running: &Running,
-        read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+        read: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<T, CallError<Value>> {
         let Some(deadline) = deadline else { return self.call(running, read) };
         let id = self.handle.id().clone();
@@ -255,42 +279,18 @@ impl Invocation {
     fn call<T>(
         self,
         running: &Running,
-        read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+        read: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<T, CallError<Value>> {
         let Self { handle: DynHandle { entry, .. }, method, arguments, .. } = self;
         let (pin, _rest) = entry.pin().map_err(CallError::widen)?;
         let live = pin.live();
         running.generation.store(live.generation.0, Ordering::Relaxed);
         let found = live.method(&method).map_err(CallError::Unknown)?;
-        let name = found.name();
-        let arguments = serde_json::to_vec(&arguments).expect("a JSON value can be written");
-        pin.mark(&found.interface().name, found.index);
+        pin.mark(found);
         let watch = Stopwatch::start();
-        let outcome = found.invoke(Encoding::Json, &arguments);
+        let outcome = found.invoke(Encoding::Json, arguments.get().as_bytes());
         let took = watch.stop();
-        let no_json = |error| CallError::BadResult {
-            plugin: entry.id.to_string(),
-            method: name.to_owned(),
-            message: format!("it is not valid JSON: {error}"),
-        };
-        let result = match outcome {
-            Outcome::Returned(bytes) => read(&bytes).map_err(no_json),
-            Outcome::Refused(Refusal::Error(bytes)) => {
-                Err(parsed(&bytes).map_or_else(no_json, CallError::Plugin))
-            }
-            Outcome::Refused(Refusal::BadArguments(message)) => Err(CallError::BadArguments {
-                plugin: entry.id.to_string(),
-                method: name.to_owned(),
-                message: message.into(),
-            }),
-            Outcome::Refused(Refusal::BadResult(message)) => Err(CallError::BadResult {
-                plugin: entry.id.to_string(),
-                method: name.to_owned(),
-                message: message.into(),
-            }),
-            Outcome::Panicked(panic) => Err(panicked(live, name, panic).widen()),
-            Outcome::Lost => Err(lost(live, name).widen()),
-        };
+        let result = finished((live, found.name()), outcome, read, read_value);
         let end = CallEnd::of(&result);
         entry.note_time(took, end, live);
         pin.count(end);
@@ -318,7 +318,7 @@ impl IntoFuture for Invocation {
         let late = deadline.map(|deadline| (deadline, Timer::start(&runtime, deadline.until)));
         let call = {
             let running = running.clone();
-            runtime.spawn_blocking(move || self.run(deadline, &running, parsed))
+            runtime.spawn_blocking(move || self.run(deadline, &running, read_value))
         };
         InvocationFuture { plugin, method, call, running, late }
     }

@@ -13,7 +13,7 @@ use check::{fit, missing};
 use parking_lot::Mutex;
 use replug_api::{
     abi::{BoundInterface, Encoding, InterfaceExport, Outcome, Refusal},
-    describe::Interface,
+    describe::{self, Interface},
     remote::RemoteObject,
 };
 use replug_model::suggest;
@@ -114,15 +114,25 @@ pub(crate) fn interface(
 #[derive(Clone, Copy)]
 pub(crate) struct Method<'a> {
     offered: &'a Offered,
+    /// The position of the interface in `export!`.
+    pub(crate) interface: usize,
+    /// The position of the method in the interface.
     pub(crate) index: u32,
 }
 
 impl<'a> Method<'a> {
     /// The methods of all interfaces.
     pub(crate) fn all(offered: &'a [Offered]) -> impl Iterator<Item = Self> {
-        offered.iter().flat_map(|offered| {
-            (0..offered.description.methods.len() as u32).map(move |index| Self { offered, index })
+        offered.iter().enumerate().flat_map(|(interface, offered)| {
+            (0..offered.description.methods.len() as u32).map(move |index| Self { offered, interface, index })
         })
+    }
+
+    /// The method at that position of the interface at that position, if there is one.
+    pub(crate) fn at(offered: &'a [Offered], interface: usize, index: u32) -> Option<Self> {
+        let offered = offered.get(interface)?;
+        offered.description.methods.get(index as usize)?;
+        Some(Self { offered, interface, index })
     }
 
     /// Finds a method by its name, which may also be written `Interface.method`.
@@ -152,9 +162,14 @@ impl<'a> Method<'a> {
         &self.offered.description
     }
 
+    /// The description of the method.
+    pub(crate) fn description(&self) -> &'a describe::Method {
+        &self.interface().methods[self.index as usize]
+    }
+
     /// The name of the method.
     pub(crate) fn name(&self) -> &'a str {
-        &self.interface().methods[self.index as usize].name
+        &self.description().name
     }
 
     /// Calls the method with encoded arguments.

@@ -17,6 +17,16 @@ pub fn difference(host: &Interface, plugin: &Interface) -> Option<String> {
     })
 }
 
+/// The first difference, in words, that prevents calls of a plugin's method with the types of a method of the host. Each
+/// method is given with the interface that defines its types.
+pub fn method_difference(host: (&Interface, &Method), plugin: (&Interface, &Method)) -> Option<String> {
+    let ((host, of_host), (plugin, of_plugin)) = (host, plugin);
+    method(of_host, of_plugin).or_else(|| {
+        let mut comparison = Comparison { host, plugin, seen: Vec::new() };
+        mentioned(of_host).find_map(|ty| comparison.definitions(ty))
+    })
+}
+
 fn mentioned(method: &Method) -> impl Iterator<Item = &Type> {
     method.params.iter().map(|param| &param.ty).chain([&method.returns]).chain(&method.error)
 }

@@ -8,10 +8,11 @@ use replug::{
     manifest::Mode,
 };
 use replug_tests::{Lab, Probe, ProbeError, Tally, misbehave, recorder};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::to_raw_value};
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
+    time::Duration,
 };
 use values::every_kind_of_value_round_trips;
 
@@ -29,6 +30,9 @@ macro_rules! in_both_modes {
 in_both_modes! {
     typed_calls_and_calls_by_name_return_the_result_of_the_method,
     every_kind_of_value_round_trips,
+    a_resolved_method_returns_what_a_call_by_name_returns,
+    a_resolved_method_fails_as_a_call_by_name_fails,
+    types_that_differ_from_those_of_a_method_are_rejected,
     an_error_of_the_plugin_is_returned_unchanged,
     a_panic_returns_message_and_location_and_the_plugin_still_serves,
     a_text_of_8_mebibytes_round_trips,
@@ -45,6 +49,7 @@ in_both_modes! {
     a_missing_method_is_not_implemented,
     an_error_names_a_changed_interface,
     a_replaced_instance_is_retired,
+    a_resolved_method_fails_after_a_stop_until_a_start,
 }
 
 fn running(name: &str, mode: Mode) -> Lab {
@@ -74,6 +79,103 @@ fn typed_calls_and_calls_by_name_return_the_result_of_the_method(mode: Mode) {
     assert_eq!(lab.call("log", json!(["debug", "nothing to return"])).unwrap(), json!(null));
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!((info.status, info.failures, info.in_flight), (Status::Ready, 0, 0));
+}
+
+fn a_resolved_method_returns_what_a_call_by_name_returns(mode: Mode) {
+    let lab = running("resolved", mode);
+    let echo = lab.handle().method("echo").unwrap();
+    assert_eq!((echo.id().to_string(), echo.name()), (lab.id(), "echo"));
+    let typed = echo.typed::<(String,), String>().unwrap();
+    // The arguments of a typed method are in a buffer on the stack, unless they are larger than it.
+    for text in [String::new(), "ünïcödé \u{1f980} \"quoted\"\n\0".into(), "long ".repeat(1000)] {
+        let arguments = json!({ "text": text });
+        assert_eq!(echo.call_json(&arguments).unwrap(), json!(text));
+        let raw = echo.call_raw(&to_raw_value(&arguments).unwrap()).unwrap();
+        assert_eq!(raw.get(), json!(text).to_string());
+        assert_eq!(
+            lab.handle().invoke_raw("echo", to_raw_value(&[&text]).unwrap()).wait().unwrap(),
+            json!(text)
+        );
+        assert_eq!(typed.call(&(text.clone(),)).unwrap(), text);
+    }
+    let increment = lab.handle().method("Probe.increment").unwrap();
+    assert_eq!(increment.call_json(&json!([2])).unwrap(), json!(2));
+    let value = lab.handle().method("value").unwrap();
+    assert_eq!(value.call_json(&json!(null)).unwrap(), json!(2));
+    assert_eq!(value.typed::<(), u64>().unwrap().call(&()).unwrap(), 2);
+    let repeat = lab.handle().method("repeat").unwrap();
+    let typed = repeat.typed_fallible::<(String, u32), String, ProbeError>().unwrap();
+    assert_eq!(typed.call(&("ab".into(), 3)).unwrap(), "ababab");
+    let clones = (increment.clone(), typed.clone());
+    assert_eq!(clones.0.call_json(&json!([1])).unwrap(), json!(3));
+    assert_eq!(clones.1.call(&("x".into(), 2)).unwrap(), "xx");
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!((info.calls, info.failures, info.in_flight), (18, 0, 0));
+}
+
+fn a_resolved_method_fails_as_a_call_by_name_fails(mode: Mode) {
+    let lab = running("resolved-fails", mode);
+    let method = |name: &str| lab.handle().method(name).unwrap();
+    let unknown = lab.handle().method("ehco").unwrap_err().to_string();
+    assert_eq!(unknown, "no method `ehco`; did you mean `echo`?");
+    let repeat = method("repeat");
+    let long = Duration::from_secs(600);
+    for wrong in [json!(["x", "many"]), json!({"text": "x"}), json!(7), json!(["x", 1001])] {
+        let by_name = lab.call("repeat", wrong.clone()).unwrap_err();
+        assert_eq!(repeat.call_json(&wrong).unwrap_err(), by_name);
+        assert_eq!(repeat.call_raw(&to_raw_value(&wrong).unwrap()).unwrap_err(), by_name);
+        assert_eq!(repeat.within(long).call_json(&wrong).unwrap_err(), by_name);
+    }
+    let typed = repeat.typed_fallible::<(String, u32), String, ProbeError>().unwrap();
+    let expected = ProbeError { code: "too_often".into(), message: "1001 times is too often".into() };
+    assert_eq!(typed.call(&("x".into(), 1001)).unwrap_err(), CallError::Plugin(expected));
+    let panicked = method("panic").call_json(&json!(["so it goes"])).unwrap_err().to_string();
+    let typed = method("panic").typed::<(String,), ()>().unwrap();
+    let expected = format!("`panic` of {} g1 panicked: so it goes (src/lib.rs:", lab.id());
+    for error in [panicked, typed.call(&("so it goes".into(),)).unwrap_err().to_string()] {
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    let info = lab.host().info(&lab.id()).unwrap();
+    // Of the sixteen calls of the loop, the four with the plugin's own error count as failures.
+    assert_eq!((info.calls, info.failures, info.in_flight), (19, 7, 0));
+}
+
+fn types_that_differ_from_those_of_a_method_are_rejected(mode: Mode) {
+    /// A type with the name of the fixture's error, and with other fields.
+    mod other {
+        #[replug_api::data]
+        #[derive(Debug)]
+        pub(super) struct ProbeError {
+            pub(super) code: u32,
+            pub(super) message: String,
+        }
+    }
+    let lab = running("resolved-types", mode);
+    let repeat = lab.handle().method("repeat").unwrap();
+    let why = |error: CallError| match error {
+        CallError::BadArguments { method, message, .. } => (method, "arguments", message),
+        CallError::BadResult { method, message, .. } => (method, "result", message),
+        error => panic!("{error}"),
+    };
+    let said = |error: CallError| {
+        let (method, what, message) = why(error);
+        assert_eq!(method, "repeat");
+        format!("{what}: {message}")
+    };
+    let error = repeat.typed_fallible::<(String, i32), String, ProbeError>().unwrap_err();
+    let expected = "arguments: `repeat`: parameter `times` is i32 in the host and u32 in the plugin";
+    assert_eq!(said(error), expected);
+    let error = repeat.typed_fallible::<(String,), String, ProbeError>().unwrap_err();
+    assert_eq!(said(error), "arguments: `repeat` takes (text) in the host and (text, times) in the plugin");
+    let error = repeat.typed_fallible::<(String, u32), u32, ProbeError>().unwrap_err();
+    assert_eq!(said(error), "result: `repeat`: the result is u32 in the host and String in the plugin");
+    let error = repeat.typed::<(String, u32), String>().unwrap_err();
+    let expected = "result: `repeat`: cannot fail in the host and returns a Result in the plugin";
+    assert_eq!(said(error), expected);
+    let error = repeat.typed_fallible::<(String, u32), String, other::ProbeError>().unwrap_err();
+    let expected = "result: type `ProbeError`: field `code` is u32 in the host and String in the plugin";
+    assert_eq!(said(error), expected);
+    assert_eq!(lab.host().info(&lab.id()).unwrap().calls, 0);
 }
 
 fn an_error_of_the_plugin_is_returned_unchanged(mode: Mode) {
@@ -301,6 +403,19 @@ fn a_call_after_a_stop_fails_with_the_reason_until_a_start(mode: Mode) {
     assert_eq!(lab.call("version", json!([])).unwrap_err().to_string(), error);
     lab.host().start(&id).wait().unwrap();
     assert_eq!(probe.version().unwrap(), 1);
+}
+
+fn a_resolved_method_fails_after_a_stop_until_a_start(mode: Mode) {
+    let lab = running("resolved-stopped", mode);
+    let version = lab.handle().method("version").unwrap();
+    let typed = version.typed::<(), u64>().unwrap();
+    lab.host().stop(&lab.id()).wait().unwrap();
+    let expected = lab.call("version", json!([])).unwrap_err().to_string();
+    assert_eq!(version.call_json(&json!([])).unwrap_err().to_string(), expected);
+    assert_eq!(typed.call(&()).unwrap_err().to_string(), expected);
+    assert_eq!(lab.handle().method("version").unwrap_err().to_string(), expected);
+    lab.host().start(&lab.id()).wait().unwrap();
+    assert_eq!((version.call_json(&json!([])).unwrap(), typed.call(&()).unwrap()), (json!(1), 1));
 }
 
 /// The interface as a newer version of the host declares it.

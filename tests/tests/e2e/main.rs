@@ -31,6 +31,7 @@ mod interruptions;
 mod leftovers;
 mod life;
 mod limits;
+mod methods;
 mod metrics;
 mod misbehave;
 mod orphans;

@@ -14,7 +14,10 @@ use replug_engine::{
     BoxFuture, CallError, Host, PluginId, WeakHost,
     manifest::{Manifest, Mode},
 };
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span};
@@ -130,8 +133,8 @@ impl Executor {
 
     /// Calls a method, and audits the call even if the client disconnects.
     async fn execute(&self, host: &Host, who: &Who, call: Execute) -> Done<Executed> {
-        let arguments = arguments(&call)?;
-        let Execute { id, method, .. } = call;
+        let Execute { id, method, args, payload } = call;
+        let arguments = arguments(args, payload)?;
         let answer = {
             let mut audited = self.audit.counted(who, &id, &method);
             let answer = self.answer(host, (&id, &method), arguments).await;
@@ -149,7 +152,7 @@ impl Executor {
         &self,
         host: &Host,
         (id, method): (&PluginId, &str),
-        arguments: Value,
+        arguments: Box<RawValue>,
     ) -> Result<(Option<u64>, Box<RawValue>), ControlError> {
         let handle = host.plugin(id.as_str())?;
         let permit = self.places.clone().try_acquire_owned().map_err(|_| {
@@ -158,7 +161,7 @@ impl Executor {
         })?;
         let deadline = deadline(&*host.manifest(id.as_str())?, self.call_deadline);
         let generation = handle.generation().map(|generation| generation.0);
-        let invocation = handle.invoke_json(method, arguments);
+        let invocation = handle.invoke_raw(method, arguments);
         let span = Span::current();
         let running = self.calls.run(deadline, move || {
             // A plugin in this process logs on this thread, so its log entries are in the request's span.
@@ -295,17 +298,19 @@ fn within(key: &str, value: u32, (least, most): (u32, u32)) -> Result<u32, Contr
     }
 }
 
-fn arguments(call: &Execute) -> Result<Value, ControlError> {
-    let bad = |text: String| Err(ControlError::new(Code::BadInput, text));
-    match (&call.args, &call.payload) {
+/// The arguments of the call. They stay text: only the plugin parses them.
+fn arguments(args: Option<Box<RawValue>>, payload: Option<String>) -> Result<Box<RawValue>, ControlError> {
+    let bad = |text: &str| Err(ControlError::new(Code::BadInput, text));
+    match (args, payload) {
         (Some(_), Some(_)) => {
-            bad("give either `args` or `payload`: `payload` is short for `args` with one string".into())
+            bad("give either `args` or `payload`: `payload` is short for `args` with one string")
         }
-        (None, Some(text)) => Ok(json!([text])),
-        (None, None) => Ok(Value::Null),
-        (Some(args @ (Value::Object(_) | Value::Array(_) | Value::Null)), None) => Ok(args.clone()),
-        (Some(_), None) => {
-            bad("`args` is a single value, but must be an object by name or an array by position".into())
-        }
+        (None, Some(text)) => Ok(to_raw_value(&[text]).expect("a text can be written as JSON")),
+        (None, None) => Ok(RawValue::NULL.to_owned()),
+        // The text is valid JSON without white space around it, so its first byte shows its type.
+        (Some(args), None) => match args.get().as_bytes().first() {
+            Some(b'{' | b'[' | b'n') => Ok(args),
+            _ => bad("`args` is a single value, but must be an object by name or an array by position"),
+        },
     }
 }

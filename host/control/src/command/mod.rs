@@ -30,7 +30,7 @@ use declare::declare;
 use replug_engine::{PluginId, Status};
 use schema::StatusSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use utoipa::{IntoParams, ToSchema};
 
 /// Passes the list of commands to a macro. The entry of a command has these parts:
@@ -187,7 +187,7 @@ pub struct Execute {
     /// The arguments: an object by name, or an array by position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = schema::arguments, required = false)]
-    pub args: Option<Value>,
+    pub args: Option<Box<RawValue>>,
     /// The argument of a method that takes one string, instead of `args`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,

@@ -1,8 +1,8 @@
 //! Counters and durations of a running host. Every stage writes them, and no stage reads them.
 //!
 //! [`CallTimes`] records the durations of calls. All calls by name and all calls into other processes are timed. Of the
-//! calls through typed handles in this process, one in 1,024 is timed, because reading a clock takes longer than such a
-//! call.
+//! calls in this process through typed handles and resolved methods, one in 1,024 is timed, because reading a clock takes
+//! as long as such a call, or longer.
 //!
 //! [`Tally`](crate::event::Tally) counts events when they are emitted.
 

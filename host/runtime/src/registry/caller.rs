@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     deadline::{Deadline, Noted},
+    interface::Method,
     panic_location,
 };
 use replug_api::{
@@ -191,6 +192,13 @@ unsafe impl Caller for TimedCaller {
     }
 }
 
+/// Whether the calling thread's next call is to be timed, if not every call of the generation is. Must be read before
+/// the call is pinned.
+#[inline]
+pub(crate) fn next_call_is_timed() -> bool {
+    ThreadSlot::fast_path_slot().is_none()
+}
+
 /// Keeps the deadline of a call that had to wait for a pin. The deadline applies until this value is dropped.
 pub(crate) type Rest = Option<Noted>;
 
@@ -223,8 +231,15 @@ impl Pin {
     }
 
     /// Marks that the thread is about to call this method.
-    pub(crate) fn mark(&self, interface: &str, method: u32) {
-        self.level.mark(self.live().mark_of(interface).method(method));
+    #[inline]
+    pub(crate) fn mark(&self, method: Method<'_>) {
+        self.level.mark(self.live().mark_at(method.interface).method(method.index));
+    }
+
+    /// Ends the call, which must have been counted. Faster than a drop, which would check that.
+    #[inline]
+    pub(crate) fn leave(self) {
+        self.level.leave();
     }
 
     /// Counts the call of this pin by its outcome.

@@ -34,13 +34,14 @@ mod sync {
 }
 
 pub use caller::{EntryCaller, TimedCaller};
-pub(crate) use caller::{lost, panicked};
+pub(crate) use caller::{lost, next_call_is_timed, panicked};
 pub use calls::CallsIn;
 pub use clear_away::clear_away;
 pub use crash_record::{CrashRecord, Origin};
 pub use entry::PauseError;
 pub use entry::{Entry, Paused, Retiring, Vacant};
 pub use fence::NoMembarrier;
+pub(crate) use record::MethodPlace;
 pub use record::{Identity, Live};
 pub use retire::{discard, end};
 pub(crate) use successor::{Successor, Unsent, successor};

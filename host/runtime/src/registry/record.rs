@@ -20,7 +20,16 @@ use replug_model::{
     step::Step,
 };
 use replug_wire::Level;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+/// The number of the last [`Live`] of this process.
+static LAST: AtomicU32 = AtomicU32::new(0);
 
 /// A generation that has an instance: its body, and the data about it.
 pub struct Live {
@@ -30,6 +39,8 @@ pub struct Live {
     pub generation: Generation,
     /// The artifact.
     pub digest: Digest,
+    /// The number of this value in this process, from 1.
+    number: u32,
     /// The body. Lifecycle steps go through the methods of `Live`, which mark the thread.
     pub(super) body: Box<dyn Body>,
     traits: Traits,
@@ -58,8 +69,8 @@ pub struct Identity {
 impl Live {
     pub(crate) fn new(of: Identity, lease: ColumnLease, body: Box<dyn Body>) -> Self {
         let Identity { plugin, generation, digest, private_bytes, loaded_file_bytes } = of;
-        let traits = body.traits();
-        Self { plugin, generation, digest, body, traits, private_bytes, loaded_file_bytes, lease }
+        let (traits, number) = (body.traits(), LAST.fetch_add(1, Ordering::Relaxed) + 1);
+        Self { plugin, generation, digest, number, body, traits, private_bytes, loaded_file_bytes, lease }
     }
 
     /// The properties of the generation's body.
@@ -129,6 +140,25 @@ impl Live {
         Method::named(self.body.offered(), wanted)
     }
 
+    /// The method at this place, if the place is one of this generation.
+    #[inline]
+    pub(crate) fn method_at(&self, place: MethodPlace) -> Option<Method<'_>> {
+        if (place.0 >> 32) as u32 != self.number {
+            return None;
+        }
+        Method::at(self.body.offered(), usize::from((place.0 >> 16) as u16), u32::from(place.0 as u16))
+    }
+
+    /// The place of a method of this generation.
+    pub(crate) fn place_of(&self, method: Method<'_>) -> MethodPlace {
+        match (u16::try_from(method.interface), u16::try_from(method.index)) {
+            (Ok(interface), Ok(index)) => {
+                MethodPlace(u64::from(self.number) << 32 | u64::from(interface) << 16 | u64::from(index))
+            }
+            _ => MethodPlace::NONE,
+        }
+    }
+
     /// Calls `Plugin::start`. The errors of all steps are those of [`Body`].
     pub fn start(&self) -> Result<(), LifecycleError> {
         let _marked = self.marked(Step::Start);
@@ -171,17 +201,33 @@ impl Live {
 
     /// The mark of a thread that calls this interface.
     pub(super) fn mark_of(&self, interface: &str) -> Mark {
-        if !self.traits.attributable {
-            return Mark::NOBODY;
-        }
         let place = self.interfaces().position(|offered| offered.name == interface);
-        place.map_or(Mark::NOBODY, |place| Mark::interface(self.lease.column(), place))
+        place.map_or(Mark::NOBODY, |place| self.mark_at(place))
+    }
+
+    /// The mark of a thread that calls the interface at this position in `export!`.
+    #[inline]
+    pub(super) fn mark_at(&self, place: usize) -> Mark {
+        if self.traits.attributable { Mark::interface(self.lease.column(), place) } else { Mark::NOBODY }
     }
 
     /// The number of calls of this generation so far.
     pub fn calls(&self) -> Calls {
         self.lease.total()
     }
+}
+
+/// The place of a method: a generation, an interface of it, and a method of that. One word, so that threads can share
+/// it without a lock.
+///
+/// From the most significant bit: 32 bits for the number of the [`Live`], 16 bits for the interface's position in
+/// `export!`, 16 bits for the method's position in the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MethodPlace(pub(crate) u64);
+
+impl MethodPlace {
+    /// No place.
+    pub(crate) const NONE: Self = Self(0);
 }
 
 /// One interface of a generation, ready to call.

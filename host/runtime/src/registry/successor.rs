@@ -10,6 +10,7 @@ use super::{
 use replug_api::{
     CallError,
     abi::{Encoding, Outcome},
+    describe::{Interface, Method, method_difference},
     remote::Reply,
 };
 use replug_model::id::Generation;
@@ -22,8 +23,8 @@ pub(crate) type Successor = Arc<dyn Fn(&Unsent<'_>) -> Result<Reply, CallError> 
 pub(crate) struct Unsent<'a> {
     /// The generation whose process was dead.
     pub(crate) generation: Generation,
-    pub(crate) interface: &'a str,
-    pub(crate) method: &'a str,
+    pub(crate) interface: &'a Interface,
+    pub(crate) method: &'a Method,
     pub(crate) encoding: Encoding,
     pub(crate) arguments: &'a [u8],
 }
@@ -42,22 +43,29 @@ impl Entry {
     fn call_again(&self, unsent: &Unsent<'_>) -> Result<Reply, CallError> {
         let (pin, _rest) = self.pin_after(unsent.generation)?;
         let live = pin.live();
-        let found = live
-            .methods()
-            .find(|method| method.interface().name == unsent.interface && method.name() == unsent.method);
+        let found = live.methods().find(|method| {
+            method.interface().name == unsent.interface.name && method.name() == unsent.method.name
+        });
         let Some(found) = found else {
             return Err(CallError::NotImplemented {
                 plugin: self.id.to_string(),
                 generation: live.generation.0,
-                method: unsent.method.to_owned(),
+                method: unsent.method.name.clone(),
             });
         };
-        pin.mark(unsent.interface, found.index);
+        let types = (found.interface(), found.description());
+        if unsent.encoding == Encoding::Binary
+            && method_difference((unsent.interface, unsent.method), types).is_some()
+        {
+            // The arguments would be read as other types. The next call of the handle compares the types itself.
+            return Err(CallError::Restarting { plugin: self.id.to_string(), retry_in_ms: 1 });
+        }
+        pin.mark(found);
         match found.invoke(unsent.encoding, unsent.arguments) {
             Outcome::Returned(bytes) => Ok(Reply::Returned(bytes.into())),
             Outcome::Refused(refusal) => Ok(Reply::Refused(refusal)),
-            Outcome::Panicked(panic) => Err(panicked(live, unsent.method, panic)),
-            Outcome::Lost => Err(lost(live, unsent.method)),
+            Outcome::Panicked(panic) => Err(panicked(live, &unsent.method.name, panic)),
+            Outcome::Lost => Err(lost(live, &unsent.method.name)),
         }
     }
 

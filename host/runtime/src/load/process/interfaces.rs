@@ -103,13 +103,14 @@ impl RemoteInterface {
     #[cold]
     fn unsent(&self, call: Call<'_>, deadline: Option<Deadline>) -> Result<Reply, CallError> {
         let crashed = self.crashed(call.method);
-        let Some(successor) = &self.successor else { return Err(crashed) };
+        let method = self.interface.methods.get(call.method as usize);
+        let Some((successor, method)) = self.successor.as_ref().zip(method) else { return Err(crashed) };
         // The time limit counts from the first attempt, not from its repetition.
         let _noted = deadline.map(|deadline| deadline.note(&self.plugin));
         successor(&Unsent {
             generation: self.generation,
-            interface: &self.interface.name,
-            method: &self.method(call.method),
+            interface: &self.interface,
+            method,
             encoding: call.encoding,
             arguments: call.arguments,
         })
