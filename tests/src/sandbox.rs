@@ -45,6 +45,20 @@ impl Sandbox {
         Ok(Self { root })
     }
 
+    /// Removes the build profiles from the sandbox's workspace manifest. The manifest of an author who has not chosen
+    /// any profile settings has none either, so the host selects how to build for development.
+    ///
+    /// # Errors
+    ///
+    /// If the manifest cannot be read or written.
+    pub fn remove_profiles(&self) -> Result<()> {
+        let file = self.root.join("Cargo.toml");
+        let mut manifest: Table = fs::read_to_string(&file)?.parse()?;
+        manifest.remove("profile");
+        fs::write(&file, manifest.to_string())?;
+        Ok(())
+    }
+
     /// Copies a package of the project, such as `plugins/calculator`, and returns the copy's folder.
     ///
     /// # Errors

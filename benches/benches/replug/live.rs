@@ -16,7 +16,7 @@ const ID: &str = "dev.replug.hello-world";
 const EDITS: usize = 12;
 /// The number of first edits that do not count, because they fill the caches of cargo and of the kernel.
 const WARM_UP: usize = 2;
-const HEADROOM_MS: f64 = 60.0;
+const SHARE: f64 = 0.5;
 
 /// Measures edits of one line of the plugin `hello-world`. replug and cargo have a copy and a target folder each.
 pub(crate) fn measure() -> Result<Section> {
@@ -51,11 +51,11 @@ pub(crate) fn measure() -> Result<Section> {
         vec![name.to_owned(), cell(0.5), cell(0.0), cell(1.0)]
     };
     let stage = |pick: fn(&Stages) -> f64| stages.iter().map(pick).collect::<Vec<f64>>();
-    let over = median(live) - median(cargo);
+    let share = median(live) / median(cargo);
     Ok(Section {
         title: "From the save to the new code",
         tables: vec![Table {
-            columns: vec!["edit of one line, profile dev", "p50 ms", "least", "most"],
+            columns: vec!["edit of one line, profile dev without settings", "p50 ms", "least", "most"],
             rows: vec![
                 row("save to first answer of the new code", live),
                 row("of it: until the build begins", &stage(|stages| stages.detect)),
@@ -68,10 +68,14 @@ pub(crate) fn measure() -> Result<Section> {
             ],
         }],
         targets: vec![Target {
-            what: "save to live, over `cargo build`",
-            bound: "at most 60 ms",
-            measured: format!("{over:+.1} ms ({:.1} to {:.1}, {EDITS} edits)", median(live), median(cargo)),
-            met: over <= HEADROOM_MS,
+            what: "save to live, beside `cargo build`",
+            bound: "at most 0.5 times",
+            measured: format!(
+                "{share:.2} times ({:.1} and {:.1} ms, {EDITS} edits)",
+                median(live),
+                median(cargo)
+            ),
+            met: share <= SHARE,
         }],
     })
 }
@@ -86,6 +90,7 @@ struct Copy {
 impl Copy {
     fn new(name: &str) -> Result<Self> {
         let sandbox = Sandbox::fresh(name)?;
+        sandbox.remove_profiles()?;
         let file = sandbox.add("plugins/hello-world")?.join("src/lib.rs");
         let original = fs::read_to_string(&file)?;
         ensure!(
