@@ -75,7 +75,7 @@ impl Defaults {
     }
 
     /// Like [`Defaults::discover`], for a host that already serves plugins. Of two plugins with the same id, the plugin
-    /// that the host serves is kept, and the other is a problem.
+    /// that the host serves is kept, and the other plugin is reported as a problem.
     ///
     /// # Errors
     ///
@@ -120,8 +120,8 @@ impl FromStr for Defaults {
     }
 }
 
-/// Replaces a string as the value of the key `confirm` by the equivalent table with the key `window`. As a table, the
-/// value can be merged with another table key by key. `way` is the path of keys from `node` to the table that contains
+/// If the value of the key `confirm` is a string, replaces it with the equivalent table, which has the key `window`. A
+/// table can be merged with another table key by key. `way` is the path of keys from `node` to the table that contains
 /// `confirm`.
 pub(crate) fn spell_out(node: &mut Node, way: &[&str]) {
     let Value::Table(entries) = &mut node.value else { return };

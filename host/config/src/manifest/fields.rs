@@ -12,7 +12,7 @@ use std::{
 /// The longest allowed duration: a year. The host adds durations to the present time, and the sum must not overflow.
 const LONGEST: Duration = Duration::from_secs(31_557_600);
 
-/// A table of a manifest or a configuration that has only known keys.
+/// A table of a manifest or of a configuration. All keys in the table are known.
 pub(crate) struct Fields<'a> {
     file: &'a Path,
     prefix: &'static str,
@@ -184,8 +184,8 @@ impl<'a> Fields<'a> {
         Ok(Some(path.components().filter(|it| *it != Component::CurDir).collect()))
     }
 
-    /// Looks up the key's string in `words`, and returns the value beside it. A string that is not in `words` is an
-    /// error.
+    /// Looks up the key's string in `words`, a list of strings with their values, and returns the string's value. A
+    /// string that is not in the list is an error.
     pub(crate) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, ManifestError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         match words.iter().find(|(word, _)| *word == text) {

@@ -372,7 +372,7 @@ fn confirm(reload: &Fields<'_>, file: &Path) -> Result<Option<Confirm>, Manifest
     let default = Confirm::default();
     let Some(node) = reload.node("confirm") else { return Ok(None) };
     if !matches!(node.value, Value::Table(_)) {
-        // `spell_out` has replaced a string by a table, so this value has a wrong type. `duration` returns the error.
+        // `spell_out` has replaced a string with a table, so this value has a wrong type. `duration` returns the error.
         return reload.duration("confirm").map(|_| None);
     }
     let table = Fields::open(file, "reload.confirm.", node, CONFIRM_KEYS)?;
