@@ -20,7 +20,7 @@ pub(crate) enum Durability {
     PowerCut,
 }
 
-/// Replaces the file at `path` by a file with this content, and creates its folder. Only the owner can read the file,
+/// Replaces the file at `path` with a file of this content, and creates its folder. Only the owner can read the file,
 /// because it may contain a plugin's saved state or its configuration.
 ///
 /// Only one thread at a time may call this for one path. An interrupted call leaves a file whose name begins with a

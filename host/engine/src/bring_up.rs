@@ -61,7 +61,7 @@ impl fmt::Display for Moved {
 }
 
 impl Place {
-    /// Decides from the facts that are known before the trial where the version runs.
+    /// Decides where the version runs, from the facts that are known before the trial.
     ///
     /// # Errors
     ///

@@ -63,7 +63,7 @@ impl Host {
 }
 
 impl HostBuilder {
-    /// Replaces all settings by those of a configuration: see [`Layers`](crate::Layers). Later calls on this builder
+    /// Replaces all settings with those of a configuration: see [`Layers`](crate::Layers). Later calls on this builder
     /// override the configuration.
     #[must_use]
     pub fn config(mut self, config: HostConfig) -> Self {
@@ -88,7 +88,7 @@ impl HostBuilder {
     }
 
     /// The program that is executed for child processes of plugins, and for trials of new versions. Its `main` has to
-    /// begin with a call of [`shim::run_if_asked`](crate::shim::run_if_asked). Default: this program, if its `main` has
+    /// begin with a call to [`shim::run_if_asked`](crate::shim::run_if_asked). Default: this program, if its `main` has
     /// called that function.
     #[must_use]
     pub fn shim_program(mut self, program: impl Into<PathBuf>) -> Self {
@@ -103,8 +103,8 @@ impl HostBuilder {
         self
     }
 
-    /// Whether plugins start with the host, unless their manifests forbid that. Otherwise, they wait for
-    /// [`Host::start`]. Default: yes.
+    /// Whether plugins start with the host, except those whose manifest sets `auto_start = false`. Other
+    /// plugins wait for [`Host::start`]. If this is `false`, all plugins wait for it. Default: yes.
     #[must_use]
     pub fn auto_start(mut self, auto_start: bool) -> Self {
         self.auto_start = auto_start;

@@ -157,7 +157,7 @@ impl Demotions {
             let _ = fs::remove_dir(&self.dir);
             return Ok(());
         }
-        // No id begins with a dot, so the temporary file has no other plugin's name.
+        // The name of the temporary file begins with a dot, and no id does. So no other plugin uses this name.
         let text = serde_json::to_vec_pretty(demotions)?;
         atomic_file::replace(&self.file(id), &text, Durability::Process)
     }
@@ -209,7 +209,7 @@ fn signal(crash: &Crash) -> Option<String> {
 fn unexplained(crash: &Crash) -> Option<EventKind> {
     let how = match crash.end {
         End::Signal(name) => format!("was killed by {name}"),
-        End::Exit => "ended by a call of `exit`".into(),
+        End::Exit => "ended by a call to `exit`".into(),
         // If neither a cause nor a running plugin was recorded, the process was probably killed on purpose. This is not
         // reported.
         End::Unknown if crash.suspects.is_empty() => return None,

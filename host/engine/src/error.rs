@@ -107,7 +107,7 @@ pub enum ReloadCause {
 crate::readable::readable!(ReloadCause);
 
 impl ReloadCause {
-    /// The compiler's messages. Empty if another stage than the build has failed.
+    /// The compiler's messages. Empty if a stage other than the build has failed.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Build(error) => error.diagnostics(),
@@ -165,7 +165,7 @@ pub enum HostError {
     Reload(#[from] ReloadError),
     /// There is no earlier version to roll back to.
     #[error(
-        "{plugin}: there is no earlier version to go back to: no version has served before the current one, or the store no longer has it; edit the source, or keep more versions with `keep_artifacts`"
+        "{plugin}: there is no earlier version to go back to: no other version has served before, or the store no longer has that version; edit the source, or keep more versions with `keep_artifacts`"
     )]
     NoEarlierVersion {
         /// The plugin.

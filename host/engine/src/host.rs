@@ -232,7 +232,7 @@ impl Host {
         workers.up && !workers.shut_down
     }
 
-    /// Builds the plugin, and replaces the serving generation by the result, even if nothing has changed.
+    /// Builds the plugin, and replaces the serving generation with the result, even if nothing has changed.
     ///
     /// # Errors
     ///

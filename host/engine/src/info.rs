@@ -17,8 +17,8 @@ use std::{
     time::SystemTime,
 };
 
-/// The state of a plugin at one moment, for Rust programs. The control plane has its own form of it for JSON, whose
-/// names and defaults must stay compatible with the clients of other versions.
+/// The state of a plugin at one moment, for Rust programs. The control plane has a separate type for JSON, whose names
+/// and defaults must stay compatible with the clients of other versions.
 #[derive(Clone, Debug)]
 pub struct PluginInfo {
     /// The plugin's id.
@@ -78,7 +78,7 @@ pub struct PluginInfo {
 pub struct Version {
     /// The artifact's first generation that served.
     pub generation: Generation,
-    /// The last of the later generations as which the artifact has served, at most 20 of them, the oldest first.
+    /// The artifact's later generations that have served: at most the last 20, the oldest first.
     pub later: Vec<Generation>,
     /// The artifact.
     pub digest: Digest,

@@ -1,4 +1,4 @@
-//! The path of a reload, which replaces the serving version by a new version. Only this module calls the stages, in
+//! The path of a reload, which replaces the serving version with a new version. Only this module calls the stages, in
 //! this order:
 //!
 //! ```text

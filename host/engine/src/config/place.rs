@@ -75,7 +75,8 @@ pub fn user_states() -> Option<PathBuf> {
 fn place_of(plugins_dir: &Path) -> PathBuf {
     let workspace = Workspace::around(plugins_dir);
     let (states, key) = match &workspace {
-        // If the target folder is inside the workspace, the state moves with the workspace.
+        // If the target folder is inside the workspace, the state folder moves with the workspace. So its name must not
+        // depend on the path of the workspace.
         Some(workspace) if workspace.target_dir.starts_with(&workspace.root) => {
             (Some(workspace.states()), plugins_dir.strip_prefix(&workspace.root).unwrap_or(plugins_dir))
         }

@@ -61,7 +61,7 @@ impl RunDir {
     pub(super) fn create(runs: &Path, mut last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(runs)?;
         let mut own = OWN.lock();
-        // No other host may check the new folder between its creation and its lock.
+        // No other host may check the new folder before this host has locked the file in it.
         let alone = File::open(runs)?;
         flock(&alone, FlockOperation::LockExclusive)?;
         for entry in fs::read_dir(runs)?.flatten() {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_removes_no_run_folder_of_a_live_host_of_its_process() {
+    fn create_keeps_the_run_folder_of_a_live_host_in_the_same_process() {
         let dir = tempfile::tempdir().unwrap();
         let (first, _) = create(dir.path());
         let (second, seen) = create(dir.path());

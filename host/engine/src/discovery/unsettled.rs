@@ -19,7 +19,7 @@ impl Unsettled {
         let mut before = std::mem::take(&mut self.0);
         let mut due = Vec::new();
         for (path, error) in problems {
-            // Another problem with the same file means that the file is still being written.
+            // A different problem with the same file means that the file is still being written.
             let since =
                 before.remove(&path).filter(|(known, _)| *known == error).map_or(now, |(_, since)| since);
             if since + GRACE <= now {

@@ -70,7 +70,7 @@ enum Stage {
 }
 
 impl Build {
-    /// A build that begins, with this aim.
+    /// A new build with this aim.
     pub(super) fn to(aim: Aim) -> Self {
         Self { aim, retries: 0, waits: 0, stage: Stage::Waiting }
     }

@@ -21,8 +21,8 @@ use crate::{
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// The maximum number of thread-local keys that one more copy of std uses: one for the current thread, and one for the
-/// threads that it spawns.
+/// The maximum number of thread-local keys that one more copy of std uses: one for the current thread, and one for
+/// spawned threads.
 pub const KEYS_PER_OWN_STD: usize = 2;
 
 /// The resources that loaded generations use in this process, and their limits. Most of these resources are never

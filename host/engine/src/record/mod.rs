@@ -98,7 +98,7 @@ pub(crate) enum Choice {
     },
 }
 
-/// The maximum number of later generations that are kept of a version.
+/// The maximum number of later generations that are kept for each version.
 const LATER: usize = 20;
 
 /// A version that has served.
@@ -107,7 +107,7 @@ pub(crate) struct Served {
     pub(crate) digest: Digest,
     /// The version's first generation that served.
     pub(crate) generation: Generation,
-    /// The last of the later generations as which the version has served, at most [`LATER`] of them.
+    /// The version's later generations that have served: at most the last [`LATER`], the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) later: Vec<Generation>,
     /// When the version first served.

@@ -298,7 +298,7 @@ impl Worker {
 
     /// Whether a prebuilt library is still being copied into the plugin's folder: it is missing or incomplete, and it
     /// or the manifest has changed within [`GRACE`] before the build began, or since then. The build may have taken
-    /// longer.
+    /// longer than [`GRACE`].
     fn is_on_its_way(&self, began: SystemTime, built: &Result<Built, ReloadError>) -> bool {
         let manifest = self.latest_manifest();
         if self.is_missing() {

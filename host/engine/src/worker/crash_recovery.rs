@@ -95,8 +95,8 @@ impl Worker {
         });
     }
 
-    /// Records why the serving generation runs in another mode than its manifest requests. `None` if it does not.
-    /// Reports the reason if no reason was recorded before.
+    /// Records why the serving generation does not run in the mode that its manifest requests. `None` if it runs in
+    /// that mode. Reports the reason if no reason was recorded before.
     pub(super) fn note_place(&self, moved: Option<&Moved>) {
         let reason = moved.map(ToString::to_string);
         let before = std::mem::replace(&mut self.shared.progress.lock().moved, reason.clone());

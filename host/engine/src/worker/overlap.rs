@@ -13,7 +13,7 @@
 //! * If the content differs, the build is superseded, but at most [`Overlap::CUTS`] times in a row for one folder.
 //!   After that, changes in this folder are held until the end of the build.
 //! * If the content at the end of the build differs from the content at its beginning, one more build follows, but at
-//!   most [`Overlap::REPEATS`] times in a row for one file. New files count together, by their folder.
+//!   most [`Overlap::REPEATS`] times in a row for one file. All new files in a folder count as one file.
 //! * After that, the file is suspected: either every build writes it, or a user has saved it during each of these
 //!   builds. One more build follows when the file has not changed for [`Overlap::QUIET`]. If this build leaves the file
 //!   unchanged, a user has written it, and this build has read the last save. Otherwise the file counts as unstable:
@@ -102,8 +102,8 @@ impl Overlap {
     const CUTS: u32 = 2;
     /// The maximum number of consecutive builds that are repeated because of a file that the build may have written.
     const REPEATS: u32 = 2;
-    /// How long to wait after a build until suspected files are checked. A user who edits a file all the time, or whose
-    /// editor saves it, saves it again within this time. That is an edit, because no build runs.
+    /// How long to wait after a build until suspected files are checked. If a user keeps saving a file, or an editor
+    /// saves it automatically, the next save comes within this time. That save is an edit, because no build runs.
     const QUIET: Duration = Duration::from_secs(5);
 
     /// Records that a build has begun.
@@ -161,7 +161,7 @@ impl Overlap {
     }
 
     /// The path under which a change is counted: the file, or its folder if the file may be new. A build may write a
-    /// file with another name each time, so new files are counted together.
+    /// file with a different name each time, so all new files in a folder count as one file.
     fn source(change: &Change) -> &Path {
         match change.before {
             None | Some(Content::Gone) => folder(&change.path),

@@ -86,7 +86,7 @@ fn the_state_of_an_earlier_version_is_moved_once() {
 }
 
 #[test]
-fn the_state_of_an_earlier_version_stays_while_a_host_runs_on_it() {
+fn the_state_of_an_earlier_version_is_not_moved_while_a_host_uses_it() {
     let (_dir, root) = former();
     let plugins = root.join("plugins");
     let former = plugins.join(".replug");

@@ -73,7 +73,7 @@ fn an_edit_that_no_script_can_make_supersedes_four_builds_in_a_row() {
 }
 
 #[test]
-fn new_files_that_a_build_writes_each_time_count_together() {
+fn new_files_that_a_build_writes_into_a_folder_count_as_one_file() {
     let mut bench = Bench::new();
     for round in 0..10 {
         let (_, settled) = bench.build_that_writes(&format!("pb/{round}.rs"), "a new file");

@@ -124,9 +124,7 @@ impl World {
             let by_command = by_command_instead_of.is_some();
             let is_so = if by_command { *faults == before } else { faults.first() == Some(&text) };
             self.watch.rule(is_so, || {
-                format!(
-                    "a rejected configuration has changed the faults {before:?} to other faults than expected"
-                )
+                format!("a rejected configuration has changed the faults {before:?} to unexpected faults")
             });
         }
         if taken {
