@@ -103,8 +103,8 @@ impl HostBuilder {
         self
     }
 
-    /// Whether plugins start with the host, except those whose manifest sets `auto_start = false`. Other
-    /// plugins wait for [`Host::start`]. If this is `false`, all plugins wait for it. Default: yes.
+    /// Whether plugins start with the host. A plugin whose manifest sets `auto_start = false` waits for [`Host::start`]
+    /// in any case. Default: yes.
     #[must_use]
     pub fn auto_start(mut self, auto_start: bool) -> Self {
         self.auto_start = auto_start;

@@ -91,7 +91,7 @@ impl StateDir {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
         if root.to_str().is_none() {
-            let reason = "plugins get the paths of their data folders as UTF-8, and the path of this folder is not UTF-8";
+            let reason = "plugins get the path of their data folder as UTF-8, and the path of this folder is not UTF-8";
             return Err(io::Error::new(io::ErrorKind::InvalidFilename, reason));
         }
         if mount::is_noexec(&root) {
