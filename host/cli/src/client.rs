@@ -36,7 +36,7 @@ use tokio::net::UnixStream;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait until a host that is starting listens.
 const START: Duration = Duration::from_secs(10);
-/// How long to wait between two attempts to connect to it.
+/// How long to wait between two attempts to connect to such a host.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// The option that selects a running host.

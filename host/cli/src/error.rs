@@ -53,7 +53,7 @@ pub(super) enum CliError {
     Unreachable { socket: String, source: io::Error },
     /// Another user may be listening on the socket.
     #[error(
-        "refusing to connect to {socket}, which may belong to another user: {reason}; have it removed, or set XDG_RUNTIME_DIR, also for the host, to a folder that you own"
+        "refusing to connect to {socket}, which may belong to another user: {reason}; have it removed, or set XDG_RUNTIME_DIR, for the host and for this command, to a folder that you own"
     )]
     Foreign { socket: String, reason: String },
     /// The host runs, but does not answer.
@@ -102,7 +102,7 @@ impl CliError {
             Self::Usage(_) => ExitCode::from(2),
             // The status that shells use for a command that SIGINT has killed: 128 + 2.
             Self::Interrupted => ExitCode::from(130),
-            // It is no failure if the reader has closed the pipe.
+            // It is not a failure if the reader has closed the pipe.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }

@@ -118,7 +118,7 @@ impl Start {
   replug stop dev.replug.calculator
   replug stop dev.replug.counter --discard")]
 pub(super) struct Stop {
-    /// Discard the plugin's state, also if it is already stopped
+    /// Discard the plugin's state, even if the plugin is already stopped
     #[arg(long)]
     discard: bool,
     #[command(flatten)]

@@ -24,16 +24,16 @@ use tokio::sync::mpsc;
 static OUT: OnceLock<File> = OnceLock::new();
 static ERR: OnceLock<File> = OnceLock::new();
 
-/// The original standard output, also after descriptor 1 was replaced.
+/// The original standard output, even after descriptor 1 was replaced.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stdout;
 
-/// The original standard error, also after descriptor 2 was replaced.
+/// The original standard error, even after descriptor 2 was replaced.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stderr;
 
 impl Stdout {
-    /// The width of the terminal in columns. `None` if the output is no terminal, or its width is not known.
+    /// The width of the terminal in columns. `None` if the output is not a terminal, or if its width is unknown.
     pub(super) fn columns(self) -> Option<usize> {
         let size = self.file().ok().and_then(|file| tcgetwinsize(file).ok());
         size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)

@@ -176,7 +176,7 @@ fn limits(plugin: &Plugin) -> Vec<String> {
     let bounds = limits.bounds.iter().map(|it| format!("{} {} ({})", it.of.name(), it.value, it.by.name()));
     let bounds = bounds.collect::<Vec<_>>().join(", ");
     let bounds = (!bounds.is_empty()).then(|| format!("limited to {bounds}"));
-    let lacking = limits.lacking.iter().map(|why| format!("not as asked: {why}"));
+    let lacking = limits.lacking.iter().map(|why| format!("not as configured: {why}"));
     bounds.into_iter().chain(lacking).collect()
 }
 
@@ -266,7 +266,7 @@ mod tests {
             "build failed",
             "process 42: 1.5 MiB, 0.2 s of CPU time, 9 files open",
             "limited to open_files 64 (rlimit)",
-            "not as asked: no cgroup: none is delegated",
+            "not as configured: no cgroup: none is delegated",
         ];
         assert_eq!(below, expected, "{text}");
     }

@@ -9,9 +9,9 @@ use replug::Status;
 use std::mem;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The maximum width of a line, in columns, if the standard output is no terminal.
+/// The maximum width of a line, in columns, if the standard output is not a terminal.
 const LINE: usize = 80;
-/// The minimum of the maximum width of a line, in columns. A narrower terminal folds the lines.
+/// The smallest value of [`line_width`], in columns. A narrower terminal folds the lines.
 const NARROWEST: usize = 60;
 const GAP: usize = 2;
 

@@ -141,7 +141,7 @@ fn a_list_prints_valid_plugins_and_the_errors_of_the_others() {
 }
 
 #[test]
-fn a_call_of_an_unknown_plugin_names_the_nearest() {
+fn a_call_to_an_unknown_plugin_suggests_the_nearest_id() {
     let dir = tempfile::tempdir().unwrap();
     plugins(dir.path());
     let run = replug(dir.path(), &["call", "dev.example.greter", "greet"]);

@@ -43,7 +43,7 @@ fn collect(listener: &TcpListener) -> Request {
     Request { line, body }
 }
 
-/// Sends a request to the host: whether it is alive.
+/// Asks the host whether it is alive.
 fn ask(socket: &Path) {
     let mut stream = UnixStream::connect(socket).expect("the host listens");
     let request = "GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -111,7 +111,7 @@ fn the_configured_collector_receives_reload_and_request_spans() {
 }
 
 #[test]
-fn the_collector_of_the_standard_variable_receives_spans() {
+fn the_collector_in_the_standard_variable_receives_spans() {
     let request = arrives(|_, address| vec![("OTEL_EXPORTER_OTLP_ENDPOINT", address.to_owned())]);
     assert!(request.line.starts_with("POST /v1/traces "), "{}", request.line);
     assert!(contains(&request.body, "reload"));

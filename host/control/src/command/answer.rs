@@ -50,8 +50,8 @@ impl From<PendingConfig> for Configuration {
     }
 }
 
-/// The state of a plugin at the time of the answer: [`PluginInfo`] as JSON. The two are separate because a client of
-/// another version reads this one, while a field of `PluginInfo` may change with the crate.
+/// The state of a plugin at the time of the answer: [`PluginInfo`] as JSON. The two types are separate, because clients
+/// of other versions read this type, while the fields of [`PluginInfo`] may change with each version.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plugin {
     /// The plugin's id.

@@ -38,7 +38,7 @@ codes! {
     ForeignHost = 40300,
     /// A page of another site sent the request.
     ForeignOrigin = 40301,
-    /// The socket belongs to another user.
+    /// A process of another user sent the request over the socket.
     ForeignUser = 40302,
     /// A process of a plugin sent the request, or a process that cannot be distinguished from a plugin's.
     OwnPlugin = 40303,

@@ -33,7 +33,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 pub(super) type Done<T> = Result<T, ControlError>;
 
-/// Executes the requests to one host, of every transport.
+/// Executes the requests that one host receives over all transports.
 pub(crate) struct Executor {
     host: WeakHost,
     audit: Audit,

@@ -110,7 +110,8 @@ pub(super) async fn unknown_path(request: Request) -> ControlError {
 pub(super) async fn wrong_method(request: Request) -> ControlError {
     let (method, path) = (request.method(), request.uri().path());
     let text = format!(
-        "{method} is not allowed for {path}: a request that changes something is a POST of JSON, any other a GET"
+        "{method} is not allowed for {path}: send a request that changes something as a POST \
+         of JSON, and any other request as a GET"
     );
     ControlError::new(Code::WrongMethod, text)
 }

@@ -103,7 +103,8 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
     match &connection.origin {
         Ok(Origin::Elsewhere) => {}
         Ok(Origin::Plugin) => {
-            let text = "this host does not accept requests from processes of its plugins, or from processes that those have started";
+            let text = "this host does not accept requests from processes of its plugins, or from processes that \
+                        these processes have started";
             return Err(ControlError::new(Code::OwnPlugin, text));
         }
         Err(error) => {

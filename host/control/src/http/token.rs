@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_may_be_a_link_but_only_to_an_own_regular_file() {
+    fn a_token_file_may_be_a_link_to_a_regular_file_of_this_user() {
         let dir = tempfile::tempdir().unwrap();
         let (file, link, pipe) = (dir.path().join("token"), dir.path().join("link"), dir.path().join("pipe"));
         let made = Token::at(&file).unwrap();

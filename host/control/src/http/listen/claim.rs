@@ -5,8 +5,9 @@
 //! host also keeps a file in its state folder locked while it runs. It writes up to four lines into the file: the
 //! parent process that restarts it after a crash, the path of its socket, its plugins folder, and its address for HTTP.
 //! The kernel releases the lock when the process exits. The content of an unlocked file is ignored, with two
-//! exceptions. If the next host may use any port, it uses the port of the previous host. While the parent process runs,
-//! it is about to start the next host; a host that stops by itself removes that line.
+//! exceptions. First, if the next host may use any port, it uses the port of the previous host. Second, if the parent
+//! process in the file still runs, it is about to start the next host. A host that stops without a crash removes the
+//! line of the parent process.
 
 use super::{FoundHost, unix::name_of};
 use crate::http::config::ListenError;
@@ -133,8 +134,8 @@ impl Drop for Claim {
     }
 }
 
-/// Whether `plugins_dir` has a host of this user that listens or is about to: a process has claimed the folder, or the
-/// last host has crashed and its parent process is about to restart it.
+/// Whether `plugins_dir` has a host of this user that listens or will listen soon: a process has claimed the folder, or
+/// the last host has crashed and its parent process is about to restart it.
 pub(super) fn is_coming(plugins_dir: &Path, state_dir: &Path) -> bool {
     let path = path(plugins_dir, state_dir);
     if held(&path).is_some() {
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn look_below_finds_the_hosts_by_the_parent_of_their_state_folders() {
+    fn look_below_finds_the_hosts_of_all_state_folders_in_a_folder() {
         let states = tempfile::tempdir().unwrap();
         let (state, gone) = (states.path().join("plugins-1"), states.path().join("plugins-2"));
         let mut claim = Claim::of(Path::new("/a/plugins"), &state).unwrap();

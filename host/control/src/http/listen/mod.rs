@@ -55,9 +55,9 @@ pub fn find_socket(plugins_dir: &Path, state_dir: &Path) -> PathBuf {
     found.unwrap_or_else(|| socket_path(plugins_dir))
 }
 
-/// Whether `plugins_dir` with the state folder `state_dir` has a host of this user that listens or is about to: a host
-/// that runs or is starting, or one that has crashed and that its parent process (see `parent::supervise`) is about to
-/// restart.
+/// Whether `plugins_dir` with the state folder `state_dir` has a host of this user that listens or will listen soon: a
+/// host that runs or is starting, or a host that has crashed and that its parent process (see `parent::supervise`) is
+/// about to restart.
 pub fn host_is_coming(plugins_dir: &Path, state_dir: &Path) -> bool {
     claim::is_coming(plugins_dir, state_dir)
 }

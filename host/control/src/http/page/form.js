@@ -174,7 +174,7 @@ function pairs(title, [key, value], within) {
     const seen = new Set();
     const written = parts.map(({ from, to }) => {
       const read = from.read();
-      // In JSON, every key is a string, also if it is a number in Rust.
+      // In JSON, every key is a string, even if the key is a number in Rust.
       const name = read.startsWith('"') ? read : JSON.stringify(read);
       if (seen.has(name)) from.refuse("This key exists already.");
       seen.add(name);

@@ -6,7 +6,7 @@ import { words } from "./words.js";
 
 // The maximum number of entries in `history`, and in `details`.
 const KEPT = 200;
-// Events of these kinds may occur many times a second. Equal ones are combined into one entry with a count.
+// Events of these kinds may occur many times a second. Equal events are combined into one entry with a count.
 const REPEATED = new Set(["plugin_panicked", "audit", "call_result"]);
 
 const UNTIMED = { sum: 0, count: 0 };

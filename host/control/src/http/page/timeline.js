@@ -13,7 +13,7 @@ let ids = 0;
 export class Timeline {
   #again = null;
 
-  /** The timeline shows at most `most` entries, or more with "every detail". `named` is whether entries show the plugin's name. */
+  /** Shows at most `most` entries, or more with "every detail". With `named`, entries show the plugin's name. */
   constructor(title, { most, named }) {
     this.most = most;
     this.named = named;

@@ -70,7 +70,7 @@ function changed({ applied, restart_needed: later }) {
 
 function limits({ bounds, lacking = [] }) {
   const all = bounds.map(({ of, value, by }) => `${of.replaceAll("_", " ")} ${value} (${by})`);
-  return [...all, ...lacking.map((why) => `not as asked: ${why}`)].join(", ");
+  return [...all, ...lacking.map((why) => `not as configured: ${why}`)].join(", ");
 }
 
 function value(result) {
