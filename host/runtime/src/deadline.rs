@@ -1,5 +1,5 @@
 //! The deadline of one call, if its caller sets one. A handle stores the deadline in a thread-local, together with the
-//! plugin. A call from the same thread into that plugin reads it.
+//! plugin. A call from the same thread into that plugin reads the deadline.
 
 use replug_model::id::PluginId;
 use std::{
@@ -28,7 +28,7 @@ impl Deadline {
     /// A deadline that is this much later than now.
     pub(crate) fn after(after: Duration) -> Self {
         let now = Instant::now();
-        // A deadline that no clock can represent is replaced by one in a century.
+        // If the sum is too late for an `Instant`, the deadline is in a century.
         let until = now.checked_add(after).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400));
         Self { until, after }
     }

@@ -52,8 +52,8 @@ impl Offered {
         &self.description
     }
 
-    /// Checks that this interface matches `wanted`, which a typed handle of the host needs, and returns it in the form
-    /// that the handle calls. The caller must keep the generation alive while it uses the result.
+    /// Checks that this interface matches `wanted`, which a typed handle of the host needs, and returns the object and
+    /// the edges that the handle calls. The caller must keep the generation alive while it uses the result.
     fn bind(
         &self,
         plugin: &str,

@@ -6,7 +6,7 @@
 //! limit, which only a process with `CAP_SYS_RESOURCE` in the initial user namespace can raise. So a shim sets both
 //! before it opens the plugin's library. The limit is `RLIMIT_RSS`, for resident memory, which Linux does not enforce.
 //! The shim sets it to a value that no other program uses and that is lower than the host's own limit. A process that
-//! lowers the limit further is still marked, because every value up to the mark counts.
+//! lowers the limit further is still marked, because every limit up to that value counts as a mark.
 //!
 //! A process counts as a plugin's only if it has both properties. If the host's own limit is 0, no lower limit exists.
 //! Then `no_new_privs` alone decides, unless the host itself has `no_new_privs`: in that case, no process counts as a
@@ -22,7 +22,7 @@ use rustix::{
 };
 use std::io;
 
-/// `replug` in ASCII, read as a number of bytes. No machine has so much memory.
+/// `replug` in ASCII, read as a number of bytes. No machine has this much memory.
 const MARK: u64 = 0x7265_706c_7567_0000;
 
 /// The mark of a host's plugins: a limit below `hard`, which is the host's own hard limit, or `None` if the host has no

@@ -1,15 +1,15 @@
-//! The locations of panics in plugins. A plugin reports each panic to the host before it unwinds. The call that the
-//! panic ends takes the location.
+//! The locations of panics in plugins. A plugin reports each panic to the host before the panic unwinds. If the panic
+//! ends a call, the error of that call takes the location.
 
 use std::{cell::RefCell, collections::VecDeque};
 
 thread_local! {
-    /// The messages and locations of this thread's panics that no call has taken yet.
+    /// The messages and locations of this thread's panics that no call's error has taken yet.
     static PANICS: RefCell<VecDeque<(String, String)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// How many panics of a thread are remembered. If a plugin catches a panic itself, no call takes the panic, so the
-/// number has to be limited.
+/// How many panics of a thread are remembered. The number has to be limited, because no call takes the location of a
+/// panic that the plugin catches itself.
 const PANICS_REMEMBERED: usize = 8;
 
 /// The location of the calling thread's last panic with this message, as `file:line:column`. Forgets all panics of

@@ -41,7 +41,7 @@ pub enum RootMismatch {
 
 replug_model::readable::readable!(RootMismatch);
 
-/// A plugin does not offer an interface in the form that a typed handle of the host needs.
+/// A plugin does not offer an interface that a typed handle of the host needs, or offers an incompatible version.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InterfaceMismatch {
     /// The plugin does not implement the interface.
@@ -54,7 +54,7 @@ pub enum InterfaceMismatch {
         /// The interfaces that the plugin implements.
         offered: String,
     },
-    /// The plugin implements the interface in another form.
+    /// The plugin implements an incompatible version of the interface.
     #[error(
         "`{interface}` of {plugin} differs from the host's: {difference}; build both with the same version of the interface"
     )]
@@ -83,7 +83,7 @@ pub(crate) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch>
 /// Compares an interface that a handle of the host needs with the plugin's interface of that name. The layouts of types
 /// are compared only if the plugin is in this process, because only then are the plugin's layouts known.
 ///
-/// The interfaces match even if one of them has additional methods at the end. A call of a method that the plugin lacks
+/// The interfaces match even if one of them has additional methods at the end. A call to a method that the plugin lacks
 /// returns an error.
 pub(super) fn fit(
     plugin: &str,

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 /// The maximum length of a text that is kept, in bytes.
 pub(super) const MOST_BYTES: usize = 16 << 10;
-/// How many bytes each JSON value counts in addition to its text, so that the number of small values is limited, too.
+/// How many bytes each JSON value adds to the counted size of its text, so that the number of small values is limited,
+/// too.
 const VALUE_BYTES: usize = 16;
 
 /// Cuts each text of the report to [`MOST_BYTES`].
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_stay_valid_json_and_short_ones_stay_whole_beside_a_cut_one() {
+    fn cutting_a_long_field_keeps_valid_json_and_the_short_fields() {
         let (_, fields) = log(String::new(), &json!({ "body": "b".repeat(LONG), "id": 5, "who": "me" }));
         assert_eq!((&fields["id"], &fields["who"]), (&json!(5), &json!("me")));
         assert!(fields["body"].as_str().unwrap().ends_with(" bytes cut)"));

@@ -35,7 +35,7 @@ pub struct HostReporter {
     log: LimitedReports,
 }
 
-/// A kind of reports of a plugin with a rate limit: its log, or one of its streams.
+/// Reports that share a rate limit: the log of a plugin, or the lines of one of its streams.
 #[derive(Clone, Debug)]
 pub(super) struct LimitedReports {
     /// The unit for the number of items that were left out.

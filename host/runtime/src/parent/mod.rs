@@ -159,7 +159,8 @@ pub fn note_run(run_dir: &Path) {
     let written = fs::File::options().append(true).open(notebook).and_then(|mut file| file.write_all(&line));
     if let Err(error) = written {
         tracing::warn!(
-            "cannot report {} to the parent process: {error}; it will not know which plugin has crashed this process",
+            "cannot report {} to the parent process: {error}; if a plugin crashes this process, the parent cannot \
+             name the plugin",
             run_dir.display()
         );
     }

@@ -101,7 +101,7 @@ pub(super) struct History {
 impl History {
     pub(super) fn judge(&mut self, ended: &Ended, now: Instant) -> Verdict {
         let Some(how) = ended.crash() else {
-            let advice = "if this is not intended, look for a call of `exit` in a plugin";
+            let advice = "if this is not intended, look for a call to `exit` in a plugin";
             let exited = ended.hosts_left && ended.status.code().is_some();
             let what = exited.then(|| format!("warning: the program {}; {advice}", ended.exit()));
             return Verdict::End(ended.code(), what);

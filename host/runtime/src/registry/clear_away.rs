@@ -50,8 +50,8 @@ fn give_back(file: &File, (path, from): (&Path, u64)) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a line of `/proc/<pid>/maps` maps that file beyond this offset. For a line that cannot be parsed, the answer
-/// is yes.
+/// Whether a line of `/proc/<pid>/maps` maps that file beyond this offset. Returns `true` for a line that cannot be
+/// parsed.
 fn is_read_behind(line: &str, place: u64, (inode, path): (u64, &Path)) -> bool {
     let mut columns = line.split_whitespace();
     let mut next = || columns.next();

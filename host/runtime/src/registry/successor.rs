@@ -1,4 +1,4 @@
-//! Repeats a call on the next generation if the process of its generation is dead.
+//! Repeats a call on the next generation if the process of the pinned generation is dead.
 //!
 //! A caller may pin a generation after its process has died and before the host has taken the generation out of
 //! service. The call cannot have begun, so it waits for the restart, like any later call.

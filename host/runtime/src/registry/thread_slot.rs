@@ -36,8 +36,8 @@ use std::{
 
 /// How many nested calls a thread can be inside.
 pub(crate) const MAX_DEPTH: usize = 32;
-/// How many generations of this process can count calls. A power of two, so that no column is out of bounds after a
-/// mask.
+/// How many generations of this process can count calls. A power of two, so that a masked column number is always in
+/// bounds.
 const COLUMNS: usize = 4096;
 const _: () = assert!(COLUMNS.is_power_of_two());
 
@@ -135,7 +135,7 @@ impl ThreadSlot {
         Some(thread_slot)
     }
 
-    /// A slot that is taken. `number` is that of its marks in the crash record.
+    /// Makes a slot for the calling thread. `number` is the number of the slot's marks in the crash record.
     fn allocate(number: usize) -> &'static Self {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the kernel picks an address at which nothing is mapped.

@@ -23,7 +23,7 @@ static SWITCH: OnceLock<Option<Switch>> = OnceLock::new();
 pub(super) fn follow(host: Pid) -> Result<(), ShimError> {
     setsid().map_err(ShimError::system("cannot create a session"))?;
     set_parent_process_death_signal(Some(Signal::CONT))
-        .map_err(ShimError::system("cannot ask the kernel for a signal at the end of the host"))?;
+        .map_err(ShimError::system("cannot ask the kernel for a signal when the host exits"))?;
     // The host may have terminated before the signal was set.
     if getppid() == Some(host) { Ok(()) } else { Err(ShimError::HostGone) }
 }
@@ -39,7 +39,9 @@ pub(super) fn hold(lifeline: OwnedFd, host: Pid) -> Result<(), ShimError> {
         end()
     };
     let started = thread::Builder::new().name("replug-lifeline".into()).spawn(wait);
-    started.map(drop).map_err(ShimError::system("cannot start the thread that waits for the end of the host"))
+    started
+        .map(drop)
+        .map_err(ShimError::system("cannot start the thread that waits for the exit of the host"))
 }
 
 /// Kills this process, the process group that it leads, and all processes in its cgroup, if it has one. No destructor

@@ -153,8 +153,8 @@ pub(super) fn report(info: &PanicHookInfo<'_>) -> bool {
 
 /// The sink for the reports of the library that contains an address.
 ///
-/// A panic inside the shared standard library has a location in no plugin's library. It is attributed to a plugin only
-/// if no other plugin has a reporter.
+/// If a panic begins inside the shared standard library, its address is in no plugin's library. Such a panic is
+/// attributed to a plugin only if no other plugin has a reporter.
 fn reporter_at(address: Object) -> Option<Arc<dyn ReportSink>> {
     let path = library_at(address);
     let reporters = REPORTERS.read();

@@ -22,7 +22,7 @@ pub(super) fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Susp
             return vec![raised(note, (String::new(), "a thread of its own".into()), fault)];
         }
     }
-    // The program may have exited by itself while calls were running. So these calls are no evidence.
+    // The program may have exited by itself while calls were running. So these calls do not prove anything.
     if fault.kind == Kind::Left { Vec::new() } else { in_flight(run_dir, record) }
 }
 

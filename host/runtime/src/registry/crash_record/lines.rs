@@ -159,7 +159,7 @@ pub extern \"C\" fn foreign(at: *mut u8) {
         let sample = Sample::built(&[]);
         let own: Vec<_> = sample.function("own").collect();
         for at in &own {
-            let line = sample.line(&[*at]).expect("it has one");
+            let line = sample.line(&[*at]).expect("the instruction has a line");
             assert!(["lib.rs:4", "lib.rs:5", "lib.rs:6"].contains(&&*line), "{line}");
         }
         let elsewhere = sample.sources().with_file_name("elsewhere");
@@ -174,7 +174,7 @@ pub extern \"C\" fn foreign(at: *mut u8) {
     fn a_foreign_line_is_named_if_there_is_no_line_of_the_author() {
         let sample = Sample::built(&[]);
         let (own, foreign) = (sample.function("own").start, sample.function("foreign").start);
-        let line = sample.line(&[foreign]).expect("it has one");
+        let line = sample.line(&[foreign]).expect("the instruction has a line");
         assert!(line.ends_with("elsewhere/other.rs:6"), "{line}");
         assert_eq!(sample.line(&[foreign, own]).as_deref(), Some("lib.rs:4"));
     }

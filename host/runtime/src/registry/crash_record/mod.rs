@@ -140,7 +140,7 @@ fn begin(path: &Path, program: Option<&Program>, hosts: usize) -> io::Result<Kep
     let memory = memory::memory().ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::Unsupported,
-            "the kernel provides no memory that another process can hold",
+            "the kernel does not provide memory that another process can share",
         )
     })?;
     let record = Header::own()?.fresh_record();

@@ -29,7 +29,7 @@ static UNDERWAY: AtomicBool = AtomicBool::new(false);
 /// machine, the reader may have to wait for a CPU.
 const PATIENCE: u32 = 2000;
 
-/// Reads a pipe that replaces descriptor 2 until its end, and writes everything to the original target of
+/// Reads the pipe that replaces descriptor 2, until its end. Writes everything first to the original target of
 /// descriptor 2, then to `each`. If the process terminates by a signal that it raised or by `exit`, the original
 /// descriptor 2 is restored, and the rest of the pipe is written there, provided that a host in the process keeps a
 /// crash record. Call this once in a process.

@@ -32,7 +32,7 @@ pub struct Crash {
 pub enum End {
     /// A signal, such as `SIGSEGV`.
     Signal(&'static str),
-    /// A call of `exit` from within a plugin, or a call of `_exit` whose status another process has [noted](note_end).
+    /// A call to `exit` in a plugin's code, or a call to `_exit` whose status another process has [noted](note_end).
     Exit,
     /// The process recorded no cause, as after `SIGKILL` or `_exit`.
     Unknown,
@@ -133,7 +133,7 @@ impl fmt::Display for Crash {
         write!(f, "the previous process ({}) ended ", self.pid)?;
         match self.end {
             End::Signal(name) => write!(f, "by {name}")?,
-            End::Exit => write!(f, "by a call of `exit`")?,
+            End::Exit => write!(f, "by a call to `exit`")?,
             End::Unknown => write!(f, "without recording a reason")?,
         }
         for (number, suspect) in self.suspects.iter().enumerate() {

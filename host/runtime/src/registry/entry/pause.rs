@@ -39,7 +39,7 @@ impl Entry {
     pub fn resume(&self) {
         let mut inner = self.inner.lock();
         let (Some(_), Some(live)) = (inner.pause.take(), inner.live.clone()) else { return };
-        let ports = ports(&live, &inner.wanted).expect("it served these handles before");
+        let ports = ports(&live, &inner.wanted).expect("the generation served these handles before");
         self.open(&mut inner, Record::new(live, ports));
     }
 }
