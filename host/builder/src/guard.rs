@@ -12,8 +12,8 @@
 //! pidfd shows, after the read, that the process still exists. It trusts a group id only while the group contains a
 //! build process that the guard has stopped.
 //!
-//! There is no guard if the program has not called [`guarded_by`]. The guard does not find a build process that has
-//! another standard input, unless it is in the group of a marked process.
+//! There is no guard if the program has not called [`guarded_by`]. The guard kills a build process with another
+//! standard input only if the process is in the group of a process that the guard recognizes.
 
 use parking_lot::Mutex;
 use rustix::{
@@ -37,14 +37,14 @@ static PROGRAM: Mutex<Option<PathBuf>> = Mutex::new(None);
 static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
 
 struct Guard {
-    /// The guard process. It exits after the end of its input, which this program closes by exiting.
+    /// The guard process. It reaches the end of its input when this program exits.
     _process: Child,
     /// The read end of the pipe that is the standard input of every build.
     mark: PipeReader,
 }
 
-/// Sets the program that becomes the guard. From now on, builds are guarded. The program must call `run_if_asked` first
-/// in its `main`.
+/// Sets the program that becomes the guard. When the calling program exits, the guard kills the builds that the program
+/// has started after this call. `program` must call `run_if_asked` first in its `main`.
 pub fn guarded_by(program: &Path) {
     *PROGRAM.lock() = Some(program.to_owned());
 }
@@ -68,7 +68,7 @@ fn start(program: &Path) -> io::Result<Guard> {
     Ok(Guard { _process: command.process_group(0).spawn()?, mark })
 }
 
-/// Runs the guard process. Its standard output is the pipe that is the standard input of the builds to kill.
+/// Runs the guard process. Its standard output is the read end of the pipe that is the standard input of the builds.
 pub fn run() -> ! {
     // If the guard stayed in its working folder, the folder's file system could not be unmounted.
     let _ = env::set_current_dir("/");
@@ -145,8 +145,8 @@ impl Marked {
     fn end_group(&self) {
         /// The maximum number of rounds. More than one round is needed if a process starts another before it is killed.
         const ROUNDS: usize = 100;
-        /// How long to wait for a killed process. A process that takes longer waits in the kernel, for example for a
-        /// device.
+        /// How long to wait until a killed process has exited. A process that takes longer is blocked in the kernel,
+        /// for example by a device.
         const EXIT_TIMEOUT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
         for _ in 0..ROUNDS {
             let others: Vec<_> = processes().into_iter().filter_map(|pid| self.hold_other(pid)).collect();

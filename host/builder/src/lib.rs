@@ -9,12 +9,13 @@
 //! * Building unchanged sources does not call cargo.
 //!
 //! This crate imports `replug-config`, for the manifests that configure builds, and `replug-model`. It does not depend
-//! on the wire protocol or on the loading of plugins. The crate `replug` re-exports its API for embedding programs.
+//! on the wire protocol or on the loading of plugins. The crate `replug` re-exports the API of this crate for embedding
+//! programs.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`watch`] | reports changed files at the first event |
-//! | [`build`](mod@build) | runs cargo or a script, or repeats the `rustc` call that cargo made for the plugin's crate; can be cancelled |
+//! | [`watch`] | reports a changed file as soon as an event shows the change |
+//! | [`build`](mod@build) | runs cargo or a script, or repeats cargo's `rustc` call for the plugin's crate; can be cancelled |
 //! | [`artifact`] | stores built files by their digest, and inspects them before any code runs |
 //! | [`guard`] | the process that kills builds whose program has exited |
 //! | [`mount`] | mount options of a folder's file system |

@@ -78,7 +78,7 @@ impl Libraries {
         while let Some((_, path)) = found.own.get(next).cloned() {
             let rpath = &inherited[next];
             next += 1;
-            // An unreadable library is skipped here; its inspection reports it.
+            // An unreadable library is skipped here. Its inspection reports the error.
             let Ok(dynamic) = read(&path) else { continue };
             if let Some(soname) = &dynamic.soname {
                 names.entry(soname.clone()).or_insert_with(|| path.clone());
@@ -184,7 +184,7 @@ impl Search {
             return (Lookup::Found(dir.join(name)), self.run_path.contains(dir));
         }
         // The loader uses a library that is already loaded, wherever its file is. The most important example is the
-        // libstd that the host holds open.
+        // libstd that the host has loaded.
         match loaded(name) {
             Some(path) => (Lookup::Found(path), false),
             None => (Lookup::Missing(self.dirs.clone()), false),

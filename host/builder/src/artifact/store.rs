@@ -200,7 +200,8 @@ impl Store {
         Ok(artifact)
     }
 
-    /// Copies a build output of this size from its beginning to a new file of the store.
+    /// Copies a build output from its beginning to a new file of the store. `before` is the stamp of the output before
+    /// the copy.
     fn receive(
         &self,
         from: &mut File,

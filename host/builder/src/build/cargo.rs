@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sources_of_a_dep_info_file_have_their_spaces_unescaped() {
+    fn dep_info_sources_unescapes_the_spaces_in_paths() {
         let text = "/t/lib\\ x.so: /p/a\\ b.txt /p/src/lib.rs\n\n# comment\n";
         assert_eq!(dep_info_sources(text), [PathBuf::from("/p/a b.txt"), "/p/src/lib.rs".into()]);
     }

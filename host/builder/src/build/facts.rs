@@ -23,7 +23,7 @@ use std::{
 };
 use toml::{Table, Value};
 
-/// Facts that are valid until one of the package's manifests changes.
+/// Facts that are valid until one of the files from which they were found changes.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) toolchain: Toolchain,
@@ -81,7 +81,8 @@ impl Facts {
         let mut inputs = inputs(package, &metadata);
         let manifests = inputs.files.iter().filter(|file| file.ends_with("Cargo.toml"));
         let package_folders = manifests.filter_map(|file| file.parent()).map(Path::to_owned).collect();
-        // The resolver of the workspace decides the versions for all packages together.
+        // The manifests of all packages of the workspace are inputs, because cargo selects the versions of dependencies
+        // for all these packages together.
         inputs.files.extend(metadata.packages.iter().map(|package| package.manifest_path.clone().into()));
         // A file that was saved while cargo read it may differ from what cargo read. Such a file is given the stamp of
         // a missing file, so the next build sees a difference and reads the facts again.

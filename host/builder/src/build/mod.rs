@@ -43,7 +43,7 @@ use std::{
 use std_link::StdLink;
 use turns::Turns;
 
-/// Builds plugins. Cheap to share: builds of different plugins may run in parallel.
+/// Builds plugins. Several threads can share one builder: builds of different plugins may run in parallel.
 #[derive(Debug)]
 pub struct Builder {
     dir: BuildDir,
@@ -146,8 +146,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the compiler rejected the source. The error has its
-    ///   messages.
+    /// * [`BuildError::Compile`], [`BuildError::PanicAborts`]: the compiler rejected the source. The error contains the
+    ///   compiler's messages.
     /// * [`BuildError::NoSource`], [`BuildError::NotACdylib`], [`BuildError::NoCdylib`],
     ///   [`BuildError::SeveralCdylibs`], [`BuildError::NoSuchPackage`]: there is not exactly one library to build.
     /// * [`BuildError::Cargo`], [`BuildError::NoArtifact`], [`BuildError::NoToolchain`]: cargo itself failed.
@@ -267,8 +267,8 @@ impl Builder {
         Ok(output)
     }
 
-    /// Repeats the recorded call of rustc if its template still [holds](Template::holds), so that the result is the
-    /// same as cargo's. Otherwise, or if the repeated call shows that cargo has to build, builds with cargo.
+    /// Repeats the recorded call of rustc if the call [gives the same result as cargo](Template::holds). Otherwise, or
+    /// if the repeated call shows that cargo has to build, builds with cargo.
     async fn compile_with(
         &self,
         std: StdLink,

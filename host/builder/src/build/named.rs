@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn build_outputs_and_installed_files_are_no_inputs() {
+    fn build_outputs_and_installed_files_are_not_inputs() {
         let text = "see https://doc.rust-lang.org/x /usr/bin/ld: /w/made/debug/deps/x.o /home/me/.cargo/registry/src/a/b.rs - / ..";
         assert_eq!(named(text), [""; 0]);
     }

@@ -38,7 +38,7 @@ struct Record {
     unfinished: Option<Unfinished>,
     /// The units. The key is the file in which cargo or rustc lists the unit's inputs.
     units: BTreeMap<String, Unit>,
-    /// The recorded contents of the files. The content of a file that is missing here is unknown.
+    /// The recorded contents of the files. The content of a file without an entry is unknown.
     contents: BTreeMap<PathBuf, Content>,
     /// For each plugin's package, the units of its last successful build, by their keys in `units`.
     plugins: BTreeMap<String, BTreeSet<String>>,
@@ -77,7 +77,8 @@ impl Record {
         let nested: Vec<_> = nested.filter(|dir| !inputs.dirs.iter().any(|it| it.starts_with(dir))).collect();
         inputs.except.extend(nested);
         inputs.dirs.extend(package_dirs);
-        // A source folder that is a link may later lead elsewhere.
+        // If a link in the path of a source folder later leads elsewhere, the sources are other files. So these links
+        // are inputs, too.
         let folders =
             inputs.files.iter().filter_map(|file| file.parent()).chain(inputs.dirs.iter().map(|it| &**it));
         let folders: BTreeSet<_> = folders.collect();
@@ -178,8 +179,8 @@ impl<'f> Run<'f> {
         self.record.add(&reported, inputs);
     }
 
-    /// Records the finished units, and the contents of their inputs where these are certain. Returns the keys of the
-    /// units.
+    /// Records the finished units, and the content of each of their inputs if that content is certain. Returns the keys
+    /// of the units.
     fn settle(&mut self) -> BTreeSet<String> {
         let units = self.reported.units();
         let keys: BTreeSet<String> = units.keys().cloned().collect();
@@ -214,7 +215,8 @@ impl Drop for Run<'_> {
             self.settle();
         }
         if let Err(error) = self.record.write(&self.facts.target_dir) {
-            // The record on disk still has the build as unfinished, so the next build rebuilds more than necessary.
+            // The record on disk still says that the build is unfinished, so the next build rebuilds more than
+            // necessary.
             tracing::warn!("{}: {error}", self.facts.target_dir.display());
         }
     }

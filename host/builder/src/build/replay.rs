@@ -52,8 +52,8 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Changes `command`, a cargo build, so that it records how cargo calls rustc. Returns `None` if another wrapper of
-    /// rustc is configured, or if the wrapper cannot be written.
+    /// Adds the wrapper to `command`, which runs cargo, so that the wrapper records how cargo calls rustc. Returns
+    /// `None` if another wrapper of rustc is configured, or if the wrapper cannot be written.
     pub(super) fn request(command: &mut Command, facts: &Facts) -> Option<Self> {
         let wrapped = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
             .iter()
@@ -115,7 +115,7 @@ pub(super) struct Beginning {
 }
 
 impl Beginning {
-    /// Stamps the files that are known before the build.
+    /// Takes the stamps of the files that are known before the build.
     pub(super) fn now(facts: &Facts) -> Self {
         let at = SystemTime::now();
         let known = facts.inputs.files.iter().chain(&facts.settings.files);
@@ -256,7 +256,7 @@ struct Folders {
 }
 
 impl Folders {
-    /// Takes the first free folders among those whose paths begin with `path`.
+    /// Takes the first free set of folders. The paths of all sets begin with `path`, followed by the number of the set.
     fn take(path: &Path) -> io::Result<Self> {
         let mut number = 0_u32;
         loop {

@@ -56,7 +56,7 @@ impl StdLink {
         if self == Self::Shared {
             return None;
         }
-        let message = "it has a `#[global_allocator]`, so it is built with its own copy of std";
+        let message = "the plugin has a `#[global_allocator]`, so it is built with its own copy of std";
         Some(note_of(message, "the shared libstd always uses its own allocator"))
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn is_excluded_by_lto(error: &BuildError) -> bool {
 
 /// The note that explains to the author why the plugin contains a copy of std if rustflags enable LTO.
 pub(super) fn explained_by_lto() -> Diagnostic {
-    let message = "rustflags ask for LTO, so it is built with its own copy of std";
+    let message = "rustflags ask for LTO, so the plugin is built with its own copy of std";
     note_of(
         message,
         "LTO excludes the shared libstd; replug can turn off `lto` in a profile, but not in rustflags",
@@ -79,7 +79,7 @@ pub(super) fn explained_by_lto() -> Diagnostic {
 }
 
 fn note_of(message: &str, why: &str) -> Diagnostic {
-    let cost = "each reload in the host's process uses up 2 of its thread-local keys; `mode = \"process\"` uses none";
+    let cost = "each reload in the host's process uses up 2 thread-local keys; `mode = \"process\"` uses none";
     Diagnostic {
         level: DiagnosticLevel::Note,
         file: None,

@@ -224,7 +224,7 @@ async fn an_error_of_cargo_about_a_broken_manifest_is_forwarded() {
 }
 
 #[tokio::test]
-async fn a_profile_with_lto_builds_and_a_profile_that_aborts_fails() {
+async fn a_profile_with_lto_is_built_and_one_with_panic_abort_is_rejected() {
     let bench = Bench::package();
     bench.write(
         "plugin.toml",

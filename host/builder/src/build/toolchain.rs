@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_removes_the_variables_of_the_cargo_that_started_it() {
+    fn command_does_not_inherit_the_variables_of_the_parent_cargo() {
         // If cargo did not start this test, there are no variables to remove.
         let inherited = env::var_os("CARGO_MANIFEST_DIR").is_some();
         let command = command("any");

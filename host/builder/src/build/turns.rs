@@ -9,7 +9,8 @@ use std::{
 };
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-/// The least number of workspaces that may be built in parallel, even on a machine with fewer processors.
+/// The minimum of the limit on the number of workspaces that are built in parallel. It applies to a machine with fewer
+/// processors.
 const LEAST_SIDE_BY_SIDE: usize = 4;
 
 /// The locks that decide which cargo may run.

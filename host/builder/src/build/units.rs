@@ -72,7 +72,7 @@ impl Unit {
     }
 }
 
-/// Whether the files of nested packages belong to a folder.
+/// Whether the content of a folder includes the files of packages that are nested in it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nested {
     Included,

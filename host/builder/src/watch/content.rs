@@ -1,4 +1,4 @@
-//! Hashes of file contents, times of changes, and the names of files that are never source.
+//! Hashes of file contents, times of changes, and the names of files that never count as source code.
 
 use super::poll::file_system_without_events;
 use std::{
@@ -83,7 +83,8 @@ pub(super) fn saved_at(path: &Path, noticed: SystemTime) -> SystemTime {
     }
 }
 
-/// Whether a file or folder with this name is never source, because it is hidden, a backup, or written by a build.
+/// Whether a file or folder with this name never counts as source code, because it is hidden, a backup, or written by a
+/// build.
 pub(crate) fn is_ignored(name: &str) -> bool {
     name.starts_with('.')
         || name == "target"

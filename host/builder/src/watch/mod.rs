@@ -1,8 +1,8 @@
 //! Detects changes: files whose content differs from the last reported content, and plugins that appear or disappear.
 //!
-//! There is no debounce window: the watcher reports new content at the first event that shows it, and reports a further
-//! write separately. It compares a hash of each file's content. So it does not matter how an editor saves a file, and a
-//! new mtime alone is not a change. The watcher watches folders and never files, because editors replace files by
+//! There is no debounce window: the watcher reports new content as soon as an event shows the change, and reports each
+//! later write separately. It compares a hash of each file's content. So it does not matter how an editor saves a file,
+//! and a new mtime alone is not a change. The watcher watches folders and never files, because editors replace files by
 //! renaming.
 //!
 //! One thread owns all state. It receives events and new inputs through one channel, which orders them.

@@ -13,7 +13,7 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| resolve(path))
 }
 
-/// Like [`canonical`], but the last part may be a link and need not exist.
+/// Like [`canonical`], but does not resolve the last part if that part is a link.
 pub(super) fn resolve(path: &Path) -> PathBuf {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => match fs::canonicalize(parent) {

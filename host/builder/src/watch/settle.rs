@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wait_for_git_ignores_a_lock_whose_wait_timed_out() {
+    async fn wait_for_git_waits_only_once_for_a_lock_file_that_stays() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(".git")).unwrap();
         let lock = dir.path().join(".git/index.lock");

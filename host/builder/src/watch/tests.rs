@@ -1,4 +1,4 @@
-//! Tests of the watcher: it reports every method of saving a file, and nothing else. The tests wait for notices. The
+//! Tests of the watcher: it reports a save by every usual method, and nothing else. The tests wait for notices. The
 //! timeout only ensures that a test fails, instead of hanging, if the watcher is broken.
 
 mod places;
@@ -117,8 +117,8 @@ impl Bench {
         fs::rename(&temporary, self.path(name)).unwrap();
     }
 
-    /// Asserts that the watcher has reported only `lib.rs`, and that its last known content is `content`: replacing the
-    /// file with a new file that has this content causes no report.
+    /// Asserts that the watcher has reported only `lib.rs`, and that it knows the current content of `lib.rs`, which is
+    /// `content`: if a new file with the same content replaces `lib.rs`, the watcher does not report `lib.rs`.
     fn expect_converged(&mut self, content: &str) {
         let seen = self.until_marker();
         assert!(!seen.is_empty());
@@ -329,7 +329,7 @@ fn a_change_carries_the_previous_content_of_the_file() {
 }
 
 #[test]
-fn an_excepted_folder_is_not_an_input() {
+fn a_file_in_an_excluded_folder_is_not_reported() {
     let mut bench = bench();
     bench.watch_more(|inputs| {
         inputs.except.insert(bench.path("one/src/out"));

@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-/// A message to the watching thread.
+/// A message to the watcher's thread.
 pub(super) enum Message {
     Event(notify::Result<notify::Event>, SystemTime),
     Set(PluginId, Inputs, mpsc::Sender<Result<(), WatchError>>),
@@ -39,7 +39,8 @@ pub(super) struct WatchLoop {
     /// The last reported content of each file. For a file that was never reported, its content when it was first
     /// watched.
     known: HashMap<PathBuf, Content>,
-    /// The missing or empty files that are not reported yet, with the times at which this was noticed.
+    /// The missing or empty files that are not reported yet, each with the time of the first check that found it
+    /// missing or empty.
     vanished: BTreeMap<PathBuf, Instant>,
     scan: Scan,
 }
@@ -115,8 +116,8 @@ impl WatchLoop {
         }
     }
 
-    /// Waits for the next message. Meanwhile, reports vanished files and polls when these are due. Returns `None` if
-    /// all senders were dropped.
+    /// Waits for the next message. Meanwhile, reports vanished files after [`GRACE`], and polls at the polling
+    /// interval. Returns `None` if all senders were dropped.
     fn next_message(&mut self, messages: &mpsc::Receiver<Message>) -> Option<Message> {
         loop {
             let vanished = self.vanished.values().min().map(|since| *since + GRACE);

@@ -33,7 +33,7 @@ pub enum InspectError {
         path: PathBuf,
         /// The size of the file in bytes.
         present: u64,
-        /// The least size in bytes that the file must have according to its headers.
+        /// The minimum size of the file in bytes, according to its headers.
         promised: u64,
     },
     /// The file is for another machine.

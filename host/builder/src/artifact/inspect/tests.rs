@@ -139,7 +139,7 @@ fn inspect_reports_how_std_is_linked() {
 }
 
 #[test]
-fn the_error_for_a_file_other_than_elf_names_its_format() {
+fn the_error_for_a_file_that_is_not_elf_names_its_format() {
     let context = Context::new();
     for (content, looks_like) in [
         (&b""[..], "is empty"),
@@ -223,7 +223,7 @@ fn inspect_of_corrupted_bytes_never_panics() {
     let (mut facts, mut errors) = (0, 0);
     for round in 0..3000 {
         let mut bytes = original.clone();
-        // Half of the rounds aim at the header, where a flipped bit has the largest effect.
+        // Half of the rounds change only the header, where a changed byte has the largest effect.
         let below = if round % 2 == 0 { 64 } else { bytes.len() };
         for _ in 0..=random(4) {
             bytes[random(below)] = random(256) as u8;

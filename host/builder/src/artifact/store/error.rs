@@ -59,7 +59,7 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
-    /// The target of a copy exists.
+    /// The target of a copy already exists.
     #[error("{} already exists: a copy needs an unused path", path.display())]
     Exists {
         /// The file.
@@ -71,7 +71,7 @@ pub enum StoreError {
         /// The path that the artifact had.
         path: PathBuf,
     },
-    /// A library cannot be renamed.
+    /// The names in a copy of a file cannot be changed.
     #[error("{} cannot be loaded with private copies of its libraries: {reason}; build again", path.display())]
     NotRenamed {
         /// The file.
@@ -116,7 +116,7 @@ impl StoreError {
         }
     }
 
-    /// Classifies a failed write of `bytes_needed` bytes by its remedy.
+    /// Converts the error of a failed write of `bytes_needed` bytes. Each variant stands for one remedy.
     pub(super) fn write(path: &Path, bytes_needed: u64, source: io::Error) -> Self {
         use io::ErrorKind::{AlreadyExists, FileTooLarge, QuotaExceeded, StorageFull};
         let path = path.to_owned();

@@ -120,7 +120,7 @@ fn an_unchanged_output_is_stored_again_if_its_artifact_changed() {
 }
 
 #[test]
-fn an_output_with_the_size_and_time_of_the_last_one_is_read() {
+fn an_output_with_an_unchanged_size_and_mtime_is_read_again() {
     let fixture = Fixture::new();
     let first = fixture.put(b"abc");
     let built = fixture.path("built.so");
@@ -174,7 +174,7 @@ fn a_write_that_keeps_the_length_of_a_file_changes_its_stamp() {
 }
 
 #[test]
-fn a_private_copy_is_the_artifact_on_an_inode_of_its_own() {
+fn a_private_copy_has_the_artifacts_content_and_its_own_inode() {
     let fixture = Fixture::new();
     let artifact = fixture.put(b"abc");
     let to = fixture.path("g1.so");
@@ -234,7 +234,7 @@ fn prune_removes_the_oldest_artifacts_and_keeps_those_in_use() {
 }
 
 #[test]
-fn open_removes_incomplete_files_only_of_dead_processes() {
+fn open_removes_the_incomplete_files_of_dead_processes_only() {
     let fixture = Fixture::new();
     fs::write(fixture.store.dir().join(".incoming-dead"), b"hal").unwrap();
     fs::write(fixture.store.dir().join("notes.txt"), b"not ours").unwrap();
@@ -256,7 +256,8 @@ fn the_error_of_a_failed_store_open_names_the_path_and_the_fix() {
 
 const FULL_DISK: &str = "REPLUG_TEST_FULL_DISK";
 
-/// Runs in a child with a file system of 64 KiB, or with a file size limit of 64 KiB, on the given folder.
+/// Runs in a child process, on the folder that the environment variable names. Either the folder's file system has 64
+/// KiB, or the process has a file size limit of 64 KiB.
 #[test]
 fn child_that_fills_a_disk() {
     let Some(dir) = std::env::var_os(FULL_DISK).map(PathBuf::from) else { return };
@@ -290,8 +291,8 @@ fn a_full_disk_is_reported_and_the_store_keeps_its_content() {
     fs::create_dir(dir.path().join("disk")).unwrap();
     fs::write(dir.path().join("small.so"), b"small").unwrap();
     fs::write(dir.path().join("large.so"), vec![1; 1 << 20]).unwrap();
-    // A mount namespace needs a user namespace, which some systems forbid. There, the test limits the file size. That
-    // causes the same error of the store, from another error number.
+    // A mount namespace needs a user namespace, which some systems forbid. On such a system, the test limits the file
+    // size instead. The store then returns the same error for another error number of the kernel.
     let mounted = "mount -t tmpfs -o size=64k none \"$1\" && ";
     let limited = "trap '' XFSZ; ulimit -f 64; ";
     let run = "exec \"$0\" --exact artifact::store::tests::child_that_fills_a_disk --nocapture";

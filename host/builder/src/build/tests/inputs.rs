@@ -42,7 +42,7 @@ impl Bench {
 const ON_HELPER: &str = "[dependencies]\nhelper = { path = \"../helper\" }\n[workspace]\n";
 
 #[tokio::test]
-async fn a_source_with_an_older_or_equal_mtime_is_rebuilt() {
+async fn a_changed_source_with_an_older_or_equal_mtime_causes_a_rebuild() {
     for script in ["", SCRIPT_OF_ONE_FILE] {
         let bench = Bench::with_helper(ON_HELPER);
         if !script.is_empty() {
@@ -73,7 +73,7 @@ async fn a_source_with_an_older_or_equal_mtime_is_rebuilt() {
 }
 
 #[tokio::test]
-async fn a_build_scripts_input_with_an_older_mtime_is_rebuilt() {
+async fn a_changed_script_input_with_an_older_mtime_causes_a_rebuild() {
     let scripts = [
         "",
         "println!(\"cargo::rerun-if-changed=data\");",
@@ -145,7 +145,7 @@ async fn a_folder_behind_a_link_in_a_scripts_input_folder_is_an_input() {
 }
 
 #[tokio::test]
-async fn a_link_that_leads_to_other_sources_causes_a_rebuild() {
+async fn redirecting_a_link_to_other_sources_causes_a_rebuild() {
     let bench = Bench::with_helper(ON_HELPER);
     fs::rename(bench.path("../helper"), bench.path("../v1")).unwrap();
     bench.write("../v2/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
@@ -247,7 +247,7 @@ async fn an_edit_saved_during_a_cancelled_build_is_built_next() {
 }
 
 #[tokio::test]
-async fn a_profile_with_lto_in_the_cargo_configuration_builds() {
+async fn a_profile_with_lto_in_the_cargo_configuration_is_built() {
     let bench = Bench::package();
     bench.write("plugin.toml", "id = 'dev.example.tiny'\nbuild = { profile = 'fancy' }");
     bench.write(".cargo/config.toml", "include = [\"profiles.toml\"]\n");
@@ -256,7 +256,7 @@ async fn a_profile_with_lto_in_the_cargo_configuration_builds() {
 }
 
 #[tokio::test]
-async fn rustflags_with_lto_build_and_cause_a_warning() {
+async fn a_plugin_with_lto_in_rustflags_is_built_with_a_warning() {
     let bench = Bench::package();
     bench.write(".cargo/config.toml", "[build]\nrustflags = [\"-Clto=fat\", \"-Cembed-bitcode=yes\"]\n");
     let warnings = bench.build().await.unwrap().warnings;

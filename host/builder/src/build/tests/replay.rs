@@ -13,7 +13,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn an_edit_of_own_source_builds_without_cargo_to_the_same_library() {
+async fn a_build_without_cargo_gives_the_same_library_as_with_cargo() {
     let bench = Bench::package();
     bench.build().await.unwrap();
     let edit = GOOD.replace("41", "42");
@@ -79,7 +79,7 @@ async fn cargo_builds_after_a_dependency_was_saved_during_a_build() {
 }
 
 #[tokio::test]
-async fn cargo_builds_if_a_configuration_above_sets_a_rustc_wrapper() {
+async fn cargo_builds_if_a_parent_folder_configures_a_rustc_wrapper() {
     let bench = Bench::package();
     bench.write("../wrap.sh", "#!/bin/sh\nexec \"$@\"\n");
     bench.chmod("../wrap.sh", 0o755);

@@ -65,8 +65,8 @@ fn a_link_among_the_inputs_is_reported_when_its_target_changes() {
 
 #[test]
 fn a_changed_link_to_the_plugins_folder_is_reported_and_followed() {
-    // `link` leads to the plugins folder itself. In the other path, `current` leads to `newest`, which leads to a
-    // folder above the plugins folder.
+    // `link` leads to the plugins folder itself. In the path `current/plugins`, `current` leads to `newest`, which
+    // leads to a folder above the plugins folder.
     for name in ["link", "current/plugins"] {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(dir.path()).unwrap();

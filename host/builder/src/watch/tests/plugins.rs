@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_edit_of_the_manifest_is_a_change_of_the_manifest() {
+fn an_edited_manifest_is_reported_with_the_kind_manifest() {
     let mut bench = bench();
     bench.write("one/x.tmp", "id = 'dev.example.one'\nname = 'New'");
     fs::rename(bench.path("one/x.tmp"), bench.path("one/plugin.toml")).unwrap();

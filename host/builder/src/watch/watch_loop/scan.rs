@@ -29,8 +29,8 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// The age of a file's last change from which its stamp is reliable. A file with a more recent change may change again
-/// within the same tick of the file system's clock, which is one second on some file systems.
+/// A file's stamp is reliable if the last change of the file is at least this old. A file with a more recent change may
+/// change again within the same tick of the file system's clock, which is one second on some file systems.
 const SETTLED: Duration = Duration::from_secs(2);
 
 impl Scan {
@@ -47,7 +47,7 @@ impl Scan {
         if let Some(name) = self.silent {
             tracing::warn!(
                 "{}: is on {name}, which does not report every change: all watched files are polled once a second; \
-                 set `watch_poll` for another interval, or to \"never\"",
+                 set `watch_poll` to another interval, or to \"never\"",
                 dir.display()
             );
             self.last = Instant::now();

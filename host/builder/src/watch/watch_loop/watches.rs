@@ -56,7 +56,7 @@ impl WatchLoop {
         Ok(())
     }
 
-    /// Watches a folder if this user may read it. Returns whether the user may.
+    /// Watches a folder if this user may read it. Returns `false` if the user may not read it.
     pub(super) fn watch_if_open(&mut self, dir: &Path) -> Result<bool, WatchError> {
         match self.watch(dir) {
             Err(WatchError::Refused { .. }) if fs::read_dir(dir).is_err() => Ok(false),

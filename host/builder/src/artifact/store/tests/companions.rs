@@ -39,7 +39,7 @@ impl Fixture {
     }
 
     /// Runs a process that opens the copies one after the other, and returns the results of their `ask()`. The last
-    /// word is `shared` if the process has a library with the name `libhelper.so`, and `private` otherwise.
+    /// word is `shared` if the process has loaded a library with the name `libhelper.so`, and `private` otherwise.
     fn asked(&self, copies: &[&Path]) -> String {
         let source = r#"
             #include <dlfcn.h>
@@ -59,7 +59,7 @@ impl Fixture {
 }
 
 #[test]
-fn two_artifacts_that_differ_in_a_library_load_side_by_side() {
+fn one_process_can_load_two_artifacts_that_differ_in_a_library() {
     let fixture = Fixture::new();
     fixture.helper("libs/libhelper.so", 1);
     let user = fixture.user(&[]);
