@@ -103,8 +103,8 @@ impl HostBuilder {
         self
     }
 
-    /// Whether plugins start with the host. A plugin whose manifest sets `auto_start = false` waits for [`Host::start`]
-    /// in any case. Default: yes.
+    /// Whether plugins start with the host. If so, `auto_start` in the manifest, or the last [`Host::start`] or
+    /// [`Host::stop`], decides for each plugin. If not, each plugin waits for [`Host::start`]. Default: yes.
     #[must_use]
     pub fn auto_start(mut self, auto_start: bool) -> Self {
         self.auto_start = auto_start;
