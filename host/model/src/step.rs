@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_has_its_index_as_number_and_the_same_name_in_json() {
+    fn the_number_of_a_step_is_its_index_and_its_json_form_is_its_name() {
         for (number, step) in Step::ALL.into_iter().enumerate() {
             assert_eq!(step as usize, number);
             assert_eq!(serde_json::to_value(step).unwrap(), step.to_string());

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 pub fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        // `format!` allocates a new string, because a truncated string would keep its memory.
+        // `format!` allocates a new string, because a truncated string would keep its capacity.
         *text = format!("{}... ({} bytes cut)", &text[..end], text.len() - end);
     }
 }

@@ -1,7 +1,7 @@
 //! Streams that pass file descriptors: the host sends descriptors, and the shim receives them.
 //!
 //! The two ends have different types, because the host must accept no descriptor: data from a shim may come from the
-//! plugin in it.
+//! plugin that runs in the shim.
 
 use super::Timed;
 use rustix::net::{

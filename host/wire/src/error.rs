@@ -47,7 +47,7 @@ pub enum WireError {
         got: Kind,
     },
     /// A reply to another request.
-    #[error("expected the reply to request {asked}, got that to {answered}")]
+    #[error("expected the reply to request {asked}, got the reply to {answered}")]
     OtherRequest {
         /// The request that was sent.
         asked: RequestId,
@@ -78,7 +78,7 @@ pub enum WireError {
     },
     /// The peer uses another version of the protocol.
     #[error(
-        "the peer uses version {theirs} of the protocol (replug-api {api}), this process version {PROTOCOL}; run both from the same build"
+        "the peer uses version {theirs} of the protocol (replug-api {api}), this process uses version {PROTOCOL}; run both from the same build"
     )]
     OtherProtocol {
         /// The peer's version of the protocol.
@@ -87,7 +87,7 @@ pub enum WireError {
         api: String,
     },
     /// A message arrived without its descriptor.
-    #[error("`{0}` came without its descriptor")]
+    #[error("`{0}` arrived without its descriptor")]
     NoDescriptor(&'static str),
     /// The deadline of the stream has passed.
     #[error("no answer arrived before the deadline")]
@@ -104,7 +104,8 @@ impl From<io::Error> for WireError {
         use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, WouldBlock};
         match error.kind() {
             BrokenPipe => Self::Closed,
-            // The kernel reports this for a Unix socket only if it had unread data.
+            // The kernel reports this error only if the peer has closed its Unix socket before it had read all received
+            // data.
             ConnectionReset => Self::Unread,
             // The error of a socket whose timeout has passed.
             WouldBlock | TimedOut => Self::TimedOut,

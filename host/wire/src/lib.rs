@@ -1,4 +1,5 @@
-//! The protocol between a replug host and the child process that runs a plugin. This crate starts neither process.
+//! The protocol between a replug host and a *shim*, the child process that runs a plugin. This crate starts neither
+//! process.
 //!
 //! This crate guarantees:
 //!
@@ -7,7 +8,7 @@
 //! * The crate opens no file and starts no process: it works on streams and descriptors of its callers.
 //! * If a deadline is set, the crate stops waiting for a silent peer at the deadline.
 //!
-//! Of the host's crates, this one imports only `replug-model`. It knows nothing about configuration, builds or loading.
+//! Of the host's crates, this one imports only `replug-model`. It does not depend on configuration, builds or loading.
 //! `docs/PROTOCOL.md` describes the whole protocol for readers who do not read Rust; `fuzz/` searches for bytes that
 //! break this crate.
 //!
@@ -19,7 +20,7 @@
 //! | `descriptors.rs` | descriptors that are sent along with bytes |
 //! | `message.rs` | the content of frames, except calls |
 //! | `call.rs` | the encoding of a call and its answer |
-//! | `client.rs` | the host's end: [`Control`], [`Service`], [`Lane`] and [`Reports`]; the child process has the other end |
+//! | `client.rs` | the host's end: [`Control`], [`Service`], [`Lane`] and [`Reports`]; the shim has the other end |
 //! | `error.rs` | the errors |
 
 #![forbid(unsafe_code)]

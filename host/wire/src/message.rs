@@ -1,7 +1,7 @@
 //! The messages between host and shim, except calls: encoded as postcard, one message per frame.
 //!
-//! A new field or variant needs a new [`PROTOCOL`](super::PROTOCOL). The exception is [`Hello`]: its form never
-//! changes, so that two different versions can at least report the difference.
+//! Every new field or variant requires a new value of [`PROTOCOL`](super::PROTOCOL). The exception is [`Hello`]: its
+//! form never changes, so that two different versions can at least report the difference.
 
 use super::{Limits, RequestId, WireError};
 use replug_model::{
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub struct Hello {
     /// [`PROTOCOL`](super::PROTOCOL) of the sender.
     pub protocol: u32,
-    /// The sender's version of `replug-api`, for the error message if they differ.
+    /// The sender's version of `replug-api`, for the error message if the protocol versions differ.
     pub api: String,
 }
 
@@ -143,7 +143,7 @@ pub struct Create {
     pub max_level: Level,
 }
 
-/// The most verbose level of a log: 0 for none, 1 for errors, to 5 for traces.
+/// The most verbose level of a log, from 0 (no events) and 1 (errors only) to 5 (all events).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Level(pub u8);
@@ -247,7 +247,7 @@ pub enum Failure {
         /// The details of the plugin's error as JSON, or an empty text; for a panic, its location.
         details: String,
     },
-    /// The request does not fit the preceding ones.
+    /// The request is not allowed after the preceding requests.
     #[error("`{request}` is out of turn: {reason}")]
     OutOfTurn {
         /// The request.
@@ -353,7 +353,8 @@ pub trait Message: Serialize + DeserializeOwned {
 impl Message for Hello {
     const WHAT: &'static str = "a greeting";
 
-    /// Decodes a `Hello` and ignores trailing bytes: a later version may add fields, and its version must be readable.
+    /// Decodes a `Hello` and ignores trailing bytes: a later version of the protocol may add fields, and the receiver
+    /// must still be able to read the version number.
     fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let greeting = postcard::take_from_bytes(payload);
         greeting

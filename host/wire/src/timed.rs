@@ -33,7 +33,8 @@ impl Timed {
         self.until = until;
     }
 
-    /// A weak reference to the connection, for example to shut it down. It does not keep the connection open.
+    /// A weak reference to the connection, for example to shut the connection down. The reference does not keep the
+    /// connection open.
     pub fn connection(&self) -> Weak<UnixStream> {
         Arc::downgrade(&self.stream)
     }

@@ -27,7 +27,7 @@ pub struct Bound {
     pub by: Enforcer,
 }
 
-/// A resource that a [`Bound`] limits. The order is that of the names.
+/// A resource that a [`Bound`] limits. The variants are in the order of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitedResource {

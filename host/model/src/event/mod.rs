@@ -66,7 +66,7 @@ pub enum EventKind {
     },
     /// A build began.
     BuildStarted {
-        /// The file whose change triggered the build; none for a build at the start of the host and for a command.
+        /// The file whose change triggered the build; none if the start of the host or a command triggered the build.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<PathBuf>,
     },

@@ -13,7 +13,7 @@ pub struct BuildProgress {
     /// The number of units. `None` if the number is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// The present work: the crates that are being compiled, or the reason why the build waits.
+    /// The current work: the crates that are being compiled, or the reason why the build waits.
     pub doing: String,
 }
 

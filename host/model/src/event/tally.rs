@@ -13,7 +13,7 @@ use std::{
     time::SystemTime,
 };
 
-/// The bounds of stage durations, in seconds: from a swap of microseconds to a build of minutes.
+/// The bounds of stage durations, in seconds: from a swap that takes microseconds to a build that takes minutes.
 const STAGE_BOUNDS: &[f64] = &[
     1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 30.0, 60.0, 300.0,

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_classified_by_the_result_of_the_caller() {
+    fn calls_are_classified_by_the_result_that_the_caller_gets() {
         let plugin = String::new;
         let ends: [(Result<(), CallError<u8>>, CallEnd); 6] = [
             (Ok(()), CallEnd::Ok),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_returned_by_a_method_is_a_failure_but_no_fault() {
+    fn an_error_that_a_method_returns_is_a_failure_and_not_a_fault() {
         let mut failures = Failures::from([1, 2, 3, 4, 5]);
         failures += Failures { error: 10, lost: 1, ..Failures::default() };
         assert_eq!((failures.total(), failures.faults()), (26, 15));

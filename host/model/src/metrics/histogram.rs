@@ -64,7 +64,7 @@ impl SharedHistogram {
         self.sum_ns.fetch_add(took_ns, Ordering::Relaxed);
     }
 
-    /// The present content. A value that is recorded concurrently may be included in the counts but not in the sum, or
+    /// The current content. A value that is recorded concurrently may be included in the counts but not in the sum, or
     /// in the sum but not in the counts.
     pub(crate) fn read(&self) -> Histogram {
         Histogram {

@@ -15,7 +15,7 @@ pub(crate) use histogram::SharedHistogram;
 
 use std::time::Instant;
 
-/// The bounds of call durations, in seconds: from computations of nanoseconds to waits for a network.
+/// The bounds of call durations, in seconds: from a computation that takes nanoseconds to a wait for a network.
 const CALL_BOUNDS: &[f64] = &[
     1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2,
     2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,

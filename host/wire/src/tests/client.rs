@@ -43,7 +43,7 @@ fn control_answered_with(frames: Vec<u8>) -> Control {
     let mut theirs_first = theirs.try_clone().unwrap();
     theirs_first.write_all(&[hello, frames].concat()).unwrap();
     let control = Control::greet(ours, greeting()).unwrap();
-    // Reads what the host sends until the host closes the connection, so that nothing is reset.
+    // Reads what the host sends until the host closes the connection, so that the connection is not reset.
     thread::spawn(move || io::copy(&mut &theirs, &mut io::sink()));
     control
 }
@@ -125,7 +125,7 @@ fn descriptors_arrive_in_order_with_their_frames() {
 }
 
 #[test]
-fn a_descriptor_of_an_unsent_frame_is_not_sent_with_the_next() {
+fn a_descriptor_of_an_unsent_frame_is_not_sent_with_the_next_frame() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mut sender, mut receiver) =
         (Channel::new(DescriptorSender::new(ours)), Channel::new(DescriptorReceiver::new(theirs)));
@@ -169,7 +169,7 @@ fn a_lane_reports_whether_the_peer_read_the_call_before_it_exited() {
         let mut lane = Lane::new(ours);
         let end = thread::spawn(move || {
             theirs.read_exact(&mut vec![0; reads]).unwrap();
-            // The data has arrived but was not read.
+            // Waits until the rest of the call has arrived, and does not read it.
             while rustix::io::ioctl_fionread(&theirs).unwrap() < left_to_read {
                 poll(&mut [PollFd::new(&theirs, PollFlags::IN)], None).unwrap();
             }

@@ -14,7 +14,7 @@ fn a_frame_has_the_bytes_that_the_protocol_specifies() {
 }
 
 #[test]
-fn frames_of_every_size_arrive_whole_from_a_stream_in_pieces() {
+fn frames_of_every_size_arrive_complete_if_reads_return_parts() {
     let sizes = [0, 1, 100, 4096, 8178, 8179, 8180, 8192, 8193, 20_000, 300_000, 3_000_000, 5];
     for at_once in [0, 1, 7, 4096] {
         let sizes = &sizes[..if at_once == 1 { 9 } else { sizes.len() }];
@@ -37,7 +37,7 @@ fn frames_of_every_size_arrive_whole_from_a_stream_in_pieces() {
 }
 
 #[test]
-fn a_stream_is_closed_between_frames_and_truncated_within_one() {
+fn a_stream_that_ends_within_a_frame_is_truncated_and_not_closed() {
     assert!(matches!(Channel::new(Memory::default()).receive(), Err(WireError::Closed)));
     let whole = frame(2, 1, &[7; 20_000]);
     for len in [1, 4, 12, 13, 14, 8192, 19_999] {
@@ -68,7 +68,7 @@ fn a_truncated_frame_with_a_large_length_takes_little_memory() {
 }
 
 #[test]
-fn the_memory_of_a_very_large_frame_is_freed_at_the_next_one() {
+fn the_memory_of_a_very_large_frame_is_freed_at_the_next_frame() {
     let mut channel = Channel::new(Memory::of([frame(2, 1, &[0; 4 << 20]), frame(2, 2, &[])].concat()));
     channel.receive().unwrap();
     channel.receive().unwrap();
@@ -104,7 +104,7 @@ fn a_reply_must_be_of_the_right_kind_and_to_the_right_request() {
     let reply = |kind| Frame { kind, id: RequestId(3), payload: &[] };
     assert_eq!(reply(Kind::Reply).reply_to(RequestId(3), Kind::Reply).unwrap(), b"");
     let other = reply(Kind::Reply).reply_to(RequestId(4), Kind::Reply).unwrap_err();
-    assert_eq!(other.to_string(), "expected the reply to request 4, got that to 3");
+    assert_eq!(other.to_string(), "expected the reply to request 4, got the reply to 3");
     let other = reply(Kind::Report).reply_to(RequestId(3), Kind::Reply).unwrap_err();
     assert_eq!(other.to_string(), "expected a frame of kind Reply, got Report");
 }

@@ -87,7 +87,7 @@ pub(super) fn reports() -> [Report; 2] {
 }
 
 #[test]
-fn every_message_round_trips_and_no_prefix_of_one_decodes() {
+fn every_message_round_trips_and_a_truncated_message_is_rejected() {
     round_trip(Hello::own());
     requests().into_iter().for_each(round_trip);
     commands().into_iter().for_each(round_trip);
@@ -113,7 +113,7 @@ fn a_greeting_of_another_version_is_decoded_and_rejected() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the peer uses version 99 of the protocol (replug-api 9.9.9), this process version {PROTOCOL}; run both from the same build"
+            "the peer uses version 99 of the protocol (replug-api 9.9.9), this process uses version {PROTOCOL}; run both from the same build"
         )
     );
     assert!(Hello::own().check().is_ok());
@@ -176,7 +176,7 @@ fn an_invalid_answer_is_rejected() {
 }
 
 #[test]
-fn texts_of_a_report_are_cut_at_a_character_and_long_json_dropped() {
+fn cut_short_cuts_texts_between_characters_and_drops_long_json() {
     let long = "ä".repeat(Report::MAX_TEXT);
     let report = Report::Log {
         level: Level(1),
