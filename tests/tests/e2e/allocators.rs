@@ -131,7 +131,7 @@ fn preflight_rejects_a_prebuilt_plugin_with_two_allocators() {
     assert!(error.contains("mixes two allocators: it has a `#[global_allocator]`"), "{error}");
 }
 
-/// A plugin whose method `version` reads static thread-local data of that size.
+/// A plugin whose method `version` reads static thread-local data of `bytes` bytes.
 fn static_tls(bytes: usize) -> Source {
     let build = r#"//! Compiles the C code.
 fn main() {

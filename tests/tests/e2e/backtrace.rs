@@ -1,5 +1,5 @@
-//! Backtraces after a library was replaced. For a backtrace, std maps the file of each library, and keeps the last
-//! files mapped.
+//! Backtraces after a library has been replaced. For a backtrace, std maps the file of each library. It keeps some of
+//! these mappings for the next backtrace.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave};
@@ -23,8 +23,8 @@ fn assert_serves(host: &mut Dev, lab: &Lab, version: u64) {
     assert_eq!(answer["result"], version, "{answer}");
 }
 
-/// Makes a version panic in a call, and again in this step while it retires. By the second panic, the host has removed
-/// the private copy of the artifact.
+/// Makes a version panic in a call, and again in `step` while the version retires. Before the second panic, the host
+/// removes the private copy of the artifact.
 fn survives_a_second_panic_in(step: &str) {
     let mut lab = Lab::in_mode(&format!("backtrace-in-{step}"), Mode::InProcess);
     lab.install_with(misbehave(&format!("version=1 panic={step}")), "[reload]\npreflight = \"off\"");
@@ -43,11 +43,11 @@ fn survives_a_second_panic_in(step: &str) {
 }
 
 #[test]
-fn a_panic_in_stop_after_a_contained_one_does_not_crash_the_host() {
+fn a_panic_in_stop_after_a_panic_in_a_call_does_not_crash_the_host() {
     survives_a_second_panic_in("stop");
 }
 
 #[test]
-fn a_panic_in_drop_after_a_contained_one_does_not_crash_the_host() {
+fn a_panic_in_drop_after_a_panic_in_a_call_does_not_crash_the_host() {
     survives_a_second_panic_in("drop");
 }

@@ -26,7 +26,8 @@ fn version(lab: &Lab) -> u64 {
     tally.version().unwrap()
 }
 
-/// A plugin whose build script writes twelve files to the source folder, with the value of this expression in each.
+/// A plugin whose build script writes twelve files to the source folder. Each file contains the value of the expression
+/// `content`.
 fn generating(content: &str) -> Source {
     let script = format!(
         "fn main() {{
@@ -43,7 +44,7 @@ fn generating(content: &str) -> Source {
 }
 
 #[test]
-fn a_script_rewriting_equal_sources_settles_after_a_few_builds() {
+fn a_build_script_that_rewrites_equal_sources_causes_few_builds() {
     let mut lab = Lab::new("rewrites-sources");
     lab.write_source(&generating("1"));
     lab.start_watching();
@@ -60,12 +61,12 @@ fn a_script_rewriting_equal_sources_settles_after_a_few_builds() {
 }
 
 #[test]
-fn a_script_writing_new_sources_each_time_settles_after_a_few_builds() {
+fn a_build_script_that_writes_new_content_each_time_causes_few_builds() {
     let mut lab = Lab::new("writes-other-sources");
     let source = generating("format!(\"{:?}\", std::time::SystemTime::now())");
     let script = source.others.iter().find(|(path, _)| path == "build.rs").unwrap().1.clone();
-    // Without these lines, cargo runs the script whenever a file of the package has changed. Here, that is in every
-    // build.
+    // Without these lines, cargo runs the script whenever a file of the package has changed. The script itself
+    // changes such files, so cargo runs it in every build.
     let script = script.lines().filter(|line| !line.contains("rerun-if")).collect::<Vec<_>>().join("\n");
     lab.write_source(&source.with("build.rs", script));
     lab.start_watching();
@@ -79,7 +80,8 @@ fn a_script_writing_new_sources_each_time_settles_after_a_few_builds() {
     assert!(second <= MOST_BUILDS, "{second} builds");
 }
 
-/// A plugin whose macro writes a file with this name among the sources and includes it, whenever it is expanded.
+/// A plugin with a procedural macro. Each expansion of the macro writes a file to the source folder and includes that
+/// file. `name` is a Rust expression for the name of the file.
 fn stamped_by_a_macro(name: &str) -> Source {
     let macros = format!(
         "use proc_macro::TokenStream;
@@ -104,7 +106,7 @@ pub fn stamp(_: TokenStream) -> TokenStream {{
 }
 
 #[test]
-fn a_macro_that_writes_a_source_at_each_build_settles_after_a_few() {
+fn a_macro_that_rewrites_a_source_in_each_build_causes_few_builds() {
     let mut lab = Lab::new("macro-writes");
     let source = stamped_by_a_macro("\"stamp\"");
     lab.write_source(&source);
@@ -120,7 +122,7 @@ fn a_macro_that_writes_a_source_at_each_build_settles_after_a_few() {
 }
 
 #[test]
-fn a_macro_that_writes_a_new_file_at_each_build_settles_after_a_few() {
+fn a_macro_that_adds_a_source_in_each_build_causes_few_builds() {
     let mut lab = Lab::new("macro-adds");
     lab.write_source(&stamped_by_a_macro("now"));
     lab.start_watching();
@@ -130,7 +132,7 @@ fn a_macro_that_writes_a_new_file_at_each_build_settles_after_a_few() {
 }
 
 #[test]
-fn a_build_script_writing_to_its_sources_settles_after_a_few_builds() {
+fn a_shell_script_that_changes_its_sources_causes_few_builds() {
     let mut lab = Lab::new("script-writes");
     lab.write("ready.so", misbehave("version=1"));
     lab.write("src/input.txt", "one");
@@ -150,7 +152,7 @@ fn a_build_script_writing_to_its_sources_settles_after_a_few_builds() {
 }
 
 #[test]
-fn a_script_writing_its_manifest_settles_after_a_few_builds() {
+fn a_shell_script_that_changes_its_manifest_causes_few_builds() {
     let mut lab = Lab::new("writes-its-manifest");
     lab.write("src/ready.so", misbehave("version=1"));
     lab.write_script(
@@ -171,7 +173,7 @@ fn a_script_writing_its_manifest_settles_after_a_few_builds() {
 }
 
 #[test]
-fn an_edit_supersedes_a_running_build_whose_script_writes_sources() {
+fn an_edit_supersedes_a_build_with_a_running_build_script() {
     let mut lab = Lab::new("edit-while-it-runs");
     let source = generating("1");
     // If the file `hold` exists, it contains the path of a pipe. The build script opens the pipe, which waits until the
@@ -266,7 +268,7 @@ fn reloaded_without_failure(lab: &mut Lab) {
 }
 
 #[test]
-fn files_missing_for_a_moment_during_an_edit_fail_no_build() {
+fn files_missing_briefly_during_an_edit_cause_no_failed_build() {
     let mut lab = Lab::new("missing-for-a-moment");
     lab.write_source(&Source::new(1));
     lab.start_watching();
@@ -290,7 +292,7 @@ fn git(folder: &Path, arguments: &[&str]) -> bool {
 }
 
 #[test]
-fn a_branch_switch_fails_no_build_and_serves_the_branch() {
+fn a_branch_switch_causes_no_failed_build_and_the_branch_is_served() {
     let mut lab = Lab::new("branch-switch");
     lab.write_source(&Source::new(1));
     let folder = lab.path("");

@@ -186,7 +186,7 @@ fn a_nested_call_works_with_a_handle_created_during_the_outer_call() {
 }
 
 #[test]
-fn a_call_nested_too_deeply_is_rejected_and_the_outer_ones_succeed() {
+fn a_call_nested_too_deeply_is_rejected_and_the_outer_calls_succeed() {
     const DEEPEST: usize = 32;
     let mut lab = Lab::new("deep-00");
     lab.install(misbehave("version=0"));

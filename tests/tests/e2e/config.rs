@@ -171,7 +171,7 @@ fn the_log_flag_bounds_plugin_logs_regardless_of_the_host_filter() {
 }
 
 #[test]
-fn a_limit_that_a_program_applies_is_in_force_from_the_next_version() {
+fn a_limit_applied_by_a_program_is_enforced_from_the_next_version() {
     let mut lab = Lab::in_mode("config-limit", Mode::InProcess);
     lab.install(misbehave("version=1"));
     lab.start();
@@ -183,7 +183,7 @@ fn a_limit_that_a_program_applies_is_in_force_from_the_next_version() {
 }
 
 #[test]
-fn an_edit_of_process_limits_does_not_affect_a_plugin_in_process() {
+fn an_edit_of_process_limits_does_not_affect_an_in_process_plugin() {
     let mut lab = Lab::in_mode("config-inside", Mode::Auto);
     lab.install(misbehave("version=1"));
     let id = "dev.test.config-outside";
@@ -197,7 +197,7 @@ fn an_edit_of_process_limits_does_not_affect_a_plugin_in_process() {
             let of_process = event.plugin.as_ref().is_some_and(|it| it.as_str() == id);
             (of_process && matches!(event.kind, EventKind::LimitsApplied(_))).then_some(())
         });
-        // The plugin's worker executes one command after the other, so this returns after the edit has been applied.
+        // The plugin's worker executes commands in order, so `configure` returns after the edit has been applied.
         lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
     }
     assert_eq!(Handle::generation(&lab.probe()), Some(Generation(1)));

@@ -46,7 +46,7 @@ in_both_modes! {
     a_configuration_changes_live_or_with_a_new_instance,
     an_unhealthy_version_is_rejected,
     a_call_after_a_stop_fails_with_the_reason_until_a_start,
-    a_missing_method_is_not_implemented,
+    a_call_of_a_missing_method_returns_not_implemented,
     an_error_names_a_changed_interface,
     a_replaced_instance_is_retired,
     a_resolved_method_fails_after_a_stop_until_a_start,
@@ -204,8 +204,11 @@ fn a_text_of_8_mebibytes_round_trips(mode: Mode) {
     let lab = running("large", mode);
     let text = "0123456789abcdef".repeat(512 << 10);
     assert_eq!(text.len(), 8 << 20);
-    assert!(lab.probe().echo(&text).unwrap() == text, "the typed call gave something else");
-    assert!(lab.call("echo", json!([text])).unwrap() == json!(text), "the call by name gave something else");
+    assert!(lab.probe().echo(&text).unwrap() == text, "the typed call returned another text");
+    assert!(
+        lab.call("echo", json!([text])).unwrap() == json!(text),
+        "the call by name returned another text"
+    );
 }
 
 fn eight_concurrent_callers_lose_no_call(mode: Mode) {
@@ -440,7 +443,7 @@ mod newer {
     }
 }
 
-fn a_missing_method_is_not_implemented(mode: Mode) {
+fn a_call_of_a_missing_method_returns_not_implemented(mode: Mode) {
     let lab = running("lacking-method", mode);
     let probe: Handle<dyn newer::Probe> = lab.host().get(&lab.id()).unwrap();
     assert_eq!(probe.version().unwrap(), 1);

@@ -10,7 +10,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A program in a new pid namespace. All processes of the namespace end with it.
+/// A command that runs the program in a new pid namespace. All processes of the namespace end when the command ends.
+/// `None` if no pid namespace can be created.
 fn contained(program: &str) -> Option<Command> {
     let command = |program: &str| {
         let mut command = Command::new("unshare");
@@ -85,7 +86,7 @@ fn a_host_reads_the_crash_record_of_a_host_with_the_same_pid() {
 }
 
 #[test]
-fn hosts_in_two_containers_share_a_state_folder_without_conflict() {
+fn hosts_in_containers_share_a_state_folder_without_conflict() {
     let mut lab = Lab::in_mode("neighbours", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let Some(mut first) = contained("sh") else { return };

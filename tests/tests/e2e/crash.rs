@@ -122,7 +122,7 @@ fn an_exit_on_a_thread_of_the_plugin_names_the_plugin() {
 }
 
 #[test]
-fn an_exit_without_handlers_is_attributed_by_the_waiting_process() {
+fn an_exit_that_skips_exit_handlers_makes_the_running_call_a_suspect() {
     let mut lab = Lab::new("exits-at-once");
     lab.install(misbehave("version=1"));
     let mut victim = offered_victim(&lab, &[directive(&lab.id(), "exit-0-at-once")]);
@@ -136,8 +136,8 @@ fn an_exit_without_handlers_is_attributed_by_the_waiting_process() {
 }
 
 #[test]
-fn a_stack_overflow_names_the_method_and_keeps_its_signal() {
-    // The standard library prints a message, and aborts.
+fn a_stack_overflow_names_the_method_and_records_sigsegv() {
+    // The signal handler of the standard library prints a message and aborts, so the process ends with SIGABRT.
     let status = names_the_method("overflow-the-stack", End::Signal("SIGSEGV"));
     assert_eq!(status.signal(), Some(sigabrt()));
 }
@@ -205,7 +205,7 @@ fn neighbour(lab: &Lab) -> String {
 }
 
 #[test]
-fn a_crash_during_calls_of_two_plugins_names_the_one_that_raised_it() {
+fn a_crash_during_calls_of_two_plugins_names_the_crashing_plugin() {
     let (lab, mut victim, [first, second]) = two_in_flight("one-of-two", "write-to-null");
     drop(second);
     victim.wait().unwrap();
@@ -215,7 +215,7 @@ fn a_crash_during_calls_of_two_plugins_names_the_one_that_raised_it() {
 }
 
 #[test]
-fn a_kill_makes_all_plugins_in_a_call_suspects_and_none_the_culprit() {
+fn a_kill_makes_every_plugin_with_a_running_call_a_suspect() {
     let (lab, mut victim, _inside) = two_in_flight("killed", "nothing");
     victim.kill().unwrap();
     let status = victim.wait().unwrap();
@@ -235,7 +235,7 @@ fn a_kill_makes_all_plugins_in_a_call_suspects_and_none_the_culprit() {
 }
 
 #[test]
-fn a_program_that_exits_normally_leaves_no_crash() {
+fn a_program_that_exits_normally_records_no_crash() {
     let mut lab = Lab::new("by-itself");
     lab.install(misbehave("version=1"));
     let status = victim(&lab, &[directive(&lab.id(), "nothing")]).wait().unwrap();
@@ -287,7 +287,7 @@ fn each_host_of_a_process_writes_the_record_to_its_own_folder() {
 }
 
 #[test]
-fn a_kill_leaves_no_suspects_without_a_process_that_holds_the_record() {
+fn a_kill_without_a_process_that_holds_the_record_leaves_no_suspects() {
     let mut lab = Lab::new("killed-alone");
     lab.install(misbehave("version=1"));
     let hold = Hold::new(lab.dir());
@@ -305,7 +305,7 @@ fn file_of_record(lab: &Lab) -> File {
 }
 
 #[test]
-fn a_truncated_crash_record_makes_no_call_fail_and_is_complete_at_end() {
+fn a_crash_record_truncated_during_a_call_is_complete_after_the_crash() {
     let mut lab = Lab::new("cut-off");
     lab.install(misbehave("version=1"));
     let hold = Hold::new(lab.dir());
@@ -318,7 +318,7 @@ fn a_truncated_crash_record_makes_no_call_fail_and_is_complete_at_end() {
 }
 
 #[test]
-fn new_threads_make_calls_when_the_record_is_truncated_or_removed() {
+fn new_threads_can_call_after_the_record_is_truncated_or_removed() {
     let mut lab = Lab::new("cut-off-calls");
     lab.install(misbehave("version=1"));
     lab.start();

@@ -48,7 +48,7 @@ fn crashed_by(dev: &mut Dev, lab: &Lab, action: u64) -> Value {
 }
 
 #[test]
-fn a_crash_under_dev_names_its_line_unless_it_is_in_the_c_library() {
+fn dev_reports_the_line_of_a_crash_except_of_an_abort_in_libc() {
     let mut lab = Lab::in_mode("crash-line", Mode::Auto);
     let mut lib = source().lib;
     lab.write_source(&source());
@@ -71,7 +71,8 @@ fn a_crash_under_dev_names_its_line_unless_it_is_in_the_c_library() {
         let said = fs::read_to_string(&stderr).unwrap();
         let warning = format!("(Tally.add{at}) crashed the program ({}): starting it again", how[1]);
         assert!(said.contains(&warning), "{said}");
-        // The next action needs a new artifact in process. It has other line numbers.
+        // Only a new artifact runs in process again, as the next action requires. The edit also changes the line
+        // numbers.
         lib = format!("// An edit.\n{lib}");
         lab.write("src/lib.rs", &lib);
         dev.wait_for("reloaded");

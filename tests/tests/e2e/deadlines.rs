@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// Longer than any call in these tests takes if it ends.
+/// A timeout that no call exceeds, except a call that never ends.
 const LONG: Duration = Duration::from_secs(600);
 
 /// Long enough for a call to begin on any machine.
@@ -38,7 +38,7 @@ fn assert_unharmed(lab: &Lab) {
 }
 
 #[test]
-fn a_plugin_that_observes_a_cancel_keeps_running() {
+fn a_plugin_that_observes_a_cancellation_keeps_running() {
     let tables = "[process]\ncall_timeout = \"1s\"\ncancel_grace = \"10m\"";
     let mut lab = lab("listens", Mode::Process, tables);
     for _ in 0..3 {
@@ -56,7 +56,7 @@ fn a_plugin_that_observes_a_cancel_keeps_running() {
 }
 
 #[test]
-fn a_call_that_times_out_unsent_leaves_no_connection_open() {
+fn a_call_that_times_out_before_it_is_sent_leaves_no_open_connection() {
     let tables = "[process]\ncall_timeout = \"1us\"\ncancel_grace = \"10m\"";
     let lab = lab("unsent", Mode::Process, tables);
     let threads = |lab: &Lab| lab.host().info(&lab.id()).unwrap().process.unwrap().threads;
@@ -74,7 +74,7 @@ fn a_call_that_times_out_unsent_leaves_no_connection_open() {
 }
 
 #[test]
-fn a_plugin_that_ignores_cancel_is_killed_after_the_grace() {
+fn a_plugin_that_ignores_a_cancellation_is_killed_after_cancel_grace() {
     let tables = "[process]\ncall_timeout = \"1s\"\ncancel_grace = \"60ms\"";
     let mut lab = lab("does-not-listen", Mode::Process, tables);
     assert!(matches!(lab.probe().misbehave("sleep"), Err(CallError::Timeout { .. })));
@@ -178,8 +178,8 @@ fn the_wait_for_a_restart_counts_towards_the_timeout_of_a_call() {
         outcome
     });
     lab.restarted();
-    // This call has a shorter timeout than the other call, but more time than the other call has left after the
-    // restart.
+    // This call has a shorter timeout than the waiting call. But it has more time than remains for the waiting call
+    // after the restart.
     assert!(matches!(late.misbehave("until-cancelled"), Err(CallError::Timeout { .. })));
     released.send("came later").unwrap();
     let outcome = waiting.join().unwrap();

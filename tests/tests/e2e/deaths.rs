@@ -1,5 +1,5 @@
-//! Processes of plugins that end while the worker executes another command. Whether the host starts a process again
-//! depends on the state at the end of that command, not at its beginning.
+//! Plugin processes that end while the worker executes a command. The host decides after the command whether it starts
+//! the process again. The state at the end of the command determines the decision.
 
 use replug::{
     CallError, Event, EventKind, Generation, Handle, HostError, Status, event::Stage, manifest::Mode,
@@ -45,11 +45,11 @@ fn a_crash_during_a_successors_trial_is_reported_without_a_restart() {
     lab.kill();
     assert!(!starts_again(&mut lab, 1));
     drop(on_trial);
-    // This is the `init` of the start, which follows that of the trial.
+    // The second `init` belongs to the start of the new version. The first `init` was in the trial.
     drop(hold.entered());
     assert_eq!(reloading.wait().unwrap(), Generation(2));
     assert_eq!(lab.probe().version(), Ok(2));
-    // The worker executes one command after the other, so it has finished all reactions to the crash when this returns.
+    // The worker executes commands in order. When `configure` returns, the worker has handled the crash.
     lab.host().configure(&lab.id(), serde_json::Map::new()).wait().unwrap();
     assert_eq!((lab.probe().version(), Handle::generation(&lab.probe())), (Ok(2), Some(Generation(2))));
 }
@@ -126,7 +126,7 @@ fn a_restart_does_not_apply_a_rejected_configuration() {
 }
 
 #[test]
-fn a_restarting_plugin_reports_it_and_can_be_rolled_back() {
+fn a_pending_restart_is_reported_and_the_plugin_can_be_rolled_back() {
     let mut lab = Lab::in_mode("waits-for-restart", Mode::Process);
     lab.install_with(stateless("version=1"), "[process]\nrestart_pause = \"1h\"");
     lab.start();
@@ -144,7 +144,7 @@ fn a_restarting_plugin_reports_it_and_can_be_rolled_back() {
 }
 
 #[test]
-fn checkpoints_begin_and_end_with_an_edit_of_the_manifest() {
+fn checkpoints_start_and_stop_when_the_manifest_is_edited() {
     let mut lab = Lab::in_mode("checkpoint-edited", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nrestart_pause = \"1ms\"");
     lab.start_watching();

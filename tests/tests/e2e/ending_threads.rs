@@ -7,7 +7,7 @@ use std::{cell::RefCell, fmt::Debug, sync::mpsc, thread, time::Duration};
 
 const LONG: Duration = Duration::from_secs(600);
 
-/// Runs a function when its thread ends.
+/// Runs a function when the thread that owns this value ends.
 struct AtTheEnd(Box<dyn Fn()>);
 
 impl Drop for AtTheEnd {
@@ -52,8 +52,9 @@ fn check_calls_from_destructors(mode: Mode) {
             let (told, probe, by_name) = (told.clone(), probe.clone(), by_name.clone());
             AtTheEnd(Box::new(move || told.send(calls(&probe, &by_name)).unwrap()))
         };
-        // The runtime creates its thread-local values at the first call, between these two. They are also destroyed
-        // between these two, so one destructor runs before that and the other after it.
+        // The first call creates the thread-local values of the runtime, after `FIRST` is set and before `LAST` is set.
+        // When the thread ends, these values are destroyed between `FIRST` and `LAST`. So one of the two destructors
+        // makes its calls before the values are destroyed, and one afterwards.
         FIRST.set(Some(again()));
         told.send(calls(&probe, &by_name)).unwrap();
         LAST.set(Some(again()));
@@ -73,17 +74,17 @@ fn check_calls_from_destructors(mode: Mode) {
 }
 
 #[test]
-fn calls_from_destructors_of_thread_locals_end_in_process() {
+fn in_process_calls_from_thread_local_destructors_do_not_hang() {
     check_calls_from_destructors(Mode::InProcess);
 }
 
 #[test]
-fn calls_from_destructors_of_thread_locals_end_over_the_wire() {
+fn child_process_calls_from_thread_local_destructors_do_not_hang() {
     check_calls_from_destructors(Mode::Process);
 }
 
 #[test]
-fn a_thread_whose_first_call_is_in_a_destructor_is_answered() {
+fn a_first_call_in_a_thread_local_destructor_returns() {
     let lab = Lab::running("first-at-the-end");
     let (probe, by_name) = (lab.probe(), lab.host().plugin(&lab.id()).unwrap());
     let (told, results) = mpsc::channel();

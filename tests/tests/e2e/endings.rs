@@ -5,7 +5,7 @@ use replug::event::RetireOutcome;
 use replug_tests::{Lab, Neighbour, misbehave, neighbour::running};
 use std::collections::BTreeSet;
 
-/// Ends a version that performs this action in `entry`, in every way: by a stop, a reload and a shutdown.
+/// Ends a version by a stop, by a reload and by a shutdown. The version performs this action in `entry`.
 fn ends_when(entry: &str, action: &str) {
     let tables = "[reload]\npreflight = \"off\"\n[process]\nstep_timeout = \"2s\"";
     let directives = format!("do={entry}:{action}");
@@ -35,27 +35,27 @@ fn ends_when(entry: &str, action: &str) {
 }
 
 #[test]
-fn an_abort_in_stop_ends_the_process_alone() {
+fn an_abort_in_stop_ends_only_the_plugins_process() {
     ends_when("stop", "abort");
 }
 
 #[test]
-fn an_abort_in_drop_ends_the_process_alone() {
+fn an_abort_in_drop_ends_only_the_plugins_process() {
     ends_when("drop", "abort");
 }
 
 #[test]
-fn a_stop_that_hangs_ends_with_the_process() {
+fn a_stop_that_hangs_ends_when_the_process_is_killed() {
     ends_when("stop", "sleep");
 }
 
 #[test]
-fn a_drop_that_hangs_ends_with_the_process() {
+fn a_drop_that_hangs_ends_when_the_process_is_killed() {
     ends_when("drop", "sleep");
 }
 
 #[test]
-fn a_stopped_plugin_ends_with_all_its_child_processes() {
+fn child_processes_of_a_plugin_end_when_the_host_shuts_down() {
     let (lab, neighbour) = running("takes-along", "", "");
     let before = lab.processes().len();
     assert_eq!(lab.probe().misbehave("fork"), Ok(1));
@@ -64,7 +64,7 @@ fn a_stopped_plugin_ends_with_all_its_child_processes() {
 }
 
 #[test]
-fn a_panic_in_the_drop_of_an_old_version_ends_with_its_process() {
+fn the_process_of_a_version_that_panics_in_drop_ends() {
     let (mut lab, neighbour) = running("panics-in-drop", "panic=drop", "[reload]\npreflight = \"load\"");
     lab.install(misbehave("version=2"));
     lab.reload().unwrap();
@@ -74,7 +74,7 @@ fn a_panic_in_the_drop_of_an_old_version_ends_with_its_process() {
 }
 
 #[test]
-fn a_plugin_that_ignores_signals_to_end_is_killed() {
+fn a_replaced_version_that_ignores_sigterm_is_killed() {
     let (mut lab, neighbour) = running("ignores", "", "");
     assert_eq!(lab.probe().misbehave("ignore-sigterm"), Ok(1));
     lab.install(misbehave("version=2"));

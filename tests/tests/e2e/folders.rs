@@ -35,7 +35,7 @@ fn a_plugin_is_stopped_without_a_build_when_its_folder_is_deleted() {
 }
 
 #[test]
-fn a_plugin_is_stopped_without_a_build_when_its_folder_moves_out() {
+fn a_plugin_is_stopped_without_a_build_when_its_folder_is_moved_away() {
     let mut lab = Lab::new("folder-moved-out");
     lab.install(misbehave("version=1"));
     lab.start_watching();
@@ -150,7 +150,7 @@ fn two_plugins_can_exchange_the_names_of_their_folders() {
 }
 
 #[test]
-fn an_edit_while_the_manifest_is_missing_is_built_when_it_returns() {
+fn an_edit_without_a_manifest_is_built_when_the_manifest_is_back() {
     let mut lab = Lab::new("manifest-back");
     lab.install(misbehave("version=1"));
     lab.start_watching();
@@ -239,7 +239,8 @@ fn a_plugin_that_is_copied_piece_by_piece_causes_no_error() {
 fn a_manifest_that_is_edited_while_the_plugin_starts_is_read_again() {
     let mut lab = Lab::new("edited-at-start");
     let hold = Hold::new(lab.dir());
-    // A plugin with a build script starts from the store. At that time, the host does not know its inputs yet.
+    // A plugin with a build script starts from the store. At that time, the host does not know the inputs of the build
+    // yet.
     lab.write_script("scripts/build.sh", "#!/bin/sh\nset -e\nmkdir -p out\ncp src/plugin.so out/plugin.so\n");
     lab.write("src/plugin.so", misbehave(&format!("do=start:say@{}", hold.path())));
     lab.set_manifest("binary = \"out/plugin.so\"\n[config]\nword = \"one\"");

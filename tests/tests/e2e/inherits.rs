@@ -1,5 +1,5 @@
-//! What a plugin's process inherits from its host and what it does not inherit: variables, privileges, the terminal,
-//! and access to the control plane.
+//! What a plugin's process inherits from its host and what it does not inherit: environment variables, privileges,
+//! the terminal, and access to the control plane.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -168,7 +168,7 @@ fn a_process_gets_only_basic_variables_and_those_of_its_manifest() {
 }
 
 #[test]
-fn a_trial_for_in_process_has_the_environment_of_the_host() {
+fn a_trial_of_an_in_process_plugin_has_the_environment_of_the_host() {
     let mut lab = Lab::in_mode("trial-environment", Mode::InProcess);
     let file = lab.dir().join("env");
     lab.install(misbehave(&format!("do=init:sh:env>>{}", file.display())));
@@ -227,7 +227,7 @@ fn a_process_cannot_get_capabilities_and_has_no_terminal() {
 }
 
 #[test]
-fn a_root_process_reads_and_writes_in_a_private_folder() {
+fn a_plugin_process_of_root_can_use_a_private_folder_of_another_user() {
     if !geteuid().is_root() {
         skipped("this test must run as root, to create a folder that another user owns");
         return;
@@ -248,7 +248,7 @@ fn a_host_of_a_normal_user_runs_plugins_without_privileges() {
         return;
     }
     let mut lab = Lab::in_mode("other-user", Mode::Process);
-    // This artifact contains the standard library. The user `nobody` may not have access to the one of the toolchain.
+    // This artifact contains the standard library, because the user `nobody` may not have access to the toolchain.
     lab.install(aborting());
     let owned = Command::new("chown").arg("-R").arg(NOBODY.to_string()).arg(lab.dir()).status();
     assert!(owned.unwrap().success());

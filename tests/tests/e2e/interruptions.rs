@@ -184,7 +184,8 @@ impl Stage {
         self.host.as_mut().expect("the host was started")
     }
 
-    /// Waits until the host has started. If the plugin should run, waits until its source was built, too.
+    /// Waits until the host has started. If the plugin should run, also waits for the end of a build of
+    /// its source.
     fn comes_up(&mut self, promised: &Promised) {
         let id = self.lab.id();
         let (mut is_up, mut builds) = (false, false);
@@ -293,7 +294,7 @@ fn save(lab: &Lab, version: Option<u64>) {
     }
 }
 
-/// Executes a history, with an interruption after that many steps.
+/// Executes a history, with an interruption after the first `after` steps.
 fn go_through(number: usize, after: usize, how: Interruption) {
     let (mode, history) = HISTORIES[number];
     let name = format!("history-{number}-{after}-{how:?}").to_lowercase();

@@ -1,5 +1,5 @@
-//! Functions of a plugin that are registered in the program, such as panic hooks, when the plugin's library is
-//! unmapped. Each test uses a separate program, because the program would crash if it called such a function.
+//! What happens to functions that a plugin has registered in the program, such as a panic hook, when the plugin's
+//! library is unmapped. Each test uses a separate program, because a call of an unmapped function would crash it.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, workspace};
@@ -32,7 +32,7 @@ fn a_panic_hook_of_a_plugin_is_removed_with_its_library() {
 }
 
 #[test]
-fn exit_handlers_of_a_plugin_run_when_it_is_unmapped() {
+fn exit_handlers_of_a_plugin_run_when_its_library_is_unmapped() {
     let (_lab, host) = stopped_and_started("leave-something-for-the-exit");
     assert!(host.leave().success());
 }

@@ -141,7 +141,7 @@ fn a_plugin_that_fails_at_its_first_start_is_in_error_until_repaired() {
 }
 
 #[test]
-fn a_panic_at_the_end_of_a_version_does_not_disturb_the_next() {
+fn a_failure_in_stop_or_drop_does_not_affect_the_next_version() {
     for (name, directives, outcome) in [
         ("stop-panics", "panic=stop", RetireOutcome::Kept),
         ("stop-fails", "fail=stop", RetireOutcome::Kept),
@@ -161,7 +161,7 @@ fn a_host_shuts_down_when_a_plugin_panics_in_stop_and_drop() {
 }
 
 #[test]
-fn a_call_that_outlasts_the_drain_abandons_the_reload() {
+fn a_reload_fails_if_a_call_outlasts_the_drain_timeout() {
     let mut lab = running("outlasts-the-drain", "");
     let hold = Hold::new(lab.dir());
     let (probe, socket) = (lab.probe(), hold.path().to_owned());
@@ -182,7 +182,7 @@ fn a_call_that_outlasts_the_drain_abandons_the_reload() {
 }
 
 #[test]
-fn a_call_that_is_running_finishes_on_the_generation_where_it_began() {
+fn a_running_call_finishes_on_the_generation_on_which_it_began() {
     let mut lab = Lab::new("finishes-where-it-began");
     lab.install(stateless("version=1"));
     lab.start();
@@ -199,7 +199,7 @@ fn a_call_that_is_running_finishes_on_the_generation_where_it_began() {
 }
 
 #[test]
-fn a_thread_that_a_plugin_leaves_behind_does_no_harm() {
+fn a_thread_that_outlives_its_version_does_not_affect_the_next_version() {
     let mut lab = running("thread-left-behind", "thread=forever");
     lab.install(misbehave("version=2 thread=forever"));
     lab.reload().unwrap();
@@ -323,7 +323,7 @@ fn a_thread_that_the_plugin_left_behind_keeps_its_library_mapped() {
 }
 
 #[test]
-fn a_signal_that_the_plugin_handles_keeps_its_library_mapped() {
+fn an_installed_signal_handler_keeps_the_plugins_library_mapped() {
     let (_lab, outcome) = retired_after("handle-sigusr2", "1m");
     assert_eq!(outcome, RetireOutcome::StillMapped);
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR2).unwrap();
@@ -348,7 +348,7 @@ fn a_plugin_with_only_one_version_cannot_be_rolled_back() {
 }
 
 #[test]
-fn the_events_of_a_dropped_host_end() {
+fn the_event_stream_ends_when_the_host_is_dropped() {
     let lab = running("events-end", "");
     let mut events = lab.host().events();
     drop(lab);

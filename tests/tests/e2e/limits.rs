@@ -45,7 +45,7 @@ fn bound(of: LimitedResource, value: u64, by: Enforcer) -> Bound {
 }
 
 #[test]
-fn the_limits_in_force_are_reported_with_the_lacking_ones() {
+fn the_limits_in_force_and_the_lacking_limits_are_reported() {
     let mut lab = limited("told", "memory = \"1GiB\"\nopen_files = 100\ncpu_time = \"1h\"\ncgroup = \"off\"");
     let limits = applied(&mut lab);
     let expected = [
@@ -94,7 +94,7 @@ fn a_plugin_that_requires_a_cgroup_does_not_start_without_one() {
 }
 
 #[test]
-fn a_cgroup_ends_processes_that_left_the_process_group() {
+fn processes_outside_the_process_group_end_with_the_cgroup() {
     let mut lab = limited("held", "open_files = 1000\n[process]\nrestart_wait = \"10m\"");
     let Some(cgroup) = applied(&mut lab).cgroup else {
         eprintln!("skipped: no cgroup is delegated to this process");
@@ -115,7 +115,7 @@ fn a_cgroup_ends_processes_that_left_the_process_group() {
 }
 
 #[test]
-fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
+fn a_plugin_that_reaches_its_open_file_limit_is_restarted() {
     let mut lab = installed("opens", "open_files = 64\n[process]\nrestart_wait = \"10m\"");
     let neighbour = Neighbour::start(&mut lab);
     let bounds = applied(&mut lab).bounds;
@@ -125,8 +125,8 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     let usage = lab.host().info(&lab.id()).unwrap().process.unwrap();
     assert!(usage.open_files >= Some(64), "{usage:?}");
     assert_eq!(probe.version(), Ok(1), "existing connections stay open");
-    // Two concurrent calls need another connection, which the process cannot accept. So the host starts the process
-    // again, and makes the call that could not begin in the new process.
+    // Two concurrent calls need another connection, which the process cannot accept. So the host starts a new
+    // process, and sends it the call that the old process has not accepted.
     let other = lab.probe();
     let sleeper = thread::spawn(move || other.misbehave("sleep"));
     lab.wait_for(|event| match &event.kind {
@@ -146,8 +146,7 @@ fn a_plugin_that_opens_files_without_end_ends_at_its_limit() {
     neighbour.assert_unharmed();
 }
 
-/// Asserts that this limit ends the process of a plugin that performs this action, and that it does so with this
-/// signal.
+/// Asserts that the process of a plugin that performs this action reaches this limit and is killed by this signal.
 fn ends_by(signal: &str, limit: &str, action: &str) {
     let mut lab = installed(action, limit);
     let neighbour = Neighbour::start(&mut lab);
@@ -173,7 +172,7 @@ fn a_plugin_that_writes_to_a_file_without_end_ends_at_its_limit() {
     ends_by("SIGXFSZ", "file_size = \"64KiB\"", "fill-a-file");
 }
 
-/// Starts the lab's host, whose plugin processes are started by a script with these lines.
+/// Starts the lab's host. A script with these lines starts the plugin processes.
 fn start_by_script(lab: &mut Lab, lines: &str) {
     lab.write_script("shim.sh", &format!("#!/bin/sh\n{lines} {} \"$@\"\n", program().display()));
     let script: PathBuf = lab.path("shim.sh");
@@ -244,7 +243,8 @@ fn the_socket_sweeper_keeps_no_inherited_descriptor_open() {
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(program()).arg(lab.dir().join("host.sock"));
     let mut sweeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    // The pipe ends only when the sweeper has closed its end of it. The sweeper itself runs until the end of its input.
+    // The read returns only when the sweeper has closed its end of the pipe. The sweeper runs until the end of its
+    // input.
     let mut inherited = sweeper.stdout.take().unwrap();
     assert_eq!(inherited.read_to_end(&mut Vec::new()).unwrap(), 0);
     assert!(sweeper.try_wait().unwrap().is_none(), "the sweeper keeps running");
@@ -253,7 +253,7 @@ fn the_socket_sweeper_keeps_no_inherited_descriptor_open() {
 }
 
 #[test]
-fn limits_of_a_plugin_in_process_are_reported_as_not_in_force() {
+fn limits_of_an_in_process_plugin_are_reported_as_not_in_force() {
     for mode in [Mode::InProcess, Mode::Auto] {
         let mut lab = Lab::in_mode("not-in-force", mode);
         lab.install_with(misbehave("version=1"), "[limits]\nmemory = \"1GiB\"\nprocesses = 9");
@@ -269,7 +269,7 @@ fn limits_of_a_plugin_in_process_are_reported_as_not_in_force() {
 }
 
 #[test]
-fn the_minimum_of_open_files_is_enough_for_a_call() {
+fn a_call_succeeds_with_the_minimum_open_file_limit() {
     let lab = limited("fewest", "open_files = 16");
     assert_eq!(lab.probe().version(), Ok(1));
 }

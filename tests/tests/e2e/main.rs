@@ -5,7 +5,7 @@
 
 #![cfg(test)]
 
-// Its `test` replaces that of the standard library in all modules.
+// The attribute `test` of this crate replaces the standard `test` in all modules.
 #[macro_use]
 extern crate replug_tests_macros;
 

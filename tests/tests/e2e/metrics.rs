@@ -63,7 +63,7 @@ fn calls_by_name_are_all_counted_and_timed_in_either_mode() {
 }
 
 #[test]
-fn typed_calls_are_sampled_in_process_and_all_timed_out_of_process() {
+fn typed_calls_are_sampled_in_process_and_all_timed_in_a_child_process() {
     for (mode, timed) in [(Mode::InProcess, 2..=3), (Mode::Process, 1_029..=1_030)] {
         let mut lab = Lab::in_mode("sampled", mode);
         lab.install(misbehave("version=1"));
@@ -119,7 +119,7 @@ fn reloads_are_counted_by_outcome_and_generations_by_phase() {
 }
 
 #[test]
-fn a_crash_and_its_restart_are_counted_by_what_ended_the_process() {
+fn a_crash_and_its_restart_are_counted_by_signal() {
     let mut lab = Lab::in_mode("crash-metered", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nrestart_pause = \"1ms\"");
     lab.start();

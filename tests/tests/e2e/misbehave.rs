@@ -11,7 +11,7 @@ use std::{fs, thread, time::Duration};
 fn costs_one_call(action: &str, tables: &str, deaths: &[Death]) {
     let (mut lab, neighbour) = running(action, "", tables);
     let probe = lab.probe();
-    // If backtraces are enabled, the standard library prints more than the host keeps.
+    // If backtraces are enabled, the standard library prints more lines after a failed allocation than the host keeps.
     let about_to = format!("about to {action}");
     let last_words = if action == "allocate" { "" } else { &about_to };
     match probe.misbehave(action).unwrap_err() {
@@ -62,7 +62,7 @@ fn an_abort_fails_one_call() {
 }
 
 #[test]
-fn an_exit_during_a_call_is_a_crash_with_any_status() {
+fn an_exit_during_a_call_is_a_crash_regardless_of_its_status() {
     costs_one_call("exit-0", "", &[Death::Exit(0)]);
     costs_one_call("exit-3", "", &[Death::Exit(3)]);
 }
@@ -95,7 +95,7 @@ fn a_plugin_that_writes_garbage_to_all_descriptors_fails_one_call() {
 }
 
 #[test]
-fn processes_that_a_plugin_leaves_behind_end_with_it() {
+fn processes_forked_by_a_plugin_end_when_the_plugin_crashes() {
     costs_one_call("fork-and-abort", "", &[signal("SIGABRT")]);
 }
 
@@ -304,7 +304,8 @@ fn a_crash_in_save_abandons_the_reload_and_the_version_is_started_again() {
     assert_recovered(lab, neighbour);
 }
 
-/// Asserts that a serving version that misbehaves in a step loses its process, and that nothing else is affected.
+/// Asserts that the host kills the process of a serving version that misbehaves in a step, and that nothing else is
+/// affected.
 fn costs_the_process(directives: &str, step: impl FnOnce(&mut Lab) -> String) {
     let name = directives.replace([':', '_'], "-").replace("do=", "in-");
     let (mut lab, neighbour) = running(&name, directives, "[process]\nstep_timeout = \"2s\"");
@@ -331,12 +332,12 @@ fn a_save_that_hangs_abandons_the_reload_and_restarts_the_version() {
 }
 
 #[test]
-fn a_save_that_writes_garbage_abandons_the_reload_and_restarts() {
+fn a_save_writing_garbage_abandons_the_reload_and_restarts_the_version() {
     costs_the_process("do=save:write-garbage", |lab| lab.refused(misbehave("version=2")));
 }
 
 #[test]
-fn a_configuration_that_hangs_is_rejected_and_restarts_the_version() {
+fn an_on_config_that_hangs_fails_and_the_version_is_restarted() {
     costs_the_process("do=on_config:sleep", |lab| {
         let config = serde_json::Map::from_iter([("word".to_owned(), "new".into())]);
         lab.host().configure(&lab.id(), config).wait().unwrap_err().to_string()
@@ -344,7 +345,7 @@ fn a_configuration_that_hangs_is_rejected_and_restarts_the_version() {
 }
 
 #[test]
-fn a_checkpoint_that_hangs_kills_the_process_and_it_is_restarted() {
+fn a_process_that_hangs_in_a_checkpoint_is_killed_and_restarted() {
     let tables = "[process]\nstep_timeout = \"2s\"\n[reload]\ncheckpoint = \"1ms\"";
     let (mut lab, neighbour) = running("hangs-in-a-checkpoint", "do=save:sleep", tables);
     let Crashed { signal, stderr_tail, .. } = lab.crashed();

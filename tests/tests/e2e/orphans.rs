@@ -27,7 +27,7 @@ fn kill_during_the_build(lab: &Lab, host: Dev) {
 }
 
 #[test]
-fn a_killed_dev_leaves_no_build() {
+fn a_killed_dev_command_leaves_no_build_process() {
     let lab = building_forever("dev-killed-amid-build");
     let mut dev = command(&lab, &["dev", "--json"]);
     dev.process_group(0);
@@ -35,7 +35,7 @@ fn a_killed_dev_leaves_no_build() {
 }
 
 #[test]
-fn a_killed_build_command_leaves_no_build() {
+fn a_killed_build_command_leaves_no_build_process() {
     let lab = building_forever("build-killed-amid-build");
     let mut build = command(&lab, &["build"]);
     build.process_group(0);
@@ -43,7 +43,7 @@ fn a_killed_build_command_leaves_no_build() {
 }
 
 #[test]
-fn a_killed_program_with_a_host_leaves_no_build() {
+fn a_killed_embedding_program_leaves_no_build_process() {
     let lab = building_forever("embedder-killed-amid-build");
     let host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));
     kill_during_the_build(&lab, host);

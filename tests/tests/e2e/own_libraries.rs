@@ -52,7 +52,7 @@ fn version(lab: &Lab) -> u64 {
     tally.version().unwrap()
 }
 
-/// The number of copies of libraries that the host's processes may still open.
+/// The number of generations whose private copies of libraries still exist.
 fn copies(lab: &Lab) -> usize {
     let runs = fs::read_dir(lab.state_dir().join("run")).unwrap().flatten();
     let folders = runs.flat_map(|run| fs::read_dir(run.path()).unwrap().flatten());

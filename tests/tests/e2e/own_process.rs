@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, abort},
 };
 
-/// This variable determines how a test that this program starts again ends.
+/// The environment variable that tells a restarted test how to end.
 const END: &str = "REPLUG_TEST_END";
 
 /// Runs one test of this program as a person would.
@@ -54,7 +54,7 @@ fn failed_test_is_reported_with_its_output() {
 }
 
 #[test]
-fn what_a_run_needs_is_made_once() {
+fn a_shared_resource_of_a_test_run_is_created_once() {
     let made = once_in_run("own-process-test", || "first".into());
     assert_eq!(made, "first");
     assert_eq!(once_in_run("own-process-test", || unreachable!("it is made")), "first");

@@ -61,7 +61,7 @@ fn a_call_while_the_host_is_restarted_waits_for_the_host() {
     let id = lab.id();
     let mut dev = Dev::start(&lab, &[]);
     dev.wait_for("host_started");
-    // A parent that is stopped restarts nothing.
+    // A suspended parent process does not start the host again.
     kill_process(dev.pid(), Signal::STOP).unwrap();
     assert!(!talk(&lab, &["call", &id, "misbehave", CRASH]).status.success());
     let mut call = command(&lab, &["call", &id, "version", "--json"]);
@@ -79,7 +79,7 @@ fn a_call_while_the_host_is_restarted_waits_for_the_host() {
     assert!(dev.interrupt().success());
 }
 
-/// Waits until a called plugin has crashed and serves again. Returns the events about it.
+/// Waits until a called plugin has crashed and serves again. Returns the events of the crash and of the restart.
 fn wait_for_crash_and_restart(dev: &mut Dev, crash: &str) -> Vec<Value> {
     let mut told: Vec<Value> = Vec::new();
     // After a crash of the host, the next host reports the crash when it has started. The events come in either order.
@@ -90,7 +90,7 @@ fn wait_for_crash_and_restart(dev: &mut Dev, crash: &str) -> Vec<Value> {
 }
 
 #[test]
-fn an_artifact_that_crashes_when_it_is_called_is_not_called_again() {
+fn dev_does_not_repeat_a_call_that_has_crashed_the_same_artifact() {
     for (mode, crash) in [(Mode::Auto, "plugin_demoted"), (Mode::Process, "plugin_crashed")] {
         let mut lab = Lab::in_mode("called-once", mode);
         lab.install(misbehave("version=1"));
@@ -129,7 +129,7 @@ fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
         increased.join().unwrap()
     });
     assert_eq!(increased["result"], 5);
-    // The first of these checkpoints has begun after the increment. When the next one begins, it is on disk.
+    // The first of these checkpoints has begun after the increment. It is on disk when the second one begins.
     drop(hold.entered());
     let next = hold.entered();
     host.send(&format!("call {id} misbehave {CRASH}"));
@@ -271,7 +271,7 @@ fn an_unrecorded_crash_is_attributed_to_the_only_plugin_in_a_call() {
     assert!(dev.interrupt().success());
 }
 
-/// A host with a plugin in a child process and one in its own process, both with a hanging call.
+/// A host with a plugin in a child process and another plugin in the host's process, both with a hanging call.
 fn busy(name: &str) -> (Lab, Dev, Pid) {
     let mut lab = Lab::in_mode(name, Mode::Process);
     lab.install(misbehave("version=1"));
@@ -310,7 +310,7 @@ fn a_killed_parent_ends_the_host_and_all_its_processes() {
 }
 
 #[test]
-fn a_host_killed_during_a_call_reports_it_and_demotes_no_plugin() {
+fn a_host_kill_during_a_call_is_reported_and_demotes_no_plugin() {
     let (lab, host, pid) = busy("killed-at-work");
     kill_process(pid, Signal::KILL).unwrap();
     host.ended();
@@ -342,7 +342,7 @@ fn a_signal_to_the_parent_is_forwarded_and_the_status_returned() {
 }
 
 #[test]
-fn a_crash_during_a_shutdown_is_final_and_the_next_host_demotes() {
+fn a_crash_in_a_shutdown_is_final_and_the_next_host_demotes_the_plugin() {
     let mut lab = Lab::in_mode("crash-on-the-way-out", Mode::Auto);
     lab.install(misbehave("version=1 do=stop:write-to-null"));
     let mut dev = Dev::start_as(&lab, "run", &[]);
@@ -453,7 +453,7 @@ fn a_rejected_checkpoint_is_set_aside_and_the_plugin_starts() {
 }
 
 #[test]
-fn a_killed_dev_leaves_no_socket() {
+fn a_killed_dev_command_leaves_no_socket() {
     let mut lab = Lab::new("no-socket");
     lab.install(misbehave("version=1"));
     let mut dev = command(&lab, &["dev", "--json"]);
@@ -470,7 +470,7 @@ fn a_killed_dev_leaves_no_socket() {
 }
 
 #[test]
-fn a_dev_that_exits_leaves_no_socket() {
+fn a_dev_command_that_exits_leaves_no_socket() {
     let mut lab = Lab::new("no-socket-at-the-end");
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start(&lab, &[]);

@@ -46,7 +46,7 @@ fn cargo_reads(lab: &Lab) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The paths in a folder whose names begin with this.
+/// The paths in `folder` whose file names begin with `prefix`.
 fn names(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|it| it.file_name().unwrap().to_string_lossy().starts_with(prefix)).collect()

@@ -54,7 +54,7 @@ fn said(dev: &mut Dev) -> Value {
 }
 
 #[test]
-fn output_of_a_plugin_in_process_is_logged_with_its_id() {
+fn output_of_an_in_process_plugin_is_logged_with_its_id() {
     let mut lab = Lab::in_mode("prints", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let id = lab.id();
@@ -77,7 +77,7 @@ fn output_of_a_plugin_in_process_is_logged_with_its_id() {
 }
 
 #[test]
-fn output_is_attributed_to_the_called_plugin_of_two() {
+fn output_is_attributed_to_the_called_plugin() {
     let mut lab = Lab::in_mode("prints-of-two", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let neighbour = "dev.test.neighbour";
@@ -87,8 +87,8 @@ fn output_is_attributed_to_the_called_plugin_of_two() {
     let (mut dev, _) = dev(&lab, &[]);
     dev.wait_for("host_started");
     for id in [neighbour, &id, neighbour] {
-        // During the first call, the output could also come from the other plugin, whose call or start has just ended.
-        // From the second call on, only the called plugin has run.
+        // The output of the first call could also come from the plugin that was called or started just before. The
+        // output of the second call can only come from the called plugin.
         misbehaves(&lab, id, "say");
         said(&mut dev);
         misbehaves(&lab, id, "say");

@@ -1,5 +1,5 @@
-//! The state folder is removed while the host runs, as by `git clean` or `cargo clean`. The host creates the files that
-//! it needs again.
+//! The state folder is removed while the host runs, as by `git clean` or `cargo clean`. The host creates the
+//! needed files again.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, wait::poll_until};
@@ -44,7 +44,7 @@ fn a_host_reloads_and_restarts_after_its_state_folder_is_removed() {
 }
 
 #[test]
-fn a_host_whose_state_folder_was_removed_still_has_its_claim_and_token() {
+fn a_host_writes_its_claim_and_token_again_after_they_are_removed() {
     let mut lab = Lab::new("removed-claim");
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start(&lab, &["--http", "0"]);

@@ -1,4 +1,4 @@
-//! What a host keeps over a restart: the serving versions, the stopped plugins, and the states of plugins.
+//! What a host keeps across a restart: the serving versions, the stopped plugins, and the states of plugins.
 
 use replug::{
     EventKind, Generation, Handle, HostError, Status, error::ReloadCause, event::Stage, manifest::Mode,
@@ -91,7 +91,7 @@ fn a_host_serves_a_stored_version_while_a_newer_one_builds() {
 }
 
 #[test]
-fn a_broken_source_leaves_the_last_version_serving_over_restarts() {
+fn a_broken_source_leaves_the_last_version_serving_across_restarts() {
     let mut lab = scripted("broken-over-restarts", "version=1", "");
     lab.start();
     break_source(&lab);
@@ -115,7 +115,7 @@ fn a_broken_source_leaves_the_last_version_serving_over_restarts() {
 }
 
 #[test]
-fn a_broken_cargo_project_keeps_the_last_version_over_a_restart() {
+fn a_broken_cargo_project_keeps_the_last_version_across_a_restart() {
     let mut lab = Lab::new("broken-cargo");
     let source = Source::new(1);
     lab.write_source(&source);
@@ -130,7 +130,7 @@ fn a_broken_cargo_project_keeps_the_last_version_over_a_restart() {
 }
 
 #[test]
-fn a_bad_prebuilt_artifact_keeps_the_last_version_over_a_restart() {
+fn a_bad_prebuilt_artifact_keeps_the_last_version_across_a_restart() {
     let mut lab = Lab::new("bad-ready-made");
     lab.install(misbehave("version=1"));
     lab.start();
@@ -186,7 +186,7 @@ fn a_config_rejected_at_a_start_is_reported_and_the_previous_one_kept() {
 }
 
 #[test]
-fn a_rollback_holds_over_restarts_until_an_edit_or_a_reload() {
+fn a_rollback_persists_across_restarts_until_an_edit_or_a_reload() {
     let mut lab = scripted("rolled-back", "version=1", "");
     lab.start();
     write_source(&lab, "version=2");
@@ -260,8 +260,8 @@ fn the_confirm_window_begins_again_after_a_restart() {
     fail(&mut lab, "built");
     drop(lab);
 
-    // A prebuilt artifact that no host has seen before must be confirmed, too, because there is a version for a
-    // rollback.
+    // A prebuilt artifact that no host has seen before must be confirmed, too, because the plugin can be rolled
+    // back to an earlier version.
     let mut lab = Lab::new("watched-ready-made");
     lab.install_with(misbehave("version=1"), confirm);
     lab.start();
@@ -278,7 +278,7 @@ fn the_confirm_window_begins_again_after_a_restart() {
 }
 
 #[test]
-fn a_stop_and_a_start_both_hold_over_restarts() {
+fn a_stop_and_a_start_both_persist_across_restarts() {
     let mut lab = Lab::new("stays-stopped");
     lab.install_with(misbehave("version=1"), "auto_start = true");
     lab.start();
@@ -297,7 +297,7 @@ fn a_stop_and_a_start_both_hold_over_restarts() {
 }
 
 #[test]
-fn a_manual_start_holds_over_restarts_despite_auto_start() {
+fn a_manual_start_persists_across_restarts_without_auto_start() {
     let mut lab = Lab::new("started-by-hand");
     lab.install_with(misbehave("version=1"), "auto_start = false");
     lab.start();
@@ -413,7 +413,7 @@ fn a_failed_save_at_a_stop_is_reported() {
 }
 
 #[test]
-fn the_interface_of_a_handle_is_required_of_stored_versions_too() {
+fn a_stored_version_must_implement_the_interface_of_a_handle() {
     let mut lab = scripted("store-interface", "version=1", "");
     lab.start();
     lab.shut_down();
@@ -442,7 +442,7 @@ fn assert_accepted_manifest_in_force(lab: &mut Lab, problem: &str) {
 }
 
 #[test]
-fn a_manifest_broken_while_no_host_runs_keeps_the_accepted_one() {
+fn a_manifest_broken_between_hosts_does_not_replace_the_accepted_one() {
     for (name, binary) in [("edited-while-down", "out/plugin.so"), ("edited-ready-made", "plugin.so")] {
         let word = WORD.replace("out/plugin.so", binary);
         let mut lab = match binary {
@@ -488,7 +488,7 @@ fn a_manifest_broken_while_no_host_runs_keeps_the_accepted_one() {
 }
 
 #[test]
-fn a_manifest_broken_before_a_host_kill_keeps_the_accepted_one() {
+fn a_manifest_broken_before_a_kill_does_not_replace_the_accepted_one() {
     let mut lab = scripted("killed-with-a-broken-manifest", "version=1", "[config]\nword = \"zero\"");
     let mut dev = Dev::start(&lab, &[]);
     dev.wait_for("host_started");
@@ -511,7 +511,7 @@ fn a_manifest_broken_before_a_host_kill_keeps_the_accepted_one() {
 }
 
 #[test]
-fn a_manifest_removed_or_with_another_id_drops_the_accepted_one() {
+fn a_removed_manifest_or_another_id_discards_the_accepted_manifest() {
     let mut lab = scripted("no-edit", "version=1", "");
     lab.start();
     lab.shut_down();

@@ -48,7 +48,7 @@ pub(super) fn ignores(pid: Pid, signal: Signal) -> bool {
 }
 
 #[test]
-fn signals_ignored_at_the_start_end_neither_the_host_nor_its_parent() {
+fn signals_ignored_from_the_start_do_not_end_the_host_or_its_parent() {
     for subcommand in ["dev", "run"] {
         let mut lab = Lab::in_mode(&format!("ignoring-{subcommand}"), Mode::Auto);
         lab.install(misbehave("version=1"));
@@ -87,7 +87,7 @@ fn insist(host: Dev, signal: Signal) -> ExitStatus {
 }
 
 #[test]
-fn the_third_interrupt_ends_a_command_without_its_signal_handlers() {
+fn repeated_interrupts_end_a_command_with_replaced_signal_handlers() {
     let mut lab = Lab::in_mode("taken", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start(&lab, &[]);
@@ -98,7 +98,7 @@ fn the_third_interrupt_ends_a_command_without_its_signal_handlers() {
 }
 
 #[test]
-fn a_repeated_sigterm_ends_a_program_without_its_signal_handlers() {
+fn a_repeated_sigterm_ends_a_program_with_replaced_signal_handlers() {
     let mut lab = Lab::in_mode("taken-inside", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let mut host = Dev::embedder(&lab, env!("CARGO_BIN_EXE_embedder"));
@@ -118,7 +118,7 @@ fn scripted(name: &str, mode: Mode) -> Lab {
 }
 
 #[test]
-fn a_build_succeeds_after_a_plugin_had_sigchld_ignored() {
+fn a_build_succeeds_after_a_plugin_ignores_sigchld() {
     let lab = scripted("ignored-inside", Mode::InProcess);
     let mut dev = Dev::start(&lab, &[]);
     dev.wait_for("host_started");
@@ -141,7 +141,7 @@ fn a_build_succeeds_in_a_program_started_with_sigchld_ignored() {
 }
 
 #[test]
-fn a_parent_that_is_process_1_reaps_orphans() {
+fn a_parent_with_pid_1_reaps_orphans() {
     let mut lab = Lab::in_mode("as-process-1", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let can = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();

@@ -147,7 +147,7 @@ fn a_build_without_output_for_too_long_is_ended() {
 }
 
 #[test]
-fn a_shutdown_ends_a_build_that_hangs_with_all_its_processes() {
+fn a_shutdown_ends_all_processes_of_a_hanging_build() {
     let mut lab = scripted("shutdown-ends-build", COPY);
     lab.start_watching();
     Hang::save(&lab).started(&lab);

@@ -130,7 +130,7 @@ fn a_failed_return_to_the_previous_version_is_reported_until_a_reload() {
 }
 
 #[test]
-fn endless_calls_keep_the_version_that_runs_them() {
+fn a_call_that_outlasts_the_drain_timeout_keeps_its_version_serving() {
     let mut lab = Lab::in_mode("still-held", Mode::InProcess);
     let manifest = format!("{STOP_FIRST}\ndrain_timeout = \"50ms\"");
     lab.install_with(locking(&lab, "version=1"), &manifest);

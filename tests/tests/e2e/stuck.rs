@@ -82,7 +82,7 @@ fn a_hanging_step_abandons_the_reload_and_the_old_version_serves() {
 }
 
 #[test]
-fn a_hanging_save_abandons_the_reload_and_calls_wait_for_it() {
+fn a_hanging_save_abandons_the_reload_and_calls_wait_for_the_save() {
     let hold_dir = tempfile::tempdir().unwrap();
     let hold = Hold::new(hold_dir.path());
     let mut lab = inside("hangs-in-save", &format!("hold={}", hold.path()), IMPATIENT);

@@ -36,13 +36,13 @@ fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
 }
 
 #[test]
-fn a_crash_in_a_constructor_is_stopped_by_the_trial() {
+fn a_crash_in_a_constructor_is_caught_by_the_trial() {
     let words = ["killed by SIGSEGV in `load`", "its last output: about to write-to-null"];
     stopped_by_the_trial("do=constructor:write-to-null", &words);
 }
 
 #[test]
-fn a_crash_in_init_is_stopped_by_the_trial() {
+fn a_crash_in_init_is_caught_by_the_trial() {
     let words = ["killed by SIGSEGV in `init`", "its last output: about to write-to-null"];
     stopped_by_the_trial("do=init:write-to-null", &words);
     stopped_by_the_trial(
@@ -54,28 +54,28 @@ fn a_crash_in_init_is_stopped_by_the_trial() {
 }
 
 #[test]
-fn a_hanging_init_is_stopped_by_the_trial() {
+fn a_hanging_init_is_caught_by_the_trial() {
     let words = ["`init` did not end within 2s: its process was killed"];
     stopped_by_a_trial_of("2s", ("do=init:loop", &words));
 }
 
 #[test]
-fn a_panic_in_init_is_stopped_by_the_trial() {
+fn a_panic_in_init_is_caught_by_the_trial() {
     stopped_by_the_trial("panic=init", &["panicked: init was told to panic (src/lib.rs:"]);
 }
 
 #[test]
-fn a_crash_in_restore_is_stopped_by_the_trial() {
+fn a_crash_in_restore_is_caught_by_the_trial() {
     stopped_by_the_trial("do=restore:write-to-null", &["killed by SIGSEGV in `restore`"]);
 }
 
 #[test]
-fn a_crash_in_health_is_stopped_by_the_trial() {
+fn a_crash_in_health_is_caught_by_the_trial() {
     stopped_by_the_trial("do=health:abort", &["killed by SIGABRT in `health`"]);
 }
 
 #[test]
-fn a_crash_loop_is_quarantined_until_a_start_or_another_artifact() {
+fn a_plugin_in_a_crash_loop_is_quarantined_until_start_or_new_artifact() {
     let mut lab = Lab::in_mode("quarantined", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nmax_deaths = 2\nrestart_wait = \"10m\"");
     lab.start();
@@ -121,7 +121,7 @@ fn only_start_lifts_the_quarantine_of_the_same_artifact() {
     refused(lab.reload().unwrap_err().to_string());
     refused(probe.version().unwrap_err().to_string());
     lab.install(misbehave("version=2"));
-    // Before that, the two rejected reloads are reported.
+    // The reports of the two rejected reloads come first.
     lab.wait_for(|event| matches!(event.kind, EventKind::Reloaded { .. }).then_some(()));
     assert_eq!(probe.version(), Ok(2), "another artifact is accepted");
     lab.install(misbehave("version=1"));
@@ -171,7 +171,7 @@ fn a_caller_without_restart_wait_gets_the_restart_error() {
 }
 
 #[test]
-fn a_call_into_a_process_just_killed_runs_on_the_next_one() {
+fn a_call_into_a_just_killed_process_runs_in_the_next_process() {
     let mut lab = Lab::in_mode("dead-already", Mode::Process);
     lab.install_with(misbehave("version=1"), "[process]\nrestart_wait = \"10m\"");
     lab.start();
@@ -205,7 +205,7 @@ fn a_state_is_restored_from_its_checkpoint_after_a_kill() {
     while !caller.is_finished() {
         drop(hold.entered());
     }
-    // The first of these checkpoints has begun after the increment. When the next one begins, it is on disk.
+    // The first of these checkpoints has begun after the increment. It is on disk when the second one begins.
     drop(hold.entered());
     let next = hold.entered();
     lab.probe().increment(1).unwrap();
@@ -216,7 +216,7 @@ fn a_state_is_restored_from_its_checkpoint_after_a_kill() {
 }
 
 #[test]
-fn a_failed_checkpoint_is_written_once_it_is_possible() {
+fn a_failed_checkpoint_is_written_after_the_cause_is_removed() {
     let mut lab = Lab::in_mode("checkpoint-unwritten", Mode::Process);
     let hold = Hold::new(lab.dir());
     lab.install_with(misbehave(&format!("version=1 hold={}", hold.path())), "[reload]\ncheckpoint = \"1ms\"");
@@ -253,7 +253,7 @@ fn installed(name: &str, directives: &str) -> Lab {
 }
 
 #[test]
-fn all_processes_of_a_killed_host_end() {
+fn a_host_kill_ends_all_processes_of_the_host() {
     let lab = installed("host-killed", "");
     let mut host = Dev::start_as(&lab, "run", &[]);
     host.wait_for("host_started");
@@ -261,7 +261,7 @@ fn all_processes_of_a_killed_host_end() {
 }
 
 #[test]
-fn all_processes_of_a_host_killed_at_its_start_end() {
+fn a_host_kill_at_the_start_ends_all_processes_of_the_host() {
     let lab = installed("host-killed-early", "");
     let mut host = Dev::start_as(&lab, "run", &[]);
     host.wait_for("plugin_discovered");
@@ -269,7 +269,7 @@ fn all_processes_of_a_host_killed_at_its_start_end() {
 }
 
 #[test]
-fn all_processes_of_a_host_killed_during_a_trial_end() {
+fn a_host_kill_during_a_trial_ends_all_processes_of_the_host() {
     let mut lab = installed("host-killed-in-a-trial", "");
     let hold = Hold::new(lab.dir());
     lab.install(misbehave(&format!("do=init:wait@{}", hold.path())));
@@ -279,7 +279,7 @@ fn all_processes_of_a_host_killed_during_a_trial_end() {
 }
 
 #[test]
-fn a_host_kill_ends_stopped_plugins_and_processes_of_plugins() {
+fn a_host_kill_ends_suspended_plugins_and_forked_processes() {
     for (name, action, least) in [("host-killed-forked", "fork", 4), ("host-killed-looping", "loop", 2)] {
         let lab = installed(name, &format!("do=start:{action}"));
         let mut host = Dev::start_as(&lab, "run", &[]);

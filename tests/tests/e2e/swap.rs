@@ -85,7 +85,7 @@ fn a_touched_file_with_unchanged_content_causes_no_reload() {
             _ => None,
         }
     });
-    assert_eq!(builds, 1, "only the last save was an edit");
+    assert_eq!(builds, 1, "only the last save changes the content");
     assert_eq!((tally.version().unwrap(), Handle::generation(&tally)), (2, Some(Generation(2))));
     lab.write("src/lib.rs", format!("{}\n// A comment makes no other artifact.\n", Source::lib(2)));
     let unchanged = lab.wait_for(|event| match event.kind {
@@ -190,7 +190,7 @@ fn a_repaired_configuration_clears_the_error_and_fails_no_reload() {
     lab.set_manifest(&config("word = \"three\""));
     configured(&mut lab);
     // The host builds again, because the rejected version may accept the new configuration. Here, the rejected version
-    // is the serving one.
+    // has the same artifact as the serving version.
     lab.wait_for(|event| matches!(event.kind, EventKind::BuildUnchanged { .. }).then_some(()));
     assert_eq!(detail(&lab), "", "the error of the replaced configuration is cleared");
 }
@@ -383,7 +383,7 @@ fn an_empty_manifest_is_rejected_and_a_rewritten_one_applies() {
     let error = lab.reload_failed().1;
     assert!(error.contains("the manifest is empty"), "{error}");
     assert_eq!(lab.probe().version().unwrap(), 1);
-    // A shell empties the file first, and then writes it.
+    // Like a redirection in a shell, this truncates the file first, and then writes the content.
     let manifest = format!("id = \"{}\"\nbinary = \"plugin.so\"\n[config]\nword = \"new\"\n", lab.id());
     fs::write(lab.path("plugin.toml"), manifest).unwrap();
     lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
@@ -391,7 +391,7 @@ fn an_empty_manifest_is_rejected_and_a_rewritten_one_applies() {
 }
 
 #[test]
-fn a_repaired_configuration_starts_a_plugin_that_rejected_its_first() {
+fn a_plugin_that_rejected_its_configuration_starts_after_a_repair() {
     let mut lab = Lab::new("fixed-config");
     lab.install(misbehave("version=1"));
     lab.set_manifest("binary = \"plugin.so\"\n[config]\nword = 4");

@@ -30,7 +30,7 @@ fn an_event_reaches_the_programs_subscriber_with_fields_and_spans() {
 }
 
 #[test]
-fn a_level_that_the_program_does_not_want_is_not_forwarded() {
+fn an_event_below_the_log_level_of_the_program_is_not_forwarded() {
     let mut lab = Lab::running("filtered");
     assert_eq!(recorder::MAX_LEVEL, Level::DEBUG);
     lab.probe().log("trace", "too much").unwrap();

@@ -5,7 +5,7 @@ use replug::{EventKind, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave, stateless};
 use std::{collections::BTreeSet, fs, process};
 
-/// What each run of `init` was for, in order: `trial` or `serve`.
+/// The purpose of each run of `init`, in order: `trial` or `serve`.
 fn inits(lab: &Lab) -> Vec<String> {
     fs::read_to_string(lab.dir().join("note")).unwrap_or_default().lines().map(Into::into).collect()
 }
@@ -44,7 +44,7 @@ fn a_process_that_died_is_started_again_without_a_trial() {
 }
 
 #[test]
-fn another_configuration_is_another_trial() {
+fn a_changed_configuration_causes_another_trial() {
     let mut lab = Lab::in_mode("configured-again", Mode::InProcess);
     lab.install(stateless(&noting(&lab, 1)));
     lab.start_watching();
@@ -58,7 +58,7 @@ fn another_configuration_is_another_trial() {
 }
 
 #[test]
-fn a_state_is_restored_on_trial_every_time() {
+fn each_reload_of_a_plugin_with_state_has_a_trial() {
     let mut lab = Lab::in_mode("with-state", Mode::InProcess);
     lab.install(misbehave(&noting(&lab, 1)));
     lab.start();
@@ -127,7 +127,7 @@ fn the_file_that_passed_the_trial_is_loaded_despite_replacements() {
         let place = lab.state_dir().join(format!("artifacts/{digest}.so"));
         fs::rename(lab.dir().join("new"), place).unwrap();
         drop(on_trial);
-        // This is the `health` of the start.
+        // This `health` belongs to the start of the new version.
         drop(hold.entered());
         reloading.wait().unwrap();
         assert!(tried.is_subset(&copies_in(&lab, serving().unwrap_or(process::id()))), "{mode:?}");

@@ -31,7 +31,7 @@ fn a_missing_plugins_folder_or_a_file_in_its_place_is_an_error() {
     assert!(error.contains("not a folder; pass the folder that holds your plugins"), "{error}");
 }
 
-/// Runs one test of this program again by this command, and returns its output. Returns `None` if the command does not
+/// Runs `test` of this program again with `command`, and returns the output. Returns `None` if the command does not
 /// work on this machine.
 fn again(test: &str, mut command: Command, variable: (&str, &Path)) -> Option<String> {
     let output = command.args(["--exact", test, "--nocapture"]).env(variable.0, variable.1).output().ok()?;

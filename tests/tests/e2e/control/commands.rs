@@ -126,7 +126,7 @@ fn commands_query_and_control_a_running_host() {
 }
 
 #[test]
-fn without_a_host_commands_report_it_and_call_starts_its_own() {
+fn commands_report_a_missing_host_and_call_starts_its_own() {
     let mut lab = Lab::new("alone");
     lab.install(misbehave("version=1"));
     let id = lab.id();
@@ -279,7 +279,7 @@ fn the_token_is_printed_only_when_it_is_created() {
 }
 
 #[test]
-fn commands_reach_the_running_host_under_an_invalid_configuration() {
+fn commands_reach_the_running_host_despite_an_invalid_configuration() {
     let (lab, dev) = running("locked-out");
     let id = lab.id();
     lab.write("../../replug.toml", "plugin = 'a typo'");
@@ -296,13 +296,13 @@ fn commands_reach_the_running_host_under_an_invalid_configuration() {
     }
     let (_, _, err) = text(&talk(&lab, &["call", &id, "version"]));
     assert!(err.starts_with("warning: ") && err.contains("replug.toml:1: unknown key"), "{err}");
-    // The error is printed once: below the plugins if the host has read the file, else as a warning.
+    // The error is printed once: below the plugins if the host has read the file, and otherwise as a warning.
     let (_, out, err) = text(&talk(&lab, &["status"]));
     assert_eq!(format!("{out}{err}").matches("replug.toml:1: unknown key").count(), 1, "{out}{err}");
     let (_, _, err) = text(&talk(&lab, &["status", "plugins"]));
     assert_eq!(err, "", "a command with a named folder needs no configuration");
 
-    // A setting that takes effect only after a restart does not hide the running host.
+    // A command with a named folder finds the running host even if the file names another folder.
     lab.write("../../replug.toml", "plugins = \"elsewhere\"");
     said(&lab, &["status", "plugins"]);
     assert!(complained(&lab, &["status"]).contains("no host runs for elsewhere"));

@@ -45,7 +45,7 @@ fn a_host_is_found_and_exclusive_under_another_runtime_folder() {
 }
 
 #[test]
-fn the_next_host_replaces_the_address_of_a_killed_one() {
+fn the_next_host_replaces_the_address_of_a_killed_host() {
     let mut lab = Lab::new("forgotten");
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &[]);
@@ -67,7 +67,7 @@ fn the_next_host_replaces_the_address_of_a_killed_one() {
 }
 
 #[test]
-fn a_host_with_an_automatic_port_keeps_it_over_a_crash() {
+fn a_host_keeps_its_automatic_port_across_a_crash() {
     let mut lab = Lab::in_mode("same-port", Mode::InProcess);
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &["--http", "0"]);

@@ -11,7 +11,7 @@ fn follows(document: &Value, operation: &Value, answer: &replug_tests::http::Ans
     fits(document, &json!(schema), &answer.json(), "$");
 }
 
-/// Asserts that a value matches a schema. Supports only the kinds of schema in this document.
+/// Asserts that a value matches a schema. Supports only the kinds of schema that `/openapi.json` contains.
 fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(name) = schema["$ref"].as_str() {
         let schema = document.pointer(&name[1..]).unwrap_or_else(|| panic!("{at}: {name} does not exist"));

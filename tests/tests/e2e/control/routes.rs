@@ -316,7 +316,7 @@ fn each_changing_command_is_audited_with_its_client() {
 }
 
 #[test]
-fn a_host_is_ready_when_its_plugins_run_and_answers_until_its_end() {
+fn a_ready_host_reports_its_running_plugins_and_removes_its_socket() {
     let mut lab = lab("healthy");
     let tcp = Http::tcp(lab.listening()).with("authorization", None);
     assert_eq!(tcp.get("/health/live").data(), json!({ "live": true }));
@@ -352,7 +352,7 @@ fn a_stopping_host_is_live_but_not_ready_and_finishes_its_calls() {
 }
 
 #[test]
-fn a_second_host_of_one_folder_is_rejected() {
+fn a_second_host_for_the_same_folder_is_rejected() {
     let lab = lab("twice");
     let config = ControlConfig::new().socket(lab.dir().join("run/host.sock"));
     let second = replug::Host::builder().plugins(lab.plugins_dir()).state_dir(lab.state_dir());

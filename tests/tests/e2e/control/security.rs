@@ -311,7 +311,7 @@ fn names_logs_and_results_with_any_content_are_plain_data() {
     assert_eq!(
         stream.next_event().unwrap().1["message"],
         steering,
-        "the message is part of one event and makes no other"
+        "the message does not create a second event"
     );
     let logs = http.get(&of(&lab, "logs"));
     assert_eq!(logs.data()["logs"][0]["message"], steering);

@@ -36,7 +36,7 @@ fn every_command_accepts_the_last_part_of_a_plugins_id() {
 }
 
 #[test]
-fn a_command_finds_the_host_of_its_folder_or_explains_the_option() {
+fn a_command_finds_the_host_of_the_current_folder_or_names_the_option() {
     let mut lab = Lab::new("served-here");
     lab.install(misbehave("version=1"));
     let here = |args: &[&str]| {
@@ -61,7 +61,7 @@ fn a_command_finds_the_host_of_its_folder_or_explains_the_option() {
 }
 
 #[test]
-fn a_closed_output_ends_events_and_logs() {
+fn a_closed_output_ends_the_commands_events_and_logs() {
     let (lab, dev) = running("read-enough");
     said(&lab, &["call", &lab.id(), "log", "[\"warn\", \"words\"]"]);
     for args in [&["events", "--recent", "--json"][..], &["logs", "-f", "--json"]] {

@@ -42,7 +42,7 @@ fn shown(name: &str) -> Option<(Lab, Browser)> {
     Some((lab, browser))
 }
 
-/// A lab with a prebuilt plugin in a child process, with those lines in its manifest, a host with a watcher, and a
+/// A lab with a prebuilt plugin in a child process, with `lines` in its manifest, a host with a watcher, and a
 /// browser that shows the plugin.
 fn open(name: &str, lines: &str) -> Option<(Lab, Browser)> {
     let browser = browser()?;
@@ -173,7 +173,7 @@ fn the_page_finds_its_host_again_after_a_restart() {
     for button in ["[data-act=reload]", "[data-back='1']", "form[data-method=add] [type=submit]"] {
         browser.until(&format!("document.querySelector(\"{button}\").getAttribute('aria-disabled')"));
     }
-    // The errors while nothing listens.
+    // While no host listens, requests fail with these errors.
     for (order, words) in [
         ("send('reload', {})", "; it is unknown whether the request was executed."),
         ("call('dev.test.nasty', 'version', '[]')", "; it is unknown whether the request was executed."),

@@ -96,7 +96,8 @@ fn a_removed_plugin_has_no_controls_until_it_is_added_again() {
     drop(browser);
 }
 
-/// Checks sequences of events and lists. Each has the event that the page shows as the problem at its end.
+/// Checks sequences of events and plugin lists. The second value of each pair is the event that the page must show as a
+/// problem after the sequence.
 #[test]
 fn an_event_clears_only_the_problem_that_it_resolves() {
     let Some((_lab, browser)) = open("page-problems", "") else { return };

@@ -5,7 +5,7 @@ use replug::{Event, EventKind};
 use replug_tests::Http;
 use serde_json::{Value, json};
 
-/// An event of that kind, with markup in every text that a plugin can choose.
+/// An event of this kind, with markup in every text that a plugin can choose.
 fn nasty(kind: &str) -> Value {
     let text = format!("{NASTY}\u{1b}[31m\u{202e}\u{7}");
     let mut all = json!({
