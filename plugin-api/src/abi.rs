@@ -26,8 +26,8 @@ pub const ABI_VERSION: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub struct Object(pub *const ());
 
-// SAFETY: an `Object` is an address. What it points to is an instance of a `Plugin`, which is `Send + Sync`, a
-// cell that holds a shared reference to one, or a `Remote`, which is `Send + Sync`, too.
+// SAFETY: an `Object` is an address: of a `Created`, which owns an instance of a `Plugin`, of a cell that holds a
+// shared reference to such an instance, or of a boxed `Remote`. `Plugin` and `Remote` are `Send + Sync`.
 unsafe impl Send for Object {}
 // SAFETY: as above.
 unsafe impl Sync for Object {}
@@ -258,7 +258,7 @@ pub struct HealthReport {
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct LogRecord<'a> {
-    /// The level: 1 for an error, 2 warn, 3 info, 4 debug, 5 trace.
+    /// The level: 1 for `ERROR`, 2 for `WARN`, 3 for `INFO`, 4 for `DEBUG`, 5 for `TRACE`.
     pub level: u8,
     /// The event's target, usually its module path.
     pub target: RStr<'a>,
@@ -300,7 +300,7 @@ pub struct PanicRecord<'a> {
 pub struct HostServices {
     /// The first argument of [`HostServices::log`]: identifies the plugin and generation.
     pub reporter: u64,
-    /// The most verbose level of the log, 0 (none) to 5 (trace).
+    /// The most verbose level of the log, from 0 (no events) to 5 (`TRACE`).
     pub max_level: u8,
     /// Receives a `tracing` event.
     pub log: extern "C" fn(u64, &LogRecord<'_>),
@@ -350,7 +350,8 @@ pub struct PluginRoot {
     pub destroy: unsafe extern "C" fn(Object) -> Outcome<(), ErrorReport>,
     /// Sets the most verbose level of the log, 0 to 5.
     pub set_max_level: extern "C" fn(u8),
-    /// Installs the plugin's panic hook (`true`) or removes it (`false`), before the library is unmapped.
+    /// Installs the plugin's panic hook (`true`) or removes it (`false`). The host removes the hook before it unmaps
+    /// the library.
     #[sabi(last_prefix_field)]
     pub hook_panics: extern "C" fn(bool),
 }

@@ -26,7 +26,7 @@ pub enum CallError<E = Infallible> {
     },
     /// The plugin was built before the method was added to the interface.
     #[error(
-        "{plugin} g{generation} has no method `{method}`: rebuild it with the present version of the interface"
+        "{plugin} g{generation} has no method `{method}`: rebuild it with the current version of the interface"
     )]
     NotImplemented {
         /// The plugin's id.
@@ -72,7 +72,7 @@ pub enum CallError<E = Infallible> {
     TooDeep {
         /// The plugin's id.
         plugin: String,
-        /// How many calls this thread is inside.
+        /// The number of calls that are nested on this thread.
         depth: usize,
     },
     /// The plugin's process terminated during the call. The rest of the host is not affected.
@@ -155,7 +155,8 @@ fn stderr_note(stderr_tail: &str) -> String {
     if tail.is_empty() { String::new() } else { format!("; its stderr ends with:\n{tail}") }
 }
 
-/// An error, by value or by reference, with another type for the method's own error.
+/// Converts a `CallError`, which is passed by value or by reference, to a `CallError` with another type for the
+/// method's own error.
 macro_rules! with_own {
     ($error:expr, $own:expr) => {
         with_own!($error, $own,
@@ -188,7 +189,7 @@ impl<E> CallError<E> {
 }
 
 impl CallError<Infallible> {
-    /// The same error as the error of a method with the error type `E`.
+    /// The same error for a method with the error type `E`.
     pub fn widen<E>(self) -> CallError<E> {
         self.map(|never| match never {})
     }

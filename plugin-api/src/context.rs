@@ -49,8 +49,8 @@ impl Context {
         &self.data_dir
     }
 
-    /// Whether the host tries this instance in a child process and then discards it, before the version
-    /// serves.
+    /// Whether this instance is created for a trial: the host tries a version of the plugin in a child process, and
+    /// discards the instance before it lets the version serve calls.
     ///
     /// If `init` has a step that must not happen twice, such as sending a message, it must skip that step in a trial.
     ///

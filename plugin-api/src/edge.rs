@@ -56,8 +56,8 @@ fn caught(payload: Box<dyn Any + Send>) -> Panic {
         (_, Some(text)) => text.clone(),
         _ => "a panic whose payload is not text".to_owned(),
     };
-    // If the drop of a payload panics outside of `catch_unwind`, the unwind leaves this module. The payload of that
-    // second panic could panic in its own drop, so it is leaked.
+    // Without this `catch_unwind`, a panic in the drop of the payload would leave this module. The drop of the second
+    // panic's payload could panic, too, so that payload is leaked.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }

@@ -66,8 +66,8 @@ impl PluginError {
     /// ```
     pub fn unknown_state_version(from_version: u32, newest: u32) -> Self {
         let message = format!(
-            "the saved state has version {from_version}, which this plugin cannot read (the newest it knows is \
-             {newest}): add that version to its `restore`, or load a build of the plugin that knows it"
+            "the saved state has version {from_version}, but this plugin supports only versions up to {newest}: \
+             support version {from_version} in `Plugin::restore`, or load a build of the plugin that supports it"
         );
         Self::new("unknown_state_version", message).with("from_version", from_version).with("newest", newest)
     }

@@ -1,7 +1,7 @@
 //! The API for plugins: everything that an author imports.
 //!
-//! A plugin is a `cdylib` that implements an interface, which is a Rust trait. The host loads it, calls it, and
-//! swaps it for a newer build while the program runs.
+//! A plugin is a `cdylib` that implements an interface, which is a Rust trait. The host loads the plugin, calls it, and
+//! replaces it with a newer build while the program runs.
 //!
 //! ```
 //! use replug_api::prelude::*;
@@ -96,9 +96,9 @@
 //! # The types of a signature
 //!
 //! A method can borrow `&str` and `&[u8]` for the length of the call. All other types are passed by value: numbers of
-//! up to 64 bits, `bool`, `char`, `String`, `()`, `Duration`, `Option`, `Result`, `Box`, `Vec`, arrays of up to 32,
-//! tuples of up to 8, the maps and sets of the standard library, and your own types marked [`macro@data`]. See
-//! [`Data`].
+//! up to 64 bits, `bool`, `char`, `String`, `()`, `Duration`, `Option`, `Result`, `Box`, `Vec`, arrays of up to 32
+//! elements, tuples of up to 8 elements, the maps and sets of the standard library, and your own types marked
+//! [`macro@data`]. See [`Data`].
 //!
 //! # Changing an interface
 //!
@@ -113,10 +113,10 @@
 //! | [`abi`] | the binary contract with the host |
 //! | [`call`] | the trait that a host implements for generated clients, and the errors of a call |
 //! | [`describe`] | the description of an interface as data |
-//! | `data`, `shape`, `edge` | values that cross the boundary, their FFI-safe shapes, and the functions through which they cross it |
+//! | `data`, `shape`, `edge` | values that cross the boundary, their FFI-safe shapes, the functions that pass them |
 //! | `plugin`, `context`, `config`, `error` | a plugin's lifecycle |
 //! | [`remote`] | the edges through which a generated client calls a plugin in another process |
-//! | `hooks`, `root` | the part of a plugin that is compiled in the plugin's crate, and the part that is compiled in this crate |
+//! | `hooks`, `root` | the parts of a plugin that are compiled in the plugin's crate and in this crate |
 //! | `bridge` | passes the plugin's `tracing` events and panics to the host |
 
 // The macros refer to this crate by its name, also in expansions inside this crate.

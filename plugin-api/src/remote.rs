@@ -41,7 +41,7 @@ pub trait Remote: Send + Sync {
         None
     }
 
-    /// Calls the method at that index of the interface, and waits for the answer.
+    /// Calls the method with the index `method` in the interface, and waits for the answer.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ pub enum Reply {
     Refused(Refusal),
 }
 
-/// Makes a [`Remote`] the object of remote edges.
+/// Wraps a [`Remote`] as the object of remote edges.
 #[derive(Clone)]
 pub struct RemoteObject(Arc<Box<dyn Remote>>);
 
@@ -74,8 +74,8 @@ impl RemoteObject {
         Object(Arc::as_ptr(&self.0).cast())
     }
 
-    /// Calls the method at that index with encoded arguments. If the outcome is [`Outcome::Lost`], [`take_lost`]
-    /// returns the reason.
+    /// Calls the method with the index `method`, with encoded arguments. If the outcome is [`Outcome::Lost`],
+    /// [`take_lost`] returns the reason.
     pub fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Outcome<RVec<u8>, Refusal> {
         pass_on(&**self.0, method, encoding, arguments)
     }
@@ -293,7 +293,8 @@ fn unusable(remote: &dyn Remote, method: &str, why: &str) -> CallError {
         plugin: remote.plugin().into(),
         method: method.into(),
         message: format!(
-            "the answer is not what the host expects ({why}): build both with the same version of the interface"
+            "the answer is not what the host expects ({why}): build the host and the plugin with \
+             the same version of the interface"
         ),
     }
 }

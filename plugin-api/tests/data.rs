@@ -59,7 +59,7 @@ fn crosses<T: Data + Clone + Debug + PartialEq + DeserializeOwned>(value: T) {
 }
 
 #[test]
-fn values_without_elements_cross() {
+fn values_without_elements_cross_the_boundary_unchanged() {
     crosses(u8::MAX);
     crosses(u16::MAX);
     crosses(u32::MAX);
@@ -81,7 +81,7 @@ fn values_without_elements_cross() {
 }
 
 #[test]
-fn values_with_elements_cross() {
+fn values_with_elements_cross_the_boundary_unchanged() {
     crosses(Some(1_u8));
     crosses(None::<String>);
     crosses(Ok::<u8, String>(1));
@@ -101,7 +101,7 @@ fn values_with_elements_cross() {
 }
 
 #[test]
-fn the_authors_own_types_cross() {
+fn the_authors_own_types_cross_the_boundary_unchanged() {
     crosses(Unit);
     crosses(Tuple(1, Some(Box::new(Tuple(2, None)))));
     for kind in [
@@ -140,7 +140,7 @@ fn types_are_described_in_rust_syntax() {
 }
 
 #[test]
-fn definitions_use_the_names_of_the_encodings() {
+fn definitions_name_fields_and_variants_as_encodings_do() {
     let mut types = Types::default();
     assert_eq!(Named::describe(&mut types), Type::Named("Named".into()));
     let definitions = types.into_definitions();
@@ -198,7 +198,7 @@ renamed! {
 }
 
 #[test]
-fn two_types_of_one_name_are_distinguished_by_their_modules() {
+fn two_types_with_the_same_name_are_distinguished_by_their_modules() {
     let mut types = Types::default();
     assert_eq!(Unit::describe(&mut types), Type::Named("Unit".into()));
     assert_eq!(other::Unit::describe(&mut types), Type::Named("data::other::Unit".into()));

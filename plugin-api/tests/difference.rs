@@ -117,7 +117,7 @@ fn difference(plugin: &describe::Interface) -> Option<String> {
 }
 
 #[test]
-fn comments_and_methods_at_the_end_make_no_difference() {
+fn comments_and_additional_methods_at_the_end_are_no_difference() {
     assert_eq!(difference(&base::described()), None);
     assert_eq!(difference(&documented_and_longer::described()), None);
     assert_eq!(describe::difference(&documented_and_longer::described(), &base::described()), None);

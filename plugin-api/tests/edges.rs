@@ -296,7 +296,7 @@ fn json_arguments_may_have_escapes_white_space_and_any_order() {
 
 #[test]
 fn a_result_that_json_would_write_as_null_is_rejected() {
-    let refused = "bad result: JSON cannot represent a part of it (an infinite number or NaN";
+    let refused = "bad result: JSON cannot represent a part of the result (an infinite number or NaN";
     for (method, arguments) in [("add", "[1e308, 1e308]"), ("quotient", "[1, 0]"), ("quotient", "[0, 0]")] {
         let said = json(method, arguments);
         assert!(said.starts_with(refused), "{method} {arguments}: {said}");

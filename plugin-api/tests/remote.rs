@@ -188,7 +188,7 @@ impl<F: Fn() -> Result<Reply, CallError> + Send + Sync> Remote for Always<F> {
     }
 }
 
-/// The caller of a plugin that counts as being in another process.
+/// A caller that treats its plugin as a plugin in another process.
 #[derive(Clone, Debug)]
 struct Elsewhere(RemoteObject);
 
@@ -335,7 +335,10 @@ fn a_garbled_answer_is_an_error_that_names_the_method() {
     let Err(CallError::BadResult { message, .. }) = returned(&[]).next(Small { digit: 1 }) else {
         panic!("decoded")
     };
-    assert!(message.ends_with("build both with the same version of the interface"), "{message}");
+    assert!(
+        message.ends_with("build the host and the plugin with the same version of the interface"),
+        "{message}"
+    );
 
     let refused = always(|| Ok(Reply::Refused(Refusal::Error(vec![200].into()))));
     let Err(CallError::BadResult { method, .. }) = refused.grow(leaf(1)) else { panic!("decoded") };

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use std::{error::Error, fmt};
 use tracing::field::{Field, Visit};
 
-/// Fields gathered in the order they were recorded; a later value replaces an earlier one.
+/// The fields by name. A later value of a field replaces the earlier value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields(pub(super) Map<String, Value>);
 

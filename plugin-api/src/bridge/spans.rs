@@ -52,7 +52,7 @@ impl Spans {
 
     pub(super) fn open(&self, attributes: &Attributes<'_>) -> Id {
         let mut fields = Fields::default();
-        // The fields are recorded before the lock is taken, because this may run the author's `Debug`.
+        // The fields are recorded before the lock is taken, because recording them may run the author's `Debug`.
         attributes.record(&mut fields);
         let parent =
             if attributes.is_contextual() { innermost() } else { attributes.parent().map(Id::into_u64) };

@@ -64,8 +64,8 @@ impl<'a> Arguments<'a> {
         self.decode()
     }
 
-    /// Reads the next argument as bytes. In JSON, the argument is a list of numbers, or a string, which stands for the
-    /// bytes of its UTF-8.
+    /// Reads the next argument as bytes. In JSON, the argument is a list of numbers, or a string, which stands for its
+    /// UTF-8 bytes.
     ///
     /// # Errors
     ///
@@ -247,12 +247,13 @@ pub(super) fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>,
     encoded.map(RVec::from).map_err(|e| Refusal::BadResult(e.into()))
 }
 
-/// Encodes a value as JSON, and returns an error if the JSON would not mean the same as the value. serde_json writes
-/// `null` for some values that JSON cannot represent, such as an infinite number.
+/// Encodes a value as JSON, and returns an error if the JSON would represent another value. serde_json writes `null`
+/// for some values that JSON cannot represent, such as an infinite number.
 fn as_json<T: Data>(value: &T) -> Result<Vec<u8>, String> {
     let json = serde_json::to_vec(value).map_err(|e| e.to_string())?;
     if json.windows(4).any(|word| word == b"null") && !is_read_back(&json, value) {
-        let text = "JSON cannot represent a part of it (an infinite number or NaN, a `Some` around a `None`): give it another form, or call by a typed handle";
+        let text = "JSON cannot represent a part of the result (an infinite number or NaN, a `Some` around a \
+                    `None`): return another type, or call through a typed handle";
         return Err(text.into());
     }
     Ok(json)

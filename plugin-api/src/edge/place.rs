@@ -24,8 +24,8 @@ pub trait Place<const AT: u32>: 'static {
 /// The FFI form of the type at a place.
 ///
 /// A `Form` drops its content in its own `Drop`. With the drop that the compiler generates, the compiler would check
-/// the content's type wherever generated code can drop a `Form`. It would report each time that the author's type is
-/// not [`Data`].
+/// the content's type wherever generated code can drop a `Form`. If the author's type is not [`Data`], the compiler
+/// would report an error at each of these places.
 #[repr(transparent)]
 pub struct Form<P: Place<AT>, const AT: u32>(
     ManuallyDrop<<P::Type as Data>::Ffi>,

@@ -211,7 +211,7 @@ fn a_plugin_without_the_newest_method_serves_all_others() {
     assert!(matches!(error, CallError::NotImplemented { .. }));
     assert_eq!(
         error.to_string(),
-        format!("{} g1 has no method `add`: rebuild it with the present version of the interface", lab.id())
+        format!("{} g1 has no method `add`: rebuild it with the current version of the interface", lab.id())
     );
     lab.write("src/tally.rs", &Source::new(2).others[0].1);
     lab.write("src/lib.rs", Source::lib(2));
