@@ -68,7 +68,7 @@ pub(super) enum CliError {
     )]
     BrokeOff { socket: String },
     /// The connection to the host failed, or its answer is invalid.
-    #[error("the host on {socket} {reason}; is it another version of replug, or has it just exited?")]
+    #[error("the host on {socket} {reason}; is it a different version of replug, or has it just exited?")]
     Conversation { socket: String, reason: String },
     /// The host exited without reporting that it stopped.
     #[error(

@@ -14,7 +14,7 @@ use serde_json::json;
 /// Show recent logs of the plugins of a running host, with panics and crashes
 #[derive(Debug, Args)]
 #[command(
-    after_help = "To change how much plugins log, start the host with another level: `replug dev --log debug`.
+    after_help = "To change how much plugins log, start the host with a different level: `replug dev --log debug`.
 
 With --follow, the exit status is 0 if the host stops normally, and 1 if it is killed or crashes.
 

@@ -153,7 +153,7 @@ impl Renderer {
         Some(line)
     }
 
-    /// The short name: the last part of the id, unless another plugin has the same.
+    /// The short name: the last part of the id, unless the id of another plugin has the same last part.
     pub(super) fn name<'a>(&self, id: &'a PluginId) -> &'a str {
         let alike = self.plugins.keys().any(|other| other != id && other.short() == id.short());
         if alike { id.as_str() } else { id.short() }

@@ -145,7 +145,7 @@ impl Serve {
         outcome
     }
 
-    /// Calls the method of `--call` whenever another artifact of its plugin serves, and emits the answer as an event.
+    /// Calls the method of `--call` whenever a new artifact of its plugin serves, and emits the answer as an event.
     /// When the same artifact is started again, the call is not repeated. Otherwise, a call that crashes the plugin
     /// would crash it repeatedly until it is quarantined.
     fn call_again(&self, host: &Host, event: &Event, last: &mut Option<String>) {

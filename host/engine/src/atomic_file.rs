@@ -1,4 +1,4 @@
-//! Writes a small file completely or not at all: it is first written under another name, and then renamed over the
+//! Writes a small file completely or not at all: it is first written under a temporary name, and then renamed over the
 //! previous file.
 
 use std::{

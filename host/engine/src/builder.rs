@@ -163,7 +163,7 @@ impl HostBuilder {
     /// and [`Host::plugins`] and the events report the error.
     ///
     /// A version that served before is loaded from the store, and its source is built afterwards. The host waits for
-    /// that build only if the version served in another program, or if this program was rebuilt since, because the
+    /// that build only if the version served in a different program, or if this program was rebuilt since, because the
     /// program's interfaces may have changed.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ impl Context {
         if wanted.insert(id.clone(), digests.clone()) == Some(digests) {
             return;
         }
-        // A record of another version of replug is unreadable and may name any artifact. In this case, nothing is
+        // A record of a different version of replug is unreadable and may name any artifact. In this case, nothing is
         // removed.
         let Some(others) = self.records.named_but(|other| wanted.contains_key(other)) else { return };
         let all = wanted.values().flatten().copied().chain(others).collect();

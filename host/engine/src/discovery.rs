@@ -158,7 +158,7 @@ impl DiscoveryLoop {
             self.missing.hold(change, Instant::now());
             return;
         }
-        // The manifest may have another id now, which makes it the manifest of another plugin.
+        // The manifest may have a different id now, and then belongs to a different plugin.
         if manifest::read(&root).is_ok_and(|found| found.id != change.plugin) {
             if self.missing.hold(change, Instant::now()) {
                 self.rescan();
@@ -263,8 +263,8 @@ impl DiscoveryLoop {
                 }
                 continue;
             }
-            // The plugin has moved. A manifest may still exist at the old path, if a link in that path has another
-            // target now.
+            // The plugin has moved. A manifest may still exist at the old path, if a link in that path has a
+            // different target now.
             if let Some(moved) = now {
                 self.missing.is_back(id);
                 let _ = worker.commands.send(Command::Moved(Arc::new(moved.clone())));

@@ -188,7 +188,7 @@ impl Host {
         PendingConfig { refused: state.refused.clone(), restart_needed: state.pending.clone() }
     }
 
-    /// Applies another configuration to the host, as far as that is possible without a restart. The result lists the
+    /// Applies a new configuration to the host, as far as that is possible without a restart. The result lists the
     /// applied keys, and the keys that require a restart. If the configuration changes anything, the host emits
     /// [`EventKind::ConfigChanged`] with the same lists.
     ///
@@ -258,7 +258,7 @@ impl Host {
     /// with the state that was saved when it was stopped.
     ///
     /// The host starts the version that served last, and then builds the source. The result is available after that
-    /// build, and is the generation that serves then.
+    /// build, and is the generation that serves at that time.
     ///
     /// # Errors
     ///
@@ -296,8 +296,8 @@ impl Host {
         self.command(id, |reply| Command::Stop(StopWhy::Unregistered, reply))
     }
 
-    /// Overrides the configuration in the plugin's manifest until the manifest has another configuration or the host
-    /// ends. The host does not change the manifest. If the plugin rejects the configuration, nothing changes.
+    /// Overrides the configuration in the plugin's manifest until the manifest has a different configuration or the
+    /// host ends. The host does not change the manifest. If the plugin rejects the configuration, nothing changes.
     ///
     /// # Errors
     ///

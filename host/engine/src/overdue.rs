@@ -47,7 +47,7 @@ impl Steps {
     ///
     /// # Errors
     ///
-    /// * [`ReloadCause::Overdue`] if the reload was abandoned; the step does not run then.
+    /// * [`ReloadCause::Overdue`] if the reload was abandoned. In this case, the step does not run.
     /// * The error of the step.
     pub(crate) fn take<T, E: Into<ReloadCause>>(
         &self,

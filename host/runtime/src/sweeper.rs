@@ -131,7 +131,7 @@ pub enum Found {
     Host,
 }
 
-/// Removes a socket that no process listens on any more. Returns what is at the path afterwards. The caller holds the
+/// Removes a socket if no process listens on it. Returns what is at the path afterwards. The caller holds the
 /// lock of the folder.
 ///
 /// # Errors

@@ -90,7 +90,11 @@ fn a_library_that_is_no_plugin_is_rejected() {
 fn a_library_with_an_invalid_root_module_is_rejected() {
     let name = "_1as_0lib_1header_0root_bmodule_bloader";
     let plain = compiled(&format!("int {name}[1024] = {{ 42 }};"));
-    assert_refused("strange-root", plain, &["was built with another abi_stable than this host"]);
+    assert_refused(
+        "strange-root",
+        plain,
+        &["was built with a different version of abi_stable than this host"],
+    );
 }
 
 #[test]
@@ -104,7 +108,7 @@ fn an_artifact_with_another_abi_stable_version_is_rejected() {
     assert_refused(
         "other-abi-stable",
         artifact,
-        &["was built with another abi_stable than this host", &found],
+        &["was built with a different version of abi_stable than this host", &found],
     );
 }
 

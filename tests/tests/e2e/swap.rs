@@ -426,7 +426,7 @@ fn a_plugin_whose_manifest_gets_another_id_is_another_plugin() {
         serves |= reason.is_none();
         stopped = stopped.or(reason);
     }
-    assert_eq!(stopped.unwrap(), "its manifest has another id now, which makes it another plugin");
+    assert_eq!(stopped.unwrap(), "its manifest has a different id now, and belongs to a different plugin");
     let ids: Vec<_> = lab.host().plugins().into_iter().map(|it| it.id.to_string()).collect();
     assert_eq!(ids, ["dev.test.by-another-name"]);
 }

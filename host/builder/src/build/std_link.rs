@@ -79,7 +79,8 @@ pub(super) fn explained_by_lto() -> Diagnostic {
 }
 
 fn note_of(message: &str, why: &str) -> Diagnostic {
-    let cost = "each reload in the host's process uses up 2 thread-local keys; `mode = \"process\"` uses none";
+    let cost =
+        "each reload in the host's process uses up 2 thread-local keys; `mode = \"process\"` uses none";
     Diagnostic {
         level: DiagnosticLevel::Note,
         file: None,

@@ -20,7 +20,7 @@ pub(super) enum Membership {
     Added { file: PathBuf, name: String },
     /// The package could not be added for this reason. The user has to add `name` to the members in `file`.
     Missing { file: PathBuf, name: String, reason: String },
-    /// Cargo reports another error.
+    /// Cargo reports a different error.
     Unknown { reason: String },
 }
 

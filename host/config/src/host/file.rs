@@ -20,7 +20,7 @@ use tracing::level_filters::LevelFilter;
 /// The configuration of a host. [`Layers`](super::Layers) reads it from `replug.toml`, the environment and flags.
 ///
 /// A program may also construct a `HostConfig` itself. `HostBuilder::config` sets the configuration of a new host, and
-/// `Host::apply` applies another configuration to a running host.
+/// `Host::apply` applies a new configuration to a running host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
     /// The folder whose subfolders are the plugins; `plugins` by default.

@@ -59,7 +59,7 @@ pub enum ManifestError {
     #[error("{}:{line}: `{key}`: {reason}", path.display())]
     IllegalValue { path: PathBuf, line: usize, key: String, reason: String },
     /// The plugins in two folders have the same id.
-    #[error("{}: duplicate id `{id}`, already used by {}; this plugin is ignored until one of the two has another id", path.display(), first.display())]
+    #[error("{}: duplicate id `{id}`, already used by {}; this plugin is ignored until one of the two has a different id", path.display(), first.display())]
     DuplicateId { id: PluginId, path: PathBuf, first: PathBuf },
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// The longest allowed duration: a year. The host adds durations to the present time, and the sum must not overflow.
+/// The longest allowed duration: a year. The host adds durations to the current time, and the sum must not overflow.
 const LONGEST: Duration = Duration::from_secs(31_557_600);
 
 /// A table of a manifest or of a configuration. All keys in the table are known.
@@ -211,7 +211,9 @@ impl<'a> Fields<'a> {
             key: format!("{}{key}", self.prefix),
             expected,
             found: match &node.value {
-                Value::Array(_) if expected.starts_with("a list") => "a list with a value of another type",
+                Value::Array(_) if expected.starts_with("a list") => {
+                    "a list with a value of a different type"
+                }
                 Value::Integer(it) if *it < 0 => "a negative integer",
                 other => other.type_name(),
             },

@@ -66,7 +66,7 @@ pub(super) fn read_over(defaults: &Defaults, folder: &Path) -> Result<Manifest, 
     read_text_over(defaults, &file, &text)
 }
 
-/// Reads a manifest from `text`, which is the present or an earlier content of `file`.
+/// Reads a manifest from `text`, which is the current or an earlier content of `file`.
 pub(super) fn read_text_over(
     defaults: &Defaults,
     file: &Path,

@@ -172,7 +172,7 @@ fn a_wrong_type_is_rejected_with_key_line_and_expected_type() {
         ("id = 'a.b'\nconfig = [1]", ":2: `config` is a list, but must be a table"),
         (
             "id = 'a.b'\n[build]\nfeatures = ['a', 1]",
-            ":3: `build.features` is a list with a value of another",
+            ":3: `build.features` is a list with a value of a different",
         ),
         (
             "id = 'a.b'\n[reload]\ndrain_timeout = 5",

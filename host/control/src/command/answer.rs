@@ -1,7 +1,7 @@
 //! The answers to [commands](super::Command): plain data, the same over HTTP and on the command line.
 //!
-//! The command line may read the answer of another version of the host. So it ignores unknown fields, and a field that
-//! is added here needs a default for older hosts, which do not send the field.
+//! The command line may read the answer of a host of a different version. So it ignores unknown fields, and a field
+//! that is added here needs a default for older hosts, which do not send the field.
 
 use super::schema::StatusSchema;
 use replug_api::describe;
@@ -194,7 +194,7 @@ impl ConfigTaken {
         };
         let unchecked = match how {
             Configured::AtStart => {
-                "not checked yet: if it is invalid, starts fail until another configuration is given; "
+                "not checked yet: if it is invalid, starts fail until a different configuration is given; "
             }
             Configured::Live(_) | Configured::Restarted(_) => "",
         };

@@ -81,7 +81,7 @@ macro_rules! commands {
             /// Stop a plugin after its last call. Has no effect on a plugin that does not run.
             sets Stop as stop(Stop) -> Changed, "It does not run", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Give a plugin another configuration, without changing its manifest. If the plugin rejects it, nothing
+            /// Give a plugin a new configuration, without changing its manifest. If the plugin rejects it, nothing
             /// changes.
             changes Configure as config(Configure) -> ConfigTaken, "The plugin has accepted it", [OF_A_PLUGIN, OF_A_CHANGE];
         }

@@ -144,8 +144,8 @@ impl Recent {
         format!("{}-{number}", self.run)
     }
 
-    /// Where a reader continues after the event with the id `last_id`. After an event of another run, it continues with
-    /// the first event of this run. No event has the id `0`. With this id, the reader begins with the oldest kept
+    /// Where a reader continues after the event with the id `last_id`. After an event of a different run, it continues
+    /// with the first event of this run. No event has the id `0`. With this id, the reader begins with the oldest kept
     /// event.
     pub(crate) fn resume(&self, last_id: &str) -> From {
         if last_id == "0" {

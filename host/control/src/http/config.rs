@@ -175,7 +175,7 @@ pub enum ListenError {
     },
     /// The address cannot be used.
     #[error(
-        "cannot listen on {address}: {source}; choose another with `--http ADDR`, or port 0 for a free one"
+        "cannot listen on {address}: {source}; choose a different one with `--http ADDR`, or port 0 for a free one"
     )]
     Tcp {
         /// The address.

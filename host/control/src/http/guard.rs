@@ -6,8 +6,8 @@
 //! 2. The `Host` header must name this host. An attacker may let a host name of their own resolve to this host (DNS
 //!    rebinding). The requests of a page with such a name have this name in the header. Every port is allowed, because
 //!    the client may use a tunnel, and the name is enough to detect such a page.
-//! 3. The `Origin`, if a browser sends it, must be the origin of this host or an allowed origin. So a page at another
-//!    port of this machine is rejected. There are no CORS headers, so no other page can read an answer.
+//! 3. The `Origin`, if a browser sends it, must be the origin of this host or an allowed origin. So a page at a
+//!    different port of this machine is rejected. There are no CORS headers, so no other page can read an answer.
 //! 4. Over TCP, the token must be correct. It is compared in constant time, before any byte of the body is read.
 //! 5. The declared length of the body must be within the limit.
 //!

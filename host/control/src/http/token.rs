@@ -53,7 +53,7 @@ impl Token {
 }
 
 /// The file of a token, which a running host creates again if it was removed together with the state folder. If a user
-/// removed only the file, the next start of the host creates another token.
+/// removed only the file, the next start of the host creates a new token.
 pub(super) struct KeptToken {
     file: PathBuf,
     text: String,

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs};
 pub(crate) type Unusable = BTreeMap<PluginId, ManifestError>;
 
 /// For each manifest that cannot be used, adds the last accepted manifest of the same folder to `discovery`. A missing
-/// manifest, or a manifest with another id, is not replaced.
+/// manifest, or a manifest with a different id, is not replaced.
 pub(crate) fn restore(discovery: &mut Discovery, records: &Records, defaults: &Defaults) -> Unusable {
     let mut unusable = Unusable::new();
     for problem in std::mem::take(&mut discovery.problems) {
@@ -117,7 +117,7 @@ mod tests {
         let bench = Bench::new();
         let none = (Vec::new(), Vec::new(), 1);
         bench.write("one/plugin.toml", "id = 'dev.test.two'\nnone = 1");
-        assert_eq!(bench.found(), none, "the manifest has another id");
+        assert_eq!(bench.found(), none, "the manifest has a different id");
         fs::remove_dir_all(bench.root("one")).unwrap();
         bench.write("two/plugin.toml", "id = ");
         assert_eq!(bench.found(), none, "nothing was accepted in this folder");

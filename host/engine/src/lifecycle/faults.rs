@@ -22,7 +22,7 @@ pub(crate) struct Faults {
     rejected: Option<String>,
     /// Why the newest source does not serve. This fault remains while an older version serves.
     source: Option<SourceFault>,
-    /// The last failure of another kind.
+    /// The last failure of any other kind.
     other: Option<String>,
     /// A build has failed while the manifest was missing. The failure is reported at this time, unless the plugin has
     /// been removed by then.
@@ -34,7 +34,7 @@ struct SourceFault {
     text: String,
     /// The artifact that was rejected, if a build has produced one since the last build began.
     artifact: Option<Digest>,
-    /// Whether the artifact rejected its configuration. It may accept another configuration.
+    /// Whether the artifact rejected its configuration. It may accept a different configuration.
     is_unfit: bool,
 }
 

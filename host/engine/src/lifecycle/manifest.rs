@@ -14,7 +14,7 @@ pub(crate) type Config = Map<String, Value>;
 pub(super) enum Manifests {
     /// The manifest that was read last is in force.
     InForce(Arc<Manifest>),
-    /// Only another instance can apply the manifest that was read last. Until such an instance serves, the previous
+    /// Only a new instance can apply the manifest that was read last. Until such an instance serves, the previous
     /// manifest is in force as a whole: a version that is restarted gets the manifest with which it was accepted.
     Pending { in_force: Arc<Manifest>, latest: Arc<Manifest> },
 }
@@ -24,7 +24,7 @@ pub(super) enum Manifests {
 pub(super) struct Override {
     config: Config,
     /// The configuration that the manifest had when the command was given. The override ends when the manifest has
-    /// another configuration.
+    /// a different configuration.
     instead_of: Config,
 }
 
@@ -53,7 +53,7 @@ pub(crate) enum Next {
     Nothing,
     /// A build.
     Build,
-    /// Another instance of the serving version, with the manifest that was read last.
+    /// A new instance of the serving version, with the manifest that was read last.
     Renew,
 }
 
@@ -149,7 +149,7 @@ impl Lifecycle {
         effects.and_then(Some(Work::GoOn(self.next_after(edit, may_come_up))))
     }
 
-    /// Sets another configuration by a command.
+    /// Sets a new configuration by a command.
     pub(super) fn configure(&mut self, now: Instant, config: Config, serves: bool) -> Effects {
         let new = Manifest { config: config.clone(), ..(**self.manifests.in_force()).clone() };
         let (new, instead_of) = (Arc::new(new), self.manifests.latest().config.clone());

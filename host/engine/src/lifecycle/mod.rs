@@ -27,7 +27,7 @@
 //! | | `AtStop`: it is kept | `Served`, `StateLost`, a stop that discards it |
 //! | [`Manifests`] | `InForce`: the manifest that was read last is in force | `ManifestRead`, `ManifestRefused` |
 //! | | `Pending`: the manifest that was read last is not in force yet | `Served`, `ConfigureEnded`, `ManifestRead`, `Returned` |
-//! | [`Override`]: a configuration that was set by a command, if any | | `ManifestRead` with another configuration, `Returned` |
+//! | [`Override`]: a configuration that was set by a command, if any | | `ManifestRead` with a different configuration, `Returned` |
 //! | [`History`]: which versions have served, and which was confirmed last | | |
 //! | [`Faults`]: the faults of the plugin | its manifest is unreadable or was rejected; its newest source does not serve; another failure | the repair of the fault |
 //! | [`Task`]: work that the lifecycle has begun without a command | `Restart`, `GoBack`, `Checkpoint`, `Judge`, or none | the end of the work |

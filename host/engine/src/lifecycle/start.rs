@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 pub(crate) enum StartBy {
     /// A user or client, who gets the error if the version rejects its configuration.
     Command,
-    /// The host. `same_program`: the version has served in the host's present program, which has the same interfaces,
+    /// The host. `same_program`: the version has served in the host's current program, which has the same interfaces,
     /// so the start is answered before the source is built.
     Host { same_program: bool },
 }

@@ -107,7 +107,7 @@ pub enum PreflightError {
     },
     /// The artifact would return memory to an allocator that did not allocate it.
     #[error(
-        "{} mixes two allocators: it has a `#[global_allocator]` and links the shared libstd, which uses another allocator; freeing memory with the wrong allocator crashes the process: link it with its own copy of std (without `-C prefer-dynamic`), or remove the `#[global_allocator]`",
+        "{} mixes two allocators: it has a `#[global_allocator]` and links the shared libstd, which uses a different allocator; freeing memory with the wrong allocator crashes the process: link it with its own copy of std (without `-C prefer-dynamic`), or remove the `#[global_allocator]`",
         path.display()
     )]
     MixesAllocators {

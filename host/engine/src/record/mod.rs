@@ -18,7 +18,7 @@ use std::{
     time::SystemTime,
 };
 
-/// The format of the record. A host ignores a record of another format.
+/// The format of the record. A host ignores a record of a different format.
 const FORMAT: u32 = 1;
 
 /// The record of a plugin.
@@ -317,7 +317,7 @@ impl Record {
         self.manifest = Accepted::of(manifest);
     }
 
-    /// Records a valid manifest with which no version serves. If a version has served with another manifest, that
+    /// Records a valid manifest with which no version serves. If a version has served with a different manifest, that
     /// manifest stays the accepted manifest, with the plugin's current path.
     pub(crate) fn reads(&mut self, manifest: &Manifest) {
         let accepted = self.manifest.take().filter(|_| self.serving.is_some());
@@ -328,7 +328,7 @@ impl Record {
     }
 
     /// Records that the plugin was removed. The accepted manifest is removed, because a plugin that is added later with
-    /// the same id has another manifest.
+    /// the same id has a different manifest.
     pub(crate) fn is_gone(&mut self) {
         self.manifest = None;
     }

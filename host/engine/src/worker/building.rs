@@ -312,7 +312,7 @@ impl Worker {
             Err(_) => return false,
             Ok(built) => built.artifact.clone(),
         };
-        // The manifest may be incomplete, too, and name another file when it is complete.
+        // The manifest may be incomplete, too, and name a different file when it is complete.
         let changed = [&path, &manifest.file].into_iter().filter_map(|path| changed_at(path)).max();
         // The clock of a file server may be ahead of this machine's.
         let changed = changed.filter(|changed| *changed <= SystemTime::now());

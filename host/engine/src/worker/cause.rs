@@ -92,7 +92,7 @@ impl Cause {
         self.span.clone()
     }
 
-    /// Ends the span of the reload. The next use of [`Cause::span`] begins another span.
+    /// Ends the span of the reload. The next use of [`Cause::span`] begins a new span.
     pub(super) fn begins_again(&mut self) {
         self.span = Span::none();
     }

@@ -92,7 +92,7 @@ pub(crate) enum StopWhy {
     Unregistered,
     /// The plugin's folder or manifest was removed.
     Removed,
-    /// The manifest has another id now, and therefore belongs to another plugin.
+    /// The manifest has a different id now, and therefore belongs to a different plugin.
     Renamed,
     /// The host shuts down.
     ShutDown,
@@ -116,7 +116,7 @@ impl StopWhy {
             Self::Discarded => "it was stopped and its state discarded; `start` it",
             Self::Unregistered => "it was unregistered; `start` it",
             Self::Removed => "its folder or manifest is gone",
-            Self::Renamed => "its manifest has another id now, which makes it another plugin",
+            Self::Renamed => "its manifest has a different id now, and belongs to a different plugin",
             Self::ShutDown => "the host has shut down",
         }
     }

@@ -82,7 +82,8 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// The reason why the version has failed to start again. The plugin does not run then, and calls get this reason.
+    /// The reason why the version has failed to start again. In this case, the plugin does not run, and calls get this
+    /// reason.
     async fn bring_back(&mut self, stopped: Stopped, work: Work) -> Result<f64, String> {
         let earlier = (Source::Stored(stopped.digest), self.manifest());
         let began = (Cause::resume(), Stages::default());

@@ -87,7 +87,7 @@ impl Worker {
         let read = self.context.settings.now().defaults.read(&old.root);
         let manifest = match read {
             Ok(read) if read.id == old.id => Arc::new(read),
-            // The manifest has another id now. Discovery handles that.
+            // The manifest has a different id now. Discovery handles that.
             Ok(_) => return Next::Nothing,
             // The manifest is missing. Discovery handles that.
             Err(_) if self.is_missing() => return Next::Nothing,

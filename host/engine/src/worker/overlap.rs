@@ -70,7 +70,7 @@ enum Doubt {
 /// The effect of a change on the running build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The file is older than the build, so the build reads its present content.
+    /// The file is older than the build, so the build reads its current content.
     Included,
     /// Whether the change counts is decided when the build has ended.
     Held,
@@ -83,7 +83,7 @@ pub(super) enum Verdict {
 /// What follows from changes that were held.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// No action: the build has read the present content.
+    /// No action: the build has read the current content.
     Nothing,
     /// Build once more, because of this change.
     Repeat(Change),

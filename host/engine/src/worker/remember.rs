@@ -18,7 +18,7 @@ impl Worker {
     /// Starts the plugin with its host, unless its manifest or a user's stop forbids that.
     ///
     /// The start is answered when a stored version serves, even if the source is newer. If that version last served in
-    /// another program, the start is answered after the source was built, because the program's interfaces may have
+    /// a different program, the start is answered after the source was built, because the program's interfaces may have
     /// changed.
     pub(super) async fn start_with_host(&mut self, reply: Reply<Generation>) {
         let starts = self.record.starts_with_host(self.manifest().auto_start);

@@ -245,7 +245,11 @@ mod tests {
         for digest in 1..9 {
             let words =
                 "warning: dev.test.bad g1 (Probe.misbehave) crashed the program (SIGSEGV): starting it again";
-            assert_eq!(judge(digest), Verdict::Again(Some(words.into())), "each crash has another artifact");
+            assert_eq!(
+                judge(digest),
+                Verdict::Again(Some(words.into())),
+                "each crash has a different artifact"
+            );
         }
         for _ in 0..4 {
             let Verdict::Again(Some(words)) = judge(1) else { panic!("it is not started again") };

@@ -207,7 +207,7 @@ impl Watch {
         let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
         let mut ended = Ended { status, short_of_memory, ..Ended::default() };
         if let Some(memory) = &self.memory {
-            // An error means that the host was shut down, and has no run folder any more.
+            // An error means that the host was shut down, and its run folder no longer exists.
             runs.iter().for_each(|run| drop(write_down(memory, run)));
         }
         if ended.is_attributable() {

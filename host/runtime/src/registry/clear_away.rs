@@ -60,7 +60,7 @@ fn is_read_behind(line: &str, place: u64, (inode, path): (u64, &Path)) -> bool {
     else {
         return true;
     };
-    // On some file systems, a mapping shows another inode number than the file.
+    // On some file systems, a mapping shows a different inode number than the file.
     let of_file = found.parse() == Ok(inode) || path.to_str().is_none_or(|path| line.contains(path));
     // The loader leaves gaps between its segments. They are not readable.
     if !of_file || !rights.starts_with('r') {
@@ -130,7 +130,10 @@ mod tests {
         };
         let is_read = |line: &str| is_read_behind(line, 0x20000, (42, path));
         assert!(is_read(&line("r--p", 0x20000, 42, "/run/p-1.so (deleted)")));
-        assert!(is_read(&line("r-xp", 0x20000, 7, "/run/p-1.so (deleted)")), "another inode, the same name");
+        assert!(
+            is_read(&line("r-xp", 0x20000, 7, "/run/p-1.so (deleted)")),
+            "the inode differs, and the name is the same"
+        );
         assert!(is_read(&line("r--p", 0x18000, 42, "")));
         assert!(!is_read(&line("r--p", 0x10000, 42, "/run/p-1.so")), "it ends at the offset");
         assert!(!is_read(&line("---p", 0x20000, 42, "/run/p-1.so")), "it is not readable");

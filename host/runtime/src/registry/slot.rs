@@ -65,7 +65,7 @@ pub(crate) fn unpin<T>(hazard: &AtomicPtr<T>) {
     hazard.store(std::ptr::null_mut(), Ordering::Release);
 }
 
-/// Whether a hazard cell of any thread announces `record`. The record must not be in any slot any more.
+/// Whether a hazard cell of any thread announces `record`. The record must have been removed from its slot.
 pub(crate) fn in_use<'a, T: 'a>(record: *mut T, mut hazards: impl Iterator<Item = &'a AtomicPtr<T>>) -> bool {
     hazards.any(|hazard| hazard.load(Ordering::Acquire) == record)
 }

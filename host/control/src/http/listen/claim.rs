@@ -151,13 +151,14 @@ pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     read(&held(&path(plugins_dir, state_dir))?)
 }
 
-/// The user whose host serves `plugins_dir`, if that is another user. This user may not open the file of the other
+/// The user whose host serves `plugins_dir`, if that is not this user. This user may not open the file of the other
 /// user, but can read in `/proc/locks` whether the file is locked.
 pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     let file = fs::symlink_metadata(path(plugins_dir, state_dir)).ok()?;
     let is_others = file.is_file() && file.uid() != geteuid().as_raw();
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    // `3: FLOCK  ADVISORY  WRITE 4711 fd:00:1234567 0 EOF`. Some file systems report another device than `stat` does.
+    // `3: FLOCK  ADVISORY  WRITE 4711 fd:00:1234567 0 EOF`. Some file systems report a different device than `stat`
+    // does.
     let inode = format!(":{}", file.ino());
     let is_held = || {
         locks.lines().any(|line| line.contains(" FLOCK ") && line.split(' ').any(|it| it.ends_with(&inode)))

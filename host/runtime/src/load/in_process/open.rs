@@ -45,9 +45,9 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
-    /// The library was built with an incompatible version of abi_stable, or another C ABI.
+    /// The library was built with an incompatible version of abi_stable, or for a different C ABI.
     #[error(
-        "{path} was built with another abi_stable than this host: {reason}; rebuild it with the host's version of replug-api"
+        "{path} was built with a different version of abi_stable than this host: {reason}; rebuild it with the host's version of replug-api"
     )]
     OtherAbiStable {
         /// The file.
@@ -55,8 +55,8 @@ pub enum LoadError {
         /// The versions of the plugin and the host.
         reason: String,
     },
-    /// The library was built with another version of `replug-api`.
-    #[error("{path} was built with another replug-api than this host: {0}; rebuild it with the host's version", path = .1.display())]
+    /// The library was built with a different version of `replug-api`.
+    #[error("{path} was built with a different version of replug-api than this host: {0}; rebuild it with the host's version", path = .1.display())]
     OtherApi(#[source] RootMismatch, PathBuf),
     /// A panic in the plugin would abort the process.
     #[error(
@@ -154,7 +154,7 @@ fn dlopen_new(path: &Path) -> Result<Library, LoadError> {
         // Not closed: an additional reference to the other library does no harm.
         mem::forget(library);
         return Err(refused(
-            "the loader returned a library that was opened before, as the same file under another name",
+            "the loader returned a library that was opened before, as the same file under a different name",
         ));
     }
     Ok(library)
@@ -233,7 +233,7 @@ mod tests {
         copy_of_a_library(&first);
         assert!(reason(&first).contains("a library of that name is already open"), "{}", reason(&first));
         // The file is the same, but the name differs.
-        assert!(reason(&second).contains("as the same file under another name"), "{}", reason(&second));
+        assert!(reason(&second).contains("as the same file under a different name"), "{}", reason(&second));
         copy_of_a_library(&other);
         drop(dlopen_new(&other).unwrap());
     }

@@ -57,7 +57,7 @@ impl Instance {
             return RetireOutcome::StillMapped;
         }
         // SAFETY: 1. The visitors are all threads that ran a call or a lifecycle step of the instance: each was
-        // recorded before it left the call, and no call runs any more. The kernel no longer knows these threads, so
+        // recorded before it left the call, and no call runs now. The kernel no longer knows these threads, so
         // their thread-local destructors have run. No other thread has a return address in the library's code. 2. The
         // instance, which held the interfaces, was dropped, and every record, too, because the generation was drained.
         // The library handles no signal.

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// How many bytes glibc reserves for libraries that are opened after the program has started, unless its tunables set
-/// another number.
+/// a different number.
 pub const STATIC_TLS_LIMIT: u64 = 512;
 
 /// How many bytes the opened generations use. All hosts of the process share this count.

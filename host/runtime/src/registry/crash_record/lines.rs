@@ -166,7 +166,7 @@ pub extern \"C\" fn foreign(at: *mut u8) {
         assert_eq!(
             line(&sample.library, &own, &elsewhere).as_deref(),
             Some("other.rs:3"),
-            "with another root, a function of that root is named"
+            "with a different root, a function below that root is named"
         );
     }
 

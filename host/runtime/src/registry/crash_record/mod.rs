@@ -105,7 +105,7 @@ impl CrashRecord {
         let mut kept = KEPT.lock();
         match &mut *kept {
             Some(known) if is_linked(&known.file, &path).map_err(failed)? => known.hosts += 1,
-            // No host has a file of the previous record any more, so a new record begins. A host whose run folder was
+            // No host has a file of the previous record now, so a new record begins. A host whose run folder was
             // removed meanwhile gets no new file.
             others => {
                 let hosts = others.take().map_or(0, |before| before.hosts) + 1;
@@ -163,8 +163,8 @@ fn begin(path: &Path, program: Option<&Program>, hosts: usize) -> io::Result<Kep
     Ok(Kept { file, hosts, _recorder: recorder })
 }
 
-/// Links the file of a record to one more path. Returns false if the file has no path any more, because the run folders
-/// of all hosts that kept it were removed.
+/// Links the file of a record to one more path. Returns `false` if the file no longer has a path, because the run
+/// folders of all hosts that kept it were removed.
 fn is_linked(record: &File, path: &Path) -> io::Result<bool> {
     if record.metadata()?.nlink() == 0 {
         return Ok(false);

@@ -52,7 +52,7 @@ pub fn pass_on(pipe: PipeReader, original: File, mut each: impl FnMut(&[u8])) ->
         UNDERWAY.store(true, Ordering::SeqCst);
         let read = (&*pipe).read(&mut buffer);
         if let Ok(length) = read {
-            // An error means that no process reads the original any more.
+            // An error means that no process reads the original descriptor now.
             let _ = (&*original).write_all(&buffer[..length]);
         }
         UNDERWAY.store(false, Ordering::SeqCst);

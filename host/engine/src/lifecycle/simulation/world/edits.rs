@@ -9,7 +9,7 @@ use crate::{
 use std::sync::Arc;
 
 impl World {
-    /// Simulates a command that sets another configuration.
+    /// Simulates a command that sets a new configuration.
     pub(super) fn configure(&mut self) {
         let (before, serves) = (self.watch.latest, self.serves.is_some());
         let set = Says { config: 10 + self.dice.below(3), ..self.watch.in_force };
@@ -109,7 +109,7 @@ impl World {
         self.watch.rule(is_so, || format!("the configuration {with:?} leads to {work:?}"));
     }
 
-    /// The serving version accepts its configuration, requires another instance, or rejects the configuration. Returns
+    /// The serving version accepts its configuration, requires a new instance, or rejects the configuration. Returns
     /// the work that follows.
     fn is_configured(&mut self, with: Says, by_command_instead_of: Option<u64>) -> Option<Work> {
         self.takes_time();

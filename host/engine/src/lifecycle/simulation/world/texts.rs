@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Says {
     pub(super) config: u64,
-    /// A key whose change requires another instance.
+    /// A key whose change requires a new instance.
     pub(super) timeout: u64,
-    /// A key whose change requires another process.
+    /// A key whose change requires a new process.
     pub(super) grace: u64,
     /// A key whose change requires a build.
     pub(super) build: u64,
