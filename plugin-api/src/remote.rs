@@ -249,7 +249,8 @@ impl Call<'_> {
     }
 }
 
-/// Encodes the arguments of a call, which are a tuple, in [`Encoding::Binary`]: in `buffer` if it is large enough.
+/// Encodes the arguments of a call, which are a tuple, in [`Encoding::Binary`]. Writes them to `buffer` if it is large
+/// enough, and otherwise to a new vector.
 ///
 /// # Errors
 ///
@@ -265,7 +266,8 @@ pub fn encode<'a, T: Serialize>(arguments: &T, buffer: &'a mut [u8]) -> Result<C
     }
 }
 
-/// Decodes a result or an error in [`Encoding::Binary`]. `stack_left` is as for [`Remote::stack_left`].
+/// Decodes a result or an error in [`Encoding::Binary`]. `stack_left` is the number of bytes of stack that the calling
+/// thread has left; `None` if it is unknown.
 ///
 /// # Errors
 ///

@@ -17,8 +17,8 @@ pub fn difference(host: &Interface, plugin: &Interface) -> Option<String> {
     })
 }
 
-/// The first difference, in words, that prevents calls of a plugin's method with the types of a method of the host. Each
-/// method is given with the interface that defines its types.
+/// The first difference, in words, that prevents calls of a plugin's method with the types of a method of the host.
+/// Each method is passed with the interface that defines its types.
 pub fn method_difference(host: (&Interface, &Method), plugin: (&Interface, &Method)) -> Option<String> {
     let ((host, of_host), (plugin, of_plugin)) = (host, plugin);
     method(of_host, of_plugin).or_else(|| {

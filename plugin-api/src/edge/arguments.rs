@@ -31,7 +31,7 @@ pub struct Arguments<'a> {
 }
 
 enum Source<'a> {
-    /// The text of each argument. It is parsed only once, into the parameter's type.
+    /// The text of each argument. Each text is parsed only once, into the parameter's type.
     Json(std::vec::IntoIter<&'a RawValue>),
     Binary(Reader<'a>),
 }
@@ -112,8 +112,8 @@ fn expected(names: &[&str]) -> String {
     if names.is_empty() { "takes no arguments".into() } else { format!("expected {}", names.join(", ")) }
 }
 
-/// The text of an error of serde_json without the position. The position would be that in the argument, and callers
-/// would take it for the position in all arguments.
+/// The text of an error of serde_json without the position. The position is relative to the argument, but a caller
+/// would read it as relative to the text of all arguments.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
@@ -144,9 +144,9 @@ fn in_order<'a>(bytes: &'a [u8], names: &[&str], alone: Alone) -> Result<Vec<&'a
     }
 }
 
-/// The arguments of an object.
+/// The arguments in a JSON object.
 struct Given<'a> {
-    /// By parameter; the last one if an object contains a name twice.
+    /// The value for each parameter, if there is one. If the object contains a name twice, this is the last value.
     values: Vec<Option<&'a RawValue>>,
     /// The first name that no parameter has.
     extra: Option<String>,
@@ -185,7 +185,8 @@ impl<'de> Visitor<'de> for ByName<'_> {
     }
 }
 
-/// Reads a name: the index of the parameter, or the name if no parameter has it.
+/// Reads the name of an argument. The result is the index of the parameter with that name, or the name if there is no
+/// such parameter.
 struct Name<'n> {
     names: &'n [&'n str],
 }

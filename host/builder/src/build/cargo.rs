@@ -101,7 +101,7 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
         command.env(DEV_DEBUG, "line-tables-only");
         command.args(["--config", r#"profile.dev.package."*".debug=false"#]);
         command.args(["--config", r#"profile.dev.package."*".opt-level=1"#]);
-        // The linker reads one object file for each dependency instead of up to 16.
+        // With one codegen unit, the linker reads one object file for each dependency instead of up to 16.
         command.args(["--config", r#"profile.dev.package."*".codegen-units=1"#]);
     }
     if !spec.features.is_empty() {
