@@ -170,7 +170,7 @@ impl HostBuilder {
     ///
     /// * [`HostError::Plugins`] if the plugins folder cannot be read
     /// * [`HostError::StateDir`] if the state folder cannot be created or used
-    /// * [`HostError::Watch`] if the plugins folder is to be watched and cannot be watched
+    /// * [`HostError::Watch`] if [`watch`](HostBuilder::watch) is set and the plugins folder cannot be watched
     /// * [`HostError::Kernel`] if the kernel lacks `membarrier`
     /// * [`HostError::Threads`] if the threads of the host cannot be started
     /// * [`HostError::Attachment`] if an [attachment](HostBuilder::attach) fails to bind: for example, if the control

@@ -28,7 +28,7 @@ pub(crate) struct Job {
     pub(crate) source: Source,
     /// The saved state with which the version begins, if no serving generation hands its state over.
     pub(crate) state: Option<SavedBy>,
-    /// The artifacts that are not to run, each with the reason.
+    /// The artifacts that must not run, each with the reason.
     pub(crate) quarantined: BTreeMap<Digest, String>,
     /// The artifact that served last, kept open because its file in the store may have been removed.
     pub(crate) held: Option<Arc<Held>>,

@@ -320,7 +320,7 @@ fn plugins_are_found_in_direct_subfolders_and_sorted_by_id() {
 }
 
 #[test]
-fn the_first_path_of_a_duplicate_id_is_kept_and_the_error_names_both() {
+fn a_duplicate_id_keeps_the_first_path_and_the_error_names_both_paths() {
     let folder = Folder::new();
     folder.write("b/plugin.toml", "id = 'dev.same'");
     folder.write("a/plugin.toml", "id = 'dev.same'");
@@ -332,7 +332,7 @@ fn the_first_path_of_a_duplicate_id_is_kept_and_the_error_names_both() {
 }
 
 #[test]
-fn the_served_plugin_of_a_duplicate_id_is_kept() {
+fn a_duplicate_id_keeps_the_plugin_that_the_host_serves() {
     let folder = Folder::new();
     for name in ["a", "b", "c"] {
         folder.write(&format!("{name}/plugin.toml"), "id = 'dev.same'");

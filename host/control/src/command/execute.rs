@@ -206,7 +206,7 @@ impl Executor {
     }
 }
 
-/// How long to wait for a call of the plugin. `default` applies if its manifest sets no limit.
+/// How long to wait for a call to the plugin. `default` applies if its manifest sets no limit.
 fn deadline(manifest: &Manifest, default: Duration) -> Duration {
     match (manifest.mode, manifest.process.call_timeout) {
         // The plugin's process itself applies the timeout, and its error has more details.

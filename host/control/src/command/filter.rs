@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_kind_is_rejected_with_a_similar_kind() {
+    fn an_unknown_kind_is_rejected_and_a_similar_kind_is_suggested() {
         assert_eq!(Filter::kinds("reloaded, log").unwrap(), [EventName::Reloaded, EventName::Log]);
         assert!(Filter::kinds("").unwrap().is_empty());
         let error = Filter::kinds("relaoded").unwrap_err().message;

@@ -41,7 +41,7 @@ impl Missing {
         self.0.clear();
     }
 
-    /// When the first missing manifest is to be checked again.
+    /// When to check the first missing manifest again.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.values().map(|(since, _)| *since + GRACE).min()
     }

@@ -92,7 +92,7 @@ impl Build {
 }
 
 impl Lifecycle {
-    /// Begins a build of a plugin that is to run.
+    /// Begins a build of a plugin that should run.
     pub(super) fn build_begins(&mut self, aim: Aim) -> Effects {
         // A stopped plugin is not built until it is started.
         if self.intent == Intent::Rest {

@@ -55,7 +55,7 @@ pub(crate) enum Input {
     Wanted,
     /// A user starts the plugin. `quarantine_lifted`: a version that was not allowed to run before may run now.
     StartAsked { serves: bool, quarantine_lifted: bool },
-    /// The plugin is to start. The versions in `stored` may run before anything is built, the best first.
+    /// The plugin should start. The versions in `stored` may run before anything is built, the best first.
     Start { by: StartBy, stored: Vec<Digest> },
     /// The attempt to install a stored version has ended. `is_unfit`: the version has rejected its configuration.
     Tried { serves: bool, is_unfit: bool },
@@ -63,7 +63,7 @@ pub(crate) enum Input {
     StartAnswered,
     /// The source was built. If no version serves, the versions in `stored` may be tried.
     SourceTried { serves: bool, stored: Vec<Digest> },
-    /// A version is to be installed.
+    /// A version should be installed.
     Install(Candidate),
     /// The version failed to start.
     NotInstalled(NotInstalled),
@@ -91,7 +91,7 @@ pub(crate) enum Input {
     CheckpointEnded { late: bool },
     /// A command to roll back to this artifact. `None`: to the previous version.
     RollBack(Option<Digest>),
-    /// A command to stop. The plugin's state is saved, unless it is to be discarded.
+    /// A command to stop. The plugin's state is saved, unless `discards` is set.
     Stop { discards: bool },
     /// The generation that served has ended. `checkpoint`: a checkpoint existed before.
     Ended { ending: Ending, checkpoint: bool },

@@ -6,7 +6,7 @@ use super::{Effect, Effects, Lifecycle, Work, service::Service};
 use crate::{id::Digest, manifest::Manifest, record::How};
 use std::{sync::Arc, time::Instant};
 
-/// A version that is to serve.
+/// A version to install.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) how: How,

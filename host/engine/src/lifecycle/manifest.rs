@@ -77,7 +77,7 @@ pub(super) enum Origin {
     },
 }
 
-/// A new configuration that the serving generation is to accept.
+/// A new configuration that is offered to the serving generation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Configuring {
     origin: Origin,

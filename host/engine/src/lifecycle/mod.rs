@@ -8,7 +8,7 @@
 //!
 //! | part | states | inputs that end the state |
 //! |---|---|---|
-//! | [`Intent`]: whether the plugin is to run | `Rest`, `Run` | `Wanted`; a command to stop |
+//! | [`Intent`]: whether the plugin should run | `Rest`, `Run` | `Wanted`; a command to stop |
 //! | [`Service`]: the serving generation | `Stopped`: no generation has served since the last stop | `Served` |
 //! | | `Down`: the process of the last generation has ended | `Served`, `Stop`, a failed restart |
 //! | | `GivenUp`: the last generation was quarantined, or did not start again | `Served`, `Stop` |
@@ -97,7 +97,7 @@ pub(crate) struct Version {
     pub(crate) digest: Digest,
 }
 
-/// Whether the plugin is to run.
+/// Whether the plugin should run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Intent {
     Rest,
@@ -163,7 +163,7 @@ enum Task {
     Judge,
 }
 
-/// An artifact that is to be started again.
+/// An artifact to restart.
 #[derive(Clone, Copy, Debug)]
 struct Restart {
     digest: Digest,

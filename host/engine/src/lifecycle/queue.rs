@@ -169,7 +169,7 @@ impl Lifecycle {
         Some(Work::CarryOut(ticket))
     }
 
-    /// Records that the plugin is not to run, and cancels a pending restart.
+    /// Records that the plugin should not run, and cancels a pending restart.
     fn rests(&mut self) {
         self.intent = Intent::Rest;
         self.service.without_restart();

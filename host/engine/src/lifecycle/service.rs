@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) enum Service {
     /// No generation has served since the plugin was stopped or the host started.
     Stopped,
-    /// The process of the last generation has ended. A restart is in progress, or the plugin is not to run.
+    /// The process of the last generation has ended. A restart is in progress, or the plugin should not run.
     Down {
         last: Version,
     },
@@ -336,7 +336,7 @@ impl Lifecycle {
 }
 
 impl Serving {
-    /// Schedules the checkpoints at this interval. If the state is not to be saved, returns the effect that removes the
+    /// Schedules the checkpoints at this interval. If no interval is given, returns the effect that removes the
     /// saved state, which is outdated.
     fn saves(&mut self, now: Instant, every: Option<Duration>) -> Option<Effect> {
         self.checkpoint = every.filter(|_| self.stateful).map(|every| now + every);

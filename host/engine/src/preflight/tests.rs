@@ -123,7 +123,7 @@ fn two_allocators_in_one_plugin_are_rejected() {
 }
 
 #[test]
-fn static_tls_is_limited_except_for_its_first_user() {
+fn static_tls_is_limited_except_for_the_first_library_that_uses_it() {
     let takes = |static_tls_bytes| Facts { static_tls_bytes, ..facts() };
     let used = |static_tls_used| Budget { static_tls_used, ..Budget::default() };
     check_budget(&artifact(), &takes(4096), &used(0)).unwrap();

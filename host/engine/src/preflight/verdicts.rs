@@ -32,12 +32,12 @@ pub(crate) struct Tried {
     /// `[config]` as JSON.
     config: String,
     limits: LimitsSpec,
-    /// The environment of the version's own process; `None` if the version is to run in the host's process.
+    /// The environment of the version's own process; `None` if the version will run in the host's process.
     env: Option<Vec<EnvVar>>,
 }
 
 impl Tried {
-    /// The key for a version that is to run in a child process with the variables `env`, or in the host's process if
+    /// The key for a version that will run in a child process with the variables `env`, or in the host's process if
     /// `env` is `None`.
     pub(crate) fn new(digest: Digest, manifest: &Manifest, env: Option<&[EnvVar]>) -> Self {
         Self {

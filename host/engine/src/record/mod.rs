@@ -1,4 +1,4 @@
-//! The record of a plugin, which outlives the host. It determines whether the plugin is to run, which version the next
+//! The record of a plugin, which outlives the host. It determines whether the plugin should run, which version the next
 //! host starts, and to which versions the plugin can be rolled back. This module does no I/O: [`Records`] keeps the
 //! records on disk.
 
@@ -60,7 +60,7 @@ impl Accepted {
     }
 }
 
-/// Whether a plugin is to run.
+/// Whether a plugin should run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Wanted {
@@ -156,7 +156,7 @@ impl Record {
         }
     }
 
-    /// Whether the plugin is to start with its host.
+    /// Whether the plugin starts with its host.
     pub(crate) fn starts_with_host(&self, auto_start: bool) -> bool {
         match self.wanted {
             Wanted::AsManifest => auto_start,
@@ -297,12 +297,12 @@ impl Record {
         versions.chain(serving).chain(self.last_good).collect()
     }
 
-    /// The versions that are not to run, with the reason.
+    /// The versions that must not run, with the reason.
     pub(crate) fn quarantined(&self) -> &BTreeMap<Digest, String> {
         &self.quarantined
     }
 
-    /// Records that a version is not to run until a user starts the plugin.
+    /// Records that a version must not run until a user starts the plugin.
     pub(crate) fn quarantine(&mut self, digest: Digest, reason: String) {
         self.quarantined.insert(digest, reason);
     }

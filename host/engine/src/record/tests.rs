@@ -179,7 +179,7 @@ fn manifest(dir: &tempfile::TempDir, folder: &str, lines: &str) -> Manifest {
 }
 
 #[test]
-fn a_manifest_is_accepted_by_serving_or_if_no_version_ever_served() {
+fn a_manifest_is_accepted_when_a_version_serves_or_if_none_ever_served() {
     let dir = tempfile::tempdir().unwrap();
     let [first, second, moved] = [("a", "name = 'one'"), ("a", "name = 'two'"), ("b", "name = 'three'")]
         .map(|(folder, lines)| manifest(&dir, folder, lines));

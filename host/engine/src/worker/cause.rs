@@ -23,7 +23,7 @@ pub(super) struct Cause {
     span: Span,
 }
 
-/// The origin of the version that is to serve.
+/// The origin of the version that will serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// The version is built, with this aim.

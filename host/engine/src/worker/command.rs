@@ -99,7 +99,7 @@ pub(crate) enum StopWhy {
 }
 
 impl StopWhy {
-    /// Whether the plugin is to run after this stop, for the record. `None` leaves the record unchanged.
+    /// Whether the plugin should run after this stop, for the record. `None` leaves the record unchanged.
     pub(super) fn wanted(self) -> Option<Wanted> {
         match self {
             Self::Asked | Self::Discarded => Some(Wanted::Stopped),

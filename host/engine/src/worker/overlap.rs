@@ -52,7 +52,7 @@ pub(super) struct Overlap {
     repeats: BTreeMap<PathBuf, u32>,
     /// The sources that every build may write with other content.
     unstable: BTreeMap<PathBuf, Doubt>,
-    /// When the suspected files are to be checked, and the change of one of them.
+    /// When to check the suspected files, and the change of one of them.
     check: Option<(Instant, Change)>,
 }
 
@@ -184,7 +184,7 @@ impl Overlap {
         self.unstable.contains_key(path)
     }
 
-    /// When the suspected files are to be checked with [`Overlap::check`], if there are any.
+    /// When to check the suspected files with [`Overlap::check`], if there are any.
     pub(super) fn check_due(&self) -> Option<Instant> {
         self.check.as_ref().map(|(due, _)| *due)
     }

@@ -169,7 +169,7 @@ impl Worker {
         });
     }
 
-    /// Records whether the plugin is to run after this stop, and whether it was removed.
+    /// Records whether the plugin should run after this stop, and whether it was removed.
     pub(super) fn note_stop(&mut self, why: StopWhy) {
         self.record.change(|record| {
             if let Some(wanted) = why.wanted() {

@@ -31,9 +31,9 @@ use std::{
 
 /// A method of a plugin, which [`DynHandle::method`](super::DynHandle::method) has found by its name.
 ///
-/// It reaches the newest generation, keeps no generation alive between calls, and can be shared. The name is searched
-/// again only if another generation serves. Its errors and counts are those of a call by name, and its calls are made
-/// on the calling thread. Like calls of a typed handle in this process, one in 1,024 is timed.
+/// A `Method` reaches the newest generation, keeps no generation alive between calls, and can be shared. The name is
+/// looked up again only when a new generation serves. The errors and the counts are those of a call by name. The
+/// calling thread makes the call. As with typed handles, one call in 1,024 into a plugin in this process is timed.
 #[derive(Clone)]
 pub struct Method(Found);
 
@@ -71,8 +71,8 @@ impl Method {
         self.0.call((Encoding::Json, &arguments), &|_, _| Ok(()), read_value, read_value)
     }
 
-    /// Calls the method like [`Method::call_json`]. Arguments and result are JSON text, which only the plugin parses and
-    /// writes.
+    /// Calls the method like [`Method::call_json`]. Arguments and result are JSON text, which only the plugin parses
+    /// and writes.
     ///
     /// # Errors
     ///
@@ -82,21 +82,22 @@ impl Method {
         self.0.call((Encoding::Json, arguments), &|_, _| Ok(()), read_raw, read_value)
     }
 
-    /// The same method with types of the caller, in a binary encoding. The types are compared with those of the method
-    /// now, and again if another generation serves, so no value is read as one of another type.
+    /// The same method with the caller's types, in a binary encoding. The types are compared with those of the method
+    /// now, and again when a new generation serves. So no value is decoded as a value of a different type.
     ///
-    /// `A` is the tuple of the parameters: `()`, `(f64,)` or `(String, u32)`. A `&str` of the interface is a `String`,
-    /// and a `&[u8]` is a `Vec<u8>`. `T` is the type of the result. The method must not return a `Result`:
-    /// [`Method::typed_fallible`] is for such methods.
+    /// `A` is the tuple of the parameters: `()`, `(f64,)` or `(String, u32)`. A parameter `&str` is a `String` in the
+    /// tuple, and a parameter `&[u8]` is a `Vec<u8>`. `T` is the type of the result. The method must not return a
+    /// `Result`: [`Method::typed_fallible`] is for such methods.
     ///
     /// # Errors
     ///
-    /// * [`CallError::BadArguments`] if the method has other parameters; the message names the first difference
-    /// * [`CallError::BadResult`] if the method has another result; the message names the difference
+    /// * [`CallError::BadArguments`] if the parameters of the method differ; the message names the first difference
+    /// * [`CallError::BadResult`] if the result of the method differs; the message names the difference
     /// * [`CallError::Unknown`], [`CallError::NotRunning`], [`CallError::Restarting`], [`CallError::TooDeep`] as for
     ///   [`DynHandle::method`](super::DynHandle::method)
     pub fn typed<A: Data, T: Data>(&self) -> Result<TypedMethod<A, T>, CallError> {
-        let read_error = |_: &[u8]| Err("the method cannot fail, and it returned an error".to_owned());
+        let read_error =
+            |_: &[u8]| Err("the method returned an error, although its signature has no error".to_owned());
         TypedMethod::new(&self.0, (|_| None, read_error))
     }
 
@@ -116,7 +117,7 @@ impl fmt::Debug for Method {
     }
 }
 
-/// A [`Method`] with types of the caller: see [`Method::typed`].
+/// A [`Method`] with the caller's types: see [`Method::typed`].
 pub struct TypedMethod<A, T, E = Infallible> {
     found: Found,
     error: ErrorType<E>,
@@ -128,19 +129,19 @@ type ErrorType<E> = (fn(&mut Types) -> Option<Type>, fn(&[u8]) -> Result<E, Stri
 
 impl<A: Data, T: Data, E> TypedMethod<A, T, E> {
     fn new(of: &Found, error: ErrorType<E>) -> Result<Self, CallError> {
-        // A new cell: the place in the other one is that of a method whose types were not compared.
+        // The place starts empty: the types were not compared with those of the method at the place in `of`.
         let found = Found { place: AtomicU64::new(MethodPlace::NONE.0), ..of.clone() };
         let typed = Self { found, error, types: PhantomData };
         typed.found.check(&|live, method| typed.compare(live, method))?;
         Ok(typed)
     }
 
-    /// Calls the method. If another generation serves, first compares the types with those of its method.
+    /// Calls the method. If a new generation serves, first compares the types with those of its method.
     ///
     /// # Errors
     ///
     /// * [`CallError::Plugin`] with the method's own error
-    /// * [`CallError::BadArguments`], [`CallError::BadResult`] if the serving generation has other types
+    /// * [`CallError::BadArguments`], [`CallError::BadResult`] if the types in the serving generation differ
     /// * [`CallError::Unknown`] if the serving generation has no such method
     /// * the other errors of [`Invocation::wait`](super::Invocation::wait)
     pub fn call(&self, arguments: &A) -> Result<T, CallError<E>> {
@@ -164,7 +165,7 @@ impl<A: Data, T: Data, E> TypedMethod<A, T, E> {
             other => vec![other],
         };
         let (returns, error) = (T::describe(&mut types), (self.error.0)(&mut types));
-        // The caller's types have no parameter names, so they get those of the plugin.
+        // The caller's types have no parameter names, so the names in the plugin are used.
         let names = plugin.params.iter().map(|param| param.name.clone());
         let names = names.chain((1..).map(|number| format!("argument {number}")));
         let params = given.into_iter().zip(names).map(|(ty, name)| describe::Param { name, ty }).collect();

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_log_is_cut_between_characters_with_the_number_of_bytes_cut() {
+    fn a_long_log_is_cut_between_characters_and_states_the_bytes_cut() {
         let text = format!("a{}", "\u{e4}".repeat(MOST_BYTES));
         let (message, _) = log(text.clone(), &json!({}));
         let (kept, note) = message.split_once("...").unwrap();

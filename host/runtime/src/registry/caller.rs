@@ -192,8 +192,8 @@ unsafe impl Caller for TimedCaller {
     }
 }
 
-/// Whether the calling thread's next call is to be timed, if not every call of the generation is. Must be read before
-/// the call is pinned.
+/// Whether the calling thread's next call will be timed, for a generation in which only some calls are timed. Must be
+/// called before the call is pinned.
 #[inline]
 pub(crate) fn next_call_is_timed() -> bool {
     ThreadSlot::fast_path_slot().is_none()
@@ -277,8 +277,8 @@ impl Entry {
     #[cold]
     fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
         let mut pin = Pin { level, record: null_mut() };
-        // A call made inside a call of the same plugin uses the generation in which the outer call began. If it waited
-        // for the next generation, it would wait for itself.
+        // A call made inside a call into the same plugin uses the generation in which the outer call began. If it
+        // waited for the next generation, it would wait for itself.
         for outer in pin.level.thread_slot.own_hazards().rev().filter(|outer| !outer.is_null()) {
             if let Some(record) = self.stay_in(outer, pin.level.hazard()) {
                 pin.record = record;
@@ -291,7 +291,7 @@ impl Entry {
         self.wait_for_record(pin)
     }
 
-    /// Pins the generation that serves, even inside a call of the same plugin.
+    /// Pins the generation that serves, even inside a call into the same plugin.
     pub(super) fn pin_anew(&self) -> Result<(Pin, Rest), CallError> {
         let thread_slot = ThreadSlot::mine().ok_or_else(|| self.thread_is_ending())?;
         let level = thread_slot.enter().ok_or_else(|| self.too_deep())?;

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_read_as_it_was_made() {
+    fn reading_a_mark_returns_what_was_written() {
         let column = CallColumn::numbered(4095);
         let call = Mark::interface(column, 3).method(u32::MAX);
         let doing = Doing::Call { interface: 3, method: u32::MAX };

@@ -106,7 +106,7 @@ impl ThreadSlot {
         Self::fast_path_slot().or_else(Self::take)
     }
 
-    /// The calling thread's slot, unless it has none yet or its next call is to be timed.
+    /// The calling thread's slot, unless it has none yet or its next call will be timed.
     #[inline(always)]
     pub(super) fn fast_path_slot() -> Option<&'static Self> {
         FAST_PATH.get()

@@ -82,7 +82,7 @@ mod tests {
     const HIGH: RawFd = 700;
 
     #[test]
-    fn both_methods_close_every_descriptor_from_a_number_on() {
+    fn close_from_and_close_each_from_close_all_descriptors_from_a_number() {
         for close in [close_from, close_each_from] {
             let (mut end, line) = pipe().unwrap();
             for first in [HIGH, HIGH + 100] {

@@ -206,7 +206,7 @@ fn a_shim_exits_with_the_reason_if_its_host_breaks_the_protocol() {
 }
 
 #[test]
-fn a_lane_closes_on_garbage_and_another_still_serves() {
+fn a_lane_closes_on_garbage_and_other_lanes_still_serve() {
     use wire::Kind;
     let mut served = serve();
     let mut wild = open_lane(&mut served.service);

@@ -54,7 +54,7 @@ format = "json"
 "#;
 
 #[test]
-fn every_key_of_the_file_is_read_and_its_paths_are_relative_to_its_folder() {
+fn all_keys_of_a_file_are_read_and_paths_are_relative_to_the_file() {
     let folder = Folder::with(FULL);
     let config = folder.layers(&[]).read().unwrap();
     let at = |name: &str| Some(folder.0.path().join(name));

@@ -30,7 +30,7 @@ where
 }
 
 #[test]
-fn every_answer_is_unchanged_by_reading_and_ignores_unknown_fields() {
+fn every_answer_round_trips_and_reading_ignores_unknown_fields() {
     for kind in Kind::ALL {
         match kind {
             Kind::List => round_trip(

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bind_replaces_the_socket_of_a_dead_host_and_keeps_it() {
+    async fn bind_replaces_a_dead_hosts_socket_and_a_late_drop_keeps_the_new_one() {
         let dir = tempfile::tempdir().unwrap();
         let Unix { listener, file } = bind(dir.path()).unwrap();
         drop(listener);

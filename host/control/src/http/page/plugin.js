@@ -117,7 +117,7 @@ export class PluginView {
     this.problem.draw(problem, info, ansi);
   }
 
-  /** Requests the methods and versions of a generation. If there is no answer, the next call of `draw` requests them again. */
+  /** Requests the methods and versions of a generation. If there is no answer, the next call to `draw` requests them again. */
   async #learn(generation) {
     this.#asked = generation;
     const answered = await Promise.all([this.methods.load(generation !== null), this.#loadVersions()]);

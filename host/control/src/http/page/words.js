@@ -41,7 +41,7 @@ export const WORDS = {
 const RETIRED = {
   kept: "its code stays mapped",
   unloaded: "its code was unmapped",
-  still_mapped: "its code was to be unmapped, but is still in use",
+  still_mapped: "its code could not be unmapped, because it is still in use",
   ended: "its process has ended",
   drop_panicked: "it panicked when it was dropped",
 };

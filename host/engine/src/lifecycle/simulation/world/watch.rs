@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, time::Instant};
 pub(super) struct Watch {
     /// The description of the first violated rule.
     wrong: Option<String>,
-    /// The whole history as text, if it is to be printed.
+    /// The whole history as text, if the history will be printed.
     notes: Option<Vec<String>>,
     /// The manifest that is in force.
     pub(super) in_force: Says,
@@ -26,7 +26,7 @@ pub(super) struct Watch {
     pub(super) overridden: Option<(u64, u64)>,
     /// The number of consecutive builds that have failed since an edit.
     pub(super) failed_builds: u32,
-    /// Whether the plugin is to run, according to the commands that were carried out.
+    /// Whether the plugin should run, according to the commands that were carried out.
     pub(super) is_wanted: bool,
     /// The commands that have not been answered yet.
     open: BTreeMap<Ticket, Command>,
@@ -107,7 +107,7 @@ impl Watch {
         }
     }
 
-    /// The result of the history. The error is the first violated rule, preceded by the history if it is to be printed.
+    /// The result of the history. The error is the first violated rule, preceded by the history if it was recorded.
     pub(super) fn verdict(self) -> Result<(), String> {
         let Some(wrong) = self.wrong else { return Ok(()) };
         Err(self.notes.into_iter().flatten().chain([wrong]).collect::<Vec<_>>().join("\n"))
