@@ -3,12 +3,12 @@
 //! A program that was killed cannot kill its builds, and a build is in a process group of its own, which no signal from
 //! a terminal reaches. So before its first build, the program starts a *guard*: a second process of the program, in a
 //! process group of its own. The guard waits for end of file on a pipe that only the program can write to. The standard
-//! input of every build is the read end of a second pipe, which stays empty. The guard holds the same read end, and
-//! recognizes builds by it. When the program has exited, the guard kills all processes with this standard input, and
-//! all processes in their groups.
+//! input of every build is the read end of a second pipe, which stays empty. The guard has a copy of this read end, and
+//! recognizes a build by its standard input. When the program has exited, the guard kills all processes with this
+//! standard input, and all processes in their groups.
 //!
 //! The builds are not children of the guard. So other processes reap them, and the kernel may reuse their process ids
-//! and group ids. Therefore the guard kills by pidfd only. It uses data that it has read by process id only if the
+//! and group ids. Therefore the guard kills by pidfd only. The guard uses data that was read by process id only if the
 //! pidfd shows, after the read, that the process still exists. It trusts a group id only while the group contains a
 //! build process that the guard has stopped.
 //!
@@ -79,7 +79,7 @@ pub fn run() -> ! {
     process::exit(0)
 }
 
-/// Kills the processes with this standard input, and all processes in their groups.
+/// Kills the processes whose standard input is `mark`, and all processes in their groups.
 fn end_all(mark: &Path) {
     // The second round finds processes that were being started during the first round.
     for _ in 0..2 {
@@ -128,7 +128,7 @@ struct Marked {
 }
 
 impl Marked {
-    /// Stops the process with this id, if it has this standard input.
+    /// Stops the process with this id, if its standard input is `mark`.
     fn hold(pid: Pid, mark: &Path) -> Option<Self> {
         let process = hold(pid)?;
         let input = fs::read_link(format!("/proc/{}/fd/0", pid.as_raw_pid())).ok()?;
@@ -179,7 +179,8 @@ mod tests {
         os::{fd::AsRawFd, unix::process::ExitStatusExt},
     };
 
-    /// A process group of two processes. The leader has the marked standard input, the other process does not.
+    /// A process group of two processes. The leader has the marked standard input, and the other process has another
+    /// one.
     struct Build {
         leader: Child,
         other: Pid,
@@ -229,7 +230,7 @@ mod tests {
         assert!(marked.hold_other(build.other).is_some());
         build.leader.kill().unwrap();
         build.leader.wait().unwrap();
-        // The leader has been reaped, as if another group had reused the group id.
+        // After the leader has been reaped, the kernel could give the group id to another group.
         assert_eq!(group_of(build.other), Some(pid));
         assert!(marked.hold_other(build.other).is_none());
         marked.end_group();

@@ -45,8 +45,8 @@ pub struct Facts {
     pub runpath: Vec<String>,
     /// The libraries that the object needs, in the order in which the loader searches for them.
     pub needed: Vec<Needed>,
-    /// The libraries that belong to the object. A library belongs to it if the object, or a library that belongs to it,
-    /// needs the library and finds it by a run path outside of the system's folders.
+    /// The libraries that belong to the object. A library belongs to the object if the object, or another library that
+    /// belongs to the object, needs the library, and a run path leads to the library outside of the system's folders.
     pub libraries: Vec<OwnLibrary>,
     /// How the Rust standard library is linked.
     pub std: StdLinkage,
@@ -156,8 +156,8 @@ pub fn inspect(path: &Path) -> Result<Facts, InspectError> {
     inspect_stored(path, (path, &Known::new()))
 }
 
-/// Like [`inspect()`], for the copy at `path`. `of` has the path of the original, to which `$ORIGIN` refers, and the
-/// copied libraries by name.
+/// Like [`inspect()`], for the copy at `path`. `of` contains the path of the original, whose folder `$ORIGIN` stands
+/// for, and the paths of the copied libraries by name.
 pub(super) fn inspect_stored(path: &Path, of: (&Path, &Known)) -> Result<Facts, InspectError> {
     read(path, &contents(path)?, of)
 }

@@ -18,8 +18,8 @@ tokio::task_local! {
 /// The minimum interval between two reports.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Runs `work`, and passes the progress of the builds in it to `report`: first immediately, and then at most once a
-/// second the latest progress.
+/// Runs `work`, and passes the progress of the builds in it to `report`: the first progress immediately, and then the
+/// latest progress at most once a second.
 pub(super) async fn reported<T>(mut report: impl FnMut(BuildProgress), work: impl Future<Output = T>) -> T {
     let (sender, mut received) = watch::channel(None);
     let work = PROGRESS.scope(sender, work);

@@ -196,8 +196,8 @@ impl<'f> Run<'f> {
         }
         self.record.units.extend(units);
         if self.end == End::Succeeded {
-            // Only after a successful build. After a failed build, the record must keep the inputs of the units that
-            // were not built, because one of these inputs has to change before the build can succeed.
+            // This is done only after a successful build. After a failed build, the record must keep the inputs of the
+            // units that were not built, because one of these inputs has to change before the build can succeed.
             self.record.units.retain(|list, _| Path::new(list).exists());
             self.record.plugins.insert(self.facts.package.clone(), keys.clone());
         }

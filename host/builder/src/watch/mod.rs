@@ -86,9 +86,9 @@ pub enum What {
 pub enum Notice {
     /// A file of a plugin has new content, or was deleted.
     Changed(Change),
-    /// A folder below the plugins folder appeared or disappeared, a manifest that belongs to no plugin yet changed, a
-    /// manifest was deleted, or the plugins folder itself appeared or disappeared. The receiver must discover the
-    /// plugins again.
+    /// A folder below the plugins folder appeared or disappeared, a manifest that does not belong to a plugin yet was
+    /// changed, a manifest was deleted, or the plugins folder itself appeared or disappeared. The receiver must
+    /// discover the plugins again.
     PluginsChanged,
     /// Events were lost, for the reason in the text. The receiver must discover the plugins again, and build all
     /// plugins that may have changed.
@@ -139,7 +139,7 @@ impl WatchError {
     }
 }
 
-/// Watches a plugins folder and the inputs of its plugins, until it is dropped.
+/// Watches a plugins folder and the inputs of the plugins in it, until this value is dropped.
 #[derive(Debug)]
 pub struct Watcher {
     messages: mpsc::Sender<Message>,

@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 /// When files are polled without an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Poll {
-    /// Once a second, if a watched folder is on a file system that does not report changes made elsewhere.
+    /// Once a second, if a watched folder is on a file system that does not report every change.
     #[default]
     Auto,
     /// Never.

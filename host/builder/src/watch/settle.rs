@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 /// How often to check whether git has finished.
 const STEP: Duration = Duration::from_millis(5);
 
-/// The git locks for which a wait has timed out. They are ignored from then on.
+/// The lock files of git for which a wait has timed out. Later waits ignore them.
 #[derive(Debug, Default)]
 pub struct StaleLocks(BTreeSet<Lock>);
 

@@ -264,7 +264,7 @@ impl Store {
         for entry in fs::read_dir(self.dir.join(LIBRARIES)).map_err(unreadable)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if !needed.contains(&name) && !name.starts_with(INCOMING) {
-                // A folder that cannot be removed now is removed the next time.
+                // A later call removes a folder that cannot be removed now.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -170,7 +170,7 @@ async fn a_replayed_edit_compiles_only_changed_modules_again() {
     let inodes = |files: &[fs::File]| -> BTreeSet<_> {
         files.iter().map(|file| file.metadata().unwrap().ino()).collect()
     };
-    // The open files keep their inodes from being given to new files.
+    // As long as the files are open, no new file gets one of their inode numbers.
     let before = objects_of_last_run();
     assert!(bench.replays("src/lib.rs", &source("43")).await.0);
     let (before, after) = (inodes(&before), inodes(&objects_of_last_run()));
