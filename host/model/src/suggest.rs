@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typo_suggests_the_nearest_name_and_another_name_lists_all() {
+    fn a_typo_gets_the_nearest_name_and_an_unknown_name_gets_all_names() {
         let known = ["add", "divide", "history"];
         assert_eq!(among("devide", known.into_iter()), "; did you mean `divide`?");
         assert_eq!(among("zzzzzz", known.into_iter()), "; known: add, divide, history");

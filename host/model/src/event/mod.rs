@@ -81,8 +81,8 @@ pub enum EventKind {
     },
     /// A build was cancelled because the source changed again.
     BuildSuperseded,
-    /// A build produced no new artifact, so no new generation was loaded. Its result is the serving artifact. At the
-    /// start of the host or the plugin, the result may also be an artifact that was rolled back.
+    /// A build produced no new artifact, so no new generation was loaded. The result of the build is the serving
+    /// artifact. At the start of the host or the plugin, the result may also be an artifact that was rolled back.
     BuildUnchanged {
         /// The compiler's warnings; empty if nothing was compiled.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -304,7 +304,7 @@ pub enum ConfiguredHow {
     Live,
     /// A new generation has applied it.
     Restarted,
-    /// The plugin does not run, and starts with it.
+    /// The plugin does not run. The next instance applies it.
     AtStart,
 }
 

@@ -83,7 +83,7 @@ impl Default for EventSink {
 }
 
 /// A weak reference to a sink, for a plugin's library, which stays mapped and may emit events after the host has ended.
-/// It does not keep the stream open, so readers receive the end of the stream when the host ends.
+/// The reference does not keep the stream open, so readers receive the end of the stream when the host ends.
 #[derive(Clone, Debug)]
 pub struct WeakEventSink {
     sender: broadcast::WeakSender<Arc<Event>>,
