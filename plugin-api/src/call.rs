@@ -44,7 +44,7 @@ pub enum CallError<E = Infallible> {
         /// The reason, and what to do.
         reason: String,
     },
-    /// No plugin, interface or method of that name.
+    /// There is no plugin, interface or method with that name.
     #[error("{0}")]
     Unknown(String),
     /// The arguments do not fit the method.
@@ -57,7 +57,8 @@ pub enum CallError<E = Infallible> {
         /// The argument, and why it does not fit.
         message: String,
     },
-    /// The result cannot be encoded, or cannot be decoded on its way back.
+    /// The result cannot be passed to the caller. For example, the plugin cannot encode it, or the host cannot decode
+    /// it.
     #[error("`{method}` of {plugin}: its result cannot be passed on: {message}")]
     BadResult {
         /// The plugin's id.

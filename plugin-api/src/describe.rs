@@ -71,7 +71,7 @@ pub struct Method {
 pub struct Param {
     /// The parameter's name.
     pub name: String,
-    /// The parameter's type; `&str` is described as `string`, `&[u8]` as a list of `u8`.
+    /// The parameter's type; `&str` is described as a `String`, and `&[u8]` is described as a list of `u8`.
     #[serde(rename = "type")]
     pub ty: Type,
 }

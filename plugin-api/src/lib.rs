@@ -103,8 +103,8 @@
 //! # Changing an interface
 //!
 //! Methods may be added at the end. If the plugin was built before a method was added, a call of that method fails with
-//! [`CallError::NotImplemented`]. After any other change, the host rejects the plugin until both are built with the
-//! same interface. The error names the method or type that differs.
+//! [`CallError::NotImplemented`]. After any other change, the host rejects the plugin until the host and the plugin are
+//! built with the same version of the interface. The error names the method or type that differs.
 //!
 //! # The modules
 //!

@@ -7,7 +7,10 @@ use super::{Interface, Method, Param, Shape, Type, Variant};
 /// Additional methods at the end are allowed on either side. Doc comments do not count.
 pub fn difference(host: &Interface, plugin: &Interface) -> Option<String> {
     if host.name != plugin.name {
-        return Some(format!("the host's interface is `{}`, the plugin's `{}`", host.name, plugin.name));
+        return Some(format!(
+            "the host's interface is `{}`, and the plugin's interface is `{}`",
+            host.name, plugin.name
+        ));
     }
     let methods = host.methods.iter().zip(&plugin.methods);
     methods.clone().find_map(|(host, plugin)| method(host, plugin)).or_else(|| {
