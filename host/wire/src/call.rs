@@ -78,7 +78,7 @@ pub enum Answer<'a> {
     NoSuchMethod,
     /// The plugin has no instance: none was created yet, or it was dropped.
     NotRunning,
-    /// The shim itself failed; the text says how.
+    /// The shim itself failed; the text is the reason.
     Broken(&'a str),
 }
 

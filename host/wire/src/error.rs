@@ -78,7 +78,7 @@ pub enum WireError {
     },
     /// The peer uses another version of the protocol.
     #[error(
-        "the peer uses version {theirs} of the protocol (replug-api {api}), this process uses version {PROTOCOL}; run both from the same build"
+        "the peer uses version {theirs} of the protocol (replug-api {api}), and this process uses version {PROTOCOL}; run both from the same build"
     )]
     OtherProtocol {
         /// The peer's version of the protocol.

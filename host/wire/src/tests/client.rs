@@ -231,7 +231,7 @@ fn commands_carry_descriptors_and_get_no_reply() {
 }
 
 #[test]
-fn reports_end_when_the_shim_exits_and_garbage_is_an_error() {
+fn reports_end_when_the_shim_exits_and_an_invalid_frame_is_an_error() {
     let sent = messages::reports();
     let bytes: Vec<u8> =
         sent.iter().flat_map(|report| frame(Kind::Report as u8, 0, &report.encode().unwrap())).collect();

@@ -113,7 +113,7 @@ fn a_greeting_of_another_version_is_decoded_and_rejected() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the peer uses version 99 of the protocol (replug-api 9.9.9), this process uses version {PROTOCOL}; run both from the same build"
+            "the peer uses version 99 of the protocol (replug-api 9.9.9), and this process uses version {PROTOCOL}; run both from the same build"
         )
     );
     assert!(Hello::own().check().is_ok());
