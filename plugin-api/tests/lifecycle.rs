@@ -299,7 +299,7 @@ fn a_state_of_another_shape_and_an_invalid_config_are_rejected() {
 }
 
 #[test]
-fn events_reach_the_host_with_fields_and_spans_up_to_its_max_level() {
+fn events_up_to_the_max_level_reach_the_host_with_fields_and_spans() {
     let root = root();
     let instance = created("{}");
     // Another test may log at the same time. The events of this test are distinguished by their `total`.
