@@ -36,7 +36,7 @@ pub(super) struct Plugins {
 }
 
 impl Plugins {
-    /// The plugins folder that the user has given.
+    /// The plugins folder that the user specified.
     pub(super) fn folder(&self) -> Folder<'_> {
         Folder::bare(&self.dir)
     }
@@ -51,13 +51,13 @@ pub(super) struct PluginsFlag {
 }
 
 impl PluginsFlag {
-    /// The plugins folder that the user has given.
+    /// The plugins folder that the user specified.
     pub(super) fn folder(&self) -> Folder<'_> {
         Folder::flag(&self.plugins)
     }
 }
 
-/// The plugins folder that the user has given to a command, and the argument by which a user gives it.
+/// The plugins folder that the user specified for a command, and the argument that specifies it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Folder<'a> {
     named: Option<&'a Path>,

@@ -5,7 +5,7 @@ use replug::{IllegalId, PluginId};
 use replug_model::suggest;
 use std::{convert::Infallible, str::FromStr};
 
-/// The name that the user has given.
+/// The name that the user specified.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Named(String);
 

@@ -276,7 +276,8 @@ pub(super) type Writer = (PluginId, Generation, Digest);
 /// Determines which plugin has written captured lines.
 #[derive(Default)]
 struct Writers {
-    /// The last known state of each plugin in this process: the number of ended calls, and the serving generation.
+    /// The last known state of each plugin in this process: the number of calls that have ended, and the serving
+    /// generation.
     seen: BTreeMap<PluginId, (u64, Option<Generation>)>,
     last: Option<Writer>,
 }

@@ -49,7 +49,7 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// The plugins folder that the user has given.
+    /// The plugins folder that the user specified.
     pub(super) fn folder(&self) -> Folder<'_> {
         self.plugins.folder()
     }

@@ -21,7 +21,7 @@ pub(super) fn line_width() -> usize {
 }
 
 /// Aligns the rows in columns. If a line would be longer than `line` columns, the columns in `giving_way` are
-/// shortened, one after the other, down to the given minimum width.
+/// shortened, one after another, down to the given minimum width.
 pub(super) fn aligned<const N: usize>(
     rows: Vec<[String; N]>,
     line: usize,

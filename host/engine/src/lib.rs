@@ -24,7 +24,7 @@
 //! | `registry` | the serving generation, the swap, and the retirement of the old generation |
 //! | `handle.rs` | the handles of callers; the path of a call uses only this module and the registry |
 //! | `lifecycle/` | the state machine of a plugin: decides when to build, restart, roll back or quarantine |
-//! | `worker/` | one task for each plugin, which carries out the plugin's commands one after the other |
+//! | `worker/` | one task for each plugin, which carries out the plugin's commands one after another |
 //! | `discovery.rs` | starts workers for new plugins, and stops removed plugins |
 //! | `bring_up.rs` | runs the trial of an artifact, and makes an instance of it, in this process or in a child process |
 //! | `stop_first.rs` | stops the serving version before the load, for `order = "stop-first"` |

@@ -21,7 +21,7 @@ pub(super) const OTEL: &[&str] = &["endpoint"];
 /// The keys that are lists of strings.
 pub(super) const LISTS: &[&str] = &["http.allow_hosts"];
 
-/// The keys whose changes take effect while the host runs. The same holds for all keys below `defaults`.
+/// The keys whose changes take effect while the host runs. The same applies to all keys below `defaults`.
 const LIVE: &[&str] = &["keep_artifacts", "retained_bytes_limit", "log.filter", "log.plugins"];
 
 /// Whether a change of this key takes effect while the host runs.

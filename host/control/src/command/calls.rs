@@ -2,7 +2,7 @@
 //!
 //! Waking a thread costs more than most calls. So a request first puts its call into a queue and yields to the other
 //! requests that have arrived, and then wakes one thread for all of their calls. While a thread is awake, it takes the
-//! calls from the queue one after the other. If a call has not ended after a millisecond, its request wakes or starts
+//! calls from the queue one after another. If a call has not ended after a millisecond, its request wakes or starts
 //! another thread for the queue. So a call waits behind a blocked call for one millisecond at most.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};

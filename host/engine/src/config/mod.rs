@@ -80,8 +80,8 @@ pub fn artifacts_dir(state_dir: &Path) -> PathBuf {
 static COPIES: AtomicU64 = AtomicU64::new(1);
 
 impl StateDir {
-    /// Creates the state folder and a run folder. Calls `last_look` with the run folder of each ended host, and then
-    /// removes that run folder.
+    /// Creates the state folder and a run folder. Calls `last_look` with the run folder of each host that has ended,
+    /// and then removes that run folder.
     ///
     /// # Errors
     ///

@@ -56,8 +56,8 @@ impl Lock {
 }
 
 impl RunDir {
-    /// Creates a run folder in `runs`. Calls `last_look` with the run folder of each ended host, and then removes that
-    /// run folder.
+    /// Creates a run folder in `runs`. Calls `last_look` with the run folder of each host that has ended, and then
+    /// removes that run folder.
     pub(super) fn create(runs: &Path, mut last_look: impl FnMut(&Path)) -> io::Result<Self> {
         fs::create_dir_all(runs)?;
         let mut own = OWN.lock();

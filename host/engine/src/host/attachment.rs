@@ -80,7 +80,7 @@ impl Attachments {
         self.0.push(Box::new(attachment));
     }
 
-    /// Binds the attachments one after the other, until all are bound or one fails.
+    /// Binds the attachments one after another, until all are bound or one fails.
     pub(crate) async fn bind(&mut self, at: Starting<'_>) -> Result<(), HostError> {
         for attachment in &mut self.0 {
             attachment.bind(at).await.map_err(|error| HostError::Attachment(Arc::from(error)))?;

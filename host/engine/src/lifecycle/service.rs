@@ -336,8 +336,8 @@ impl Lifecycle {
 }
 
 impl Serving {
-    /// Schedules the checkpoints at this interval. If no interval is given, returns the effect that removes the
-    /// saved state, which is outdated.
+    /// Schedules the checkpoints at this interval. Without an interval or without a state, returns the effect that
+    /// removes the saved state, which is outdated.
     fn saves(&mut self, now: Instant, every: Option<Duration>) -> Option<Effect> {
         self.checkpoint = every.filter(|_| self.stateful).map(|every| now + every);
         (every.is_none() || !self.stateful).then_some(Effect::ForgetState)

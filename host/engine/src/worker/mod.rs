@@ -1,4 +1,4 @@
-//! The worker: one task for each plugin, which carries out the plugin's commands one after the other. Only the worker
+//! The worker: one task for each plugin, which carries out the plugin's commands one after another. Only the worker
 //! reloads its plugin.
 //!
 //! Only a build can be interrupted: a newer save restarts it, and a command to stop cancels it. The installation after

@@ -1,4 +1,4 @@
-//! A lane: one connection on which calls come one after the other, and the thread that runs them.
+//! A lane: one connection on which calls come one after another, and the thread that runs them.
 
 use super::serve::Shared;
 use crate::{load::in_process::Cancellation, panic_location};

@@ -128,7 +128,8 @@ impl Claim {
 impl Drop for Claim {
     /// Removes the line of the parent process: this host stops, and does not crash.
     fn drop(&mut self) {
-        // If this fails, clients wait for a host for as long as the parent process runs, but not longer than they may.
+        // If this fails, clients wait for a host for as long as the parent process runs, but not longer than their own
+        // time limit.
         let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
         let _ = emptied.and_then(|()| self.file.write_all(&self.content));
     }

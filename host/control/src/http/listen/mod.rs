@@ -62,7 +62,7 @@ pub fn host_is_coming(plugins_dir: &Path, state_dir: &Path) -> bool {
     claim::is_coming(plugins_dir, state_dir)
 }
 
-/// The socket of a running host that serves `plugins_dir` by way of a link that had a different target when the host
+/// The socket of a running host that serves `plugins_dir` through a link that had a different target when the host
 /// started. Such a host still uses the path that was derived from the former target.
 fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     let plugins_dir = plugins_dir.canonicalize().ok()?;

@@ -75,7 +75,7 @@ impl Unix {
         let place = Place { socket: path.clone(), folder: named.is_none().then(|| folder.to_owned()) };
         // The sweeper starts before there is a socket to remove.
         let sweeper = program.and_then(|program| sweeper(program, &place));
-        // The lock makes hosts that start at the same time check the path one after the other.
+        // The lock makes hosts that start at the same time check the path one after another.
         let _lock = loop {
             private(folder, &failed)?;
             match sweep::lock(folder) {

@@ -29,7 +29,7 @@ export function hasToken() {
   return sessionStorage.getItem(KEPT) !== null;
 }
 
-/** Moves the token from the address to the session's storage, so that a user does not share it with the address. Returns whether the address had a token. */
+/** Moves the token from the address to the session's storage, so that a user who shares the address does not share the token. Returns whether the address had a token. */
 export function takeTokenFromAddress() {
   const found = /^#token=([\w.~-]+)$/.exec(location.hash);
   if (!found) return false;

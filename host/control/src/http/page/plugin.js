@@ -75,7 +75,7 @@ export class PluginView {
     this.logs.close();
   }
 
-  /** Returns the element to which the focus moves from the removed element `gone`: for a button, the one that replaces it. */
+  /** Returns the element to which the focus moves from the removed element `gone`: for a button, the button that replaces it. */
   heir(gone) {
     const version = this.versions.contains(gone) && gone.closest("li");
     if (version) return version.querySelector(".serves");

@@ -69,7 +69,7 @@ export class Problems {
     }
   }
 
-  /** Removes the problems that the listed states of plugins, by id, show to be solved. `asked` is the number of events before the request. */
+  /** Removes the problems that are solved, according to the listed states of the plugins. `asked` is the number of events before the request. */
   listed(infos, asked) {
     for (const [plugin, known] of this.#all) {
       const info = infos.get(plugin);

@@ -45,7 +45,7 @@ export function clock(at) {
   return Number.isNaN(time.getTime()) ? "" : time.toLocaleTimeString("en-GB");
 }
 
-/** A number with all its digits as text. A number of JavaScript cannot represent every u64. */
+/** A number with all its digits as text. A JavaScript number cannot represent every u64. */
 export class Exact {
   constructor(source) {
     this.source = source;

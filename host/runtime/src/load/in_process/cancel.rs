@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-/// The cancellation of calls that run one after the other. Each call has a number above 0. The value is the number of
+/// The cancellation of calls that run one after another. Each call has a number above 0. The value is the number of
 /// the call that was cancelled last, or 0.
 #[derive(Debug, Default)]
 pub(crate) struct Cancellation(AtomicU64);
