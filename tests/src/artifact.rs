@@ -96,7 +96,7 @@ fn find(artifact: &[u8], wanted: &[u8]) -> usize {
     at
 }
 
-/// The artifact with all occurrences of `from` replaced by other bytes of the same length.
+/// The artifact with all occurrences of `from` replaced by `to`, which must have the same length.
 pub fn replaced(mut artifact: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let places: Vec<_> = (0..artifact.len().saturating_sub(from.len()))

@@ -91,7 +91,8 @@ pub fn command_to_host(lab: &Lab, args: &[&str]) -> Command {
     command
 }
 
-/// Sets the folder in which the lab's commands run, and the variables by which they find the socket of its host.
+/// Sets the folder in which the lab's commands run, and the variables by which they find the socket of the
+/// lab's host.
 fn talking(lab: &Lab, command: &mut Command) {
     command.current_dir(lab.dir()).env_remove("RUST_LOG").env("XDG_RUNTIME_DIR", lab.dir());
     // Outside of a workspace, the default state folder is in the user's home folder.
@@ -134,7 +135,7 @@ impl Dev {
         let mut command = Command::new(program);
         command.arg(lab.plugins_dir()).arg(lab.state_dir()).current_dir(lab.dir()).stdin(Stdio::piped());
         // The program gets a process group of its own. The group is not orphaned, because the program's parent is in
-        // another group of the same session. So signals stop it as from a terminal.
+        // another group of the same session. So a signal such as SIGTSTP suspends the program, as from a terminal.
         command.process_group(0);
         Self::of(command)
     }
@@ -196,7 +197,7 @@ impl Dev {
         self.child.wait().expect("it ends")
     }
 
-    /// The next event of that kind; earlier ones are skipped.
+    /// The next event of this kind; earlier events are skipped.
     ///
     /// # Panics
     ///
@@ -205,14 +206,14 @@ impl Dev {
         self.wait_for_any(&[kind])
     }
 
-    /// The next event of one of those kinds; earlier ones are skipped.
+    /// The next event of one of these kinds; earlier events are skipped.
     ///
     /// # Panics
     ///
     /// If the output ends before such an event, or a line is not JSON.
     pub fn wait_for_any(&mut self, kinds: &[&str]) -> Value {
         loop {
-            let line = self.lines.next().unwrap_or_else(|| panic!("none of {kinds:?} before the end"));
+            let line = self.lines.next().unwrap_or_else(|| panic!("the output ends before one of {kinds:?}"));
             let event: Value = serde_json::from_str(&line.expect("text")).expect("each line is JSON");
             if event["event"].as_str().is_some_and(|kind| kinds.contains(&kind)) {
                 return event;

@@ -1,5 +1,5 @@
-//! The dependencies of the template of [`Source`]. They are compiled once and copied to where each test's host builds,
-//! because compiling them takes a minute, and a host shares no build folder between workspaces.
+//! The dependencies of the template of [`Source`]. They are compiled once and copied into the build folder of each
+//! test's host, because compiling them takes a minute, and a host shares no build folder between workspaces.
 
 use crate::{Source, fixtures_dir, own_process::once_in_run};
 use replug::{BuildDir, manifest};
@@ -61,7 +61,7 @@ fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
             true => link_folder(&entry.path(), &target)?,
             // Locks and records belong to one folder only.
             false if name == RECORD || name.to_string_lossy().ends_with("lock") => {}
-            // Cargo changes this file in its place.
+            // Cargo changes this file in place.
             false if name == ".rustc_info.json" => drop(fs::copy(entry.path(), &target)?),
             false => link_file(&entry.path(), &target)?,
         }

@@ -32,7 +32,7 @@ impl Hold {
         self.path.to_str().expect("temporary folders have plain names")
     }
 
-    /// Waits until the plugin has connected. Its call lasts until the returned connection is dropped.
+    /// Waits until the plugin has connected. The plugin's call lasts until the returned connection is dropped.
     ///
     /// # Panics
     ///

@@ -177,7 +177,7 @@ impl Http {
     #[track_caller]
     pub fn raw(&self, bytes: &[u8]) -> Answer {
         let mut conversation = self.connect();
-        // An error is no failure: a host may answer and close the connection before it has read everything.
+        // An error is not a failure: a host may answer and close the connection before it has read everything.
         let _ = conversation.write(bytes);
         conversation.answer().expect("an answer")
     }
@@ -310,7 +310,7 @@ impl Stream {
         }
     }
 
-    /// The next event of that kind; earlier ones are skipped.
+    /// The next event of this kind; earlier events are skipped.
     ///
     /// # Panics
     ///
@@ -318,7 +318,8 @@ impl Stream {
     #[track_caller]
     pub fn wait_for(&mut self, kind: &str) -> (String, Value) {
         loop {
-            let (id, event) = self.next_event().unwrap_or_else(|| panic!("no `{kind}` before the end"));
+            let (id, event) =
+                self.next_event().unwrap_or_else(|| panic!("the stream ends before an event `{kind}`"));
             if event["event"] == kind {
                 return (id, event);
             }

@@ -1,5 +1,5 @@
 //! The plugins folder of one test, its host, and the host's events. At the end of the test, the lab shuts the host down
-//! and fails the test if a process, a file or a socket is left.
+//! and fails the test if a process, a file or a socket is left behind.
 
 mod events;
 mod leaks;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`lab`] | the plugins folder of one test, its host, and the host's events |
 //! | [`artifact`] | artifacts of the fixture `misbehave`, built once, then patched for each version that a test needs |
-//! | [`compiled`] | the template's dependencies, compiled once and copied to where each test's host builds |
+//! | [`compiled`] | the template's dependencies, compiled once and copied into the build folder of each test's host |
 //! | [`source`] | plugins that the host builds from source, from a template |
 //! | [`recorder`] | the program's `tracing` subscriber, which records what plugins log |
 //! | [`browser`] | a headless Chromium that shows the page |

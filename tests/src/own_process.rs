@@ -1,4 +1,5 @@
-//! Runs each end-to-end test in its own process. Also has the locks and files that these processes share.
+//! Runs each end-to-end test in its own process. Also contains the locks and files that these processes
+//! share.
 //!
 //! A host has state that belongs to the whole process: thread slots, the crash record, signal handlers. So the
 //! `#[test]` of an end-to-end test starts the test program again, and reports the result of that process as its own.
@@ -42,7 +43,8 @@ pub fn run(path: &str, test: impl FnOnce()) {
         return test();
     }
     let name = path.split_once("::").map_or(path, |(_, name)| name);
-    // The tests send these signals. A shell would leave them ignored in a program that it starts in the background.
+    // The tests send these signals. If a shell starts this program in the background, the signals are ignored, and the
+    // child process would inherit this.
     let mut program = Command::new("env");
     program.arg("--default-signal=INT,QUIT").arg(env::current_exe().expect("this program has a path"));
     // With two threads, the harness runs the test on a thread with the test's name, and prints nothing before the test

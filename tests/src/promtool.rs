@@ -9,8 +9,8 @@ use std::{
     sync::OnceLock,
 };
 
-/// `promtool`, as it is installed. If it is missing and tests [may](needs::may_install) install programs, it is
-/// extracted from Debian's package, without installing the package.
+/// The installed `promtool`. If it is missing and tests [may](needs::may_install) install programs, it is extracted
+/// from Debian's package, without installing the package.
 #[derive(Clone, Debug)]
 pub struct Promtool {
     program: PathBuf,

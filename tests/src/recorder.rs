@@ -1,5 +1,5 @@
-//! The `tracing` subscriber of the test program. It records what plugins log. A test can give it an action that runs
-//! when a plugin logs a certain message.
+//! The `tracing` subscriber of the test program. It records what plugins log. A test can register an action
+//! that runs when a plugin logs a certain message.
 
 use std::{
     collections::{BTreeMap, HashMap},

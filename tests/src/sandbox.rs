@@ -27,7 +27,7 @@ pub enum Std {
 }
 
 impl Sandbox {
-    /// Creates the sandbox of that name, or empties it except for builds.
+    /// Creates the sandbox with this name, or empties it except for builds.
     ///
     /// # Errors
     ///

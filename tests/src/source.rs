@@ -52,7 +52,7 @@ replug_api::export!(Template: Tally);
 ";
 
 impl Source {
-    /// The template. Its method `version` returns this number.
+    /// The template, whose method `version` returns this number.
     pub fn new(version: u64) -> Self {
         let api = workspace().join("plugin-api");
         let cargo_toml = format!(
@@ -103,8 +103,9 @@ impl Source {
     ///
     /// If the fixture's lock file cannot be read.
     pub fn files(&self, name: &str) -> Vec<(String, String)> {
-        // The package has the dependencies of the fixture, and a name that sorts to the place of the fixture's name. So
-        // the fixture's lock file is valid for it once the name is replaced, and cargo need not update it.
+        // The package has the dependencies of the fixture, and its name has the same sort position as the fixture's
+        // name. So the fixture's lock file is valid for the package after the name is replaced, and cargo does not
+        // update it.
         let package = format!("misbehave-{name}");
         let lock = fs::read_to_string(workspace().join("tests/fixtures/misbehave/Cargo.lock"))
             .expect("the lock file");

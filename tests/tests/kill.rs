@@ -16,7 +16,7 @@ fn run(args: &[&str], lines: &[&str]) {
 fn kills_of_a_plugins_process_cause_only_the_expected_errors() {
     run(
         &["--shim", "20"],
-        &["kills of a shim     20 in ", "answered wrongly    0\n", "other errors        0\n"],
+        &["kills of a shim     20 in ", "wrong answers       0\n", "other errors        0\n"],
     );
 }
 

@@ -118,7 +118,7 @@ struct World {
 
 // SAFETY: the pointers are valid until the model ends.
 unsafe impl Send for World {}
-// SAFETY: as above; the slot's protocol is what is under test.
+// SAFETY: as above; the model tests the slot's protocol.
 unsafe impl Sync for World {}
 
 impl World {
@@ -259,7 +259,7 @@ struct Place {
 
 // SAFETY: the pointers are valid for the lifetime of the place.
 unsafe impl Send for Place {}
-// SAFETY: as above; the protocol is what is under test.
+// SAFETY: as above; the model tests the protocol.
 unsafe impl Sync for Place {}
 
 impl Place {
@@ -346,13 +346,13 @@ fn a_call_during_a_swap_and_a_close_runs_or_is_rejected() {
         let place = Place::new();
         let called = call_beside(&place, [Place::publish, Place::close]);
         assert!(matches!(called, Ok(1 | 2)) || called == Err(closed()), "{called:?}");
-        // Whether the swap or the close was last, a new caller does not wait.
+        // A new caller does not wait, whether the swap or the close was last.
         assert!([Ok(2), Err(closed())].contains(&place.call()));
     });
 }
 
 #[test]
-fn a_resume_that_meets_a_close_leaves_no_caller_waiting() {
+fn a_resume_concurrent_with_a_close_leaves_no_caller_waiting() {
     explore(|| {
         let place = Place::new();
         place.pause();
@@ -387,8 +387,8 @@ struct Visited {
 }
 
 impl Visited {
-    /// One call of this thread. As in the runtime, the visit is noted before the hazard cell is cleared: by the count
-    /// of a call that returns, or while a call unwinds. Returns the number of the record on which the call ran.
+    /// One call of this thread. As in the runtime, the visit is noted before the hazard cell is cleared: when a call
+    /// that returns is counted, or while a call unwinds. Returns the number of the record on which the call ran.
     fn call(&self, thread: usize, end: End) -> usize {
         let hazard = &self.world.hazards[thread];
         let record = self.world.slot.pin(hazard);

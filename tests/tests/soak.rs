@@ -11,7 +11,7 @@ fn many_reloads_in_process_lose_no_call_and_leak_little() {
 }
 
 #[test]
-fn many_reloads_out_of_process_lose_no_call_and_leak_nothing() {
+fn many_reloads_in_child_processes_lose_no_call_and_leak_nothing() {
     soak(&["--mode", "process", "--reloads", "140"]);
 }
 

@@ -4,7 +4,7 @@ use proc_macro::TokenStream;
 use quote::quote;
 use syn::{ItemFn, parse_macro_input, parse_quote};
 
-/// Like `#[test]` of the standard library, and the body runs in `replug_tests::own_process`.
+/// Like `#[test]` of the standard library, but the body runs in a separate process: see `replug_tests::own_process`.
 #[proc_macro_attribute]
 pub fn test(_: TokenStream, function: TokenStream) -> TokenStream {
     let mut function = parse_macro_input!(function as ItemFn);

@@ -3,7 +3,7 @@
 //!
 //! | line | what it does |
 //! |---|---|
-//! | `call ID METHOD JSON` | makes a call; the next lines are executed before the call has ended |
+//! | `call ID METHOD JSON` | makes a call, and executes the next lines without waiting for its end |
 //! | `info ID` | prints the state of the plugin |
 //! | `exit STATUS` | exits immediately, without shutting the host down |
 //! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | the same as the method of `Host` |

@@ -47,7 +47,7 @@ impl Lab {
         }
     }
 
-    /// The events until now that the test has not read.
+    /// The events so far that the test has not read yet.
     pub fn told_since(&mut self) -> Vec<Arc<Event>> {
         let mut observed = Vec::new();
         while let Some(event) = self.events.as_mut().and_then(Events::try_next) {
@@ -76,7 +76,7 @@ impl Lab {
         })
     }
 
-    /// Waits until a new version was rejected after its build. Returns the stage and the error.
+    /// Waits until a new version has been rejected after its build. Returns the stage and the error.
     pub fn reload_failed(&mut self) -> (Stage, String) {
         self.wait_for(|event| match &event.kind {
             EventKind::ReloadFailed { stage, error, .. } => Some((*stage, error.clone())),
@@ -84,7 +84,7 @@ impl Lab {
         })
     }
 
-    /// Waits until a new configuration was rejected. Returns the file at fault, if there is one, and the error.
+    /// Waits until a new configuration has been rejected. Returns the file at fault, if there is one, and the error.
     pub fn configure_failed(&mut self) -> (Option<PathBuf>, String) {
         self.wait_for(|event| match &event.kind {
             EventKind::ConfigureFailed { file, error, .. } => Some((file.clone(), error.clone())),
@@ -128,7 +128,7 @@ impl Lab {
         })
     }
 
-    /// Waits until a process was started again, and returns how often it had ended before.
+    /// Waits until a plugin's process has been started again, and returns how often the process had ended before.
     pub fn restarted(&mut self) -> usize {
         self.wait_for(|event| match event.kind {
             EventKind::PluginRestarted { deaths } => Some(deaths),
@@ -144,7 +144,7 @@ impl Lab {
         })
     }
 
-    /// Waits until a problem with a manifest or a folder was reported.
+    /// Waits until a problem with a manifest or a folder has been reported.
     pub fn discovery_failed(&mut self) -> String {
         self.wait_for(|event| match &event.kind {
             EventKind::DiscoveryFailed { error, .. } => Some(error.clone()),

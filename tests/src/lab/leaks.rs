@@ -24,7 +24,7 @@ const STATE: [&str; 10] = [
     "run",
 ];
 
-/// Where a lab's hosts and commands make their sockets, in the test's folder.
+/// The folders in the test's folder in which a lab's hosts and commands create their sockets.
 const SOCKETS: [&str; 2] = ["replug", "run"];
 
 /// Which leftovers of a test are allowed, and for how long.

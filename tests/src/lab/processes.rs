@@ -54,7 +54,7 @@ impl Lab {
         self.processes().into_iter().map(name).collect()
     }
 
-    /// The pids of the processes whose working directory is in this test's folder, or that have opened an artifact in
+    /// The pids of the processes whose working directory is in this test's folder, or that have mapped an artifact in
     /// it.
     pub fn processes(&self) -> Vec<Pid> {
         let here = self.dir().canonicalize().expect("the folder");

@@ -29,7 +29,7 @@ fn failure(lab: Lab) -> String {
     message(&*panic).to_owned()
 }
 
-/// A process in the lab's folder, which ends with the guard.
+/// A process in the lab's folder, which is killed when this value is dropped.
 struct Leaked(Child);
 
 impl Leaked {
@@ -46,7 +46,7 @@ impl Drop for Leaked {
 }
 
 #[test]
-fn lab_fails_test_that_leaves_a_process() {
+fn the_lab_fails_a_test_that_leaves_a_process() {
     let lab = impatient("leaks-a-process");
     let _leaked = Leaked::into(&lab);
     lab.expect_leftover_files();
@@ -55,14 +55,14 @@ fn lab_fails_test_that_leaves_a_process() {
 }
 
 #[test]
-fn lab_fails_test_that_leaves_a_copy_of_an_artifact() {
+fn the_lab_fails_a_test_that_leaves_a_copy_of_an_artifact() {
     let lab = impatient("leaks-a-copy");
     fs::create_dir_all(lab.state_dir().join("run/1")).unwrap();
     assert!(failure(lab).contains("state/run/1"));
 }
 
 #[test]
-fn lab_fails_test_that_leaves_a_half_written_artifact() {
+fn the_lab_fails_a_test_that_leaves_a_half_written_artifact() {
     let lab = impatient("leaks-half-an-artifact");
     fs::create_dir_all(lab.state_dir().join("artifacts")).unwrap();
     fs::write(lab.state_dir().join("artifacts/.half"), "").unwrap();
@@ -70,7 +70,7 @@ fn lab_fails_test_that_leaves_a_half_written_artifact() {
 }
 
 #[test]
-fn lab_fails_test_that_leaves_a_foreign_file_in_the_state_folder() {
+fn the_lab_fails_a_test_that_leaves_a_foreign_file_in_the_state_folder() {
     let lab = impatient("leaks-a-file");
     fs::create_dir_all(lab.state_dir()).unwrap();
     fs::write(lab.state_dir().join("foreign"), "").unwrap();
@@ -78,7 +78,7 @@ fn lab_fails_test_that_leaves_a_foreign_file_in_the_state_folder() {
 }
 
 #[test]
-fn lab_fails_test_that_leaves_a_socket() {
+fn the_lab_fails_a_test_that_leaves_a_socket() {
     let lab = impatient("leaks-a-socket");
     lab.expect_leftover_files();
     fs::create_dir(lab.dir().join("replug")).unwrap();
@@ -87,7 +87,7 @@ fn lab_fails_test_that_leaves_a_socket() {
 }
 
 #[test]
-fn lab_accepts_leftover_files_of_a_host_that_was_killed() {
+fn the_lab_accepts_leftover_files_of_a_killed_host() {
     let lab = impatient("killed");
     lab.expect_leftover_files();
     fs::create_dir_all(lab.state_dir().join("run/1")).unwrap();
@@ -95,7 +95,7 @@ fn lab_accepts_leftover_files_of_a_host_that_was_killed() {
 }
 
 #[test]
-fn lab_only_cleans_up_after_a_test_that_has_failed() {
+fn the_lab_only_cleans_up_after_a_failed_test() {
     let lab = impatient("fails");
     let dir = lab.dir().to_owned();
     fs::create_dir_all(lab.state_dir().join("run/1")).unwrap();

@@ -13,9 +13,9 @@ pub struct Shape {
     /// Links to folders, and their targets.
     pub(super) links: &'static [(&'static str, &'static str)],
     pub(super) new_file: NewFile,
-    /// The folder with the subject that can be replaced as a whole, or why none can.
+    /// The folder that contains the subject and can be replaced as a whole, or the reason why no folder can be.
     pub(super) folder: Result<&'static str, &'static str>,
-    /// Whether the subject can be removed or replaced by a link, or why it cannot.
+    /// `Ok` if the subject can be removed or replaced by a link, and otherwise the reason why it cannot be.
     pub(super) whole_subject: Result<(), &'static str>,
     /// How many further builds a build causes because it writes files among its own sources.
     pub(super) own_builds: usize,
@@ -38,7 +38,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "C library, shared",
         "the library is a file next to the artifact: tests/tests/e2e/own_libraries.rs tests this case",
     ),
-    ("toolchain file", "it needs a second toolchain, and tests install none"),
+    ("toolchain file", "it needs a second toolchain, and tests do not install one"),
     ("binary, script", "replug does not know how they are built: the author declares the inputs"),
 ];
 

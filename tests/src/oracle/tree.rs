@@ -98,7 +98,7 @@ impl Tree {
         let linker = LINKER.replace("ROOT", &tree.root.display().to_string());
         tree.write("linker.sh", &linker);
         let executable = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(tree.path("linker.sh"), executable).expect("it is ours");
+        fs::set_permissions(tree.path("linker.sh"), executable).expect("the file can be changed");
         let config = format!("[target.'cfg(unix)']\nlinker = {:?}\n", tree.path("linker.sh"));
         tree.write(".cargo/config.toml", &config);
         tree.write(&format!("{PLUGIN}/plugin.toml"), "id = 'dev.oracle.p'\n");
@@ -151,8 +151,8 @@ impl Tree {
         let subject = self.path(self.shape.subject);
         let inside = new.join(subject.strip_prefix(&folder).expect("the subject is in the folder"));
         let time = fs::metadata(&inside).and_then(|metadata| metadata.modified()).expect("it was copied");
-        fs::write(&inside, self.next_text()).expect("it is ours");
-        let file = fs::File::options().append(true).open(&inside).expect("it is ours");
+        fs::write(&inside, self.next_text()).expect("the file can be changed");
+        let file = fs::File::options().append(true).open(&inside).expect("the file can be changed");
         file.set_modified(time).expect("a file has a time");
         if folder.is_symlink() {
             let link = self.path("aside/link");
@@ -352,7 +352,7 @@ fn replace(root: &Path, name: &str, text: &str, age: Age) {
         (_, Err(_)) => Some(SystemTime::now() - hours(1000)),
     };
     if let Some(time) = time {
-        let file = fs::File::options().append(true).open(&new).expect("it is ours");
+        let file = fs::File::options().append(true).open(&new).expect("the file can be changed");
         file.set_modified(time).expect("a file has a time");
     }
     fs::rename(new, path).expect("it can be moved");

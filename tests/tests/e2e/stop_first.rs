@@ -71,7 +71,7 @@ fn without_stop_first_a_plugin_with_a_lock_is_not_replaced() {
     lab.start();
     lab.install(locking(&lab, "version=2"));
     let error = lab.reload().unwrap_err().to_string();
-    assert!(error.contains("is another's"), "{error}");
+    assert!(error.contains("is locked by another instance"), "{error}");
     assert_eq!(lab.probe().version(), Ok(1));
 }
 

@@ -12,11 +12,11 @@ use std::{
 /// The results of the threads.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Answers, each with the number of calls.
+    /// The number of calls that returned each answer.
     pub(crate) answers: BTreeMap<String, u64>,
     /// The errors of failed calls.
     pub(crate) failures: Vec<String>,
-    /// Answers of an older version after an answer of a newer one.
+    /// The number of answers of an older version after an answer of a newer version.
     pub(crate) stale: u64,
 }
 
@@ -54,7 +54,7 @@ impl Callers {
         Self { stop, calls, threads }
     }
 
-    /// The number of calls until now.
+    /// The number of calls so far.
     pub(crate) fn calls(&self) -> u64 {
         self.begun().iter().sum()
     }

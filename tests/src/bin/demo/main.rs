@@ -184,7 +184,7 @@ fn edits(source: &Source, greeter: &Arc<Handle<dyn Greeter>>, events: &mut Event
         line(&format!("{answer:?}"), format!("{:>14} calls", count(*calls)));
     }
     line("failed", format!("{:>14} calls", failures.len()));
-    line("old after new", format!("{stale:>14} calls"));
+    line("old version after new", format!("{stale:>14} calls"));
     ensure!(failures.is_empty(), "{} calls failed, the first with: {}", failures.len(), failures[0]);
     ensure!(stale == 0, "{stale} calls were answered by an older version after a newer one");
     ensure!(answers.len() == 3, "there should have been 3 different answers: {answers:?}");

@@ -92,7 +92,12 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
             // An error means that the process has ended already.
             let _ = kill_process(pid, Signal::KILL);
         }
-        ensure!(names.is_empty(), "{}: alive {took:?} later:\n  {}", what(), names.join("\n  "));
+        ensure!(
+            names.is_empty(),
+            "{}: these processes are still alive after {took:?}:\n  {}",
+            what(),
+            names.join("\n  ")
+        );
         let litter = names_in(&temporary);
         ensure!(litter.is_empty(), "{}: left in the temporary folder: {}", what(), litter.join(", "));
         *victims.entry(victim).or_insert(0_u64) += 1;
@@ -120,8 +125,8 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
         processes.iter().sum::<usize>() / processes.len().max(1),
         processes.iter().max().unwrap_or(&0)
     );
-    println!("the last ended      after {:.0} ms at the latest", longest.as_secs_f64() * 1e3);
-    println!("temporary folder    empty after each");
+    println!("last process ended  after at most {:.0} ms", longest.as_secs_f64() * 1e3);
+    println!("temporary folder    empty after each kill");
     println!("state/run           {files} folders found after the kills, {} after the next host", left.len());
     ensure!(left.is_empty(), "left in state/run: {}", left.join(", "));
     ensure!(marked(&mark).is_empty(), "processes of a host that has shut down are still running");

@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-/// The line that the host prints after each plugin has started or has failed to start.
+/// The line that the host prints when all plugins have started or have failed to start.
 pub(crate) const UP: &str = "up";
 
 const PROCESS: &str =

@@ -20,11 +20,12 @@ use std::{
 const PLUGINS: [(&str, Duration); 2] =
     [("patient", Duration::from_secs(10)), ("hasty", Duration::from_millis(1))];
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// On a busy machine, a thread whose deadline has passed may have to wait for a CPU.
+/// The time by which a call may exceed its deadline. On a busy machine, a thread whose deadline has passed may have to
+/// wait for a CPU.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The limit for the growth of the host's own memory over all kills. A leak of 5 KiB for each kill exceeds it after a
-/// thousand kills.
+/// The limit for the growth of the host's private memory over all kills. A leak of 5 KiB for each kill exceeds the
+/// limit after a thousand kills.
 const LIMIT_KIB: u64 = 4 << 10;
 
 /// The results of the callers.
@@ -111,16 +112,17 @@ impl Callers {
     }
 }
 
-struct Range {
+/// A host whose plugin processes are killed.
+struct KillRun {
     host: Host,
     events: Events,
     retired: u64,
     killed: u64,
 }
 
-impl Range {
+impl KillRun {
     /// Kills both plugins alternately under load, and waits until both serve again.
-    fn shoot(&mut self, count: u64, random: &mut Random) -> Result<Seen> {
+    fn kill_under_load(&mut self, count: u64, random: &mut Random) -> Result<Seen> {
         let callers = Callers::start(&self.host)?;
         for _ in 0..count {
             let id = id(PLUGINS[usize::from(self.killed % 2 == 1)].0);
@@ -185,39 +187,39 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
     let builder = Host::builder().plugins(dir.path().join("plugins")).state_dir(dir.path().join("state"));
     let events = builder.events();
     let host = builder.build().wait()?;
-    let mut range = Range { host, events, retired: 0, killed: 0 };
+    let mut kill_run = KillRun { host, events, retired: 0, killed: 0 };
 
     // After these kills, everything that is allocated only once has been allocated.
     let warm_up = (count / 4).clamp(40, 100);
-    let mut seen = range.shoot(warm_up, random)?;
-    let before = range.resource_usage(usize::MAX)?;
+    let mut seen = kill_run.kill_under_load(warm_up, random)?;
+    let before = kill_run.resource_usage(usize::MAX)?;
     let began = Instant::now();
-    seen.add(range.shoot(count, random)?);
+    seen.add(kill_run.kill_under_load(count, random)?);
     let took = began.elapsed();
-    let after = range.resource_usage(before.descriptors)?;
-    range.host.shutdown().wait();
+    let after = kill_run.resource_usage(before.descriptors)?;
+    kill_run.host.shutdown().wait();
     let left = fs::read_dir(dir.path().join("state/run"))?.count();
 
     let deadline = CALL_TIMEOUT + PLUGINS[0].1;
     println!("kills of a shim     {count} in {:.1} s, after {warm_up} to warm up", took.as_secs_f64());
-    println!("answered rightly    {}", seen.right);
-    println!("answered wrongly    {}", seen.wrong);
+    println!("right answers       {}", seen.right);
+    println!("wrong answers       {}", seen.wrong);
     println!("crashed             {} (CallError::Crashed)", seen.crashed);
-    println!("not waited for      {} (CallError::Restarting)", seen.restarting);
+    println!("restarting          {} (CallError::Restarting)", seen.restarting);
     println!("other errors        {}", seen.other.0);
     println!(
-        "the longest call    {:.0} ms of at most {} s",
+        "longest call        {:.0} ms (limit {} s)",
         seen.longest.as_secs_f64() * 1e3,
         deadline.as_secs()
     );
     println!("descriptors         {} before, {} after", before.descriptors, after.descriptors);
     println!(
-        "memory of its own   {} KiB before, {} KiB after (Anonymous of /proc/self/smaps_rollup; limit {LIMIT_KIB} more)",
+        "private memory      {} KiB before, {} KiB after (Anonymous of /proc/self/smaps_rollup; limit {LIMIT_KIB} more)",
         before.private_kib, after.private_kib
     );
     println!("thread-local keys   {} before, {} after", before.tls_keys, after.tls_keys);
     println!("files left in run/  {left}");
-    ensure!(seen.wrong == 0, "{} calls were answered wrongly", seen.wrong);
+    ensure!(seen.wrong == 0, "{} calls returned a wrong answer", seen.wrong);
     ensure!(
         seen.other.0 == 0,
         "{} calls returned an unexpected error; the first: {}",
@@ -226,23 +228,23 @@ pub(crate) fn run(count: u64, random: &mut Random) -> Result<()> {
     );
     ensure!(
         seen.right > 0 && seen.crashed + seen.restarting > 0,
-        "no call succeeded, or no call was interrupted, so the run shows nothing"
+        "no call succeeded, or no call was interrupted, so the run proves nothing"
     );
     ensure!(seen.longest < deadline + GRACE, "a call took {:?}", seen.longest);
     ensure!(
         after.descriptors <= before.descriptors,
-        "{} descriptors were open, and now {}",
+        "the number of open descriptors grew from {} to {}",
         before.descriptors,
         after.descriptors
     );
     ensure!(after.tls_keys <= before.tls_keys, "thread-local keys were allocated and not freed");
     ensure!(
         after.private_kib <= before.private_kib + LIMIT_KIB,
-        "the host's own memory grew from {} to {} KiB",
+        "the host's private memory grew from {} to {} KiB",
         before.private_kib,
         after.private_kib
     );
-    ensure!(left == 0, "{left} files are left");
+    ensure!(left == 0, "{left} files are left in state/run");
     println!("ok");
     Ok(())
 }

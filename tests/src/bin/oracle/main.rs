@@ -11,10 +11,10 @@ use std::process::ExitCode;
     about = "Compares the builds of a watching host with clean builds, for many projects and changes"
 )]
 struct Arguments {
-    /// Check only shapes whose name contains this
+    /// Check only shapes whose name contains this text
     #[arg(long, default_value = "")]
     shape: String,
-    /// Check only changes whose name contains this
+    /// Check only changes whose name contains this text
     #[arg(long, default_value = "")]
     change: String,
 }

@@ -26,7 +26,7 @@ pub(crate) struct Seen {
     pub(crate) calls: u64,
     /// Calls that returned an error.
     pub(crate) failed: u64,
-    /// Answers of a generation that must not be called any more, or not yet.
+    /// The number of answers of a generation that must no longer be called, or must not be called yet.
     pub(crate) wrong: u64,
 }
 
@@ -84,8 +84,8 @@ impl Callers {
         Self { board: board.clone(), threads: (0..count).map(start).collect() }
     }
 
-    /// Stops the threads and waits until they have ended. As they end, they run the destructors that every generation
-    /// left in them.
+    /// Stops the threads and waits until they have ended. A thread that ends runs the destructors that the
+    /// generations have left in it.
     ///
     /// # Panics
     ///

@@ -109,7 +109,7 @@ fn run() -> Result<()> {
     }
     let std = if arguments.own_std { Std::Own } else { Std::Shared };
     let soak = Soak::begin(std, arguments.mode)?;
-    if arguments.own_std { soak.run_into_the_wall(arguments.reloads) } else { soak.run(arguments.reloads) }
+    if arguments.own_std { soak.run_to_the_limit(arguments.reloads) } else { soak.run(arguments.reloads) }
 }
 
 /// A host with one plugin, whose file is replaced again and again.
@@ -236,7 +236,9 @@ impl Soak {
         println!("wrong generation    {wrong}");
         println!("thread-local keys   {} before, {} after", before.tls_keys, after.tls_keys);
         println!("descriptors         {} before, {} after", before.descriptors, after.descriptors);
-        println!("kept per generation {private:.1} KiB of its own, {resident:.1} KiB with the file's pages");
+        println!(
+            "kept per generation {private:.1} KiB of private memory, {resident:.1} KiB with the file's pages"
+        );
         println!(
             "                    (/proc/self/smaps_rollup, Anonymous and Rss, after reload {WARM_UP} and after the last)"
         );
@@ -246,7 +248,7 @@ impl Soak {
             quantile(reload, 0.5),
             quantile(reload, 0.99)
         );
-        println!("of it the swap      p50 {:.3} ms, p99 {:.3} ms", quantile(swap, 0.5), quantile(swap, 0.99));
+        println!("of this, the swap   p50 {:.3} ms, p99 {:.3} ms", quantile(swap, 0.5), quantile(swap, 0.99));
         ensure!(failed == 0, "{failed} calls failed");
         ensure!(wrong == 0, "{wrong} calls were answered by the wrong generation");
         ensure!(grew == 0, "{grew} thread-local keys were allocated and not freed");
@@ -257,7 +259,7 @@ impl Soak {
         );
         ensure!(
             after.descriptors <= before.descriptors + SPARE_DESCRIPTORS,
-            "{} descriptors were open, and now {}",
+            "the number of open descriptors grew from {} to {}",
             before.descriptors,
             after.descriptors
         );
@@ -266,7 +268,7 @@ impl Soak {
     }
 
     /// Reloads until the host rejects an artifact, and checks that the plugin keeps serving.
-    fn run_into_the_wall(mut self, reloads: u64) -> Result<()> {
+    fn run_to_the_limit(mut self, reloads: u64) -> Result<()> {
         let callers = Callers::start(2, &self.handle, &self.board);
         for number in 1..=reloads {
             let Err(refused) = self.reload(number) else { continue };
@@ -292,7 +294,7 @@ impl Soak {
             ensure!(answer == last, "artifact {answer} answers, but {last} was the last that started");
             ensure!(
                 seen.failed == 0 && seen.wrong == 0,
-                "{} calls failed, {} were answered wrongly",
+                "{} calls failed, {} returned a wrong answer",
                 seen.failed,
                 seen.wrong
             );
