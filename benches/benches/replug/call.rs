@@ -1,4 +1,4 @@
-//! The cost of a call: the typed handle, compared with the bare function pointer that it finally calls.
+//! The cost of a call: the typed handle, compared with the bare function pointer that it ultimately calls.
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
@@ -116,7 +116,7 @@ fn section(series: &[Series], scaling: &[Series]) -> Section {
         title: "A call in process",
         tables: vec![
             Table {
-                columns: vec!["one thread", "ns a call", "to the pointer"],
+                columns: vec!["one thread", "ns a call", "times the pointer"],
                 rows: series.iter().map(row).collect(),
             },
             Table {
@@ -126,19 +126,19 @@ fn section(series: &[Series], scaling: &[Series]) -> Section {
         ],
         targets: vec![
             Target {
-                what: "typed call to hoisted function pointer",
+                what: "typed call, relative to the hoisted pointer",
                 bound: "at most 1.5 times",
                 measured: format!("{ratio:.2} times"),
                 met: ratio <= 1.5,
             },
             Target {
-                what: "call of a resolved method with JSON to hoisted function pointer",
+                what: "resolved method with JSON, relative to the hoisted pointer",
                 bound: "at most 25 times",
                 measured: format!("{by_json:.1} times (with types {by_types:.1})"),
                 met: by_json <= 25.0 && by_types < by_json,
             },
             Target {
-                what: "throughput of two threads to one",
+                what: "throughput of two threads, relative to one",
                 bound: "at least 1.8 times",
                 measured: format!("{typed:.2} times (function pointer: {machine:.2})"),
                 met: typed >= 1.8,
@@ -156,7 +156,7 @@ fn contender<'a>(name: &'static str, call: impl Fn(u64) -> u64 + 'a) -> Contende
 const CROWD_LASTS: u64 = 40;
 
 /// A contender with this number of threads. They begin at the same time and share the repetitions. The measured time is
-/// from the begin of the first thread to the end of the last.
+/// from the start of the first thread to the end of the last thread.
 fn crowd<'a>(name: &'static str, threads: u64, call: impl Fn(u64) -> u64 + Sync + 'a) -> Contender<'a> {
     let run = move |repetitions: u64| {
         let ready = Barrier::new(threads as usize);

@@ -117,7 +117,7 @@ fn section(all: [(&str, &Answers); 3], reloads: usize) -> Section {
                 met: failed == 0 && reloads > 0,
             },
             Target {
-                what: "throughput with reloads, to the bare handler",
+                what: "throughput with reloads, relative to the bare handler",
                 bound: "at least 0.7 times",
                 measured: format!(
                     "{ratio:.2} times (without reloads {:.2})",

@@ -14,11 +14,12 @@ use std::{
 
 const ID: &str = "dev.replug.hello-world";
 const EDITS: usize = 12;
-/// The number of first edits that do not count, because they fill the caches of cargo and of the kernel.
+/// The number of edits at the beginning that do not count, because they fill the caches of cargo and of the kernel.
 const WARM_UP: usize = 2;
 const SHARE: f64 = 0.5;
 
-/// Measures edits of one line of the plugin `hello-world`. replug and cargo have a copy and a target folder each.
+/// Measures edits of one line of the plugin `hello-world`. replug and cargo each have a copy of
+/// the plugin and a target folder.
 pub(crate) fn measure() -> Result<Section> {
     let (ours, theirs) = (Copy::new("live")?, Copy::new("live-cargo")?);
     let builder =
@@ -58,17 +59,17 @@ pub(crate) fn measure() -> Result<Section> {
             columns: vec!["edit of one line, profile dev without settings", "p50 ms", "least", "most"],
             rows: vec![
                 row("save to first answer of the new code", live),
-                row("of it: until the build begins", &stage(|stages| stages.detect)),
-                row("of it: build", &stage(|stages| stages.build)),
+                row("of this: until the build begins", &stage(|stages| stages.detect)),
+                row("of this: build", &stage(|stages| stages.build)),
                 row(
-                    "of it: store, preflight, load, swap",
+                    "of this: store, preflight, load, swap",
                     &stage(|it| it.store + it.preflight + it.load + it.swap),
                 ),
                 row("`cargo build` of the same edit", cargo),
             ],
         }],
         targets: vec![Target {
-            what: "save to live, beside `cargo build`",
+            what: "save to live, relative to `cargo build`",
             bound: "at most 0.5 times",
             measured: format!(
                 "{share:.2} times ({:.1} and {:.1} ms, {EDITS} edits)",

@@ -217,7 +217,7 @@ fn section(series: &[Series], crowds: &[Series], lives: &Lives) -> Section {
         title: "A plugin in a child process",
         tables: vec![
             Table {
-                columns: vec!["one caller", "µs a call", "to the messages"],
+                columns: vec!["one caller", "µs a call", "times the messages"],
                 rows: series.iter().map(row).collect(),
             },
             Table {
@@ -227,13 +227,13 @@ fn section(series: &[Series], crowds: &[Series], lives: &Lives) -> Section {
         ],
         targets: vec![
             Target {
-                what: "call to one message each way",
+                what: "call, relative to one message each way",
                 bound: "at most 1.4 times",
                 measured: format!("{ratio:.2} times"),
                 met: ratio <= 1.4,
             },
             Target {
-                what: "throughput of two callers to one",
+                what: "throughput of two callers, relative to one",
                 bound: "at least 1.6 times",
                 measured: format!("{scaling:.2} times"),
                 met: scaling >= 1.6,
@@ -265,7 +265,7 @@ fn back(what: &'static str, calls: &Back) -> Target {
     let count = calls.back.len();
     Target {
         what,
-        bound: "back within 150 ms",
+        bound: "returns within 150 ms",
         measured: format!(
             "{back:.1} ms (p50), {longest:.1} ms (longest of {count}); the plugin answers again {again:.1} ms later"
         ),

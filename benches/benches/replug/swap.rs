@@ -75,7 +75,7 @@ pub(crate) fn measure() -> Result<Section> {
                 row("preflight", &stage(|stages| stages.preflight)),
                 row("load", &stage(|stages| stages.load)),
                 row("swap", &swap),
-                row("from the command until calls reach it", &totals),
+                row("from the command until calls reach the new version", &totals),
             ],
         }],
         targets: vec![
