@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One of the steps, which each run cargo.
+/// A step that runs cargo.
 struct Step {
     name: &'static str,
     args: &'static [&'static str],
@@ -65,19 +65,19 @@ const TESTS: &[Step] = &[
         name: "test",
         args: &["test", "--workspace"],
         env: &[],
-        remedy: "fix the tests that it lists under `failures`; `cargo test -p PACKAGE NAME` runs one test again",
+        remedy: "fix the tests that the output lists under `failures`; `cargo test -p PACKAGE NAME` runs one test again",
     },
     Step {
         name: "test without the control plane",
         args: &["test", "--package", "replug", "--no-default-features", "--tests"],
         env: &[],
-        remedy: "fix the tests that it lists under `failures`: an embedding program may disable the feature `control`",
+        remedy: "fix the tests that the output lists under `failures`: an embedding program may disable the feature `control`",
     },
     Step {
         name: "tls",
         args: &["test", "--package", "replug", "--features", "tls", "--test", "tls"],
         env: &[],
-        remedy: "fix the tests that it lists under `failures`",
+        remedy: "fix the tests that the output lists under `failures`",
     },
 ];
 
@@ -142,7 +142,7 @@ fn count_packages(root: &Path) -> anyhow::Result<()> {
     // A line begins with the name and the version of a package.
     let packages: BTreeSet<_> =
         listed.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>()).collect();
-    println!("{} packages, at most {EMBEDDED}", packages.len());
+    println!("{} packages, of at most {EMBEDDED} allowed", packages.len());
     if packages.len() > EMBEDDED {
         bail!(
             "a program that embeds `replug` without default features compiles {} packages, more than {EMBEDDED}: remove \

@@ -22,7 +22,7 @@ pub(crate) struct Soak {
     mode: String,
 }
 
-/// The arguments of the kill runs. If neither `--shim` nor `--moments` is given, both kinds of runs are done.
+/// The arguments of the kill runs. Without `--shim` and `--moments`, the program does both kinds of runs.
 #[derive(clap::Args)]
 pub(crate) struct Kill {
     /// Kill a plugin's process this many times, under load
@@ -75,7 +75,7 @@ pub(crate) fn soak(root: &Path, with: &Soak) -> anyhow::Result<()> {
     cargo(root, &args)
 }
 
-/// Runs the kill runs.
+/// Kills processes under load.
 ///
 /// # Errors
 ///

@@ -122,8 +122,8 @@ const MAX_TEST_NAME: usize = 70;
 pub(super) fn test_names_are_short(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, _, source) in tree.rust() {
-        // In a file of tests, every function counts as a test, because macros may make tests of functions without the
-        // attribute.
+        // In a file of tests, every function counts as a test, because macros may turn functions without the attribute
+        // into tests.
         let mut of_a_test = is_test(path);
         for (line, text) in numbered(&source.code) {
             of_a_test |= is_test_attribute(text);

@@ -43,7 +43,7 @@ pub(super) fn fixtures_are_used(tree: &Tree) -> Vec<Problem> {
         .map(|name| Problem {
             path: format!("{FIXTURES}{name}"),
             line: 1,
-            message: "no test mentions this fixture: write one, or remove it".to_owned(),
+            message: "no test mentions this fixture: write a test, or remove the fixture".to_owned(),
         })
         .collect()
 }
@@ -74,7 +74,9 @@ pub(super) fn links_lead_somewhere(tree: &Tree) -> Vec<Problem> {
                 problems.push(Problem {
                     path: page.clone(),
                     line,
-                    message: format!("`{target}` does not exist: name a file of the workspace, or remove it"),
+                    message: format!(
+                        "`{target}` does not exist: name a file of the workspace, or remove the reference"
+                    ),
                 });
             }
         }

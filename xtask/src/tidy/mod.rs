@@ -73,7 +73,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     if !problems.is_empty() {
         bail!("tidy found {} problem(s): fix the lines named above", problems.len());
     }
-    println!("tidy: {} files keep {} rules", tree.files.len(), RULES.len());
+    println!("tidy: {} files follow {} rules", tree.files.len(), RULES.len());
     Ok(())
 }
 
