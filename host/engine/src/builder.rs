@@ -218,7 +218,7 @@ impl HostBuilder {
     }
 }
 
-/// The point of the start at which the caller gets the host.
+/// The point in the start sequence at which the caller gets the host.
 enum Until {
     PluginsAreFound,
     PluginsAreUp,

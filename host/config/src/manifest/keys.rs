@@ -60,18 +60,18 @@ impl Manifest {
         serde_json::Value::Object(self.config.clone()).to_string()
     }
 
-    /// Whether the two versions of the manifest are equal except for `[config]`.
+    /// Whether this manifest and `other` are equal except for `[config]`.
     pub fn differs_only_in_config(&self, other: &Self) -> bool {
         Self { config: other.config.clone(), ..self.clone() } == *other
     }
 
-    /// Whether a change to the other version of the manifest requires a new instance of the artifact in every mode.
+    /// Whether a change from this manifest to `other` requires a new instance of the artifact in every mode.
     pub fn requires_new_instance(&self, other: &Self) -> bool {
         self.mode != other.mode || self.process.call_timeout != other.process.call_timeout
     }
 
-    /// Whether a change to the other version of the manifest requires a new child process, if the plugin runs in one,
-    /// because some settings are passed to the process only at its start.
+    /// Whether a change from this manifest to `other` requires a new child process, if the plugin runs in a child
+    /// process. Some settings are passed to the process only at its start.
     pub fn asks_for_another_process(&self, other: &Self) -> bool {
         let timeouts = |manifest: &Self| (manifest.process.cancel_grace, manifest.process.step_timeout);
         timeouts(self) != timeouts(other)

@@ -32,7 +32,7 @@ pub(crate) struct Faults {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SourceFault {
     text: String,
-    /// The artifact that was rejected, if a build has produced one since the last build began.
+    /// The rejected artifact of the last build. `None` if that build has not produced an artifact.
     artifact: Option<Digest>,
     /// Whether the artifact rejected its configuration. It may accept a different configuration.
     is_unfit: bool,
@@ -92,7 +92,8 @@ impl Faults {
         (self.rejected, self.other) = (Some(text), None);
     }
 
-    /// The time at which to report that a build has failed while the manifest was missing. `None` if no build has.
+    /// The time at which to report that a build has failed while the manifest was missing. `None` if there is no such
+    /// build.
     pub(super) fn due(&self) -> Option<Instant> {
         self.unclear
     }
@@ -102,7 +103,7 @@ impl Faults {
         self.unclear = Some(until);
     }
 
-    /// Removes the failure of a build that has failed while the manifest was missing.
+    /// Cancels the report of a build that has failed while the manifest was missing.
     pub(super) fn forget_unclear(&mut self) {
         self.unclear = None;
     }

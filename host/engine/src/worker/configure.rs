@@ -27,7 +27,7 @@ pub enum Configured {
 }
 
 impl Configured {
-    /// The way, without the generation.
+    /// How the configuration took effect, without the generation.
     pub fn how(self) -> ConfiguredHow {
         match self {
             Self::Live(_) => ConfiguredHow::Live,

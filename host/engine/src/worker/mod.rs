@@ -46,8 +46,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Instant};
 use supervise::Deaths;
 use tokio::sync::mpsc;
 
-/// How long a manifest has to be missing until its plugin counts as removed, and how long a manifest has to be empty
-/// until the empty file counts as an edit.
+/// After this time, a plugin whose manifest is missing counts as removed, and an empty manifest counts as an edit.
 pub(crate) use crate::watch::GRACE;
 
 /// The parts of a worker that the rest of the host uses.

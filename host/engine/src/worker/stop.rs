@@ -143,8 +143,8 @@ fn save(live: &Live) -> HandedOver {
     if !live.stateful() {
         return Ok(None);
     }
-    // The save runs on its own thread, which exits: before a library is unmapped, the caller's thread waits until all
-    // threads that have run the plugin's code have exited, and must not be one of them.
+    // Before a library is unmapped, this thread waits until all threads that have run the plugin's code have exited. So
+    // the save does not run on this thread, but on a thread of its own, which exits after the save.
     let saved = thread::scope(|scope| scope.spawn(|| live.save()).join());
     let saved = saved.map_err(|_| "it panicked in the host".to_owned())?;
     let saved = saved.map_err(|error: LifecycleError| error.to_string())?;

@@ -29,8 +29,8 @@ pub(super) enum Decision {
     Emit,
     /// Report the number of items that were left out before it, and then the item itself.
     EmitAfter(u64),
-    /// Leave it out. For the first such item of a window, contains the end of the window: the caller must call
-    /// [`RateLimit::settle_after`] with it.
+    /// Leave it out. For the first such item of a window, contains the end of the window: the caller must pass
+    /// this time to [`RateLimit::settle_after`].
     LeaveOut(Option<Instant>),
 }
 

@@ -273,7 +273,7 @@ impl Entry {
     }
 
     // Takes the parts of a pin instead of a pin. If the address of a pin were taken, the compiler would keep the pin in
-    // memory, even on the fast path, and that takes as long as the rest of the path.
+    // memory, even on the fast path. The accesses to this memory would take as long as the rest of the path.
     #[cold]
     fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
         let mut pin = Pin { level, record: null_mut() };

@@ -217,8 +217,8 @@ impl Live {
     }
 }
 
-/// The place of a method: a generation, an interface of it, and a method of that. One word, so that threads can share
-/// it without a lock.
+/// The place of a method: a generation, one of its interfaces, and a method of the interface. One word, so that threads
+/// can share it without a lock.
 ///
 /// From the most significant bit: 32 bits for the number of the [`Live`], 16 bits for the interface's position in
 /// `export!`, 16 bits for the method's position in the interface.

@@ -129,8 +129,8 @@ fn open_to_others(folder: &Path) -> io::Result<Option<String>> {
     })
 }
 
-/// Why this process must not trust the listener of `socket`, to which it has connected: the listener, or a user with
-/// access to its folder, may be another user. Returns `None` if the listener belongs to this user or to root.
+/// Why this process must not trust the listener of `socket`, to which it has connected: the listener belongs to another
+/// user, or another user has access to the folder of the socket. Returns `None` if this process can trust the listener.
 ///
 /// # Errors
 ///

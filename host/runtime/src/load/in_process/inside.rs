@@ -6,7 +6,7 @@
 //! When the host inspects threads, no call can enter the library any more. So a thread that was found outside of the
 //! library stays outside.
 //!
-//! A number on a stack may equal an address by chance, or be left over from a call that has long returned. In that case
+//! A number on a stack may equal an address by chance, or be left over from a call that returned long ago. In that case
 //! the library stays mapped, although it could be unmapped.
 
 use std::{

@@ -30,9 +30,9 @@ static UNDERWAY: AtomicBool = AtomicBool::new(false);
 const PATIENCE: u32 = 2000;
 
 /// Reads the pipe that replaces descriptor 2, until its end. Writes everything first to the original target of
-/// descriptor 2, then to `each`. If the process terminates by a signal that it raised or by `exit`, the original
-/// descriptor 2 is restored, and the rest of the pipe is written there, provided that a host in the process keeps a
-/// crash record. Call this once in a process.
+/// descriptor 2, then to `each`. If a host in the process keeps a crash record, and the process terminates by
+/// a signal that it raised or by `exit`, the original descriptor 2 is restored, and the rest of the pipe is written to
+/// it. Call this function once in a process.
 ///
 /// # Errors
 ///
