@@ -18,8 +18,8 @@ const EDITS: usize = 12;
 const WARM_UP: usize = 2;
 const SHARE: f64 = 0.5;
 
-/// Measures edits of one line of the plugin `hello-world`. replug and cargo each have a copy of
-/// the plugin and a target folder.
+/// Measures edits of one line of the plugin `hello-world`. replug and cargo each have a copy of the plugin and a target
+/// folder.
 pub(crate) fn measure() -> Result<Section> {
     let (ours, theirs) = (Copy::new("live")?, Copy::new("live-cargo")?);
     let builder =
