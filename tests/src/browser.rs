@@ -1,4 +1,4 @@
-//! Controls a headless Chromium over WebDriver. With it, tests see and use the page as a person does.
+//! Controls a headless Chromium over WebDriver. Tests see and use the page through it, as a person does.
 
 use crate::{Http, http::Answer, needs, own_process::once_in_run};
 use serde_json::{Value, json};
@@ -209,7 +209,7 @@ impl Browser {
         self.post(&format!("/element/{element}/value"), &json!({ "text": text }));
     }
 
-    /// Presses keys one after the other, in the element that has the focus.
+    /// Presses keys in sequence, in the element that has the focus.
     pub fn press(&self, keys: &[char]) {
         let strokes: Vec<_> = keys
             .iter()

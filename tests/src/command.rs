@@ -91,8 +91,7 @@ pub fn command_to_host(lab: &Lab, args: &[&str]) -> Command {
     command
 }
 
-/// Sets the folder in which the lab's commands run, and the variables by which they find the socket of the
-/// lab's host.
+/// Sets the folder in which the lab's commands run, and the variables by which they find the socket of the lab's host.
 fn talking(lab: &Lab, command: &mut Command) {
     command.current_dir(lab.dir()).env_remove("RUST_LOG").env("XDG_RUNTIME_DIR", lab.dir());
     // Outside of a workspace, the default state folder is in the user's home folder.

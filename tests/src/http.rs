@@ -1,4 +1,4 @@
-//! A simple HTTP client for the control plane. With it, tests see exactly what is sent and received.
+//! A simple HTTP client for the control plane. It shows tests exactly what is sent and received.
 
 use crate::Lab;
 use replug::control::{ControlConfig, HttpConfig, Listening};

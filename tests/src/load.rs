@@ -1,5 +1,5 @@
-//! Puts load on an HTTP server. Each of several connections sends one request after the other. All connections share
-//! one thread, so that the server has the other CPUs.
+//! Puts load on an HTTP server. Each of several connections sends requests in sequence. All connections share one
+//! thread, so that the server has the other CPUs.
 
 use std::{
     io::{self, ErrorKind},

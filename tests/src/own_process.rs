@@ -1,11 +1,10 @@
-//! Runs each end-to-end test in its own process. Also contains the locks and files that these processes
-//! share.
+//! Runs each end-to-end test in its own process. Also contains the locks and files that these processes share.
 //!
 //! A host has state that belongs to the whole process: thread slots, the crash record, signal handlers. So the
 //! `#[test]` of an end-to-end test starts the test program again, and reports the result of that process as its own.
-//! The program keeps the harness of the standard library, with its filters and flags. If `E2E_RUN` is set, the test
-//! runs in the process that was started, as a debugger needs: `E2E_RUN= rust-gdb --args target/debug/deps/e2e-… --exact
-//! NAME`.
+//! The program still uses the harness of the standard library, with its filters and flags. If `E2E_RUN` is set, the
+//! test runs in the process that was started, as a debugger needs: `E2E_RUN= rust-gdb --args target/debug/deps/e2e-…
+//! --exact NAME`.
 
 use crate::target_dir;
 use rustix::{

@@ -1,5 +1,5 @@
-//! The `tracing` subscriber of the test program. It records what plugins log. A test can register an action
-//! that runs when a plugin logs a certain message.
+//! The `tracing` subscriber of the test program. It records what plugins log. A test can register an action that runs
+//! when a plugin logs a certain message.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,7 +52,7 @@ pub fn install() {
     });
 }
 
-/// The events of a plugin until now.
+/// The events of a plugin so far.
 pub fn of(plugin: &str) -> Vec<Record> {
     state().records.get(plugin).cloned().unwrap_or_default()
 }

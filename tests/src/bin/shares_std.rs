@@ -1,6 +1,6 @@
 //! `shares_std PLUGINS STATE ID`: a program with a panic hook of its own. The test links the program to the standard
-//! library that plugins share. The program makes a plugin panic and panics itself, alternately. The hook prints
-//! the messages of the panics that reach it.
+//! library that plugins share. The program makes a plugin panic and panics itself, alternately. The hook prints the
+//! messages of the panics that reach it.
 
 use replug::{Handle, Host};
 use replug_tests::Probe;

@@ -49,7 +49,7 @@ impl Lab {
         self.leftovers.files.store(true, Ordering::Relaxed);
     }
 
-    /// Checks that the hosts that have ended until now have left nothing behind. The end of the test checks this, too.
+    /// Checks that the hosts that have ended so far have left nothing behind. The end of the test checks this, too.
     ///
     /// # Panics
     ///

@@ -86,7 +86,7 @@ pub fn run(asked: (&str, &str), depth: Depth, report: impl Fn(&Pair) + Sync) -> 
     })
 }
 
-/// Makes all changes to one shape, one after the other, in the same tree.
+/// Makes all changes to one shape in sequence, in the same tree.
 fn all_changes(shape: &'static Shape, asked: &str, depth: Depth, report: &impl Fn(&Pair)) -> Vec<Pair> {
     let mut tree = Tree::new(shape);
     let first =

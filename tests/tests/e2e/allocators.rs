@@ -81,7 +81,7 @@ fn a_plugin_with_its_own_allocator_is_linked_to_its_own_std() {
         lab.reloaded();
         assert_eq!(tally(&lab).version(), Ok(2));
         assert_eq!(links(&lab), StdLinkage::Static);
-        // After the allocator was removed, the plugin is linked to the shared std again.
+        // After the allocator has been removed, the plugin is linked to the shared std again.
         lab.write("src/lib.rs", source(3).lib);
         lab.reloaded();
         assert_eq!(tally(&lab).version(), Ok(3));
@@ -90,7 +90,7 @@ fn a_plugin_with_its_own_allocator_is_linked_to_its_own_std() {
 }
 
 #[test]
-fn an_allocator_of_a_new_dependency_is_found_after_an_edit() {
+fn an_allocator_added_to_a_dependency_is_found_after_an_edit() {
     let mut lab = Lab::in_mode("allocator-below", Mode::InProcess);
     let mut source = source(1)
         .with("below/Cargo.toml", "[package]\nname = \"below\"\nedition = \"2024\"\n")

@@ -12,7 +12,7 @@ fn begins(event: &Event) -> bool {
     matches!(event.kind, EventKind::BuildStarted { .. })
 }
 
-/// Reloads twice, and so waits for all running builds and pending changes. Returns how many other builds have begun
+/// Reloads twice, which waits for all running builds and pending changes. Returns how many other builds have begun
 /// since the last call.
 fn builds_until_settled(lab: &mut Lab) -> usize {
     for _ in 0..2 {
@@ -65,8 +65,8 @@ fn a_build_script_that_writes_new_content_each_time_causes_few_builds() {
     let mut lab = Lab::new("writes-other-sources");
     let source = generating("format!(\"{:?}\", std::time::SystemTime::now())");
     let script = source.others.iter().find(|(path, _)| path == "build.rs").unwrap().1.clone();
-    // Without these lines, cargo runs the script whenever a file of the package has changed. The script itself
-    // changes such files, so cargo runs it in every build.
+    // Without these lines, cargo runs the script whenever a file of the package has changed. The script itself changes
+    // such files, so cargo runs it in every build.
     let script = script.lines().filter(|line| !line.contains("rerun-if")).collect::<Vec<_>>().join("\n");
     lab.write_source(&source.with("build.rs", script));
     lab.start_watching();

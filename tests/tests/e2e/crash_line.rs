@@ -48,7 +48,7 @@ fn crashed_by(dev: &mut Dev, lab: &Lab, action: u64) -> Value {
 }
 
 #[test]
-fn dev_reports_the_line_of_a_crash_except_of_an_abort_in_libc() {
+fn dev_reports_the_line_of_a_crash_except_for_an_abort() {
     let mut lab = Lab::in_mode("crash-line", Mode::Auto);
     let mut lib = source().lib;
     lab.write_source(&source());

@@ -1,5 +1,5 @@
 //! Plugins in child processes that misbehave while the host ends them. Their processes must end nevertheless, and
-//! nothing else is affected.
+//! nothing else may be affected.
 
 use replug::event::RetireOutcome;
 use replug_tests::{Lab, Neighbour, misbehave, neighbour::running};

@@ -75,7 +75,8 @@ fn lead(link: &Path, to: &Path) {
     fs::rename(&next, link).unwrap();
 }
 
-/// Waits until the plugin serves this version with the state of the previous one. It must not have been stopped.
+/// Waits until the plugin serves this version with the state of the previous version. The plugin must not be stopped
+/// before that.
 fn moved_to(lab: &mut Lab, version: u64) {
     lab.wait_for(|event| match &event.kind {
         EventKind::PluginStopped { reason } => panic!("{reason}"),

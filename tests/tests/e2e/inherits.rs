@@ -1,5 +1,5 @@
-//! What a plugin's process inherits from its host and what it does not inherit: environment variables, privileges,
-//! the terminal, and access to the control plane.
+//! What a plugin's process inherits from its host and what it does not inherit: environment variables, privileges, the
+//! terminal, and access to the control plane.
 
 use replug::manifest::Mode;
 use replug_tests::{
@@ -68,7 +68,7 @@ fn assert_refused(said: &str) {
 #[test]
 fn the_socket_rejects_processes_of_plugins_and_accepts_others() {
     let lab = listening("asks-its-host");
-    // This process, which is no plugin, runs the same command.
+    // This process, which is not a plugin, runs the same command.
     assert!(Command::new("sh").args(["-c", &asks(&lab, "other")]).status().unwrap().success());
     assert!(read(&lab, "other").contains("asks-its-host"), "{}", read(&lab, "other"));
     run(&lab, &asks(&lab, "own"));
@@ -79,7 +79,7 @@ fn the_socket_rejects_processes_of_plugins_and_accepts_others() {
 fn the_socket_rejects_descendants_in_other_sessions_or_namespaces() {
     let lab = listening("asks-from-afar");
     let done = fifo(&lab, "done");
-    // The parent of the script ends immediately, so the script's new parent is no process of the host.
+    // The parent of the script ends immediately, so the script's new parent is not a process of the host.
     let script = format!("{}; echo > {}", asks(&lab, "away"), done.display());
     let away = lab.dir().join("away.sh");
     fs::write(&away, script).unwrap();

@@ -184,8 +184,7 @@ impl Stage {
         self.host.as_mut().expect("the host was started")
     }
 
-    /// Waits until the host has started. If the plugin should run, also waits for the end of a build of
-    /// its source.
+    /// Waits until the host has started. If the plugin should run, also waits for the end of a build of its source.
     fn comes_up(&mut self, promised: &Promised) {
         let id = self.lab.id();
         let (mut is_up, mut builds) = (false, false);

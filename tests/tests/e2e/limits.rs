@@ -125,8 +125,8 @@ fn a_plugin_that_reaches_its_open_file_limit_is_restarted() {
     let usage = lab.host().info(&lab.id()).unwrap().process.unwrap();
     assert!(usage.open_files >= Some(64), "{usage:?}");
     assert_eq!(probe.version(), Ok(1), "existing connections stay open");
-    // Two concurrent calls need another connection, which the process cannot accept. So the host starts a new
-    // process, and sends it the call that the old process has not accepted.
+    // Two concurrent calls need another connection, which the process cannot accept. So the host starts a new process,
+    // and sends it the call that the old process has not accepted.
     let other = lab.probe();
     let sleeper = thread::spawn(move || other.misbehave("sleep"));
     lab.wait_for(|event| match &event.kind {
@@ -163,12 +163,12 @@ fn ends_by(signal: &str, limit: &str, action: &str) {
 }
 
 #[test]
-fn a_plugin_that_uses_too_much_cpu_time_ends_at_its_limit() {
+fn a_plugin_that_reaches_its_cpu_time_limit_is_killed() {
     ends_by("SIGXCPU", "cpu_time = \"1s\"", "loop");
 }
 
 #[test]
-fn a_plugin_that_writes_to_a_file_without_end_ends_at_its_limit() {
+fn a_plugin_that_reaches_its_file_size_limit_is_killed() {
     ends_by("SIGXFSZ", "file_size = \"64KiB\"", "fill-a-file");
 }
 
@@ -180,7 +180,7 @@ fn start_by_script(lab: &mut Lab, lines: &str) {
 }
 
 #[test]
-fn a_plugin_that_forks_without_end_gets_no_more_processes_than_its_limit() {
+fn a_plugin_that_forks_endlessly_is_bounded_by_its_process_limit() {
     let mut lab = Lab::in_mode("forks-on", Mode::Process);
     lab.install_with(misbehave("version=1"), "[limits]\nprocesses = 32");
     Neighbour::install(&lab);

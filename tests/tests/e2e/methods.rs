@@ -1,4 +1,5 @@
-//! Resolved methods, while the next generation has the method at another place, with other types, or not at all.
+//! Resolved methods after a reload. The next generation has the method at another position, with other types, or not at
+//! all.
 
 use replug::{CallError, TypedMethod, manifest::Mode};
 use replug_tests::{Lab, Source};
@@ -14,7 +15,7 @@ fn running(name: &str, mode: Mode) -> Lab {
     lab
 }
 
-/// Makes this source serve as the next generation.
+/// Reloads the plugin from this source.
 fn reloaded(lab: &mut Lab, source: &Source) {
     lab.write_source(source);
     lab.reload().unwrap();
@@ -25,13 +26,14 @@ fn swapped(version: u64) -> Source {
     Source::new(version).with_interface(&format!("{VERSION}\n{ADD}"), &format!("{ADD}\n{VERSION}"))
 }
 
-fn a_resolved_method_follows_its_name_to_another_place(mode: Mode) {
+fn a_resolved_method_is_found_after_it_moves(mode: Mode) {
     let mut lab = running("moved", mode);
     let (add, version) = (lab.handle().method("add").unwrap(), lab.handle().method("version").unwrap());
     let typed_add = add.typed::<(u64, u64), u64>().unwrap();
     let typed_version = version.typed::<(), u64>().unwrap();
     let calls_give = |number: u64| {
-        // Twice, because the first call searches the method, and the second finds it at the place of the first.
+        // Each call is made twice: the first call searches for the method, and the second call uses the position that
+        // the first call has found.
         for _ in 0..2 {
             assert_eq!(add.call_json(&json!({ "a": 2, "b": 3 })).unwrap(), json!(5));
             assert_eq!(typed_add.call(&(2, 3)).unwrap(), 5);
@@ -47,17 +49,17 @@ fn a_resolved_method_follows_its_name_to_another_place(mode: Mode) {
 }
 
 #[test]
-fn a_resolved_method_follows_its_name_in_process() {
-    a_resolved_method_follows_its_name_to_another_place(Mode::InProcess);
+fn a_resolved_method_is_found_after_it_moves_in_process() {
+    a_resolved_method_is_found_after_it_moves(Mode::InProcess);
 }
 
 #[test]
-fn a_resolved_method_follows_its_name_in_a_child_process() {
-    a_resolved_method_follows_its_name_to_another_place(Mode::Process);
+fn a_resolved_method_is_found_after_it_moves_in_a_child_process() {
+    a_resolved_method_is_found_after_it_moves(Mode::Process);
 }
 
 #[test]
-fn a_method_with_other_types_is_rejected_until_they_fit_again() {
+fn a_method_with_changed_types_is_rejected_until_the_types_match_again() {
     let mut lab = running("retyped", Mode::InProcess);
     let add = lab.handle().method("add").unwrap();
     let typed = add.typed::<(u64, u64), u64>().unwrap();

@@ -80,7 +80,7 @@ fn a_stack_overflow_fails_one_call() {
 }
 
 #[test]
-fn a_plugin_that_takes_all_memory_ends_at_its_limit() {
+fn a_plugin_that_reaches_its_memory_limit_ends() {
     costs_one_call("allocate", "[limits]\nmemory = \"1GiB\"", &[signal("SIGABRT")]);
 }
 
@@ -208,9 +208,9 @@ fn a_flood_of_log_events_does_not_hide_a_crash_of_another_plugin() {
     }
 }
 
-/// Whether the process leads a session and is no child of this process. In `/proc/PID/stat`, the name in parentheses is
-/// followed by state, parent, group and session. A process whose session began outside this pid namespace has session
-/// 0, which is no pid.
+/// Whether the process leads a session and is not a child of this process. In `/proc/PID/stat`, the name in parentheses
+/// is followed by state, parent, group and session. A process whose session began outside this pid namespace has
+/// session 0, which is not a pid.
 fn is_detached(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields: Vec<_> =

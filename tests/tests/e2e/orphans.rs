@@ -12,7 +12,7 @@ fn building_forever(name: &str) -> Lab {
     let mut lab = Lab::new(name);
     lab.write_script("scripts/build.sh", "#!/bin/sh\nsleep 100000 &\necho it builds > ../../begun\nwait\n");
     lab.set_manifest("binary = \"out/plugin.so\"");
-    // The pipe is outside the plugin's folder, so that it is no source.
+    // The pipe is outside the plugin's folder, so that the pipe is not an input of the build.
     assert!(Command::new("mkfifo").arg(lab.dir().join("begun")).status().unwrap().success());
     lab
 }

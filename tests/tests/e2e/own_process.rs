@@ -19,15 +19,15 @@ fn started(test: &str, end: &str, flags: &[&str]) -> (Output, String) {
 }
 
 #[test]
-fn test_runs_in_a_process_that_the_harness_has_started() {
+fn a_test_runs_in_a_process_that_the_harness_has_started() {
     let parent = rustix::process::getppid().unwrap();
     let program = fs::read_link(format!("/proc/{parent}/exe")).unwrap();
     assert_eq!(program, env::current_exe().unwrap());
 }
 
 #[test]
-fn failed_test_is_reported_with_its_output() {
-    const NAME: &str = "own_process::failed_test_is_reported_with_its_output";
+fn a_failed_test_is_reported_with_its_output() {
+    const NAME: &str = "own_process::a_failed_test_is_reported_with_its_output";
     match env::var(END).as_deref() {
         Ok("panic") => panic!("the reason"),
         Ok("abort") => abort(),

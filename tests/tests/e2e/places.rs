@@ -53,7 +53,7 @@ fn names(folder: &Path, prefix: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_host_and_cargo_share_a_workspace_whose_members_are_a_glob() {
+fn a_host_and_cargo_share_a_workspace_with_a_glob_of_members() {
     let lab = workspace("glob");
     let run = in_folder(&lab, command_to_host(&lab, &["run", "--json"]), ".");
     let mut host = Dev::of(run);

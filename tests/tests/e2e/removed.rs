@@ -1,5 +1,5 @@
-//! The state folder is removed while the host runs, as by `git clean` or `cargo clean`. The host creates the
-//! needed files again.
+//! The state folder is removed while the host runs, as by `git clean` or `cargo clean`. The host creates the needed
+//! files again.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, wait::poll_until};

@@ -260,8 +260,8 @@ fn the_confirm_window_begins_again_after_a_restart() {
     fail(&mut lab, "built");
     drop(lab);
 
-    // A prebuilt artifact that no host has seen before must be confirmed, too, because the plugin can be rolled
-    // back to an earlier version.
+    // A prebuilt artifact that no host has seen before must be confirmed, too, because the plugin can be rolled back to
+    // an earlier version.
     let mut lab = Lab::new("watched-ready-made");
     lab.install_with(misbehave("version=1"), confirm);
     lab.start();
@@ -432,7 +432,7 @@ fn configured(lab: &mut Lab) {
     lab.wait_for(|event| matches!(event.kind, EventKind::Configured { .. }).then_some(()));
 }
 
-/// Asserts that the accepted manifest is in force, and that the host reports the problem of the manifest in the folder.
+/// Asserts that the accepted manifest is in force, and that the host reports the problem of the current manifest.
 fn assert_accepted_manifest_in_force(lab: &mut Lab, problem: &str) {
     let (stage, error) = lab.reload_failed();
     assert!(stage == Stage::Detect && error.contains(problem), "{stage:?}: {error}");

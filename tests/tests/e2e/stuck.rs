@@ -1,5 +1,5 @@
-//! Calls and steps that hang in the host's own process. The host cannot end them there. It reports them, and nothing
-//! else waits for them.
+//! Calls and steps that hang in the host's own process. The host cannot end them, but it reports them. Nothing else
+//! waits for them.
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave};

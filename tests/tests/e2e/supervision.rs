@@ -8,13 +8,13 @@ use std::{fs, thread};
 
 /// Asserts that the trial rejects a new version with these directives in both modes, and that the old version keeps
 /// serving.
-fn stopped_by_the_trial(directives: &str, words: &[&str]) {
+fn caught_by_the_trial(directives: &str, words: &[&str]) {
     // On a busy machine, a crashing process needs time to find and report the location.
-    stopped_by_a_trial_of("1m", (directives, words));
+    caught_by_a_trial_of("1m", (directives, words));
 }
 
-/// Like [`stopped_by_the_trial`], with another step timeout.
-fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
+/// Like [`caught_by_the_trial`], with another step timeout.
+fn caught_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
     let (directives, words) = version;
     for mode in [Mode::InProcess, Mode::Process] {
         let name = directives.replace(|it: char| !it.is_ascii_alphanumeric(), "-");
@@ -38,40 +38,37 @@ fn stopped_by_a_trial_of(step_timeout: &str, version: (&str, &[&str])) {
 #[test]
 fn a_crash_in_a_constructor_is_caught_by_the_trial() {
     let words = ["killed by SIGSEGV in `load`", "its last output: about to write-to-null"];
-    stopped_by_the_trial("do=constructor:write-to-null", &words);
+    caught_by_the_trial("do=constructor:write-to-null", &words);
 }
 
 #[test]
 fn a_crash_in_init_is_caught_by_the_trial() {
     let words = ["killed by SIGSEGV in `init`", "its last output: about to write-to-null"];
-    stopped_by_the_trial("do=init:write-to-null", &words);
-    stopped_by_the_trial(
-        "do=init:abort",
-        &["killed by SIGABRT in `init`", "its last output: about to abort"],
-    );
-    stopped_by_the_trial("do=init:exit-3", &["exited with status 3 in `init`"]);
-    stopped_by_the_trial("do=init:exit-0", &["exited with status 0 in `init`"]);
+    caught_by_the_trial("do=init:write-to-null", &words);
+    caught_by_the_trial("do=init:abort", &["killed by SIGABRT in `init`", "its last output: about to abort"]);
+    caught_by_the_trial("do=init:exit-3", &["exited with status 3 in `init`"]);
+    caught_by_the_trial("do=init:exit-0", &["exited with status 0 in `init`"]);
 }
 
 #[test]
 fn a_hanging_init_is_caught_by_the_trial() {
     let words = ["`init` did not end within 2s: its process was killed"];
-    stopped_by_a_trial_of("2s", ("do=init:loop", &words));
+    caught_by_a_trial_of("2s", ("do=init:loop", &words));
 }
 
 #[test]
 fn a_panic_in_init_is_caught_by_the_trial() {
-    stopped_by_the_trial("panic=init", &["panicked: init was told to panic (src/lib.rs:"]);
+    caught_by_the_trial("panic=init", &["panicked: init was told to panic (src/lib.rs:"]);
 }
 
 #[test]
 fn a_crash_in_restore_is_caught_by_the_trial() {
-    stopped_by_the_trial("do=restore:write-to-null", &["killed by SIGSEGV in `restore`"]);
+    caught_by_the_trial("do=restore:write-to-null", &["killed by SIGSEGV in `restore`"]);
 }
 
 #[test]
 fn a_crash_in_health_is_caught_by_the_trial() {
-    stopped_by_the_trial("do=health:abort", &["killed by SIGABRT in `health`"]);
+    caught_by_the_trial("do=health:abort", &["killed by SIGABRT in `health`"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Reloads after every way in which an editor saves a file, after plugins were added and removed, after edits of the
-//! configuration, and under load.
+//! Reloads after every way in which an editor saves a file, after plugins have been added and removed, after edits of
+//! the configuration, and under load.
 
 use replug::{EventKind, Generation, Handle, Status, metrics::ReloadOutcome};
 use replug_tests::{Lab, Source, Tally, misbehave, stateless, wait::pace};

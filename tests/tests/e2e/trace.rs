@@ -1,4 +1,4 @@
-//! The `tracing` events and panics of plugins, as the program around the host receives them.
+//! The `tracing` events and panics of plugins, as the embedding program receives them.
 
 use replug::{Event, EventKind};
 use replug_tests::{Lab, recorder};

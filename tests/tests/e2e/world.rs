@@ -57,7 +57,7 @@ fn an_unreadable_plugins_folder_is_an_error_that_names_the_cause() {
     fs::set_permissions(lab.plugins_dir(), fs::Permissions::from_mode(0o000)).unwrap();
     let mut command = Command::new(env::current_exe().unwrap());
     if fs::read_dir(lab.plugins_dir()).is_ok() {
-        // Root may read everything, so another user runs the test.
+        // Root can read everything, so another user runs the test.
         command.uid(65534).gid(65534);
     }
     let test = "world::an_unreadable_plugins_folder_is_an_error_that_names_the_cause";
@@ -70,7 +70,7 @@ fn an_unreadable_plugins_folder_is_an_error_that_names_the_cause() {
 fn an_unreadable_folder_is_reported_and_used_once_readable() {
     const NOBODY: &str = "REPLUG_TEST_NOBODY";
     if env::var_os(NOBODY).is_none() && rustix::process::geteuid().is_root() {
-        // Root may read everything, so another user runs the test.
+        // Root can read everything, so another user runs the test.
         let mut command = Command::new(env::current_exe().unwrap());
         command.uid(65534).gid(65534).current_dir("/");
         let test = "world::an_unreadable_folder_is_reported_and_used_once_readable";

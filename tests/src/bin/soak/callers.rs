@@ -84,8 +84,8 @@ impl Callers {
         Self { board: board.clone(), threads: (0..count).map(start).collect() }
     }
 
-    /// Stops the threads and waits until they have ended. A thread that ends runs the destructors that the
-    /// generations have left in it.
+    /// Stops the threads and waits until they have ended. A thread that ends runs the destructors that the generations
+    /// have left in it.
     ///
     /// # Panics
     ///
@@ -96,7 +96,7 @@ impl Callers {
     }
 }
 
-/// Starts `count` threads, one after the other. Each makes one call, and ends.
+/// Runs `count` threads in sequence. Each thread makes one call and ends.
 ///
 /// # Panics
 ///

@@ -27,7 +27,7 @@ fn examples(page: &str) -> Vec<(String, Option<Value>)> {
     found
 }
 
-/// Asserts that an answer has the form of the documented one: the same keys, with values of the same type.
+/// Asserts that an answer has the form of the documented answer: the same keys, with values of the same type.
 fn resembles(shown: &Value, answer: &Value, at: &str) {
     match (shown, answer) {
         (Value::Object(shown), Value::Object(answer)) => {

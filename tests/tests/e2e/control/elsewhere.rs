@@ -25,7 +25,7 @@ fn from_elsewhere(lab: &Lab, mut command: Command) -> Output {
 }
 
 #[test]
-fn a_host_is_found_and_exclusive_under_another_runtime_folder() {
+fn a_host_is_found_and_stays_exclusive_with_another_runtime_folder() {
     let mut lab = Lab::new("elsewhere");
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &[]);
@@ -83,7 +83,7 @@ fn a_host_keeps_its_automatic_port_across_a_crash() {
 
 #[test]
 fn a_call_reaches_the_host_of_a_folder_after_its_link_has_changed() {
-    // The first time, both commands get the same state folder; the second time, they use the default one.
+    // `command` sets the state folder. With `command_to_host`, host and call use the default state folder.
     for command in [command as fn(&Lab, &[&str]) -> Command, command_to_host] {
         let mut lab = Lab::new("linked-elsewhere");
         fs::remove_dir(lab.plugins_dir()).unwrap();

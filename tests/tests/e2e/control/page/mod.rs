@@ -42,8 +42,8 @@ fn shown(name: &str) -> Option<(Lab, Browser)> {
     Some((lab, browser))
 }
 
-/// A lab with a prebuilt plugin in a child process, with `lines` in its manifest, a host with a watcher, and a
-/// browser that shows the plugin.
+/// A lab with a prebuilt plugin in a child process, with `lines` in its manifest, a host with a watcher, and a browser
+/// that shows the plugin.
 fn open(name: &str, lines: &str) -> Option<(Lab, Browser)> {
     let browser = browser()?;
     let mut lab = Lab::in_mode(name, Mode::Process);
