@@ -70,7 +70,7 @@ fn progress(mut events: Events) -> UnboundedReceiver<BuildProgress> {
     updates
 }
 
-/// Waits for `work`, and shows a spinner with the text `what` if it takes long.
+/// Waits for `work`, and shows a spinner with the text `what` if the work takes long.
 pub(super) async fn with_spinner<T>(what: String, work: impl Future<Output = T>) -> T {
     const PATIENCE: Duration = Duration::from_millis(300);
     tokio::pin!(work);

@@ -163,8 +163,8 @@ impl Captured {
         Ok(Self { lines, writers: Writers::default() })
     }
 
-    /// Waits for the next lines. Returns them with the generation that wrote them, if it is known. Never returns if no
-    /// more lines can arrive.
+    /// Waits for the next lines. Returns them with the generation that wrote them, if that generation is known. Never
+    /// returns if no more lines can arrive.
     pub(super) async fn next(&mut self, host: &Host) -> (Vec<Line>, Option<Writer>) {
         let mut lines = Vec::new();
         if self.lines.recv_many(&mut lines, WAITING).await == 0 {

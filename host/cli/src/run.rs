@@ -8,9 +8,9 @@ use clap::Args;
 
 /// Build and load the plugins, and run them until a signal arrives
 ///
-/// The same as `dev`, but only replug.toml is watched, unless it sets `watch = true`. If a plugin crashes the host, a
-/// small parent process starts the host again, and the plugin then runs in a child process. Ctrl-C stops the plugins
-/// and the host.
+/// The same as `dev`, but only replug.toml is watched, unless the file sets `watch = true`. If a plugin crashes the
+/// host, a small parent process starts the host again, and the plugin then runs in a child process. Ctrl-C stops the
+/// plugins and the host.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   replug run

@@ -147,7 +147,7 @@ impl Serve {
 
     /// Calls the method of `--call` whenever a new artifact of its plugin serves, and emits the answer as an event.
     /// When the same artifact is started again, the call is not repeated. Otherwise, a call that crashes the plugin
-    /// would crash it repeatedly until it is quarantined.
+    /// would crash it repeatedly until the artifact is quarantined.
     fn call_again(&self, host: &Host, event: &Event, last: &mut Option<String>) {
         let Some(call) = &self.call else { return };
         match &event.kind {

@@ -134,7 +134,8 @@ fn described(plugins: &[Plugin], line: usize) -> String {
     text
 }
 
-/// The settings that the host has not applied, as lines at the end. They are complete: the terminal wraps long lines.
+/// The settings that the host has not applied, as lines at the end. The lines are not shortened: the terminal wraps
+/// long lines.
 fn pending_config(configuration: &Configuration) -> String {
     let Configuration { refused, restart_needed } = configuration;
     let refused = refused.as_ref().map(|why| {

@@ -171,7 +171,7 @@ pub(super) fn stderr_has_colour() -> bool {
     Stderr.has_colour()
 }
 
-/// The path, relative to the working directory if it is below it.
+/// The path. A path below the working directory becomes a relative path.
 pub(super) fn relative(path: &Path) -> String {
     let here = env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
     match path.strip_prefix(&here) {

@@ -93,7 +93,8 @@ pub(super) fn listen(settings: &LogSettings, more: Option<AnyLayer>) -> Listenin
         LogFormat::Json => lines.json().with_filter(own).boxed(),
     };
     let layers: Vec<_> = [Wants.with_filter(plugins).boxed(), lines].into_iter().chain(more).collect();
-    // An error means that a subscriber is already installed, for example by another test. It stays.
+    // An error means that a subscriber is already installed, for example by another test. That subscriber stays
+    // installed.
     let _ = tracing_subscriber::registry().with(layers).try_init();
     Listening { own: own_handle, plugins: plugins_handle }
 }

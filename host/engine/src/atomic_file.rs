@@ -23,8 +23,8 @@ pub(crate) enum Durability {
 /// Replaces the file at `path` with a file of this content, and creates its folder. Only the owner can read the file,
 /// because it may contain a plugin's saved state or its configuration.
 ///
-/// Only one thread at a time may call this for one path. An interrupted call leaves a file whose name begins with a
-/// dot; the next call replaces that file.
+/// Only one thread at a time may call this function for the same path. An interrupted call leaves a file whose name
+/// begins with a dot; the next call replaces that file.
 ///
 /// # Errors
 ///

@@ -196,8 +196,8 @@ impl DynHandle {
         self.invoke_raw(method, to_raw_value(&arguments).expect("a JSON value can be written"))
     }
 
-    /// Prepares a call like [`DynHandle::invoke_json`], with arguments that are JSON text. The host does not parse them:
-    /// only the plugin does.
+    /// Prepares a call like [`DynHandle::invoke_json`], with arguments that are JSON text. The host does not parse
+    /// them: only the plugin does.
     pub fn invoke_raw(&self, method: impl Into<String>, arguments: Box<RawValue>) -> Invocation {
         Invocation { handle: self.clone(), method: method.into(), arguments, timeout: None }
     }
@@ -304,7 +304,7 @@ impl IntoFuture for Invocation {
 
     /// Makes the call on a thread of the host that may block. The errors are those of [`Invocation::wait`], and:
     ///
-    /// * [`CallError::Timeout`] if it has a [timeout](Invocation::timeout) and does not return in time, wherever
+    /// * [`CallError::Timeout`] if the call has a [timeout](Invocation::timeout) and does not return in time, wherever
     ///   the plugin runs
     /// * [`CallError::NotRunning`] if the host shuts down before the call has begun
     /// * [`CallError::BadResult`] if the host itself panicked during the call

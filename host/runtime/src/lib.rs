@@ -11,8 +11,8 @@
 //! * Only [`load::in_process`], [`interface`], [`registry`] and `shim/inherited.rs` have unsafe code; `docs/SAFETY.md`
 //!   says why it is sound.
 //!
-//! Of the host's crates, it imports `replug-wire` and `replug-model` only. It does not know how the host is
-//! configured or how plugins are built. Settings of a manifest arrive as plain data of `replug-model`, and an
+//! Of the host's crates, this crate imports only `replug-wire` and `replug-model`. This crate does not know how the
+//! host is configured or how plugins are built. Settings of a manifest arrive as plain data of `replug-model`, and an
 //! artifact as the path of a file. The crate `replug` re-exports what embedding programs need.
 //!
 //! | module | content |

@@ -1,4 +1,4 @@
-//! Measures the resources that a plugin's process uses. They are read from `/proc` on request.
+//! Measures the resources that a plugin's process uses. The values are read from `/proc` on request.
 
 use crate::process_stat::ProcessStat;
 use serde::{Deserialize, Serialize};

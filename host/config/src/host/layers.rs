@@ -2,7 +2,7 @@
 //! earlier layers.
 //!
 //! `figment` merges the layers and records the layer of each value, so that a message can name the line, the variable
-//! or the flag. The parser of manifests also parses the file, because it keeps the line of each value.
+//! or the flag. The parser of manifests also parses the file, because this parser keeps the line of each value.
 
 use super::{
     HostConfig,

@@ -29,7 +29,8 @@ pub struct Discovery {
 /// * [`ManifestError::NoFolder`], [`ManifestError::NotAFolder`] or [`ManifestError::Unreadable`] if `plugins_dir`
 ///   cannot be searched
 ///
-/// An invalid manifest is not an error of this function. It is listed in [`Discovery::problems`].
+/// An invalid manifest is not an error of this function. The error in the manifest is listed in
+/// [`Discovery::problems`].
 pub fn discover(plugins_dir: &Path) -> Result<Discovery, ManifestError> {
     Defaults::default().discover(plugins_dir)
 }

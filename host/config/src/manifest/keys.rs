@@ -35,8 +35,8 @@ pub struct Manifest {
     pub mode: Mode,
     /// How the plugin is built.
     pub build: BuildSpec,
-    /// The path of the prebuilt artifact, or of the output of the build script. It is relative to `root`, and inside of
-    /// `root`.
+    /// The path of the prebuilt artifact, or of the output of the build script. The path is relative to `root`, and
+    /// the file is inside `root`.
     pub binary: Option<PathBuf>,
     /// The plugin's own configuration.
     pub config: serde_json::Map<String, serde_json::Value>,

@@ -80,7 +80,7 @@ pub struct Plugin {
     pub generation: Option<u64>,
     /// The SHA-256 of the serving artifact, in hexadecimal; null if none serves.
     pub digest: Option<String>,
-    /// The pid of the plugin's process, if it runs in a child process.
+    /// The pid of the plugin's child process; null if the plugin has none.
     pub process_id: Option<u32>,
     /// Whether the plugin was started, but no generation of it serves now.
     pub is_exited: bool,
@@ -98,11 +98,11 @@ pub struct Plugin {
     pub in_flight: usize,
     /// How often the plugin's process was restarted after a crash.
     pub restarts: u64,
-    /// The resident memory of the plugin's process, in bytes, if it runs in a child process.
+    /// The resident memory of the plugin's child process, in bytes; null if the plugin has none.
     pub memory: Option<u64>,
-    /// The CPU time of the plugin's process, in seconds, if it runs in a child process.
+    /// The CPU time of the plugin's child process, in seconds; null if the plugin has none.
     pub cpu: Option<f64>,
-    /// The number of open descriptors of the plugin's process, if it runs in a child process.
+    /// The number of open descriptors of the plugin's child process; null if the plugin has none.
     pub open_files: Option<u64>,
     /// The limits that apply to the plugin's process, and the limits of the manifest that do not apply.
     #[schema(value_type = Option<Object>)]

@@ -19,8 +19,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// The maximum number of events in each of the two rings of events. It is large, so that a page that was disconnected
-/// for a while misses nothing.
+/// The maximum number of events in each of the two rings of events. The number is large, so that a page that was
+/// disconnected for a while misses nothing.
 pub(crate) const KEPT_EVENTS: usize = 2048;
 /// The maximum number of log entries that are kept for each plugin.
 pub(crate) const KEPT_LOGS: usize = 500;

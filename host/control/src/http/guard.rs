@@ -1,7 +1,7 @@
 //! Checks each request before it is executed, in this order.
 //!
-//! 1. Over the socket, the kernel reports the user of the client's process. This must be the host's user or root. A
-//!    process of one of the host's plugins is rejected, and so is every process that it has started. No token is
+//! 1. Over the socket, the kernel reports the user of the client's process. This user must be the host's user or root.
+//!    A process of one of the host's plugins is rejected, and so is every process that it has started. No token is
 //!    needed.
 //! 2. The `Host` header must name this host. An attacker may let a host name of their own resolve to this host (DNS
 //!    rebinding). The requests of a page with such a name have this name in the header. Every port is allowed, because

@@ -34,7 +34,7 @@ struct SourceFault {
     text: String,
     /// The rejected artifact of the last build. `None` if that build has not produced an artifact.
     artifact: Option<Digest>,
-    /// Whether the artifact rejected its configuration. It may accept a different configuration.
+    /// Whether the artifact rejected its configuration. The artifact may accept a different configuration.
     is_unfit: bool,
 }
 

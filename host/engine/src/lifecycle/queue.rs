@@ -1,5 +1,5 @@
 //! The queue of commands. One command is carried out at a time. A stop cancels a running build and the waiting commands
-//! that it makes pointless.
+//! that the stop makes pointless.
 
 use super::{By, Effect, Effects, Intent, Lifecycle, Work, build::Build, manifest::Configuring};
 use std::collections::VecDeque;
@@ -34,7 +34,7 @@ pub(super) enum Activity {
 pub(super) enum Phase {
     /// A build, which can be cancelled.
     Build(Build),
-    /// A new configuration. The build `within`, if any, continues after it.
+    /// A new configuration. The build `within`, if any, continues after the configuration was applied.
     Configure { what: Configuring, within: Option<Build> },
     /// The plugin is being stopped.
     Stop {

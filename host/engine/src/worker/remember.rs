@@ -126,7 +126,7 @@ impl Worker {
         has_no_place || self.record.quarantined().contains_key(&digest)
     }
 
-    /// Starts a version that rejects the current configuration with the configuration that it has accepted before. The
+    /// If a version rejects the current configuration, starts it with the configuration that it accepted before. The
     /// result is the same as if the host had not been restarted.
     async fn with_accepted_config(&mut self, (digest, refusal): (Digest, String)) -> Option<Generation> {
         let rejected = self.manifest();

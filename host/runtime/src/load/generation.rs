@@ -55,7 +55,7 @@ pub trait Observer {
         run: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, Self::Error>;
 
-    /// Called when the library is mapped. It stays mapped even if a later step fails.
+    /// Called when the library is mapped. The library stays mapped even if a later step fails.
     fn mapped(&self);
 }
 

@@ -167,8 +167,8 @@ impl ThreadSlot {
         if next == self.end.load(Ordering::Relaxed) {
             return None;
         }
-        // SAFETY: 1: `next` is an element of `announced`, as it is not the end. It begins as the first element, this
-        // function advances it by one element and not past the end, and a level moves it back to its own element.
+        // SAFETY: 1: `next` is an element of `announced`, as it is not the end. `next` begins as the first element,
+        // this function advances it by one element and not past the end, and a level moves it back to its own element.
         // 2: the elements are never freed, and are only written to through their atomics.
         let (announcement, after) = unsafe { (&*next, next.add(1)) };
         self.next.store(after, Ordering::Relaxed);

@@ -67,7 +67,8 @@ fn available_bytes() -> Option<u64> {
 }
 
 pub(super) fn inotify_watches(used: u64, limit: Option<u64>) -> Finding {
-    // replug needs one watch for each folder. This number is enough for some hundred plugins with their dependencies.
+    // replug needs one watch for each folder. This number is enough for about a hundred plugins with their
+    // dependencies.
     const WANTED: u64 = 1000;
     const NAME: &str = "inotify watches";
     let Some(limit) = limit else {

@@ -20,7 +20,8 @@ impl Folder {
 
     fn refusal(&self, environment: &[(&str, &str)]) -> String {
         let message = self.layers(environment).read().unwrap_err().to_string();
-        // If the error is in the file, the part before the file's name is removed, because it differs in each test run.
+        // If the error is in the file, the part before the file's name is removed, because this part differs in each
+        // test run.
         message[message.find(FILE_NAME).unwrap_or(0)..].to_owned()
     }
 }

@@ -40,7 +40,7 @@ const PARENT: &str = "parent ";
 /// The maximum number of bytes that are read from the file.
 const LONGEST: u64 = 4096;
 
-/// The claim of this host on a plugins folder, until it is dropped.
+/// The claim of this host on a plugins folder. Dropping this value ends the claim.
 pub(super) struct Claim {
     file: File,
     path: PathBuf,

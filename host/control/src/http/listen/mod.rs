@@ -163,7 +163,8 @@ impl fmt::Debug for TokenFile {
     }
 }
 
-/// Serves one connection until it is closed, or until another connection needs its place while it is idle.
+/// Serves one connection until the connection is closed, or until another connection needs the place of this idle
+/// connection.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place, api: Arc<Api>) {
     let connection = place.connection.clone();
     let held = Arc::new(Mutex::new(None));

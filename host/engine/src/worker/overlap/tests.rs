@@ -35,7 +35,7 @@ impl Bench {
         Change { plugin, path, saved_at: SystemTime::now(), what: What::Source, before }
     }
 
-    /// Runs a build. This file is written while the build script may be running.
+    /// Runs a build. Writes this file while the build script may be running.
     fn build_that_writes(&mut self, name: &str, content: &str) -> (Verdict, Settled) {
         self.begin();
         let change = self.write(name, content);

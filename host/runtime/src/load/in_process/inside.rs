@@ -1,10 +1,10 @@
 //! Finds the threads that run a library's code, including threads that the plugin has started itself.
 //!
-//! The host records the threads that call a plugin through the host. It finds other threads by their return addresses:
-//! a thread that runs a library's code, or will return to it, has an address of the library's instructions as its
-//! instruction pointer or on its stack. The host can inspect a thread only while the thread waits in a system call.
-//! When the host inspects threads, no call can enter the library any more. So a thread that was found outside of the
-//! library stays outside.
+//! The host records the threads that call a plugin through the host. The host finds other threads by their return
+//! addresses: a thread that runs a library's code, or will return to it, has an address of the library's instructions
+//! as its instruction pointer or on its stack. The host can inspect a thread only while the thread waits in a system
+//! call. When the host inspects threads, no call can enter the library any more. So a thread that was found outside of
+//! the library stays outside.
 //!
 //! A number on a stack may equal an address by chance, or be left over from a call that returned long ago. In that case
 //! the library stays mapped, although it could be unmapped.
@@ -137,7 +137,7 @@ fn leads_to(at: At, code: &[Range<u64>]) -> io::Result<bool> {
         // The thread's stack is unmapped, so the thread has exited.
         return Ok(false);
     };
-    // The stack is read through a file, not through pointers, because it is unmapped if the thread exits meanwhile.
+    // The stack is read through a file, not through pointers, because the stack is unmapped if the thread exits.
     let memory = File::open("/proc/self/mem")?;
     let mut bytes = [0; 4096];
     let mut place = at.stack & !7;

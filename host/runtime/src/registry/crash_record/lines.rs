@@ -112,8 +112,8 @@ pub extern \"C\" fn foreign(at: *mut u8) {
     }
 
     impl Sample {
-        /// Builds the library with these additional arguments for rustc. It has line tables, unless the arguments
-        /// remove them.
+        /// Builds the library with these additional arguments for rustc. The library has line tables, unless the
+        /// arguments remove them.
         pub(in super::super) fn built(args: &[&str]) -> Self {
             let folder = tempfile::tempdir().unwrap();
             for (name, content) in [("sources/lib.rs", LIB), ("elsewhere/other.rs", OTHER)] {

@@ -2,7 +2,7 @@
 //! it.
 //!
 //! The file is mapped once, at an address that the kernel chooses, and stays mapped, so that a thread can keep a
-//! reference to its marks. It is a memory file. With a file on disk, another process could truncate the file, or the
+//! reference to its marks. The file is in memory. With a file on disk, another process could truncate the file, or the
 //! disk could become full; then a thread that writes a mark would get SIGBUS. Another process, which outlives this one,
 //! holds the same file and writes its content to disk: the [parent](crate::parent), or a [recorder](crate::recorder).
 //!
@@ -128,9 +128,9 @@ unsafe extern "C" fn forked() {
     // SAFETY: the kernel picks an address at which nothing is mapped.
     let own = unsafe { mmap_anonymous(null_mut(), RECORD_BYTES, READ_WRITE, MapFlags::PRIVATE) };
     let Ok(own) = own else { return };
-    // SAFETY: `own` was just mapped, and no other code uses it. It replaces the region, in the child only: references
-    // into the region read zeros from their atomics from now on, and nothing else changes for them. The call fails only
-    // if the kernel has no memory left; the child then terminates at its next call.
+    // SAFETY: `own` was just mapped, and no other code uses it. `own` replaces the region, in the child only:
+    // references into the region read zeros from their atomics from now on, and nothing else changes for them. The call
+    // fails only if the kernel has no memory left; the child then terminates at its next call.
     let _ =
         unsafe { mremap_fixed(own, RECORD_BYTES, RECORD_BYTES, MremapFlags::MAYMOVE, region.start.cast()) };
 }

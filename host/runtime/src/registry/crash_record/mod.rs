@@ -86,8 +86,8 @@ pub struct RecordError {
 replug_model::readable::readable!(RecordError);
 
 impl CrashRecord {
-    /// Creates the record of this process in the run folder of a host. It exists until this value is dropped or the
-    /// process terminates. `program` is the program that can be run as a recorder.
+    /// Creates the record of this process in the run folder of a host. The record exists until this value is dropped or
+    /// the process terminates. `program` is the program that can be run as a recorder.
     ///
     /// # Errors
     ///
