@@ -112,7 +112,7 @@ impl Status {
 /// The table of the plugins, in lines of at most `line` columns.
 fn described(plugins: &[Plugin], line: usize) -> String {
     if plugins.is_empty() {
-        return "the host runs, and has no plugins".into();
+        return "the host is running, but has no plugins".into();
     }
     let head = ["ID", "STATUS", "MODE", "GEN", "UPTIME", "CALLS", "ERRORS"].map(str::to_owned);
     let rows = [head].into_iter().chain(plugins.iter().map(row)).collect();

@@ -64,7 +64,7 @@ impl Finding {
 }
 
 /// Checks the toolchain, the system and the limits of this process. Runs `cargo`, `rustc` and `cc` to get their
-/// versions, which takes some tens of milliseconds.
+/// versions, which takes tens of milliseconds.
 pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
     let mut findings = toolchain::examine();
     findings.extend(system::examine(budget));

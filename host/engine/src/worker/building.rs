@@ -230,8 +230,8 @@ impl Worker {
                     self.stale_locks = locks;
                     for lock in stale {
                         tracing::warn!(
-                            "{}: git has held this lock for too long, and `{}` is built without waiting for the lock; \
-                             delete the file if no git is running",
+                            "{}: git has held this lock for too long, so `{}` is built without waiting for the lock; \
+                             delete the file if git is not running",
                             lock.display(),
                             self.id()
                         );
@@ -335,13 +335,13 @@ impl Worker {
         now.lacks_any_of(&self.present) || before.differing(&now).iter().any(is_edited)
     }
 
-    /// Warns about each input that every build of the plugin writes with other content.
+    /// Warns about each input that every build of the plugin writes with different content.
     pub(super) fn warn_of(&self, settled: &Settled) {
         let Settled::Unstable(paths) = settled else { return };
         for path in paths {
             tracing::warn!(
-                "{}: every build of `{}` writes this file with other content, so a change of it during a build causes no \
-                 other build; have the build script or the macro that writes it do so only if the content differs",
+                "{}: every build of `{}` writes this file with different content, so a change of the file during a build \
+                 causes no other build; make the build script or the macro write the file only if its content changes",
                 path.display(),
                 self.id()
             );

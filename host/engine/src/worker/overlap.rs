@@ -50,7 +50,7 @@ pub(super) struct Overlap {
     /// For each [source](Self::source), how many additional builds it has caused in a row: since the last certain edit,
     /// or the last build that left the source unchanged.
     repeats: BTreeMap<PathBuf, u32>,
-    /// The sources that every build may write with other content.
+    /// The sources that each build may write with different content.
     unstable: BTreeMap<PathBuf, Doubt>,
     /// When to check the suspected files, and the change of one of them.
     check: Option<(Instant, Change)>,
@@ -89,7 +89,7 @@ pub(super) enum Settled {
     Repeat(Change),
     /// No action until [`Overlap::check`] is due: files have changed during too many builds in a row.
     Suspected,
-    /// No build, but a warning: every build writes these files with other content.
+    /// No build, but a warning: every build writes these files with different content.
     Unstable(Vec<PathBuf>),
 }
 
@@ -174,12 +174,12 @@ impl Overlap {
         *self.cuts.entry(folder(&change.path).to_owned()).or_default() += 1;
     }
 
-    /// Whether the file has changed during the build and has other content now than when the build began.
+    /// Whether the file has changed during the build and has different content now than when the build began.
     pub(super) fn has_changed(&self, path: &Path) -> bool {
         self.held.contains_key(path) && !self.is_as_before(path)
     }
 
-    /// Whether every build writes the file with other content.
+    /// Whether every build writes the file with different content.
     pub(super) fn is_unstable(&self, path: &Path) -> bool {
         self.unstable.contains_key(path)
     }

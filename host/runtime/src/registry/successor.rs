@@ -57,7 +57,8 @@ impl Entry {
         if unsent.encoding == Encoding::Binary
             && method_difference((unsent.interface, unsent.method), types).is_some()
         {
-            // The arguments would be read as other types. The next call of the handle compares the types itself.
+            // The arguments would be decoded as values of different types. The next call of the handle compares the
+            // types itself.
             return Err(CallError::Restarting { plugin: self.id.to_string(), retry_in_ms: 1 });
         }
         pin.mark(found);
