@@ -340,8 +340,8 @@ impl Worker {
         let Settled::Unstable(paths) = settled else { return };
         for path in paths {
             tracing::warn!(
-                "{}: every build of `{}` writes this file with different content, so a change of the file during a build \
-                 causes no other build; make the build script or the macro write the file only if its content changes",
+                "{}: every build of `{}` writes this file with different content, so a change of the file during a \
+                 build causes no other build; make the build script or the macro write the file only if its content changes",
                 path.display(),
                 self.id()
             );
