@@ -37,7 +37,7 @@ pub(super) enum CliError {
     NoHost { plugins: String, socket: String, remedy: String },
     /// A host runs or is starting, and does not listen.
     #[error(
-        "the host of {plugins} does not listen after {} s: see its output, or stop it and start it again",
+        "the host of {plugins} does not listen after {} s: check its output, or restart it",
         after.as_secs()
     )]
     NotListening { plugins: String, after: Duration },
@@ -58,7 +58,7 @@ pub(super) enum CliError {
     Foreign { socket: String, reason: String },
     /// The host runs, but does not answer.
     #[error(
-        "the host on {socket}{process} does not answer: it may be stopped, for example by Ctrl-Z, or hang; continue it with `kill -CONT`, or end it and start it again"
+        "the host on {socket}{process} does not answer: it may be stopped, for example by Ctrl-Z, or it may hang; continue it with `kill -CONT`, or restart it"
     )]
     Silent { socket: String, process: String },
     /// The host exited before it had answered.

@@ -89,7 +89,7 @@ pub(super) fn host_around() -> Result<Option<HostLocator>, CliError> {
             let name = |host: &FoundHost| host.plugins.display().to_string();
             let names = several.iter().map(name).collect::<Vec<_>>().join(", ");
             Err(CliError::NotFound(format!(
-                "several hosts run in this workspace: give the folder of one: {names}"
+                "several hosts run in this workspace: give the folder of one of them: {names}"
             )))
         }
     }

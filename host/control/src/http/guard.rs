@@ -96,7 +96,7 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
         && uid != rustix::process::geteuid().as_raw()
     {
         let text = format!(
-            "this host does not accept requests of user {uid}: send them as the user that runs the host"
+            "this host does not accept requests from user {uid}: send them as the user that runs the host"
         );
         return Err(ControlError::new(Code::ForeignUser, text));
     }

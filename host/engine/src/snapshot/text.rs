@@ -181,19 +181,19 @@ impl Metrics {
         of_process(Kind::Gauge, "replug_plugin_private_bytes", help, |it| {
             it.private_bytes.map(|bytes| bytes as f64)
         });
-        let help = "Resident memory of the plugin's process, if it runs in a child process.";
+        let help = "Resident memory of the plugin's child process.";
         of_process(Kind::Gauge, "replug_plugin_resident_memory_bytes", help, |it| {
             it.process.map(|process| process.resident_bytes as f64)
         });
-        let help = "CPU time of the plugin's process, if it runs in a child process. Starts at zero with each process.";
+        let help = "CPU time of the plugin's child process. Starts at zero with each process.";
         of_process(Kind::Counter, "replug_plugin_cpu_seconds_total", help, |it| {
             it.process.map(|process| process.cpu_seconds)
         });
-        let help = "Threads of the plugin's process, if it runs in a child process.";
+        let help = "Threads of the plugin's child process.";
         of_process(Kind::Gauge, "replug_plugin_threads", help, |it| {
             it.process.map(|process| process.threads as f64)
         });
-        let help = "Open descriptors of the plugin's process, if it runs in a child process.";
+        let help = "Open descriptors of the plugin's child process.";
         of_process(Kind::Gauge, "replug_plugin_open_files", help, |it| {
             it.process.and_then(|process| process.open_files).map(|files| files as f64)
         });

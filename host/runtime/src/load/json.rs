@@ -8,7 +8,7 @@ pub(crate) fn parsed(json: &[u8]) -> serde_json::Result<Value> {
     let levels = levels_within(stack_left());
     if levels < 128 && nesting(json) > levels {
         return Err(serde::de::Error::custom(
-            "it is nested too deeply for the stack that the thread has left",
+            "it is nested too deeply for the remaining stack of the thread",
         ));
     }
     serde_json::from_slice(json)

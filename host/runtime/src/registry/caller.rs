@@ -331,7 +331,7 @@ impl Entry {
     #[cold]
     fn handing_over(&self) -> CallError {
         let reason = "its state is being handed over, and this thread is handing over the state of a plugin itself: waiting \
-                      could be a deadlock";
+                      could cause a deadlock";
         CallError::NotRunning { plugin: self.id.to_string(), reason: reason.into() }
     }
 

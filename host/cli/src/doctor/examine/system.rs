@@ -106,7 +106,7 @@ pub(super) fn file_events(silent: Option<&str>) -> Finding {
         return Finding::ok(NAME, "the file system of this folder reports changes");
     };
     Finding::warn(NAME, format!("this folder is on {name}, which does not report every change"))
-        .costs("`replug dev` polls all watched files once a second, and may notice an edit one second late")
+        .costs("`replug dev` polls all watched files once a second, and may notice an edit up to one second late")
         .remedy("set `watch_poll` to a different interval, or keep the source on a local file system")
 }
 

@@ -75,7 +75,7 @@ pub(super) fn c_compiler(version: Option<String>) -> Finding {
         Some(version) => Finding::ok("C compiler", format!("cc: {}", first_line(&version))),
         None => Finding::fail("C compiler", "no `cc`")
             .costs("nothing can be linked, so no plugin can be built")
-            .remedy("install gcc or clang, such as `apt install gcc` or `dnf install gcc`"),
+            .remedy("install gcc or clang, for example with `apt install gcc` or `dnf install gcc`"),
     }
 }
 
@@ -121,7 +121,7 @@ pub(super) fn libstd(target_libdir: Option<&Path>) -> Finding {
             let dir = dir
                 .map_or("rustc's library folder, which is unknown".into(), |dir| dir.display().to_string());
             Finding::warn(NAME, format!("none in {dir}"))
-                .costs("each generation contains its own copy of std, whose thread-local keys and about 350 KiB of memory are never freed: a host must be restarted after about 480 reloads")
+                .costs("each generation contains its own copy of std; the thread-local keys and about 350 KiB of memory of each copy are never freed, so a host must be restarted after about 480 reloads")
                 .remedy("use a toolchain from rustup, which contains a shared libstd for this target")
         }
     }

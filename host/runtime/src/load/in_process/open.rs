@@ -29,7 +29,7 @@ pub enum LoadError {
     },
     /// The process has too little static thread-local storage left for the library.
     #[error(
-        "the dynamic loader rejects {path}: {reason}; its C code, or that of a library, needs static thread-local storage; this process has too little of it left; compile the C code with `-ftls-model=global-dynamic`, set `mode = \"auto\"` or `mode = \"process\"`, or start the host with GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
+        "the dynamic loader rejects {path}: {reason}; the C code of the plugin or of one of its libraries needs static thread-local storage, and this process has too little left; compile the C code with `-ftls-model=global-dynamic`, set `mode = \"auto\"` or `mode = \"process\"`, or start the host with GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096"
     )]
     NoStaticTls {
         /// The private copy to be opened.
