@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// Copies a library of this machine to `path`. The test calls no function of it.
+    /// Copies a library of this machine to `path`. The test calls no function of the library.
     fn copy_of_a_library(path: &Path) {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let known = maps

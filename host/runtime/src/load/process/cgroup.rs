@@ -36,9 +36,9 @@ pub enum CgroupError {
         /// The path that was searched.
         path: PathBuf,
     },
-    /// The host's cgroup is not delegated to it.
+    /// The host's cgroup is not delegated to the host.
     #[error(
-        "{path}: {reason}: the host's cgroup is not delegated to it (systemd does so with `Delegate=yes`)"
+        "{path}: {reason}: the host's cgroup is not delegated to the host (systemd does so with `Delegate=yes`)"
     )]
     NotDelegated {
         /// The path that could not be created or written.
