@@ -41,7 +41,8 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// The outer error reports that the build was cancelled, the inner error why the build produced no library.
+    /// * The outer error: the build was cancelled
+    /// * The inner error: the reason why the build produced no library
     pub(super) async fn build(
         &mut self,
         cause: &mut Cause,
