@@ -24,7 +24,7 @@ use super::{
     inspect::inspect_stored,
     libraries::{Known, Libraries},
 };
-use copying::{Copied, Failed, Identity, Stamp, copy};
+use copying::{Copied, CopyStamp, Failed, Identity, copy};
 use object::read::ReadCache;
 use parking_lot::Mutex;
 use replug_model::id::Digest;
@@ -78,7 +78,7 @@ impl Artifact {
 pub struct Store {
     dir: PathBuf,
     /// The standard libraries of toolchains that the store has copied, by their original paths.
-    seen_std: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Library)>>>,
+    seen_std: Arc<Mutex<BTreeMap<PathBuf, (CopyStamp, Library)>>>,
     /// The last [`Store::put`] of each build output, by the output's path.
     puts: Arc<Mutex<BTreeMap<PathBuf, Put>>>,
     /// The files of the store that this process has written or hashed, with their digests, by path. No program writes
@@ -90,7 +90,7 @@ pub struct Store {
 /// then saves a second copy, and a second check of the stored file.
 #[derive(Clone, Debug)]
 struct Put {
-    output: Stamp,
+    output: CopyStamp,
     /// The digest of the output.
     file: Digest,
     /// The file in the store.
@@ -135,7 +135,7 @@ impl Store {
     pub fn put(&self, built: &Path) -> Result<Artifact, StoreError> {
         let unreadable = |source| StoreError::unreadable(built, source);
         let mut from = File::open(built).map_err(unreadable)?;
-        let before = Stamp::of(&from).map_err(unreadable)?;
+        let before = CopyStamp::of(&from).map_err(unreadable)?;
         if before.bytes == 0 {
             return Err(StoreError::Empty { path: built.to_owned() });
         }
@@ -147,7 +147,7 @@ impl Store {
                 (copied, Some(incoming))
             }
         };
-        if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
+        if copied.bytes != before.bytes || CopyStamp::of(&from).map_err(unreadable)? != before {
             return Err(StoreError::Changing { path: built.to_owned() });
         }
         // The store is locked until the artifact's record names its libraries, so that no other process removes the
@@ -205,7 +205,7 @@ impl Store {
     fn receive(
         &self,
         from: &mut File,
-        (built, before): (&Path, &Stamp),
+        (built, before): (&Path, &CopyStamp),
     ) -> Result<(Copied, NamedTempFile), StoreError> {
         let mut incoming = self.incoming().map_err(|source| self.not_writable(source))?;
         from.rewind().map_err(|source| StoreError::unreadable(built, source))?;
@@ -218,7 +218,7 @@ impl Store {
 
     /// The previous [`Store::put`] of this path, if the stored file is unchanged, and the output has the same size and
     /// time as at that call.
-    fn last_put(&self, built: &Path, before: &Stamp) -> Option<Put> {
+    fn last_put(&self, built: &Path, before: &CopyStamp) -> Option<Put> {
         let put = self.puts.lock().get(built).filter(|put| put.output == *before)?.clone();
         let stored = File::open(&put.artifact).ok()?;
         self.is_checked(&stored, (&put.artifact, put.file)).then_some(put)

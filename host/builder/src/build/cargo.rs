@@ -2,8 +2,8 @@
 
 use super::{
     BuildError,
-    facts::Facts,
-    own_writes::Running,
+    facts::PackageFacts,
+    own_writes::RunningBuild,
     process, progress,
     record::{End, Run},
     replay::{Beginning, Note, Template},
@@ -39,9 +39,9 @@ pub(super) struct Output {
 /// cargo has to build the next edit, too.
 pub(super) async fn build(
     manifest: &Manifest,
-    facts: &Facts,
+    facts: &PackageFacts,
     std: StdLink,
-    running: &Running<'_>,
+    running: &RunningBuild<'_>,
 ) -> Result<(Output, Option<Template>), BuildError> {
     let (mut artifact, mut diagnostics, mut scripted) = (None, Vec::new(), false);
     let mut command = command(manifest, facts, std);
@@ -84,7 +84,7 @@ pub(super) async fn build(
     Ok((output, template))
 }
 
-fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
+fn command(manifest: &Manifest, facts: &PackageFacts, std: StdLink) -> Command {
     let spec = &manifest.build;
     let mut command = facts.toolchain.cargo(&manifest.root);
     command.args(["rustc", "--quiet", "--lib", "--message-format=json-diagnostic-rendered-ansi"]);
@@ -124,7 +124,7 @@ fn command(manifest: &Manifest, facts: &Facts, std: StdLink) -> Command {
 
 pub(super) fn failure(
     manifest: &Manifest,
-    facts: &Facts,
+    facts: &PackageFacts,
     diagnostics: Vec<Diagnostic>,
     finished: &process::Finished,
 ) -> BuildError {

@@ -14,7 +14,7 @@ use std::{
 /// The metadata that shows whether a file was written or replaced: mtime, ctime, length, device and inode number. A
 /// program that copies, moves or restores a file can set any mtime, but not the ctime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stamp {
+pub(super) struct InputStamp {
     modified: (i64, i64),
     changed: (i64, i64),
     bytes: u64,
@@ -22,9 +22,9 @@ pub(super) struct Stamp {
 }
 
 /// The stamp of a file, or `None` if the file does not exist.
-pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+pub(super) fn stamp(path: &Path) -> Option<InputStamp> {
     let metadata = fs::metadata(path).ok()?;
-    Some(Stamp {
+    Some(InputStamp {
         modified: (metadata.mtime(), metadata.mtime_nsec()),
         changed: (metadata.ctime(), metadata.ctime_nsec()),
         bytes: metadata.len(),
@@ -35,7 +35,7 @@ pub(super) fn stamp(path: &Path) -> Option<Stamp> {
 /// The maximum by which file times lag behind the clock: the kernel uses the time of its last tick.
 const TICK: Duration = Duration::from_millis(20);
 
-impl Stamp {
+impl InputStamp {
     /// Whether the file was last written or replaced before `time`. Returns `false` in case of doubt.
     pub(super) fn is_before(&self, time: SystemTime) -> bool {
         let since_epoch =
@@ -49,14 +49,14 @@ impl Stamp {
 
 /// The content of a path at the time when it was read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Content {
-    stamp: Option<Stamp>,
+pub(super) struct InputContent {
+    stamp: Option<InputStamp>,
     /// `None` if the file did not exist.
     hash: Option<String>,
     read_at: SystemTime,
 }
 
-impl Content {
+impl InputContent {
     /// The current content of `path`. The file is read only if it may differ from `known`, its previous content.
     pub(super) fn of(path: &Path, known: Option<&Self>) -> Self {
         let (stamp, read_at) = (stamp(path), SystemTime::now());
@@ -108,14 +108,14 @@ mod tests {
         let path = dir.path().join("it");
         fs::write(&path, "one").unwrap();
         let time = fs::metadata(&path).unwrap().modified().unwrap();
-        let one = Content::of(&path, None);
+        let one = InputContent::of(&path, None);
         for (text, is_same) in [("two", false), ("one", true)] {
             fs::write(&path, text).unwrap();
             fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
-            assert_eq!(Content::of(&path, Some(&one)).is_same(&one), is_same, "{text}");
+            assert_eq!(InputContent::of(&path, Some(&one)).is_same(&one), is_same, "{text}");
         }
         fs::remove_file(&path).unwrap();
-        assert!(!Content::of(&path, Some(&one)).is_same(&one));
+        assert!(!InputContent::of(&path, Some(&one)).is_same(&one));
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         fs::write(&path, "one").unwrap();
         let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         fs::File::options().append(true).open(&path).unwrap().set_modified(old).unwrap();
-        let content = Content::of(&path, None);
+        let content = InputContent::of(&path, None);
         assert!(!content.is_older_than(SystemTime::now()), "only its mtime is old");
         assert!(content.is_older_than(SystemTime::now() + Duration::from_secs(1)));
     }

@@ -3,7 +3,7 @@
 
 use super::{
     BuildError,
-    content::{Stamp, stamp},
+    content::{InputStamp, stamp},
     process,
     settings::Settings,
     toolchain::Toolchain,
@@ -25,7 +25,7 @@ use toml::{Table, Value};
 
 /// Facts that are valid until one of the files from which they were found changes.
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct PackageFacts {
     pub(super) toolchain: Toolchain,
     pub(super) package: String,
     /// The package's Cargo.toml.
@@ -39,11 +39,11 @@ pub(super) struct Facts {
     pub(super) package_folders: BTreeSet<PathBuf>,
     /// The profiles that the workspace or the settings define or change.
     profiles: BTreeSet<String>,
-    stamps: Vec<(PathBuf, Option<Stamp>)>,
+    stamps: Vec<(PathBuf, Option<InputStamp>)>,
     pub(super) settings: Settings,
 }
 
-impl Facts {
+impl PackageFacts {
     /// Finds the facts about the package that `manifest` names, to be built below `target_dir`.
     pub(super) async fn find(
         manifest: &Manifest,
@@ -142,7 +142,7 @@ impl Facts {
 }
 
 /// The stamp of a file that has not changed since `time`, or `None` if it may have changed.
-pub(super) fn stamp_before(path: &Path, time: SystemTime) -> Option<Stamp> {
+pub(super) fn stamp_before(path: &Path, time: SystemTime) -> Option<InputStamp> {
     stamp(path).filter(|stamp| stamp.is_before(time))
 }
 

@@ -28,7 +28,7 @@ pub use error::BuildError;
 pub use own_writes::{Moment, OwnWrites};
 
 use crate::{artifact::places_of_libraries, watch::Inputs};
-use facts::Facts;
+use facts::PackageFacts;
 use own_writes::ScriptRuns;
 use parking_lot::Mutex;
 use replay::Template;
@@ -47,7 +47,7 @@ use turns::Turns;
 #[derive(Debug)]
 pub struct Builder {
     dir: BuildDir,
-    facts: Mutex<HashMap<FactsKey, Arc<Facts>>>,
+    facts: Mutex<HashMap<FactsKey, Arc<PackageFacts>>>,
     /// For each plugin, the recorded call of rustc that builds the plugin's own crate without cargo.
     templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
     /// For each plugin, the input files of its last successful build, and the files that messages of later failed
@@ -242,7 +242,7 @@ impl Builder {
     /// Builds with the shared standard library or with a copy of it. If the first choice does not fit the plugin,
     /// builds a second time with the other choice. Two facts decide the choice: the plugin's allocator, which only the
     /// built library shows, and the author's rustflags, because rustc rejects the shared library with LTO.
-    async fn compile(&self, manifest: &Manifest, facts: &Facts) -> Result<cargo::Output, BuildError> {
+    async fn compile(&self, manifest: &Manifest, facts: &PackageFacts) -> Result<cargo::Output, BuildError> {
         let std = StdLink::of(facts);
         let output = match self.compile_with(std, manifest, facts).await {
             Err(error) if std_link::is_excluded_by_lto(&error) && std == StdLink::Shared => {
@@ -273,7 +273,7 @@ impl Builder {
         &self,
         std: StdLink,
         manifest: &Manifest,
-        facts: &Facts,
+        facts: &PackageFacts,
     ) -> Result<cargo::Output, BuildError> {
         let key = key(manifest);
         let template = self.templates.lock().get(&key).cloned();
@@ -301,13 +301,13 @@ impl Builder {
     }
 
     /// The facts about the plugin's package, found again if they are no longer valid.
-    async fn facts(&self, manifest: &Manifest) -> Result<Arc<Facts>, BuildError> {
+    async fn facts(&self, manifest: &Manifest) -> Result<Arc<PackageFacts>, BuildError> {
         let key = key(manifest);
         let known = self.facts.lock().get(&key).cloned();
         if let Some(facts) = known.filter(|facts| facts.hold()) {
             return Ok(facts);
         }
-        let facts = Arc::new(Facts::find(manifest, &self.dir.of(&manifest.root), &self.turns).await?);
+        let facts = Arc::new(PackageFacts::find(manifest, &self.dir.of(&manifest.root), &self.turns).await?);
         self.facts.lock().insert(key, Arc::clone(&facts));
         Ok(facts)
     }

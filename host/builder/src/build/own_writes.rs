@@ -44,18 +44,18 @@ pub(super) struct ScriptRuns {
 }
 
 /// A running build. Drop this value when the build has finished or was cancelled.
-pub(super) struct Running<'r> {
+pub(super) struct RunningBuild<'r> {
     runs: &'r ScriptRuns,
     build: FactsKey,
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningBuild<'_> {
     fn drop(&mut self) {
         self.runs.awaited.lock().remove(&self.build);
     }
 }
 
-impl Running<'_> {
+impl RunningBuild<'_> {
     /// Records that a build script has run, or that cargo did not need to run it.
     pub(super) fn note(&self, script: &BuildScript) {
         let Some(folder) = folder_of(&script.package_id.repr) else { return };
@@ -72,10 +72,10 @@ impl Running<'_> {
 
 impl ScriptRuns {
     /// Records that a build of the packages in these folders begins.
-    pub(super) fn begin(&self, build: FactsKey, packages: &BTreeSet<PathBuf>) -> Running<'_> {
+    pub(super) fn begin(&self, build: FactsKey, packages: &BTreeSet<PathBuf>) -> RunningBuild<'_> {
         let scripted = packages.iter().filter(|folder| has_script(folder)).cloned().collect();
         self.awaited.lock().insert(build.clone(), scripted);
-        Running { runs: self, build }
+        RunningBuild { runs: self, build }
     }
 
     /// Whether a build of the packages in these folders may have written the file at `path`.

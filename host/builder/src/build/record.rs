@@ -10,8 +10,8 @@
 
 use super::{
     BuildError,
-    content::Content,
-    facts::Facts,
+    content::InputContent,
+    facts::PackageFacts,
     fingerprints::Fingerprint,
     units::{Nested, Reported, Unit, files_below, nested_packages},
 };
@@ -39,7 +39,7 @@ struct Record {
     /// The units. The key is the file in which cargo or rustc lists the unit's inputs.
     units: BTreeMap<String, Unit>,
     /// The recorded contents of the files. The content of a file without an entry is unknown.
-    contents: BTreeMap<PathBuf, Content>,
+    contents: BTreeMap<PathBuf, InputContent>,
     /// For each plugin's package, the units of its last successful build, by their keys in `units`.
     plugins: BTreeMap<String, BTreeSet<String>>,
 }
@@ -89,7 +89,7 @@ impl Record {
 
 /// Adds the recorded inputs of the last successful build of the plugin's package to `inputs`. That build may have run
 /// in an earlier host.
-pub(super) fn add_known(facts: &Facts, inputs: &mut Inputs) {
+pub(super) fn add_known(facts: &PackageFacts, inputs: &mut Inputs) {
     if let Some(record) = Record::read(&facts.target_dir)
         && let Some(units) = record.plugins.get(&facts.package)
     {
@@ -99,11 +99,11 @@ pub(super) fn add_known(facts: &Facts, inputs: &mut Inputs) {
 
 /// A build by cargo, from before its start until it has finished or was dropped.
 pub(super) struct Run<'f> {
-    facts: &'f Facts,
+    facts: &'f PackageFacts,
     began: SystemTime,
     record: Record,
     /// The contents of the files when the build began.
-    before: BTreeMap<PathBuf, Content>,
+    before: BTreeMap<PathBuf, InputContent>,
     reported: Reported,
     end: End,
     /// The lock that excludes other processes from the record, as cargo's own lock excludes them from the target
@@ -123,7 +123,7 @@ pub(super) enum End {
 impl<'f> Run<'f> {
     /// Makes cargo rebuild every unit with a file whose content has changed since cargo built the unit. Waits while
     /// another process builds in the same target folder.
-    pub(super) async fn begin(facts: &'f Facts) -> Result<Self, BuildError> {
+    pub(super) async fn begin(facts: &'f PackageFacts) -> Result<Self, BuildError> {
         let dir = &facts.target_dir;
         let failed = |source| BuildError::Io {
             path: dir.clone(),
@@ -149,7 +149,7 @@ impl<'f> Run<'f> {
             }));
         }
         let before = contents(&record, facts);
-        let is_known = |(path, content): (&PathBuf, &Content)| {
+        let is_known = |(path, content): (&PathBuf, &InputContent)| {
             record.contents.get(path).is_some_and(|known| known.is_same(content))
         };
         let changed: Vec<&PathBuf> =
@@ -186,7 +186,7 @@ impl<'f> Run<'f> {
         let keys: BTreeSet<String> = units.keys().cloned().collect();
         for path in units.values().flat_map(Unit::all_files) {
             let before = self.before.get(&path);
-            let now = Content::of(&path, before);
+            let now = InputContent::of(&path, before);
             if before.map_or_else(|| now.is_older_than(self.began), |before| before.is_same(&now)) {
                 self.record.contents.insert(path, now);
             } else {
@@ -223,7 +223,7 @@ impl Drop for Run<'_> {
 }
 
 /// The current contents of all inputs of the recorded units, and of all known inputs of the plugin.
-fn contents(record: &Record, facts: &Facts) -> BTreeMap<PathBuf, Content> {
+fn contents(record: &Record, facts: &PackageFacts) -> BTreeMap<PathBuf, InputContent> {
     let mut paths: BTreeSet<PathBuf> = record.units.values().flat_map(Unit::all_files).collect();
     // Deleted files are inputs, too.
     let gone =
@@ -235,7 +235,7 @@ fn contents(record: &Record, facts: &Facts) -> BTreeMap<PathBuf, Content> {
     paths
         .into_iter()
         .map(|path| {
-            let content = Content::of(&path, record.contents.get(&path));
+            let content = InputContent::of(&path, record.contents.get(&path));
             (path, content)
         })
         .collect()

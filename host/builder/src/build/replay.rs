@@ -9,8 +9,8 @@
 use super::{
     BuildError,
     cargo::{self, Output},
-    content::{Stamp, stamp},
-    facts::{Facts, stamp_before},
+    content::{InputStamp, stamp},
+    facts::{PackageFacts, stamp_before},
     process,
 };
 use crate::watch::Inputs;
@@ -54,7 +54,7 @@ pub(super) struct Note {
 impl Note {
     /// Adds the wrapper to `command`, which runs cargo, so that the wrapper records how cargo calls rustc. Returns
     /// `None` if another wrapper of rustc is configured, or if the wrapper cannot be written.
-    pub(super) fn request(command: &mut Command, facts: &Facts) -> Option<Self> {
+    pub(super) fn request(command: &mut Command, facts: &PackageFacts) -> Option<Self> {
         let wrapped = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
             .iter()
             .any(|name| env::var_os(name).is_some());
@@ -110,13 +110,13 @@ fn wait_until_executable(wrapper: &Path, mut pause: impl FnMut()) {
 #[derive(Debug)]
 pub(super) struct Beginning {
     at: SystemTime,
-    stamps: BTreeMap<PathBuf, Option<Stamp>>,
+    stamps: BTreeMap<PathBuf, Option<InputStamp>>,
     target_dir: PathBuf,
 }
 
 impl Beginning {
     /// Takes the stamps of the files that are known before the build.
-    pub(super) fn now(facts: &Facts) -> Self {
+    pub(super) fn now(facts: &PackageFacts) -> Self {
         let at = SystemTime::now();
         let known = facts.inputs.files.iter().chain(&facts.settings.files);
         let stamps = known.map(|path| (path.clone(), stamp(path))).collect();
@@ -125,7 +125,7 @@ impl Beginning {
 
     /// The stamp that the file had when cargo read it. Returns `None` if the file may have been saved since the build
     /// began. The inner `None` means that the file did not exist.
-    fn stamp(&self, path: &Path) -> Option<Option<Stamp>> {
+    fn stamp(&self, path: &Path) -> Option<Option<InputStamp>> {
         match self.stamps.get(path) {
             Some(stamp) => Some(*stamp),
             // Cargo itself writes the files in its target folder, possibly in this build.
@@ -146,7 +146,7 @@ pub(super) struct Template {
     /// The name of the files that rustc writes, without prefix and extension: the crate's name with cargo's suffix.
     stem: String,
     /// The inputs of the artifact other than the crate's own sources. None of them may change.
-    others: BTreeMap<PathBuf, Option<Stamp>>,
+    others: BTreeMap<PathBuf, Option<InputStamp>>,
     inputs: Inputs,
     folders: Folders,
 }
@@ -208,7 +208,11 @@ impl Template {
     }
 
     /// Repeats the call. Returns `None` if cargo has to build.
-    pub(super) async fn run(&self, manifest: &Manifest, facts: &Facts) -> Option<Result<Output, BuildError>> {
+    pub(super) async fn run(
+        &self,
+        manifest: &Manifest,
+        facts: &PackageFacts,
+    ) -> Option<Result<Output, BuildError>> {
         let out_dir = self.folders.empty().ok()?;
         let mut command = Command::new(&self.rustc);
         command.current_dir(&self.cwd).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));

@@ -52,12 +52,12 @@ pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = T>) -
 }
 
 /// Records that a process of the build starts. The process counts as running until the returned value is dropped.
-pub(super) fn process_starts() -> Running {
+pub(super) fn process_starts() -> RunningProcess {
     let processes = PROCESSES.try_with(Arc::clone).ok();
     if let Some(processes) = &processes {
         processes.lock().started(Instant::now());
     }
-    Running(processes)
+    RunningProcess(processes)
 }
 
 /// Records that a process of the build has written something.
@@ -67,9 +67,9 @@ pub(super) fn note_output() {
 }
 
 /// A running process of a build.
-pub(super) struct Running(Option<Arc<Mutex<Processes>>>);
+pub(super) struct RunningProcess(Option<Arc<Mutex<Processes>>>);
 
-impl Drop for Running {
+impl Drop for RunningProcess {
     fn drop(&mut self) {
         if let Some(processes) = &self.0 {
             processes.lock().running -= 1;

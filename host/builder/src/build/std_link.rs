@@ -1,7 +1,7 @@
 //! Decides how a plugin links the standard library: it links the shared libstd, or contains a copy of std if it has its
 //! own allocator.
 
-use super::{BuildError, facts::Facts};
+use super::{BuildError, facts::PackageFacts};
 use crate::artifact::Allocator;
 use replug_model::event::{Diagnostic, DiagnosticLevel};
 use std::{
@@ -23,7 +23,7 @@ const OWN: &[u8] = b"own\n";
 
 impl StdLink {
     /// The choice that [`StdLink::note`] has recorded for the package. The default is [`Self::Shared`].
-    pub(super) fn of(facts: &Facts) -> Self {
+    pub(super) fn of(facts: &PackageFacts) -> Self {
         match fs::read(note(facts)) {
             Ok(found) if found == OWN => Self::Own,
             _ => Self::Shared,
@@ -40,7 +40,7 @@ impl StdLink {
     }
 
     /// Records this choice, so that the next builds of the package begin with it, in this host and in later ones.
-    pub(super) fn note(self, facts: &Facts) -> io::Result<()> {
+    pub(super) fn note(self, facts: &PackageFacts) -> io::Result<()> {
         let note = note(facts);
         match self {
             Self::Own => {
@@ -90,6 +90,6 @@ fn note_of(message: &str, why: &str) -> Diagnostic {
     }
 }
 
-fn note(facts: &Facts) -> PathBuf {
+fn note(facts: &PackageFacts) -> PathBuf {
     facts.target_dir.join("replay").join(format!("{}.std", facts.package))
 }

@@ -6,7 +6,7 @@
 
 use super::{
     Artifact, INCOMING, READ_ONLY, Store, StoreError,
-    copying::{Copied, Failed, Stamp, copy},
+    copying::{Copied, CopyStamp, Failed, copy},
     dynamic,
 };
 use crate::artifact::libraries::{Known, Libraries};
@@ -152,7 +152,7 @@ impl Store {
     fn store_library(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
         let unreadable = |source| StoreError::unreadable(path, source);
         let mut from = File::open(path).map_err(unreadable)?;
-        let before = Stamp::of(&from).map_err(unreadable)?;
+        let before = CopyStamp::of(&from).map_err(unreadable)?;
         let folder = self.dir.join(LIBRARIES);
         let failed = |source| StoreError::write(&folder, before.bytes, source);
         fs::create_dir_all(&folder).map_err(failed)?;
@@ -161,7 +161,7 @@ impl Store {
             Failed::Read(source) => unreadable(source),
             Failed::Write(source) => failed(source),
         })?;
-        if copied.bytes != before.bytes || Stamp::of(&from).map_err(unreadable)? != before {
+        if copied.bytes != before.bytes || CopyStamp::of(&from).map_err(unreadable)? != before {
             return Err(StoreError::Changing { path: path.to_owned() });
         }
         let library = Library { name: name.to_owned(), digest: copied.digest, bytes: copied.bytes };
@@ -188,7 +188,7 @@ impl Store {
     /// Like [`Store::store_library`], but reads the file again only if it may have changed. A standard library is
     /// large, and rarely changes because it belongs to the toolchain.
     fn store_std(&self, name: &str, path: &Path) -> Result<Library, StoreError> {
-        let stamp = File::open(path).and_then(|file| Stamp::of(&file)).ok();
+        let stamp = File::open(path).and_then(|file| CopyStamp::of(&file)).ok();
         let mut seen = self.seen_std.lock();
         if let Some((_, library)) = seen.get(path).filter(|(found, _)| Some(found) == stamp.as_ref())
             && library.name == name

@@ -14,12 +14,12 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// The size and modification time of a file. A write to the file changes at least one of them, unless a program then
 /// sets the old time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct CopyStamp {
     pub(super) bytes: u64,
     modified: Option<SystemTime>,
 }
 
-impl Stamp {
+impl CopyStamp {
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         if metadata.is_dir() {

@@ -18,12 +18,12 @@ pub(super) struct Scan {
     silent: Option<&'static str>,
     last: Instant,
     is_running: bool,
-    stamps: HashMap<PathBuf, Stamp>,
+    stamps: HashMap<PathBuf, ScanStamp>,
 }
 
 /// Metadata of a file that changes with every write, even if a program sets the times of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct ScanStamp {
     inode: u64,
     bytes: u64,
     changed: (i64, i64),
@@ -68,7 +68,7 @@ impl Scan {
             return false;
         };
         let changed = (metadata.ctime(), metadata.ctime_nsec());
-        let stamp = Stamp { inode: metadata.ino(), bytes: metadata.len(), changed };
+        let stamp = ScanStamp { inode: metadata.ino(), bytes: metadata.len(), changed };
         let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let is_settled =
             i64::try_from(age.saturating_sub(SETTLED).as_secs()).is_ok_and(|then| changed.0 < then);
