@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// The steps of one reload.
 #[derive(Debug, Default)]
-pub(crate) struct Steps(Mutex<lifecycle::Steps<Overdue>>);
+pub(crate) struct Steps(Mutex<lifecycle::StepState<Overdue>>);
 
 /// A step that may not return, with the text of its error message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

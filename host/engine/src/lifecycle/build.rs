@@ -55,11 +55,11 @@ pub(super) struct Build {
     aim: Aim,
     retries: u32,
     waits: u32,
-    stage: Stage,
+    stage: BuildStage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum BuildStage {
     /// The build waits until git has stopped writing files, for example for a checkout.
     Waiting,
     Compiling,
@@ -72,20 +72,20 @@ enum Stage {
 impl Build {
     /// A new build with this aim.
     pub(super) fn to(aim: Aim) -> Self {
-        Self { aim, retries: 0, waits: 0, stage: Stage::Waiting }
+        Self { aim, retries: 0, waits: 0, stage: BuildStage::Waiting }
     }
 
     /// Whether other commands and work may interrupt the build.
     pub(super) fn is_open(&self) -> bool {
-        self.stage != Stage::Considering
+        self.stage != BuildStage::Considering
     }
 
     /// Returns whether a change that occurs now may supersede the compilation. If it may, begins to consider the
     /// change. Otherwise, the next compilation includes the change.
     pub(super) fn is_to_consider(&mut self) -> bool {
-        let compiles = self.stage == Stage::Compiling;
+        let compiles = self.stage == BuildStage::Compiling;
         if compiles {
-            self.stage = Stage::Considering;
+            self.stage = BuildStage::Considering;
         }
         compiles
     }
@@ -111,7 +111,7 @@ impl Lifecycle {
 
     pub(super) fn git_is_quiet(&mut self) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
-        self.build_goes_on(Build { stage: Stage::Compiling, ..build });
+        self.build_goes_on(Build { stage: BuildStage::Compiling, ..build });
         Effects::work(Work::Compile)
     }
 
@@ -119,7 +119,7 @@ impl Lifecycle {
     pub(super) fn considered(&mut self, supersedes: bool) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
         if !supersedes {
-            self.build_goes_on(Build { stage: Stage::Compiling, ..build });
+            self.build_goes_on(Build { stage: BuildStage::Compiling, ..build });
             return Effects::default();
         }
         self.begin_again(Build { aim: build.aim.edited(), ..build })
@@ -145,7 +145,7 @@ impl Lifecycle {
     }
 
     fn pause(&mut self, build: Build) -> Effects {
-        self.build_goes_on(Build { stage: Stage::Pausing, ..build });
+        self.build_goes_on(Build { stage: BuildStage::Pausing, ..build });
         Effects::work(Work::Pause)
     }
 
@@ -156,7 +156,7 @@ impl Lifecycle {
 
     /// Begins the build again, and reports that the compilation was superseded.
     fn begin_again(&mut self, build: Build) -> Effects {
-        self.build_goes_on(Build { stage: Stage::Waiting, ..build });
+        self.build_goes_on(Build { stage: BuildStage::Waiting, ..build });
         Effects::of([Effect::ReportSuperseded]).and_then(Some(Work::WaitForGit))
     }
 

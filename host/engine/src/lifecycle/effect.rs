@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::Input;
-use super::{Aim, BeginsWith, Exit, Next, Rollback, Ticket, Version};
+use super::{Aim, BeginsWith, Exit, Next, Rollback, Ticket, VersionId};
 use crate::{id::Digest, manifest::Manifest};
 use std::{
     sync::Arc,
@@ -40,7 +40,7 @@ pub(crate) enum Effect {
     /// Make the manifest in force visible to the rest of the host.
     Publish(Arc<Manifest>),
     /// Report a crash, and how soon the process is restarted.
-    ReportCrash { version: Version, exit: Exit, restart_in: Option<Duration> },
+    ReportCrash { version: VersionId, exit: Exit, restart_in: Option<Duration> },
     /// Quarantine the artifact until a user starts the plugin.
     Quarantine { digest: Digest, reason: String },
     /// Count a restart.
@@ -48,7 +48,7 @@ pub(crate) enum Effect {
     /// Report a restart. `deaths` counts the recent unexpected exits of the process.
     ReportRestart { deaths: usize },
     /// Report that a version was rolled back, and that an earlier version serves.
-    ReportTakenBack { from: Version, reason: String, fault: String },
+    ReportTakenBack { from: VersionId, reason: String, fault: String },
     /// Report that too many calls of a version fail, and that there is no earlier version to roll back to.
     ReportNothingEarlier,
     /// Record that the serving version is confirmed.

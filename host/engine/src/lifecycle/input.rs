@@ -3,8 +3,8 @@
 #[cfg(doc)]
 use super::Lifecycle;
 use super::{
-    Aim, Candidate, CommandKind, Compiled, Config, Death, Ending, NotInstalled, Reading, Settings, StartBy,
-    Ticket, Version,
+    Aim, CommandKind, Compiled, Config, Death, Ending, Installation, NotInstalled, ProcessSettings, Reading,
+    StartBy, Ticket, VersionId,
 };
 use crate::{id::Digest, manifest::Manifest};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
@@ -44,7 +44,7 @@ pub(crate) enum Input {
     /// or another instance serves with it.
     ConfigureEnded { taken: bool },
     /// The manifest was read. If a generation serves, `serves` states whether its settings are fixed.
-    ManifestRead { manifest: Arc<Manifest>, serves: Option<Settings>, reading: Reading },
+    ManifestRead { manifest: Arc<Manifest>, serves: Option<ProcessSettings>, reading: Reading },
     /// The manifest cannot be used.
     ManifestUnusable(String),
     /// The serving version cannot apply this manifest, for the reason `text`.
@@ -64,7 +64,7 @@ pub(crate) enum Input {
     /// The source was built. If no version serves, the versions in `stored` may be tried.
     SourceTried { serves: bool, stored: Vec<Digest> },
     /// A version should be installed.
-    Install(Candidate),
+    Install(Installation),
     /// The version failed to start.
     NotInstalled(NotInstalled),
     /// The state that was saved at the last stop cannot be read.
@@ -73,7 +73,7 @@ pub(crate) enum Input {
     PassedOver,
     /// A generation serves, and has replaced the previous generation, if any.
     Served {
-        version: Version,
+        version: VersionId,
         /// Whether the generation has state to save.
         stateful: bool,
         /// The artifacts that can serve again, in the order in which they first served.

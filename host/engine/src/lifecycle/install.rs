@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 
 /// A version to install.
 #[derive(Debug)]
-pub(crate) struct Candidate {
+pub(crate) struct Installation {
     pub(crate) how: How,
     /// The manifest of the version.
     pub(crate) manifest: Arc<Manifest>,
@@ -58,29 +58,29 @@ pub(crate) enum Because {
 #[derive(Debug)]
 pub(super) enum Install {
     /// The version starts.
-    Starts { candidate: Candidate, with: BeginsWith },
+    Starts { installation: Installation, with: BeginsWith },
     /// The new version has failed, and the version that was stopped to make room starts again. The error of the new
     /// version is reported when that start has ended.
-    Returns { candidate: Candidate, failed: NotInstalled, with: BeginsWith },
+    Returns { installation: Installation, failed: NotInstalled, with: BeginsWith },
 }
 
 impl Lifecycle {
     /// Begins the installation of a version.
-    pub(super) fn install(&mut self, candidate: Candidate) -> Effects {
-        if candidate.how == How::Built {
+    pub(super) fn install(&mut self, installation: Installation) -> Effects {
+        if installation.how == How::Built {
             self.failed_builds = 0;
         }
         let with = self.saved.to_begin_with(&self.policy);
-        self.starts(candidate, with)
+        self.starts(installation, with)
     }
 
-    fn starts(&mut self, candidate: Candidate, with: BeginsWith) -> Effects {
-        self.install = Some(Install::Starts { candidate, with });
+    fn starts(&mut self, installation: Installation, with: BeginsWith) -> Effects {
+        self.install = Some(Install::Starts { installation, with });
         Effects::work(Work::Install(with))
     }
 
-    fn returns(&mut self, (candidate, failed): (Candidate, NotInstalled), with: BeginsWith) -> Effects {
-        self.install = Some(Install::Returns { candidate, failed, with });
+    fn returns(&mut self, (installation, failed): (Installation, NotInstalled), with: BeginsWith) -> Effects {
+        self.install = Some(Install::Returns { installation, failed, with });
         Effects::work(match with {
             BeginsWith::HandedOver => Work::BringBack,
             with => Work::Install(with),
@@ -92,7 +92,7 @@ impl Lifecycle {
     /// recorded now.
     pub(super) fn installed(&mut self, now: Instant) -> (How, bool, Effects) {
         match self.install.take() {
-            Some(Install::Starts { candidate: Candidate { how, manifest, replaces }, .. }) => {
+            Some(Install::Starts { installation: Installation { how, manifest, replaces }, .. }) => {
                 self.faults.serves(how == How::Built);
                 let mut effects = Effects::default();
                 if !Arc::ptr_eq(&manifest, self.manifests.in_force()) {
@@ -102,9 +102,9 @@ impl Lifecycle {
                 }
                 (how, replaces, effects)
             }
-            Some(Install::Returns { candidate, failed, .. }) => {
+            Some(Install::Returns { installation, failed, .. }) => {
                 self.faults.serves(false);
-                self.version_fails(candidate.how, failed);
+                self.version_fails(installation.how, failed);
                 (How::Again, false, Effects::default())
             }
             None => (How::Again, false, Effects::default()),
@@ -119,29 +119,29 @@ impl Lifecycle {
         match self.install.take() {
             // If a generation serves, the version has rejected the state of that generation, and the checkpoint is
             // still usable.
-            Some(Install::Starts { candidate, with: BeginsWith::Checkpoint })
-                if is_refused && !candidate.replaces =>
+            Some(Install::Starts { installation, with: BeginsWith::Checkpoint })
+                if is_refused && !installation.replaces =>
             {
-                Effects { now: gives_up(), ..self.starts(candidate, BeginsWith::Nothing) }
+                Effects { now: gives_up(), ..self.starts(installation, BeginsWith::Nothing) }
             }
-            Some(Install::Starts { candidate, .. }) if failed.made_room => {
-                self.returns((candidate, failed), BeginsWith::HandedOver)
+            Some(Install::Starts { installation, .. }) if failed.made_room => {
+                self.returns((installation, failed), BeginsWith::HandedOver)
             }
-            Some(Install::Starts { candidate, .. }) => {
-                self.version_fails(candidate.how, failed);
+            Some(Install::Starts { installation, .. }) => {
+                self.version_fails(installation.how, failed);
                 Effects::work(Work::EndInstall)
             }
-            Some(Install::Returns { candidate, failed: first, with: BeginsWith::HandedOver })
+            Some(Install::Returns { installation, failed: first, with: BeginsWith::HandedOver })
                 if is_refused =>
             {
-                Effects { now: gives_up(), ..self.returns((candidate, first), BeginsWith::Nothing) }
+                Effects { now: gives_up(), ..self.returns((installation, first), BeginsWith::Nothing) }
             }
-            Some(Install::Returns { candidate, failed: first, .. }) => {
+            Some(Install::Returns { installation, failed: first, .. }) => {
                 // Usually, a failure during a command that sets the configuration is not recorded as a fault. This
                 // failure is recorded, because the plugin no longer serves.
                 self.faults.is_refused(failed.text, None);
                 self.service = self.service.last().map_or(Service::Stopped, |last| Service::GivenUp { last });
-                self.version_fails(candidate.how, first);
+                self.version_fails(installation.how, first);
                 Effects::work(Work::EndInstall)
             }
             None => Effects::default(),

@@ -30,7 +30,7 @@ pub(super) struct Override {
 
 /// Whether the settings of a generation's process can change while the generation serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settings {
+pub(crate) enum ProcessSettings {
     Open,
     /// The generation keeps the settings with which it was started.
     Fixed,
@@ -118,7 +118,7 @@ impl Lifecycle {
         &mut self,
         now: Instant,
         read: Arc<Manifest>,
-        (serves, reading): (Option<Settings>, Reading),
+        (serves, reading): (Option<ProcessSettings>, Reading),
     ) -> Effects {
         self.faults.manifest_is_read();
         let new = self.with_override(read);
@@ -127,7 +127,7 @@ impl Lifecycle {
         let edit = Edit { reading, was_pending: self.manifests.is_pending(), rebuilds };
         let reconfigures = old.config != new.config;
         let needs_another = old.requires_new_instance(&new)
-            || serves == Some(Settings::Fixed) && old.asks_for_another_process(&new);
+            || serves == Some(ProcessSettings::Fixed) && old.asks_for_another_process(&new);
         let more = !old.differs_only_in_config(&new);
         let serves = serves.is_some();
         let effects = if serves && (reconfigures || needs_another) {

@@ -73,8 +73,8 @@ use history::History;
 pub(crate) use history::Rollback;
 pub(crate) use input::{Input, Past};
 use install::Install;
-pub(crate) use install::{Because, BeginsWith, Candidate, NotInstalled};
-pub(crate) use manifest::{Config, Next, Reading, Settings};
+pub(crate) use install::{Because, BeginsWith, Installation, NotInstalled};
+pub(crate) use manifest::{Config, Next, ProcessSettings, Reading};
 use manifest::{Manifests, Override};
 use queue::{Activity, Phase, Waiting};
 pub(crate) use queue::{CommandKind, Ticket};
@@ -88,11 +88,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-pub(crate) use steps::Steps;
+pub(crate) use steps::StepState;
 
 /// An artifact, and one generation of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Version {
+pub(crate) struct VersionId {
     pub(crate) generation: Generation,
     pub(crate) digest: Digest,
 }
@@ -156,7 +156,7 @@ enum Task {
     },
     /// A rollback from this version.
     GoBack {
-        from: Version,
+        from: VersionId,
         reason: String,
     },
     Checkpoint,
@@ -168,7 +168,7 @@ enum Task {
 struct Restart {
     digest: Digest,
     /// If the restart is a rollback: the later version, whose process ended while the version was watched.
-    instead_of: Option<Version>,
+    instead_of: Option<VersionId>,
 }
 
 /// The lifecycle of one plugin.
@@ -261,7 +261,7 @@ impl Lifecycle {
                 (self.activity, self.start) = (Activity::Idle, None);
                 Effects::default()
             }
-            Input::Install(candidate) => self.install(candidate),
+            Input::Install(installation) => self.install(installation),
             Input::NotInstalled(failed) => self.not_installed(failed),
             Input::Served { version, stateful, history } => {
                 self.history.served = history;

@@ -2,7 +2,7 @@
 //! restarted with exponential backoff. After too many failures, its artifact is quarantined.
 
 use super::{
-    Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, Version, Work,
+    Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, VersionId, Work,
     budget::{Failure, pause},
     saved::Saved,
 };
@@ -19,17 +19,17 @@ pub(super) enum Service {
     Stopped,
     /// The process of the last generation has ended. A restart is in progress, or the plugin should not run.
     Down {
-        last: Version,
+        last: VersionId,
     },
     /// The plugin is not restarted: the last generation was quarantined, or did not start again after it was stopped
     /// to make room for another version.
     GivenUp {
-        last: Version,
+        last: VersionId,
     },
     Serving(Serving),
     /// The plugin is restarted at the time `due`.
     Backoff {
-        last: Version,
+        last: VersionId,
         due: Instant,
         restart: Restart,
     },
@@ -38,7 +38,7 @@ pub(super) enum Service {
 /// A generation while it serves.
 #[derive(Debug)]
 pub(super) struct Serving {
-    version: Version,
+    version: VersionId,
     stateful: bool,
     trust: Trust,
     /// The time of the next checkpoint. `None` if the generation's state is not saved.
@@ -59,7 +59,7 @@ enum Trust {
 /// An unexpected exit of a generation's process.
 #[derive(Debug)]
 pub(crate) struct Death {
-    pub(crate) version: Version,
+    pub(crate) version: VersionId,
     pub(crate) exit: Exit,
     /// Whether the generation served until its process ended, and no other generation has replaced it.
     pub(crate) leaves_gap: bool,
@@ -75,7 +75,7 @@ pub(crate) struct Exit {
 
 impl Service {
     /// The version that serves, or served last since the last stop.
-    pub(super) fn last(&self) -> Option<Version> {
+    pub(super) fn last(&self) -> Option<VersionId> {
         match self {
             Self::Stopped => None,
             Self::Down { last } | Self::GivenUp { last } | Self::Backoff { last, .. } => Some(*last),
@@ -154,7 +154,7 @@ impl Lifecycle {
     }
 
     /// Records that a version serves, and decides whether it is watched.
-    pub(super) fn served(&mut self, now: Instant, (version, stateful): (Version, bool)) -> Effects {
+    pub(super) fn served(&mut self, now: Instant, (version, stateful): (VersionId, bool)) -> Effects {
         let (how, replaces, accepted) = self.installed(now);
         let is_unconfirmed = self.history.is_unconfirmed(version.digest);
         let unproven = match how {
@@ -182,7 +182,7 @@ impl Lifecycle {
     }
 
     /// Records that a version is confirmed.
-    fn is_good(&mut self, version: Version) -> Effect {
+    fn is_good(&mut self, version: VersionId) -> Effect {
         self.history.good = Some(version.digest);
         self.history.taken_back.remove(&version.digest);
         Effect::RememberGood
@@ -221,7 +221,7 @@ impl Lifecycle {
 
     /// Counts a failure of the version that served last. Returns the pause before the restart, or, after too many
     /// failures, the effect that quarantines the version's artifact.
-    fn again_after(&mut self, now: Instant, of: (Version, Failure)) -> Result<Duration, Effect> {
+    fn again_after(&mut self, now: Instant, of: (VersionId, Failure)) -> Result<Duration, Effect> {
         let (last, failure) = of;
         let Policy { restart_pause, max_deaths, death_window, .. } = self.policy;
         let count = self.failures.add((last.digest, failure), now, death_window);
@@ -300,7 +300,7 @@ impl Lifecycle {
     }
 
     /// Records that a version was rolled back.
-    fn taken_back(&mut self, from: Version, reason: String) -> Effect {
+    fn taken_back(&mut self, from: VersionId, reason: String) -> Effect {
         self.history.taken_back.insert(from.digest);
         let fault = format!("{}: {} was rolled back: {reason}", self.plugin, from.generation);
         self.faults.is_taken_back(fault.clone());

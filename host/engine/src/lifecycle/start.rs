@@ -19,14 +19,14 @@ pub(crate) enum StartBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Start {
     by: StartBy,
-    stage: Stage,
+    stage: StartStage,
     /// The stored versions that have not been tried yet, the best first.
     rest: VecDeque<Digest>,
     trying: Option<Trying>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum StartStage {
     Stored,
     Source,
     Fallback,
@@ -43,7 +43,7 @@ enum Trying {
 impl Lifecycle {
     /// Starts the plugin. `stored` lists the stored versions that may run, the best first.
     pub(super) fn start(&mut self, by: StartBy, stored: Vec<Digest>) -> Effects {
-        self.start = Some(Start { by, stage: Stage::Stored, rest: stored.into(), trying: None });
+        self.start = Some(Start { by, stage: StartStage::Stored, rest: stored.into(), trying: None });
         self.try_next()
     }
 
@@ -62,12 +62,12 @@ impl Lifecycle {
     pub(super) fn tried(&mut self, serves: bool, is_unfit: bool) -> Effects {
         let Some(start) = &mut self.start else { return Effects::default() };
         match (start.trying.take(), start.stage, start.by) {
-            (Some(_), Stage::Stored, StartBy::Host { same_program: true }) if serves => {
-                start.stage = Stage::Source;
+            (Some(_), StartStage::Stored, StartBy::Host { same_program: true }) if serves => {
+                start.stage = StartStage::Source;
                 Effects::work(Work::AnswerStart)
             }
-            (Some(_), Stage::Stored, _) if serves => self.build_source(),
-            (Some(_), Stage::Fallback, _) if serves => self.end_start(),
+            (Some(_), StartStage::Stored, _) if serves => self.build_source(),
+            (Some(_), StartStage::Fallback, _) if serves => self.end_start(),
             (Some(Trying::AsSaid(digest)), _, StartBy::Host { .. }) if is_unfit => {
                 start.trying = Some(Trying::AsAccepted);
                 Effects::work(Work::ServeAccepted(digest))
@@ -87,7 +87,7 @@ impl Lifecycle {
         if serves || self.intent == Intent::Rest {
             return self.end_start();
         }
-        (start.stage, start.rest) = (Stage::Fallback, stored.into());
+        (start.stage, start.rest) = (StartStage::Fallback, stored.into());
         self.try_next()
     }
 
@@ -97,8 +97,9 @@ impl Lifecycle {
         let Some(start) = &mut self.start else { return Effects::default() };
         while let Some(digest) = start.rest.pop_front() {
             // The build may have resulted in this artifact, and the artifact was rejected then.
-            let unfit =
-                refused.as_ref().filter(|(refused, _)| *refused == digest && start.stage == Stage::Fallback);
+            let unfit = refused
+                .as_ref()
+                .filter(|(refused, _)| *refused == digest && start.stage == StartStage::Fallback);
             let unfit = unfit.map(|(_, unfit)| unfit.is_some());
             match (unfit, start.by) {
                 (None, _) => {
@@ -112,12 +113,12 @@ impl Lifecycle {
                 (Some(_), _) => {}
             }
         }
-        if start.stage == Stage::Stored { self.build_source() } else { self.end_start() }
+        if start.stage == StartStage::Stored { self.build_source() } else { self.end_start() }
     }
 
     fn build_source(&mut self) -> Effects {
         if let Some(start) = &mut self.start {
-            start.stage = Stage::Source;
+            start.stage = StartStage::Source;
         }
         Effects::work(Work::BuildSource)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// The progress of a reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Steps<S> {
+pub(crate) enum StepState<S> {
     #[default]
     Between,
     /// The reload has been in this step since this time.
@@ -15,7 +15,7 @@ pub(crate) enum Steps<S> {
     GivenUp(S),
 }
 
-impl<S: Copy> Steps<S> {
+impl<S: Copy> StepState<S> {
     /// Begins a step.
     ///
     /// # Errors

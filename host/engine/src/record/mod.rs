@@ -29,7 +29,7 @@ pub(crate) struct Record {
     wanted: Wanted,
     /// The number of the last generation.
     generation: u64,
-    serving: Option<Serving>,
+    serving: Option<ServingRecord>,
     /// The version that was confirmed last.
     last_good: Option<Digest>,
     /// The last version that was built from the source and then served.
@@ -76,7 +76,7 @@ pub(crate) enum Wanted {
 
 /// The version that serves, or served last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Serving {
+pub(crate) struct ServingRecord {
     pub(crate) digest: Digest,
     pub(crate) choice: Choice,
     /// The configuration that the version has accepted.
@@ -185,7 +185,7 @@ impl Record {
     }
 
     /// The version that serves, or served last.
-    pub(crate) fn serving(&self) -> Option<&Serving> {
+    pub(crate) fn serving(&self) -> Option<&ServingRecord> {
         self.serving.as_ref()
     }
 
@@ -228,7 +228,7 @@ impl Record {
             self.newest = Some(digest);
         }
         let (config, program) = serving;
-        self.serving = Some(Serving { digest, choice, config, program });
+        self.serving = Some(ServingRecord { digest, choice, config, program });
         self.generation = self.generation.max(served.generation.0);
         match self.versions.iter_mut().find(|version| version.digest == digest) {
             Some(version) => {
@@ -269,7 +269,7 @@ impl Record {
     /// Records that `confirm` has rolled a version back, for this reason.
     pub(crate) fn takes_back(&mut self, bad: Digest, reason: &str) {
         self.mark(bad, true);
-        if let Some(Serving { choice: Choice::RolledBack { because }, .. }) = &mut self.serving {
+        if let Some(ServingRecord { choice: Choice::RolledBack { because }, .. }) = &mut self.serving {
             *because = Some(reason.into());
         }
     }

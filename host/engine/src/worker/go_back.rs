@@ -6,7 +6,7 @@ use crate::{
     event::{EventKind, Stages},
     id::{Digest, Generation},
     job::Source,
-    lifecycle::{Input, Rollback, Version, Work},
+    lifecycle::{Input, Rollback, VersionId, Work},
     manifest::OwnErrors,
     registry::Calls,
 };
@@ -27,7 +27,7 @@ impl Worker {
     }
 
     /// Records and reports that a version was rolled back. Its source counts as faulty until it is edited.
-    pub(super) fn taken_back(&mut self, from: Version, reason: &str, fault: &str) {
+    pub(super) fn taken_back(&mut self, from: VersionId, reason: &str, fault: &str) {
         self.record.change(|record| record.takes_back(from.digest, fault));
         self.emit(EventKind::RolledBack { from: from.generation, reason: reason.into() });
     }

@@ -11,7 +11,7 @@ use crate::{
     event::{EventKind, Stage, Stages},
     id::{Digest, Generation},
     job::{Job, Source, Stopped},
-    lifecycle::{Aim, Because, Candidate, Input, NotInstalled, Version, Work},
+    lifecycle::{Aim, Because, Input, Installation, NotInstalled, VersionId, Work},
     load::process::SavedBy,
     manifest::{LimitsSpec, Manifest},
     record::How,
@@ -59,8 +59,8 @@ impl Worker {
         stages: Stages,
     ) -> Result<Generation, HostError> {
         let (how, manifest) = (cause.how(&offer.0), offer.1.clone());
-        let candidate = Candidate { how, manifest, replaces: self.shared.entry.live().is_some() };
-        let work = self.step(Input::Install(candidate));
+        let installation = Installation { how, manifest, replaces: self.shared.entry.live().is_some() };
+        let work = self.step(Input::Install(installation));
         let failed = match self.attempts((offer, None), (cause, stages), work).await {
             Ok(generation) => return generation.ok_or_else(|| self.stopping()),
             Err(failed) => failed,
@@ -147,12 +147,12 @@ impl Worker {
     ) -> (Attempt, Result<Installed, ReloadError>) {
         self.doing(Some(Stage::Load));
         self.last_generation += 1;
-        let candidate = Generation(self.last_generation);
+        let installation = Generation(self.last_generation);
         let served = Arc::default();
         let job = Job {
             entry: self.shared.entry.clone(),
             manifest: manifest.clone(),
-            generation: candidate,
+            generation: installation,
             source: source.clone(),
             state,
             quarantined: self.record.quarantined().clone(),
@@ -164,7 +164,7 @@ impl Worker {
             on_death: self.on_death(&served),
         };
         let span = cause.span(self);
-        spans::is_to_be(&span, candidate);
+        spans::is_to_be(&span, installation);
         // Only the number is kept, because a reference would keep the generation alive if its process exited meanwhile.
         let before = self.shared.entry.live().map(|live| live.generation);
         let (steps, patience) = (job.steps.clone(), manifest.process.step_timeout);
@@ -186,7 +186,7 @@ impl Worker {
                     break Err((overdue.stage, overdue.after(patience)));
                 }
                 died = self.deaths.next() => {
-                    if died.is_of(candidate) {
+                    if died.is_of(installation) {
                         // This death is handled when the attempt has ended, because it counts only if the generation
                         // served.
                         own_death = Some(died);
@@ -232,7 +232,7 @@ impl Worker {
         let gap_ms = attempt.stopped.map(|stopped| stopped.gap_ms());
         self.note_serving(&live, attempt.how, &manifest);
         self.do_now(Input::Served {
-            version: Version { generation: live.generation, digest: live.digest },
+            version: VersionId { generation: live.generation, digest: live.digest },
             stateful: live.stateful(),
             history: self.record.versions().iter().map(|version| version.digest).collect(),
         });

@@ -4,7 +4,7 @@ use super::{Worker, cause::Cause};
 use crate::{
     event::{EventKind, Stage, Stages},
     job::Source,
-    lifecycle::{Input, Next, Reading, Settings, Work},
+    lifecycle::{Input, Next, ProcessSettings, Reading, Work},
     manifest::{self, Manifest, ManifestError},
     watch::{Change, What},
 };
@@ -99,8 +99,8 @@ impl Worker {
         self.shared.progress.lock().note_read(&manifest);
         let live = self.shared.entry.live();
         let serves = live.as_ref().map(|live| match live.traits().settings_are_fixed {
-            true => Settings::Fixed,
-            false => Settings::Open,
+            true => ProcessSettings::Fixed,
+            false => ProcessSettings::Open,
         });
         match (self.step(Input::ManifestRead { manifest, serves, reading }), live) {
             // The events report the result of the configuration.

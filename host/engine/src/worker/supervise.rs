@@ -6,7 +6,7 @@ use crate::{
     event::{CrashSite, EventKind, Stages},
     id::{Digest, Generation},
     job::{OnDeath, Source},
-    lifecycle::{self, Exit, Input, Version},
+    lifecycle::{self, Exit, Input, VersionId},
     registry::{Retiring, body::LifecycleError},
     step::Step,
 };
@@ -112,14 +112,14 @@ impl Worker {
         };
         self.note_death(digest, signal.clone());
         self.do_now(Input::Died(lifecycle::Death {
-            version: Version { generation, digest },
+            version: VersionId { generation, digest },
             exit: Exit { signal, status, stderr_tail },
             leaves_gap,
         }));
     }
 
     /// Reports that the process of a version has ended, and how soon it is restarted.
-    pub(super) fn report_crash(&self, version: Version, exit: Exit, restart_in: Option<Duration>) {
+    pub(super) fn report_crash(&self, version: VersionId, exit: Exit, restart_in: Option<Duration>) {
         let Exit { signal, status: exit, stderr_tail } = exit;
         let restart_in_ms = restart_in.map(|pause| pause.as_millis().try_into().unwrap_or(u64::MAX));
         let of = (&self.shared.entry.id, version.generation, version.digest);

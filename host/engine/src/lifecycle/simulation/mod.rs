@@ -8,7 +8,7 @@
 
 mod world;
 
-use super::Steps;
+use super::StepState;
 use std::{
     collections::BTreeSet,
     env,
@@ -107,7 +107,7 @@ fn every_history_keeps_the_rules_of_the_lifecycle() {
 fn a_reload_is_abandoned_only_inside_a_step_that_has_taken_too_long() {
     let deadline = Duration::from_millis(50);
     for seed in 0..10_000 {
-        let (mut dice, mut now, mut steps) = (Dice::new(seed), Instant::now(), Steps::Between);
+        let (mut dice, mut now, mut steps) = (Dice::new(seed), Instant::now(), StepState::Between);
         // The expected state: the running step with its start, and the step in which the reload was abandoned.
         let (mut runs, mut given_up): (Option<(u64, Instant)>, Option<u64>) = (None, None);
         for step in 0..20 {

@@ -13,8 +13,8 @@ use super::{Dice, Moves};
 use crate::{
     id::{Digest, PluginId},
     lifecycle::{
-        CommandKind, Confirm, Death, Effect, Exit, Input, Lifecycle, Past, Policy, Service, Ticket, Version,
-        Work,
+        CommandKind, Confirm, Death, Effect, Exit, Input, Lifecycle, Past, Policy, Service, Ticket,
+        VersionId, Work,
     },
     record::How,
 };
@@ -86,7 +86,7 @@ pub(super) struct World {
     /// Whether the settings of the serving version's process are fixed.
     is_fixed: bool,
     /// The serving version. All other versions have ended.
-    serves: Option<Version>,
+    serves: Option<VersionId>,
     /// Whether the version that serves, or served last, has state.
     stateful: bool,
     generations: u64,
@@ -112,7 +112,7 @@ pub(super) struct World {
     /// The commands that the worker has not received yet.
     inbox: VecDeque<Ticket>,
     /// The deaths that the worker has not received yet. The flag states whether the generation served when it died.
-    deaths: VecDeque<(Version, bool)>,
+    deaths: VecDeque<(VersionId, bool)>,
     moves: Moves,
 }
 

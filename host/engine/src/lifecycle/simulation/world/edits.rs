@@ -2,7 +2,7 @@
 
 use super::{World, texts::Says};
 use crate::{
-    lifecycle::{Aim, Input, Next, Reading, Settings, Work},
+    lifecycle::{Aim, Input, Next, ProcessSettings, Reading, Work},
     manifest::Manifest,
     record::How,
 };
@@ -41,7 +41,7 @@ impl World {
         }
         let (old, was_pending) = (self.watch.in_force, self.watch.is_pending);
         let rebuilds = self.watch.latest.build != said.build;
-        let settings = if self.is_fixed { Settings::Fixed } else { Settings::Open };
+        let settings = if self.is_fixed { ProcessSettings::Fixed } else { ProcessSettings::Open };
         let serves = self.serves.map(|_| settings);
         let reconfigures = old.config != said.config;
         let needs_another = old.timeout != said.timeout || self.is_fixed && old.grace != said.grace;

@@ -3,7 +3,7 @@
 use super::{Store, World, texts::Says};
 use crate::{
     id::{Digest, Generation},
-    lifecycle::{Because, BeginsWith, Candidate, Input, NotInstalled, Version, Work},
+    lifecycle::{Because, BeginsWith, Input, Installation, NotInstalled, VersionId, Work},
     manifest::Manifest,
     record::How,
 };
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// A version that was stopped to make room, and the state that it has saved.
 #[derive(Clone, Copy, Debug)]
 struct Stopped {
-    version: Version,
+    version: VersionId,
     state: Option<u64>,
 }
 
@@ -20,8 +20,8 @@ impl World {
     /// Simulates the installation of an artifact. Returns whether it serves.
     pub(super) fn install(&mut self, (digest, manifest): (Digest, Arc<Manifest>), how: How) -> bool {
         let replaces = self.serves.is_some();
-        let candidate = Candidate { how, manifest: manifest.clone(), replaces };
-        let mut work = self.step(Input::Install(candidate));
+        let installation = Installation { how, manifest: manifest.clone(), replaces };
+        let mut work = self.step(Input::Install(installation));
         let (mut attempts, mut gave_up) = (0, false);
         let mut stopped: Option<Stopped> = None;
         // Whether the version that was stopped to make room is being started again.
@@ -127,9 +127,9 @@ impl World {
         (digest, returns): (Digest, bool),
         state: Option<u64>,
         stopped: &mut Option<Stopped>,
-    ) -> Result<Version, NotInstalled> {
+    ) -> Result<VersionId, NotInstalled> {
         self.generations += 1;
-        let version = Version { generation: Generation(self.generations), digest };
+        let version = VersionId { generation: Generation(self.generations), digest };
         self.takes_time();
         let has_state = state.is_some() || self.serves.is_some() && self.stateful;
         let because = match self.dice.below(4) {
@@ -166,7 +166,7 @@ impl World {
     /// describes the other version: whether it was built, and its artifact.
     fn comes_up(
         &mut self,
-        (version, how): (Version, How),
+        (version, how): (VersionId, How),
         (replaces, follows): (bool, &Arc<Manifest>),
         failed: Option<(bool, Digest)>,
     ) {

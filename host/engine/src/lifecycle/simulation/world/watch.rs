@@ -7,7 +7,7 @@ mod effects;
 use super::{Command, texts::Says};
 use crate::{
     id::Digest,
-    lifecycle::{CommandKind, Input, Intent, Lifecycle, Policy, Service, Ticket, Version, Work},
+    lifecycle::{CommandKind, Input, Intent, Lifecycle, Policy, Service, Ticket, VersionId, Work},
 };
 use builds::Builds;
 use std::{collections::BTreeMap, time::Instant};
@@ -37,9 +37,9 @@ pub(super) struct Watch {
     has_task: bool,
     /// Whether the serving version was stopped to make room for a version that does not serve yet.
     pub(super) is_on_the_way: bool,
-    current: Option<Version>,
+    current: Option<VersionId>,
     /// The version that has served last since the last stop.
-    pub(super) last: Option<Version>,
+    pub(super) last: Option<VersionId>,
     /// Whether the plugin runs, or is about to be restarted.
     pub(super) is_up: bool,
     /// The state that was saved at a stop and with which the next version has to begin.
@@ -52,9 +52,9 @@ pub(super) struct Watch {
     expected: Option<Expected>,
     failures: Vec<(Digest, Instant)>,
     /// The expected restart: its artifact, its earliest time, and the version that it rolls back, if any.
-    restart: Option<(Digest, Instant, Option<Version>)>,
+    restart: Option<(Digest, Instant, Option<VersionId>)>,
     /// The version that has to be reported as rolled back when the running task has ended.
-    taken_back: Option<Version>,
+    taken_back: Option<VersionId>,
     /// Whether the newest source is faulty.
     source_is_wrong: bool,
     /// The source whose fault was reported last.
@@ -282,7 +282,7 @@ impl Watch {
         self.unproven.is_some()
     }
 
-    pub(super) fn serves(&mut self, of: (Instant, Version), (unproven, is_newest): (bool, bool)) {
+    pub(super) fn serves(&mut self, of: (Instant, VersionId), (unproven, is_newest): (bool, bool)) {
         let (now, version) = of;
         (self.current, self.restart) = (Some(version), None);
         (self.last, self.is_up, self.promised) = (Some(version), true, None);

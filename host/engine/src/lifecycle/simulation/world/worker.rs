@@ -3,7 +3,7 @@
 use super::{Command, World, digest};
 use crate::{
     id::Digest,
-    lifecycle::{Aim, Candidate, Compiled, Input, Reading, Rollback, Ticket, Work},
+    lifecycle::{Aim, Compiled, Input, Installation, Reading, Rollback, Ticket, Work},
     record::How,
 };
 use std::{sync::Arc, time::Duration};
@@ -183,7 +183,7 @@ impl World {
         if renews || self.serves.is_none_or(|serves| serves.digest != digest(read)) {
             return self.install((digest(read), manifest), How::Built);
         }
-        self.step(Input::Install(Candidate { how: How::Built, manifest, replaces: true }));
+        self.step(Input::Install(Installation { how: How::Built, manifest, replaces: true }));
         self.watch.newest_serves();
         self.step(Input::Unchanged);
         true

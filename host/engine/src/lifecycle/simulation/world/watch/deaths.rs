@@ -3,7 +3,7 @@
 use super::{Expected, Watch};
 use crate::{
     id::Digest,
-    lifecycle::{Confirm, Policy, Version},
+    lifecycle::{Confirm, Policy, VersionId},
 };
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ use std::{
 
 impl Watch {
     /// Records the death of a generation that is about to be reported to the lifecycle.
-    pub(in super::super) fn died(&mut self, now: Instant, of: (Version, bool), earlier: Option<Digest>) {
+    pub(in super::super) fn died(&mut self, now: Instant, of: (VersionId, bool), earlier: Option<Digest>) {
         let (version, leaves_gap) = of;
         if self.current != Some(version) {
             return;
