@@ -11,7 +11,7 @@ use replug::{
 };
 
 /// The answer of a running host about all its plugins.
-pub(super) struct Listed {
+pub(super) struct HostPlugins {
     /// All plugins, the registered ones first.
     pub(super) plugins: Vec<Plugin>,
     /// The settings that the host has not applied.
@@ -19,7 +19,7 @@ pub(super) struct Listed {
 }
 
 /// Requests all plugins from a running host.
-pub(super) async fn listed(client: &Client) -> Result<Listed, CliError> {
+pub(super) async fn listed(client: &Client) -> Result<HostPlugins, CliError> {
     let mut plugins = Vec::new();
     let mut page_no = 1;
     loop {
@@ -27,7 +27,7 @@ pub(super) async fn listed(client: &Client) -> Result<Listed, CliError> {
         let before = plugins.len();
         plugins.extend(page.registered.into_iter().chain(page.unregistered));
         if plugins.len() >= page.total || plugins.len() == before {
-            return Ok(Listed { plugins, configuration: page.configuration });
+            return Ok(HostPlugins { plugins, configuration: page.configuration });
         }
         page_no += 1;
     }

@@ -4,7 +4,7 @@ use super::{
     args::{Folder, Place, State},
     client::Client,
     error::CliError,
-    host_plugins::{Listed, listed},
+    host_plugins::{HostPlugins, listed},
     output::Stdout,
     signals::Signals,
     table,
@@ -97,8 +97,8 @@ impl Status {
         }
     }
 
-    fn show(&self, listed: &Listed, home: &str) -> Result<(), CliError> {
-        let Listed { plugins, configuration } = listed;
+    fn show(&self, listed: &HostPlugins, home: &str) -> Result<(), CliError> {
+        let HostPlugins { plugins, configuration } = listed;
         match self.json {
             true => terminal::print_json(&json!({ "plugins": plugins, "configuration": configuration })),
             false => {

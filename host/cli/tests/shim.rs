@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use replug_runtime::shim::EXIT_UNFIT;
-use replug_wire::{Answer, Call, Control, Encoding, Greeting, Lane, SHIM_MARKER, Service};
+use replug_wire::{Answer, Call, ControlConnection, Encoding, Greeting, Lane, SHIM_MARKER, Service};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
     io::{self, PipeWriter, Read},
@@ -15,7 +15,7 @@ use std::{
 
 struct Started {
     child: Child,
-    control: Control,
+    control: ControlConnection,
     service: Service,
     lifeline: PipeWriter,
 }
@@ -33,7 +33,7 @@ fn start() -> Started {
     let (their_lifeline, lifeline) = io::pipe().unwrap();
     let (service, their_service) = UnixStream::pair().unwrap();
     let greeting = Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
-    let control = Control::greet(ours, greeting).unwrap();
+    let control = ControlConnection::greet(ours, greeting).unwrap();
     Started { child, control, service: Service::new(service), lifeline }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     manifest::{Mode, Trial},
     overdue::Overdue,
     preflight::{self, PreflightError, Tried},
-    registry::{Identity, Live, Origin},
+    registry::{CodeOrigin, Identity, Live},
     step::Step,
 };
 use replug_api::call::Death;
@@ -232,7 +232,11 @@ impl Candidate<'_> {
             config: self.job.manifest.config_json(),
             reporter: self.reporter(),
             crash_record: self.context.crash_record.as_ref(),
-            origin: Origin::of(&self.artifact.path, self.artifact.companions.file, &self.job.manifest.root),
+            origin: CodeOrigin::of(
+                &self.artifact.path,
+                self.artifact.companions.file,
+                &self.job.manifest.root,
+            ),
         };
         Live::load_in_process(self.identity(), source, self)
     }

@@ -16,12 +16,12 @@ pub(crate) struct Deadline {
     pub(crate) after: Duration,
 }
 
-type Note = Option<(PluginId, Deadline)>;
+type CurrentDeadline = Option<(PluginId, Deadline)>;
 
 thread_local! {
     /// The value has no destructor, so that it exists until the thread exits: destructors of other thread-locals may
     /// make calls. Each [`Noted`] restores the previous value, so that nothing leaks.
-    static NOTED: RefCell<ManuallyDrop<Note>> = const { RefCell::new(ManuallyDrop::new(None)) };
+    static NOTED: RefCell<ManuallyDrop<CurrentDeadline>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 impl Deadline {
@@ -60,7 +60,7 @@ impl Deadline {
 
 /// A deadline that is in force. Dropping it restores the deadline of the outer call.
 #[must_use = "the deadline ends when this is dropped"]
-pub(crate) struct Noted(Note);
+pub(crate) struct Noted(CurrentDeadline);
 
 impl Drop for Noted {
     fn drop(&mut self) {
@@ -68,7 +68,7 @@ impl Drop for Noted {
     }
 }
 
-fn replace(note: Note) -> Note {
+fn replace(note: CurrentDeadline) -> CurrentDeadline {
     ManuallyDrop::into_inner(NOTED.replace(ManuallyDrop::new(note)))
 }
 

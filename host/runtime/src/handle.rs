@@ -249,7 +249,7 @@ impl Invocation {
     ///   plugin runs in a child process
     pub fn wait(self) -> Result<Value, CallError<Value>> {
         let deadline = self.timeout.map(Deadline::after);
-        self.run(deadline, &Running::default(), read_value)
+        self.run(deadline, &RunningCall::default(), read_value)
     }
 
     /// Like [`Invocation::wait`], but the result stays JSON text. A parsed [`Value`] takes more memory than its text:
@@ -262,23 +262,23 @@ impl Invocation {
     /// * Those of [`Invocation::wait`]
     pub fn wait_raw(self) -> Result<Box<RawValue>, CallError<Value>> {
         let deadline = self.timeout.map(Deadline::after);
-        self.run(deadline, &Running::default(), read_raw)
+        self.run(deadline, &RunningCall::default(), read_raw)
     }
 
     fn run<T>(
         self,
         deadline: Option<Deadline>,
-        running: &Running,
+        running: &RunningCall,
         read: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<T, CallError<Value>> {
         let Some(deadline) = deadline else { return self.call(running, read) };
         let id = self.handle.id().clone();
-        deadline.hold(&id, || running.calls.during(Running::CALL, || self.call(running, read)))
+        deadline.hold(&id, || running.calls.during(RunningCall::CALL, || self.call(running, read)))
     }
 
     fn call<T>(
         self,
-        running: &Running,
+        running: &RunningCall,
         read: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<T, CallError<Value>> {
         let Self { handle: DynHandle { entry, .. }, method, arguments, .. } = self;
@@ -314,7 +314,7 @@ impl IntoFuture for Invocation {
         let runtime = self.handle.runtime.clone();
         let deadline = self.timeout.map(Deadline::after);
         let generation = self.handle.generation().map_or(0, |generation| generation.0);
-        let running = Arc::new(Running { generation: generation.into(), ..Running::default() });
+        let running = Arc::new(RunningCall { generation: generation.into(), ..RunningCall::default() });
         let late = deadline.map(|deadline| (deadline, Timer::start(&runtime, deadline.until)));
         let call = {
             let running = running.clone();
@@ -326,13 +326,13 @@ impl IntoFuture for Invocation {
 
 /// The state that a call by name shares with the task that awaits it.
 #[derive(Debug, Default)]
-struct Running {
+struct RunningCall {
     /// The generation in which the call runs. Before the call begins, the generation that served when it was requested.
     generation: AtomicU64,
     calls: Arc<Cancellation>,
 }
 
-impl Running {
+impl RunningCall {
     /// The number of the only call.
     const CALL: u64 = 1;
 }
@@ -343,7 +343,7 @@ pub struct InvocationFuture {
     plugin: String,
     method: String,
     call: tokio::task::JoinHandle<Result<Value, CallError<Value>>>,
-    running: Arc<Running>,
+    running: Arc<RunningCall>,
     late: Option<(Deadline, Timer)>,
 }
 
@@ -369,7 +369,7 @@ impl Future for InvocationFuture {
             return Poll::Pending;
         }
         let after_ms = deadline.after_ms();
-        self.running.calls.cancel(Running::CALL);
+        self.running.calls.cancel(RunningCall::CALL);
         // If no thread has begun the call, `abort` prevents it from beginning.
         self.call.abort();
         let (plugin, method) = (self.plugin.clone(), self.method.clone());

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first argument of a process that becomes a sweeper. The paths of a [`Place`] follow.
+/// The first argument of a process that becomes a sweeper. The paths of a [`SocketPaths`] follow.
 pub const MARKER: &str = "__replug-sweep";
 
 /// How long a host may take to answer a probe of its socket.
@@ -33,14 +33,14 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// The paths that a host creates for its socket.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct SocketPaths {
     /// The path of the socket.
     pub socket: PathBuf,
     /// The folder of the socket, if it is only for sockets of hosts. It is removed together with the last socket.
     pub folder: Option<PathBuf>,
 }
 
-impl Place {
+impl SocketPaths {
     /// Removes the folder, if there is one and it is empty.
     pub fn close(&self) {
         let Some(folder) = &self.folder else { return };
@@ -59,8 +59,8 @@ impl Place {
     }
 }
 
-/// The process that removes the paths of a [`Place`] after the host has exited. Dropping this value kills the process,
-/// so that it removes nothing.
+/// The process that removes the paths of a [`SocketPaths`] after the host has exited. Dropping this value kills the
+/// process, so that it removes nothing.
 #[derive(Debug)]
 pub struct Sweeper(Child);
 
@@ -70,7 +70,7 @@ impl Sweeper {
     /// # Errors
     ///
     /// An error of the operating system if the process cannot be started.
-    pub fn start(program: &Path, place: &Place) -> io::Result<Self> {
+    pub fn start(program: &Path, place: &SocketPaths) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.arg(MARKER).arg(std::path::absolute(&place.socket)?);
         if let Some(folder) = &place.folder {
@@ -94,7 +94,7 @@ impl Drop for Sweeper {
 /// Runs as a sweeper, with the arguments that follow the marker.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ! {
     let Some(socket) = arguments.next() else { process::exit(2) };
-    let place = Place { socket: socket.into(), folder: arguments.next().map(PathBuf::from) };
+    let place = SocketPaths { socket: socket.into(), folder: arguments.next().map(PathBuf::from) };
     // A file system that contains the working directory of a process cannot be unmounted.
     let _ = env::set_current_dir("/");
     // The host writes nothing to the pipe. Its end, or an error, means that the host has exited.
@@ -184,10 +184,10 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
 
-    fn place(dir: &Path) -> Place {
+    fn place(dir: &Path) -> SocketPaths {
         let folder = dir.join("replug");
         fs::create_dir(&folder).unwrap();
-        Place { socket: folder.join("host.sock"), folder: Some(folder) }
+        SocketPaths { socket: folder.join("host.sock"), folder: Some(folder) }
     }
 
     #[test]

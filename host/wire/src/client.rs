@@ -15,7 +15,7 @@ use std::{
 
 /// Why a request failed.
 #[derive(thiserror::Error)]
-pub enum ControlError {
+pub enum RequestError {
     /// The connection to the shim failed. The owner must kill the shim.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -24,7 +24,7 @@ pub enum ControlError {
     Failed(#[from] Failure),
 }
 
-replug_model::readable::readable!(ControlError);
+replug_model::readable::readable!(RequestError);
 
 /// The descriptors that a shim receives with the host's `Hello`.
 #[derive(Debug)]
@@ -40,12 +40,12 @@ pub struct Greeting {
 
 /// The control connection to a shim.
 #[derive(Debug)]
-pub struct Control {
+pub struct ControlConnection {
     channel: Channel<DescriptorSender>,
     last: RequestId,
 }
 
-impl Control {
+impl ControlConnection {
     /// Sends `Hello` to a shim over the connection whose other end is the shim's standard input.
     ///
     /// # Errors
@@ -73,8 +73,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * [`Failure::Limit`], [`Failure::Load`], and the errors of [`Control::start`]
-    pub fn load(&mut self, load: Load) -> Result<Loaded, ControlError> {
+    /// * [`Failure::Limit`], [`Failure::Load`], and the errors of [`ControlConnection::start`]
+    pub fn load(&mut self, load: Load) -> Result<Loaded, RequestError> {
         match self.exchange(&Request::Load(load))? {
             Reply::Loaded(loaded) => Ok(loaded),
             reply => refused("load", reply),
@@ -85,8 +85,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As for [`Control::start`].
-    pub fn create(&mut self, create: Create) -> Result<(), ControlError> {
+    /// * As for [`ControlConnection::start`].
+    pub fn create(&mut self, create: Create) -> Result<(), RequestError> {
         self.execute(&Request::Create(create))
     }
 
@@ -94,10 +94,10 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * [`ControlError::Wire`] if the shim has exited or is out of sync
+    /// * [`RequestError::Wire`] if the shim has exited or is out of sync
     /// * [`Failure::Life`] if the plugin fails or panics
     /// * [`Failure::OutOfTurn`], [`Failure::Broken`]
-    pub fn start(&mut self) -> Result<(), ControlError> {
+    pub fn start(&mut self) -> Result<(), RequestError> {
         self.execute(&Request::Start)
     }
 
@@ -105,8 +105,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As for [`Control::start`].
-    pub fn stop(&mut self) -> Result<(), ControlError> {
+    /// * As for [`ControlConnection::start`].
+    pub fn stop(&mut self) -> Result<(), RequestError> {
         self.execute(&Request::Stop)
     }
 
@@ -114,8 +114,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As for [`Control::start`].
-    pub fn health(&mut self) -> Result<Health, ControlError> {
+    /// * As for [`ControlConnection::start`].
+    pub fn health(&mut self) -> Result<Health, RequestError> {
         match self.exchange(&Request::Health)? {
             Reply::Health(health) => Ok(health),
             reply => refused("health", reply),
@@ -126,8 +126,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As for [`Control::start`].
-    pub fn configure(&mut self, config: impl Into<String>) -> Result<(), ControlError> {
+    /// * As for [`ControlConnection::start`].
+    pub fn configure(&mut self, config: impl Into<String>) -> Result<(), RequestError> {
         self.execute(&Request::Configure { config: config.into() })
     }
 
@@ -135,8 +135,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As for [`Control::start`].
-    pub fn save(&mut self) -> Result<Vec<u8>, ControlError> {
+    /// * As for [`ControlConnection::start`].
+    pub fn save(&mut self) -> Result<Vec<u8>, RequestError> {
         match self.exchange(&Request::Save)? {
             Reply::Saved(state) => Ok(state.0),
             reply => refused("save", reply),
@@ -147,8 +147,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As for [`Control::start`].
-    pub fn restore(&mut self, from_version: u32, state: Vec<u8>) -> Result<(), ControlError> {
+    /// * As for [`ControlConnection::start`].
+    pub fn restore(&mut self, from_version: u32, state: Vec<u8>) -> Result<(), RequestError> {
         self.execute(&Request::Restore { from_version, state: State(state) })
     }
 
@@ -156,8 +156,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As for [`Control::start`]. The instance no longer exists, even if its drop panicked.
-    pub fn destroy(&mut self) -> Result<(), ControlError> {
+    /// * As for [`ControlConnection::start`]. The instance no longer exists, even if its drop panicked.
+    pub fn destroy(&mut self) -> Result<(), RequestError> {
         self.execute(&Request::Destroy)
     }
 
@@ -165,12 +165,12 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// * As for [`Control::start`].
-    pub fn exit(mut self) -> Result<(), ControlError> {
+    /// * As for [`ControlConnection::start`].
+    pub fn exit(mut self) -> Result<(), RequestError> {
         self.execute(&Request::Exit)
     }
 
-    fn execute(&mut self, request: &Request) -> Result<(), ControlError> {
+    fn execute(&mut self, request: &Request) -> Result<(), RequestError> {
         match self.exchange(request)? {
             Reply::Done => Ok(()),
             reply => refused(request.name(), reply),
@@ -187,7 +187,7 @@ impl Control {
     }
 }
 
-fn refused<T>(request: &'static str, reply: Reply) -> Result<T, ControlError> {
+fn refused<T>(request: &'static str, reply: Reply) -> Result<T, RequestError> {
     match reply {
         Reply::Failed(failure) => Err(failure.into()),
         _ => Err(WireError::OtherReply { request }.into()),

@@ -20,7 +20,7 @@
 //! | `descriptors.rs` | descriptors that are sent along with bytes |
 //! | `message.rs` | the content of frames, except calls |
 //! | `call.rs` | the encoding of a call and its answer |
-//! | `client.rs` | the host's end: [`Control`], [`Service`], [`Lane`] and [`Reports`]; the shim has the other end |
+//! | `client.rs` | the host's end: [`ControlConnection`], [`Service`], [`Lane`] and [`Reports`]; the shim has the other end |
 //! | `error.rs` | the errors |
 
 #![forbid(unsafe_code)]
@@ -37,7 +37,7 @@ mod tests;
 mod timed;
 
 pub use call::{Answer, AnswerBody, Call};
-pub use client::{Control, ControlError, Greeting, Lane, Reports, Service};
+pub use client::{ControlConnection, Greeting, Lane, Reports, RequestError, Service};
 pub use descriptors::{DescriptorReceiver, DescriptorSender};
 pub use error::WireError;
 pub use frame::{Channel, Frame, MAX_FRAME};

@@ -4,7 +4,7 @@ use replug::{Generation, PluginId};
 use replug_builder::artifact::inspect;
 use replug_tests::{command::replug, misbehave};
 use replug_wire::{
-    Answer, Call, Control, Create, Encoding, Greeting, Lane, Level, Limits, Load, Report, Reports,
+    Answer, Call, ControlConnection, Create, Encoding, Greeting, Lane, Level, Limits, Load, Report, Reports,
     SHIM_MARKER, Service, WireError,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 /// A shim that runs a version of the fixture.
 struct Shim {
     child: Child,
-    control: Control,
+    control: ControlConnection,
     service: Service,
     reports: Reports<UnixStream>,
     methods: Vec<String>,
@@ -47,7 +47,7 @@ impl Shim {
         let (service, their_service) = UnixStream::pair().unwrap();
         let greeting =
             Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
-        let mut control = Control::greet(ours, greeting).unwrap();
+        let mut control = ControlConnection::greet(ours, greeting).unwrap();
         let limits = Limits { open_files: Some(256), ..Limits::default() };
         let loaded = control.load(Load { path, shared_std, limits }).unwrap();
         let described: replug_api::describe::Interface =
@@ -134,7 +134,7 @@ fn a_failure_or_panic_in_a_shim_names_its_step() {
     let mut shim = Shim::with("fail=init");
     assert!(shim.create().unwrap_err().contains("[told_to_fail]"));
     let mut shim = Shim::up("fail=start panic=save panic=drop");
-    let told = |outcome: Result<(), replug_wire::ControlError>| outcome.unwrap_err().to_string();
+    let told = |outcome: Result<(), replug_wire::RequestError>| outcome.unwrap_err().to_string();
     assert_eq!(told(shim.control.start()), "`start` failed: start was told to fail [told_to_fail]");
     assert_eq!(told(shim.control.save().map(drop)), "`save` failed: save was told to panic [panicked]");
     assert_eq!(told(shim.control.destroy()), "`drop` failed: drop was told to panic [panicked]");

@@ -6,7 +6,7 @@ use super::{
     process::{self, ProcessError, Purpose, Start},
 };
 use crate::registry::{
-    ColumnLease, CrashRecord, Entry, Identity, Live, Origin, TooManyGenerations,
+    CodeOrigin, ColumnLease, CrashRecord, Entry, Identity, Live, TooManyGenerations,
     body::{Body, LifecycleError},
     crash_record::{Note, NotedInterface},
     successor,
@@ -35,7 +35,7 @@ pub struct LoadSpec<'a> {
     /// The crash record that names the plugin if it crashes this process.
     pub crash_record: Option<&'a CrashRecord>,
     /// The artifact and its sources, in which the reader of the crash record looks up source lines.
-    pub origin: Option<Origin>,
+    pub origin: Option<CodeOrigin>,
 }
 
 /// Observes the steps by which a generation is loaded into this process.

@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// How a child terminated, as far as this is known.
 #[derive(Default)]
-pub(super) struct Ended {
+pub(super) struct ChildEnd {
     pub(super) status: ExitStatus,
     /// Whether the kernel has killed a process for lack of memory while the child ran.
     pub(super) short_of_memory: bool,
@@ -38,7 +38,7 @@ pub(super) enum Verdict {
     End(i32, Option<String>),
 }
 
-impl Ended {
+impl ChildEnd {
     /// The exit status of the child in the form that shells use.
     pub(super) fn code(&self) -> i32 {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
@@ -99,7 +99,7 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn judge(&mut self, ended: &Ended, now: Instant) -> Verdict {
+    pub(super) fn judge(&mut self, ended: &ChildEnd, now: Instant) -> Verdict {
         let Some(how) = ended.crash() else {
             let advice = "if this is not intended, look for a call to `exit` in a plugin";
             let exited = ended.hosts_left && ended.status.code().is_some();
@@ -137,11 +137,11 @@ mod tests {
     use replug_model::id::Generation;
     use signal_hook::consts::{SIGSEGV, SIGTERM};
 
-    fn by_signal(signal: i32) -> Ended {
-        Ended { status: ExitStatus::from_raw(signal), ..Ended::default() }
+    fn by_signal(signal: i32) -> ChildEnd {
+        ChildEnd { status: ExitStatus::from_raw(signal), ..ChildEnd::default() }
     }
 
-    fn exited(code: i32) -> Ended {
+    fn exited(code: i32) -> ChildEnd {
         by_signal(code << 8)
     }
 
@@ -158,7 +158,7 @@ mod tests {
         Crash { pid: 1, end, suspects: vec![suspect] }
     }
 
-    fn judged(ended: &Ended) -> Verdict {
+    fn judged(ended: &ChildEnd) -> Verdict {
         History::default().judge(ended, Instant::now())
     }
 
@@ -176,16 +176,16 @@ mod tests {
 
     #[test]
     fn an_out_of_memory_kill_is_a_crash() {
-        let killed = Ended { short_of_memory: true, ..by_signal(SIGKILL) };
+        let killed = ChildEnd { short_of_memory: true, ..by_signal(SIGKILL) };
         let Verdict::Again(Some(what)) = judged(&killed) else { panic!("it is not started again") };
         assert!(what.contains("out of memory"), "{what}");
-        let asked = Ended { short_of_memory: true, ..by_signal(SIGTERM) };
+        let asked = ChildEnd { short_of_memory: true, ..by_signal(SIGTERM) };
         assert_eq!(judged(&asked), Verdict::End(143, None));
     }
 
     #[test]
     fn an_exit_is_a_crash_if_a_plugin_called_it() {
-        let ended = Ended { crashes: vec![crash(End::Exit, 1)], ..exited(0) };
+        let ended = ChildEnd { crashes: vec![crash(End::Exit, 1)], ..exited(0) };
         let words = "warning: dev.test.bad g1 (Probe.misbehave) crashed the program (exit with status 0): starting it again";
         assert_eq!(judged(&ended), Verdict::Again(Some(words.into())));
     }
@@ -196,7 +196,7 @@ mod tests {
         crash.suspects[0].attribution = Attribution::InFlight;
         let other = Suspect { plugin: "dev.test.other".parse().unwrap(), ..crash.suspects[0].clone() };
         crash.suspects.push(other);
-        let ended = Ended { crashes: vec![crash], hosts_left: true, ..exited(3) };
+        let ended = ChildEnd { crashes: vec![crash], hosts_left: true, ..exited(3) };
         let Verdict::Again(Some(what)) = judged(&ended) else { panic!("it is not started again") };
         for part in
             ["status 3 without shutting its host down", "dev.test.bad g1 (Probe.misbehave), dev.test.other"]
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_exit_without_a_shutdown_of_the_host_is_final_and_reported() {
-        let left = |ended| Ended { hosts_left: true, ..ended };
+        let left = |ended| ChildEnd { hosts_left: true, ..ended };
         let Verdict::End(0, Some(what)) = judged(&left(exited(0))) else { panic!("no message") };
         assert!(what.contains("ended with status 0 without shutting its host down"), "{what}");
         assert_eq!(judged(&left(by_signal(SIGTERM))), Verdict::End(143, None));
@@ -240,7 +240,7 @@ mod tests {
         let now = Instant::now();
         let mut judge = |digest| {
             let crashes = vec![crash(End::Signal("SIGSEGV"), digest)];
-            history.judge(&Ended { crashes, ..by_signal(SIGSEGV) }, now)
+            history.judge(&ChildEnd { crashes, ..by_signal(SIGSEGV) }, now)
         };
         for digest in 1..9 {
             let words =

@@ -4,7 +4,7 @@ use super::{
     BADGE, Badge, CARRIED, CARRY,
     asked::{Asked, Interrupt},
     oom,
-    verdict::{Ended, History, Verdict},
+    verdict::{ChildEnd, History, Verdict},
 };
 use crate::{
     process_stat::ignores,
@@ -70,7 +70,7 @@ pub(super) struct Watch {
     notebook: File,
     /// The memory in which the child keeps its crash record; `None` if the memory cannot be created.
     memory: Option<File>,
-    child: Running,
+    child: RunningChild,
     /// How many processes the kernel had killed for lack of memory when the child was started.
     oom_kills: Option<u64>,
     /// When the program last got a signal that may be a request to exit.
@@ -202,10 +202,10 @@ impl Watch {
     }
 
     /// Finds out how the child terminated.
-    fn find_cause(&mut self, status: ExitStatus) -> Ended {
+    fn find_cause(&mut self, status: ExitStatus) -> ChildEnd {
         let runs = self.runs();
         let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
-        let mut ended = Ended { status, short_of_memory, ..Ended::default() };
+        let mut ended = ChildEnd { status, short_of_memory, ..ChildEnd::default() };
         if let Some(memory) = &self.memory {
             // An error means that the host was shut down, and its run folder no longer exists.
             runs.iter().for_each(|run| drop(write_down(memory, run)));
@@ -237,13 +237,13 @@ impl Watch {
 }
 
 /// The running child.
-struct Running {
+struct RunningChild {
     pid: Pid,
     /// A pidfd, which refers to the child even if its pid is reused; `None` if the kernel does not support pidfds.
     process: Option<OwnedFd>,
 }
 
-impl Running {
+impl RunningChild {
     fn of(child: &Child) -> Self {
         let pid = Pid::from_child(child);
         Self { pid, process: pidfd_open(pid, PidfdFlags::empty()).ok() }
@@ -260,7 +260,7 @@ impl Running {
 }
 
 /// Runs this program once more, with the same arguments, even if the program's file has been replaced since.
-fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io::Result<Running> {
+fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io::Result<RunningChild> {
     let mut arguments = env::args_os();
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = arguments.next() {
@@ -271,7 +271,7 @@ fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io:
         None => command.env_remove(CARRIED),
     };
     command.args(arguments).env(BADGE, Badge::issue(notebook.as_fd(), memory.map(AsFd::as_fd)).text());
-    command.spawn().map(|child| Running::of(&child))
+    command.spawn().map(|child| RunningChild::of(&child))
 }
 
 fn print(words: Option<String>) {

@@ -1,6 +1,6 @@
 //! A lane: one connection on which calls come one after another, and the thread that runs them.
 
-use super::serve::Shared;
+use super::serve::SharedInstance;
 use crate::{load::in_process::Cancellation, panic_location};
 use abi_stable::std_types::RVec;
 use replug_api::abi::{Outcome, Refusal};
@@ -18,7 +18,7 @@ use std::{
 const FIRST_CALL: Duration = Duration::from_secs(1);
 
 /// The instance to call, and the cancellation of the calls on this lane.
-pub(super) type Served = (Shared, Arc<Cancellation>);
+pub(super) type Served = (SharedInstance, Arc<Cancellation>);
 
 /// Serves calls on a thread of its own until the host closes the connection.
 pub(crate) fn open(stream: UnixStream, served: Served) -> Result<(), WireError> {
@@ -92,7 +92,7 @@ pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) ->
     }
 }
 
-fn run(call: &Call<'_>, instance: &Shared) -> Done {
+fn run(call: &Call<'_>, instance: &SharedInstance) -> Done {
     // The lock is held during the call, so that the instance is not dropped before its last call has returned.
     match &*instance.read() {
         Some(instance) => instance.invoke(call).map_or(Done::NoSuchMethod, Done::Called),

@@ -19,7 +19,7 @@ use std::{
 
 /// The instance, while there is one. A call holds the read lock. Dropping the instance takes the write lock, and so
 /// waits for all calls.
-pub(super) type Shared = Arc<RwLock<Option<Instance>>>;
+pub(super) type SharedInstance = Arc<RwLock<Option<Instance>>>;
 
 /// Why the shim no longer serves the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) struct Shim {
     opened: Option<Opened>,
     /// Whether a library was loaded. One process opens only one.
     loaded: bool,
-    instance: Shared,
+    instance: SharedInstance,
 }
 
 impl Shim {
@@ -52,7 +52,7 @@ impl Shim {
         let mut take = || control.stream_mut().take().ok_or(WireError::NoDescriptor("hello"));
         let (events, lifeline, service) = (take()?, take()?, take()?);
         let reporter = Reporter::new(UnixStream::from(events));
-        let instance = Shared::default();
+        let instance = SharedInstance::default();
         let service = Service::new(UnixStream::from(service), instance.clone(), reporter.clone());
         let shim = Self { control, reporter, opened: None, loaded: false, instance };
         Ok((shim, lifeline, service))

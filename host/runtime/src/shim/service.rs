@@ -3,7 +3,7 @@
 //! The thread of the connection never runs the author's code, and never waits for a thread that does. So the host can
 //! make further calls, and can mark a call as cancelled, even if the plugin hangs in a call.
 
-use super::{lane, reporter::Reporter, serve::Shared};
+use super::{lane, reporter::Reporter, serve::SharedInstance};
 use crate::{load::in_process::Cancellation, registry::body::Body as _};
 use replug_wire::{Channel, Command, DescriptorReceiver, Kind, LaneId, Message, WireError};
 use std::{
@@ -17,14 +17,14 @@ use std::{
 /// The shim's side of the service connection.
 pub(super) struct Service {
     channel: Channel<DescriptorReceiver>,
-    instance: Shared,
+    instance: SharedInstance,
     reporter: Reporter,
     /// All open lanes, and the lanes that were closed since the last one was opened.
     lanes: BTreeMap<LaneId, Weak<Cancellation>>,
 }
 
 impl Service {
-    pub(super) fn new(stream: UnixStream, instance: Shared, reporter: Reporter) -> Self {
+    pub(super) fn new(stream: UnixStream, instance: SharedInstance, reporter: Reporter) -> Self {
         Self {
             channel: Channel::new(DescriptorReceiver::new(stream)),
             instance,

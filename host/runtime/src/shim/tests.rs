@@ -12,8 +12,8 @@ use replug_model::{
     step::Step,
 };
 use replug_wire::{
-    self as wire, Answer, Call, Channel, Control, ControlError, Create, Failure, Greeting, Lane, Level,
-    Limits, Load, Report, Reports, RequestId, Service, WireError,
+    self as wire, Answer, Call, Channel, ControlConnection, Create, Failure, Greeting, Lane, Level, Limits,
+    Load, Report, Reports, RequestError, RequestId, Service, WireError,
 };
 use serve::{Ended, Shim};
 use std::{
@@ -26,7 +26,7 @@ use std::{
 
 /// The host's side of a shim that serves on a thread.
 struct Served {
-    control: Control,
+    control: ControlConnection,
     service: Service,
     reports: Reports<UnixStream>,
     thread: JoinHandle<Result<Ended, ShimError>>,
@@ -48,7 +48,7 @@ fn serve() -> Served {
     });
     let lifeline_end = OwnedFd::from(their_lifeline);
     let greeting = Greeting { events: their_events, lifeline: lifeline_end, service: their_service };
-    let control = Control::greet(ours, greeting).unwrap();
+    let control = ControlConnection::greet(ours, greeting).unwrap();
     let service = Service::new(service);
     Served { control, service, reports: Reports::new(events), thread, _lifeline: lifeline }
 }
@@ -126,7 +126,7 @@ fn a_plugin_runs_through_its_lifecycle_in_a_shim() {
     control.restore(loaded.state_version, saved).unwrap();
     let garbage = control.restore(loaded.state_version, vec![0xc1]).unwrap_err();
     assert!(
-        matches!(&garbage, ControlError::Failed(Failure::Life { step, .. }) if *step == Step::Restore),
+        matches!(&garbage, RequestError::Failed(Failure::Life { step, .. }) if *step == Step::Restore),
         "{garbage}"
     );
     control.configure(r#"{"history_limit": 1}"#).unwrap();
@@ -151,7 +151,7 @@ fn a_shim_rejects_an_invalid_load_and_still_serves() {
 
     let path = state.path().join("none.so");
     let refused = served.control.load(Load { path, ..Load::default() }).unwrap_err();
-    assert!(matches!(&refused, ControlError::Failed(Failure::Load { .. })), "{refused}");
+    assert!(matches!(&refused, RequestError::Failed(Failure::Load { .. })), "{refused}");
     assert!(refused.to_string().contains("none.so"), "{refused}");
     let second = served.control.load(Load::default()).unwrap_err();
     assert!(second.to_string().contains("has already opened a library"), "{second}");

@@ -18,7 +18,7 @@ const CALL: Call<'static> = Call { interface: 0, method: 0, encoding: Encoding::
 fn greeted_with(kind: Kind, message: &[u8]) -> WireError {
     let (ours, theirs) = UnixStream::pair().unwrap();
     Channel::new(theirs.try_clone().unwrap()).send(kind, RequestId(0), [message, &[]]).unwrap();
-    Control::greet(ours, greeting()).unwrap_err()
+    ControlConnection::greet(ours, greeting()).unwrap_err()
 }
 
 fn greeting() -> Greeting {
@@ -37,12 +37,12 @@ fn greet_rejects_another_protocol_and_an_invalid_hello() {
 }
 
 /// A control connection whose shim sends `Hello` and then answers the first request with these frames.
-fn control_answered_with(frames: Vec<u8>) -> Control {
+fn control_answered_with(frames: Vec<u8>) -> ControlConnection {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let hello = frame(Kind::Hello as u8, 0, &Hello::own().encode().unwrap());
     let mut theirs_first = theirs.try_clone().unwrap();
     theirs_first.write_all(&[hello, frames].concat()).unwrap();
-    let control = Control::greet(ours, greeting()).unwrap();
+    let control = ControlConnection::greet(ours, greeting()).unwrap();
     // Reads what the host sends until the host closes the connection, so that the connection is not reset.
     thread::spawn(move || io::copy(&mut &theirs, &mut io::sink()));
     control
@@ -56,7 +56,7 @@ fn reply(id: u64, reply: &Reply) -> Vec<u8> {
 fn a_reply_to_another_request_or_of_another_type_is_an_error() {
     let mut control = control_answered_with(reply(2, &Reply::Done));
     let error = control.start().unwrap_err();
-    assert!(matches!(error, ControlError::Wire(WireError::OtherRequest { .. })), "{error}");
+    assert!(matches!(error, RequestError::Wire(WireError::OtherRequest { .. })), "{error}");
     let mut control = control_answered_with(reply(1, &Reply::Saved(State::default())));
     assert_eq!(control.start().unwrap_err().to_string(), "the reply to `start` has the wrong type");
     let mut control = control_answered_with(reply(1, &Reply::Done));
@@ -82,7 +82,7 @@ fn a_request_times_out_at_its_deadline_despite_partial_progress() {
     let greeted = || {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&frame(Kind::Hello as u8, 0, &Hello::own().encode().unwrap())).unwrap();
-        let mut control = Control::greet(ours, greeting()).unwrap();
+        let mut control = ControlConnection::greet(ours, greeting()).unwrap();
         control.until(Instant::now() + Duration::from_millis(50));
         (control, theirs)
     };
@@ -91,12 +91,12 @@ fn a_request_times_out_at_its_deadline_despite_partial_progress() {
     let head = [&MAX_FRAME.to_le_bytes()[..], &[Kind::Reply as u8], &[0; 8]].concat();
     theirs.write_all(&head).unwrap();
     let drip = thread::spawn(move || while theirs.write_all(&[0]).is_ok() {});
-    assert!(matches!(control.start(), Err(ControlError::Wire(WireError::TimedOut))));
+    assert!(matches!(control.start(), Err(RequestError::Wire(WireError::TimedOut))));
     drop(control);
     drip.join().unwrap();
     let (mut control, theirs) = greeted();
     let refused = control.restore(1, vec![0; 8 << 20]);
-    assert!(matches!(refused, Err(ControlError::Wire(WireError::TimedOut))), "the shim does not read");
+    assert!(matches!(refused, Err(RequestError::Wire(WireError::TimedOut))), "the shim does not read");
     drop(theirs);
 }
 

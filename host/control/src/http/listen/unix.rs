@@ -3,7 +3,7 @@
 
 use super::{Api, Connection, Pool, converse};
 use crate::http::{command::Who, config::ListenError};
-use replug_runtime::sweeper::{self as sweep, Found, Place, Sweeper};
+use replug_runtime::sweeper::{self as sweep, Found, SocketPaths, Sweeper};
 use rustix::process::geteuid;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -72,7 +72,7 @@ impl Unix {
         let failed = ListenError::socket(&path);
         let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // The folder of a configured path belongs to the user, so it is not removed.
-        let place = Place { socket: path.clone(), folder: named.is_none().then(|| folder.to_owned()) };
+        let place = SocketPaths { socket: path.clone(), folder: named.is_none().then(|| folder.to_owned()) };
         // The sweeper starts before there is a socket to remove.
         let sweeper = program.and_then(|program| sweeper(program, &place));
         // The lock makes hosts that start at the same time check the path one after another.
@@ -94,7 +94,7 @@ impl Unix {
     }
 }
 
-fn sweeper(program: &Path, place: &Place) -> Option<Sweeper> {
+fn sweeper(program: &Path, place: &SocketPaths) -> Option<Sweeper> {
     let started = Sweeper::start(program, place);
     let warn = |error: &io::Error| {
         let socket = place.socket.display();
@@ -147,7 +147,7 @@ pub fn trust_problem(socket: &Path, connected: &UnixStream) -> io::Result<Option
 
 /// The file of a socket. Dropping this value removes the file, unless another host has replaced it.
 pub(super) struct SocketFile {
-    place: Place,
+    place: SocketPaths,
     identity: Identity,
     /// The sweeper process. It is killed when this field is dropped, after the file was removed.
     _sweeper: Option<Sweeper>,
@@ -158,7 +158,7 @@ pub(super) struct SocketFile {
 type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
-    fn new(place: Place, sweeper: Option<Sweeper>) -> io::Result<Self> {
+    fn new(place: SocketPaths, sweeper: Option<Sweeper>) -> io::Result<Self> {
         let identity = Self::identity(&place.socket)?;
         Ok(Self { place, identity, _sweeper: sweeper })
     }

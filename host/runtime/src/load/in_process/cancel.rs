@@ -17,15 +17,15 @@ use std::{
 #[derive(Debug, Default)]
 pub(crate) struct Cancellation(AtomicU64);
 
-type Inside = Option<(Arc<Cancellation>, u64)>;
+type CurrentCall = Option<(Arc<Cancellation>, u64)>;
 
 thread_local! {
     /// The call that this thread runs. The value has no destructor, so that it exists until the thread exits:
     /// destructors of other thread-locals may make calls. [`Outer`] restores the previous value, so that nothing leaks.
-    static INSIDE: RefCell<ManuallyDrop<Inside>> = const { RefCell::new(ManuallyDrop::new(None)) };
+    static INSIDE: RefCell<ManuallyDrop<CurrentCall>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-fn replace(inside: Inside) -> Inside {
+fn replace(inside: CurrentCall) -> CurrentCall {
     ManuallyDrop::into_inner(INSIDE.replace(ManuallyDrop::new(inside)))
 }
 
@@ -45,7 +45,7 @@ impl Cancellation {
 }
 
 /// Restores the outer call when the inner call returns or panics.
-struct Outer(Inside);
+struct Outer(CurrentCall);
 
 impl Drop for Outer {
     fn drop(&mut self) {

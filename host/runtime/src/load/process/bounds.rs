@@ -1,6 +1,6 @@
 //! The limits of a child: always resource limits, and a cgroup if one is available. Reports which limits are in force.
 
-use super::cgroup::{self, Cgroup, CgroupError, Place};
+use super::cgroup::{self, Cgroup, CgroupError, CgroupParent};
 use replug_model::{
     event::{Bound, Enforcer, LimitedResource, LimitsInForce},
     id::{Generation, PluginId},
@@ -37,7 +37,7 @@ impl Bounds {
 
     fn make(&mut self, short_id: &str, generation: Generation) -> Result<(), CgroupError> {
         let proc = Path::new("/proc");
-        let place = Place::find(proc)?;
+        let place = CgroupParent::find(proc)?;
         place.sweep(proc);
         let asked = [self.spec.kernel.memory_bytes, self.spec.kernel.processes];
         for (controller, _) in cgroup::CONTROLLERS.into_iter().zip(asked).filter(|(_, asked)| asked.is_some())

@@ -62,7 +62,7 @@ replug_model::readable::readable!(CgroupError);
 
 /// The cgroup in which a host creates the cgroups of its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct CgroupParent {
     dir: PathBuf,
 }
 
@@ -91,7 +91,7 @@ pub struct Delegated {
 ///
 /// [`CgroupError::None`], [`CgroupError::NotDelegated`]
 pub fn delegated() -> Result<Delegated, CgroupError> {
-    let Place { dir } = Place::find(Path::new("/proc"))?;
+    let CgroupParent { dir } = CgroupParent::find(Path::new("/proc"))?;
     if let Err(error) = access(&dir, Access::WRITE_OK) {
         return Err(CgroupError::NotDelegated { path: dir, reason: error.to_string() });
     }
@@ -101,7 +101,7 @@ pub fn delegated() -> Result<Delegated, CgroupError> {
     Ok(Delegated { dir, controllers })
 }
 
-impl Place {
+impl CgroupParent {
     /// Finds the cgroup in which this process creates others. `proc` is `/proc`, except in tests.
     ///
     /// # Errors

@@ -21,7 +21,9 @@ use crate::{
 use parking_lot::Mutex;
 use replug_api::call::Death;
 use replug_model::{event::LimitsInForce, limits::LimitsSpec, step::Step};
-use replug_wire::{Control, ControlError, Greeting, Limits, SHIM_MARKER, Service, Timed, WireError};
+use replug_wire::{
+    ControlConnection, Greeting, Limits, RequestError, SHIM_MARKER, Service, Timed, WireError,
+};
 use std::{
     io::{self, PipeWriter},
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -57,7 +59,7 @@ pub struct Start<'a> {
 
 /// A shim that has completed the handshake. Dropping this value kills the shim and the processes that it has started.
 pub(crate) struct Child {
-    control: Mutex<Control>,
+    control: Mutex<ControlConnection>,
     service: Mutex<Service>,
     pub(super) lanes: Lanes,
     pub(super) life: Arc<Life>,
@@ -126,7 +128,7 @@ impl Child {
         ours.until(Some(Deadline::after(HELLO_DEADLINE).until));
         let greeting =
             Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
-        let control = Mutex::new(Control::greet(ours, greeting).map_err(failed_hello)?);
+        let control = Mutex::new(ControlConnection::greet(ours, greeting).map_err(failed_hello)?);
         let service = Mutex::new(Service::new(our_service));
         Ok(Self { control, service, lanes: Lanes::default(), life, bounds, _lifeline: lifeline })
     }
@@ -136,13 +138,13 @@ impl Child {
         &self,
         step: Step,
         deadline: Duration,
-        ask: impl FnOnce(&mut Control) -> Result<T, ControlError>,
+        ask: impl FnOnce(&mut ControlConnection) -> Result<T, RequestError>,
     ) -> Result<T, ProcessError> {
         let mut control = self.control.lock();
         control.until(Deadline::after(deadline).until);
         ask(&mut control).map_err(|error| match error {
-            ControlError::Failed(failure) => ProcessError::Refused(failure),
-            ControlError::Wire(error) => Self::process_error(step, deadline, (&self.life, error)),
+            RequestError::Failed(failure) => ProcessError::Refused(failure),
+            RequestError::Wire(error) => Self::process_error(step, deadline, (&self.life, error)),
         })
     }
 

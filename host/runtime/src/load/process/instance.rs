@@ -133,7 +133,7 @@ impl Instance {
     fn step<T>(
         &self,
         step: Step,
-        ask: impl FnOnce(&mut wire::Control) -> Result<T, wire::ControlError>,
+        ask: impl FnOnce(&mut wire::ControlConnection) -> Result<T, wire::RequestError>,
     ) -> Result<T, LifecycleError> {
         let asked = self.child.ask(step, self.step_timeout, ask);
         asked.map_err(|error| lifecycle(&self.plugin, step, error))

@@ -39,10 +39,10 @@ fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
 }
 
 /// An interface, which may be empty, and a method.
-type Place = (String, String);
+type MarkedCode = (String, String);
 
 /// The generation to which a mark refers, and the place in it.
-fn behind(run_dir: &Path, contents: MarkContents) -> Option<(Note, Place)> {
+fn behind(run_dir: &Path, contents: MarkContents) -> Option<(Note, MarkedCode)> {
     let note = notes::behind(run_dir, contents.column)?;
     let place = match contents.doing {
         Doing::Step(step) => (String::new(), step.name().into()),
@@ -57,12 +57,12 @@ fn behind(run_dir: &Path, contents: MarkContents) -> Option<(Note, Place)> {
     Some((note, place))
 }
 
-fn raised(note: Note, place: Place, fault: &Fault) -> Suspect {
+fn raised(note: Note, place: MarkedCode, fault: &Fault) -> Suspect {
     let line = line(&note, fault);
     Suspect { line, ..of(note, place, Attribution::Raised) }
 }
 
-fn of(note: Note, (interface, method): Place, attribution: Attribution) -> Suspect {
+fn of(note: Note, (interface, method): MarkedCode, attribution: Attribution) -> Suspect {
     let Note { plugin, generation, digest, .. } = note;
     Suspect { plugin, generation, digest, interface, method, line: None, attribution }
 }

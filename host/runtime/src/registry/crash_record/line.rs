@@ -41,7 +41,7 @@ pub(super) fn line(_: &Note, _: &Fault) -> Option<String> {
 mod tests {
     use super::*;
     use crate::registry::crash_record::{
-        Origin,
+        CodeOrigin,
         layout::{ADDRESSES, Kind},
         lines::tests::Sample,
     };
@@ -60,7 +60,7 @@ mod tests {
             digest: Digest([5; 32]),
             interfaces: Vec::new(),
             mapped: Some(START..START + sample.library.len() as u64),
-            origin: Some(Origin { file: text(sample.file()), content, root: text(sample.sources()) }),
+            origin: Some(CodeOrigin { file: text(sample.file()), content, root: text(sample.sources()) }),
         }
     }
 

@@ -41,7 +41,7 @@ pub(super) struct FaultCell {
 struct Region {
     start: *mut u8,
     /// The file that is mapped. Without it, no other process sees the marks.
-    shared: Option<Shared>,
+    shared: Option<SharedRegion>,
 }
 
 // SAFETY: the memory at `start` is only ever accessed through atomics.
@@ -50,7 +50,7 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 /// The file of the region, and the other process that holds it.
-pub(super) struct Shared {
+pub(super) struct SharedRegion {
     pub(super) file: File,
     pub(super) holder: Holder,
 }
@@ -112,7 +112,7 @@ fn shared() -> io::Result<Region> {
     // SAFETY: `forked` is a function of this program, which is never unmapped. If the C library has no memory to
     // register it, a forked child overwrites this process's marks.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-    Ok(Region { start: start.cast(), shared: Some(Shared { file, holder }) })
+    Ok(Region { start: start.cast(), shared: Some(SharedRegion { file, holder }) })
 }
 
 fn private() -> io::Result<Region> {
@@ -136,7 +136,7 @@ unsafe extern "C" fn forked() {
 }
 
 /// The file with the marks; `None` if other processes cannot access the marks.
-pub(super) fn memory() -> Option<&'static Shared> {
+pub(super) fn memory() -> Option<&'static SharedRegion> {
     region()?.shared.as_ref()
 }
 

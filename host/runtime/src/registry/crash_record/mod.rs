@@ -35,7 +35,7 @@ mod tests;
 pub(crate) use fault::SIGNALS as CRASH_SIGNALS;
 pub(super) use memory::marks;
 pub(crate) use memory::{adopt, make};
-pub use notes::Origin;
+pub use notes::CodeOrigin;
 pub(crate) use notes::{Note, NotedInterface};
 pub use output::pass_on;
 pub(crate) use read::write_down;

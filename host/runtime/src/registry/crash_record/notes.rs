@@ -28,12 +28,12 @@ pub(crate) struct Note {
     /// The addresses of the library; `None` before the library is open.
     pub mapped: Option<Range<u64>>,
     /// The artifact and the sources of the library; `None` if a path is not UTF-8.
-    pub origin: Option<Origin>,
+    pub origin: Option<CodeOrigin>,
 }
 
 /// The artifact in which to look up instructions, and the folder of its sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct CodeOrigin {
     /// The artifact's file in the store.
     pub(super) file: String,
     /// The digest of that file.
@@ -42,7 +42,7 @@ pub struct Origin {
     pub(super) root: String,
 }
 
-impl Origin {
+impl CodeOrigin {
     /// The origin of an artifact: its file in the store, the digest of that file, and the plugin's folder.
     pub fn of(file: &Path, content: Digest, root: &Path) -> Option<Self> {
         let (file, root) = (file.to_str()?.to_owned(), root.to_str()?.to_owned());

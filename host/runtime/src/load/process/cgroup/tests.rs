@@ -24,12 +24,12 @@ impl Fake {
         Self { dir }
     }
 
-    fn place(&self) -> Place {
-        Place::find(self.dir.path()).unwrap()
+    fn place(&self) -> CgroupParent {
+        CgroupParent::find(self.dir.path()).unwrap()
     }
 
     /// The place, with the available controllers (`there`) and the enabled controllers (`handed_on`).
-    fn with(&self, there: &str, handed_on: &str) -> Place {
+    fn with(&self, there: &str, handed_on: &str) -> CgroupParent {
         let place = self.place();
         fs::write(place.dir.join("cgroup.controllers"), there).unwrap();
         fs::write(place.dir.join("cgroup.subtree_control"), handed_on).unwrap();
@@ -54,7 +54,7 @@ fn the_place_is_the_hosts_own_cgroup_or_the_unit_above_it() {
 fn a_missing_cgroup2_mount_is_reported() {
     let fake = Fake::new("/");
     fs::write(fake.dir.path().join("self/mountinfo"), "25 1 0:22 / /proc rw - proc proc rw\n").unwrap();
-    let error = Place::find(fake.dir.path()).unwrap_err();
+    let error = CgroupParent::find(fake.dir.path()).unwrap_err();
     assert!(error.to_string().contains("no cgroup v2"), "{error}");
 }
 
@@ -127,7 +127,7 @@ fn a_cgroup_name_that_already_exists_is_skipped() {
 
 #[test]
 fn killing_a_cgroup_of_the_kernel_kills_all_its_processes() {
-    let place = Place::find(Path::new("/proc"));
+    let place = CgroupParent::find(Path::new("/proc"));
     let made = place.and_then(|place| place.make(|| name("test", Generation(1))));
     let cgroup = match made {
         Ok(cgroup) => cgroup,
