@@ -16,7 +16,6 @@ use crate::{
     watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What, changed_at},
 };
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     pin::Pin,
     time::SystemTime,
@@ -93,9 +92,9 @@ impl Worker {
         self.emit(EventKind::BuildStarted { cause: cause.change.as_ref().map(|change| change.path.clone()) });
         let manifest = self.latest_manifest();
         let (context, entry) = (self.context.clone(), self.shared.entry.clone());
-        let before = Stamps::of(&self.inputs);
+        let before = self.sources.stamps();
         let began = SystemTime::now();
-        self.overlap.build_begins(began);
+        self.sources.overlap.build_begins(began);
         let building = reload::build(&context, (&entry, &manifest), stages).instrument(cause.span(self));
         let newer = {
             tokio::pin!(building);
@@ -138,14 +137,14 @@ impl Worker {
         (began, before, manifest): (SystemTime, &Stamps, &Path),
         built: Result<Built, ReloadError>,
     ) -> (Option<Result<Built, ReloadError>>, Option<Work>) {
-        let settled = self.overlap.build_ends(SystemTime::now());
+        let settled = self.sources.overlap.build_ends(SystemTime::now());
         if let Settled::Repeat(change) = settled {
             let next = self.step(Input::Compiled(Compiled::Stale));
             self.begin_again(cause, Cause::of(change)).await;
             return (None, next);
         }
         self.warn_of(&settled);
-        if self.overlap.has_changed(manifest) {
+        if self.sources.overlap.has_changed(manifest) {
             // The manifest has changed during the repeated builds, too, so the build itself probably writes it. The
             // current content takes effect without another build.
             self.take_manifest(Reading::Edit).await;
@@ -153,7 +152,7 @@ impl Worker {
         let compiled = match &built {
             _ if self.is_on_its_way(began, &built) => Compiled::Incomplete,
             Ok(good) => {
-                self.present = Stamps::of(&good.inputs);
+                self.sources.note_present(&good.inputs);
                 Compiled::Good
             }
             Err(error) => Compiled::Failed { may_pass: self.may_be_a_moment(before, error) },
@@ -181,8 +180,8 @@ impl Worker {
                     continue;
                 }
                 () = at(self.lifecycle.due()) => Input::Due,
-                command = self.inbox.recv() => match command {
-                    Some(command) => self.receive(command),
+                command = self.mailbox.next() => match command {
+                    Some(input) => input,
                     None => return Awaited::Stopped(HostError::ShutDown),
                 },
             };
@@ -199,7 +198,7 @@ impl Worker {
 
     /// Converts the work that the lifecycle requests during a build into the result of the wait.
     fn interruption<T>(&mut self, work: Option<Work>) -> Option<Awaited<T>> {
-        let mut change_of = |ticket| match self.commands.remove(&ticket) {
+        let mut change_of = |ticket| match self.mailbox.take(ticket) {
             Some(Command::Changed(change)) => Some(change),
             _ => None,
         };
@@ -216,9 +215,8 @@ impl Worker {
     async fn wait_for_git(&mut self, cause: &mut Cause, span: &Span) -> Result<Option<Work>, HostError> {
         self.doing(Some(Stage::Build));
         self.shared.entry.set_reason("it is being built; wait until it serves");
-        let mut folders: BTreeSet<PathBuf> = self.inputs.dirs.clone();
-        folders.insert(self.latest_manifest().root.clone());
-        let mut locks = std::mem::take(&mut self.stale_locks);
+        let folders = self.sources.folders(&self.latest_manifest().root);
+        let mut locks = std::mem::take(&mut self.sources.stale_locks);
         let waiting = async {
             let stale = locks.wait_for_git(&folders, StaleLocks::PATIENCE).await;
             (locks, stale)
@@ -228,7 +226,7 @@ impl Worker {
         loop {
             match self.wait_for(waiting.as_mut()).await {
                 Awaited::Done((locks, stale)) => {
-                    self.stale_locks = locks;
+                    self.sources.stale_locks = locks;
                     for lock in stale {
                         tracing::warn!(
                             "{}: git has held this lock for too long, so `{}` is built without waiting for the lock; \
@@ -271,7 +269,7 @@ impl Worker {
     /// Whether the change supersedes the running build.
     async fn is_superseded_by(&mut self, change: &Change) -> bool {
         let own = self.context.builder.own_writes(&self.latest_manifest(), (Moment::During, &change.path));
-        let supersedes = match self.overlap.judge(change, own) {
+        let supersedes = match self.sources.overlap.judge(change, own) {
             // The manifest may have been edited before the build began, but the build uses the manifest that was read
             // last.
             Verdict::Included => change.what == What::Manifest && self.has_unread_manifest(),
@@ -280,11 +278,11 @@ impl Worker {
             Verdict::SupersedesIfItLasts => {
                 // A file that is written in several steps is complete after this time.
                 sleep(CLOCK_GRAIN).await;
-                !self.overlap.is_as_before(&change.path)
+                !self.sources.overlap.is_as_before(&change.path)
             }
         };
         if supersedes {
-            self.overlap.cuts(change);
+            self.sources.overlap.cuts(change);
         }
         supersedes
     }
@@ -328,12 +326,11 @@ impl Worker {
         if matches!(&*error.cause, ReloadCause::Build(BuildError::TimedOut { .. })) || self.is_missing() {
             return false;
         }
-        let now = Stamps::of(&self.inputs);
         let manifest = self.latest_manifest();
         let is_edited = |path: &PathBuf| {
             self.context.builder.own_writes(&manifest, (Moment::After, path)) == OwnWrites::None
         };
-        now.lacks_any_of(&self.present) || before.differing(&now).iter().any(is_edited)
+        self.sources.have_changed(before, is_edited)
     }
 
     /// Warns about each input that every build of the plugin writes with different content.
@@ -356,6 +353,6 @@ impl Worker {
         {
             tracing::error!("{}: its source cannot be watched: {error}", self.id());
         }
-        self.inputs = inputs;
+        self.sources.inputs = inputs;
     }
 }

@@ -12,6 +12,7 @@ mod configure;
 mod crash_recovery;
 mod go_back;
 mod install;
+mod mailbox;
 mod manifest_edit;
 mod on_save;
 mod overlap;
@@ -19,6 +20,7 @@ mod progress;
 mod remember;
 mod serve;
 mod shell;
+mod sources;
 mod stop;
 mod supervise;
 
@@ -29,20 +31,21 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Generation, PluginId},
-    lifecycle::{By, Input, Lifecycle, Past, Reading, Ticket, Work},
+    lifecycle::{By, Input, Lifecycle, Past, Reading, Work},
     load::process::SavedBy,
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
     registry::Entry,
-    watch::{Inputs, StaleLocks, Stamps, Watcher},
+    watch::Watcher,
 };
 use cause::Cause;
 pub(crate) use command::{Command, Reply, StartWhy, StopWhy};
 pub use configure::Configured;
-use overlap::Overlap;
+use mailbox::Mailbox;
 use parking_lot::Mutex;
 pub(crate) use progress::Progress;
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Instant};
+use sources::Sources;
+use std::{ops::ControlFlow, sync::Arc, time::Instant};
 use supervise::Deaths;
 use tokio::sync::mpsc;
 
@@ -63,14 +66,10 @@ pub(crate) struct Worker {
     context: Arc<Context>,
     watcher: Option<Arc<Watcher>>,
     shared: WorkerHandle,
-    inbox: mpsc::UnboundedReceiver<Command>,
+    mailbox: Mailbox,
     deaths: Deaths,
     /// The state of the plugin, and the decisions that follow from it.
     lifecycle: Lifecycle,
-    /// The commands that were received and have not been answered yet.
-    commands: BTreeMap<Ticket, Command>,
-    /// The number of commands that were received.
-    received: u64,
     last_generation: u64,
     /// The plugin's record, which outlives the host.
     record: Kept,
@@ -83,13 +82,7 @@ pub(crate) struct Worker {
     saved: Option<SavedBy>,
     /// Whether the last checkpoint could not be written to disk. Such a checkpoint is lost when the host ends.
     is_unwritten: bool,
-    /// The watched inputs of the plugin's build.
-    inputs: Inputs,
-    /// The inputs that existed when the inputs were determined.
-    present: Stamps,
-    /// The changes that were made while a build ran.
-    overlap: Overlap,
-    stale_locks: StaleLocks,
+    sources: Sources,
 }
 
 impl Worker {
@@ -122,21 +115,16 @@ impl Worker {
             context: context.clone(),
             watcher,
             shared: handle.clone(),
-            inbox,
+            mailbox: Mailbox::new(inbox),
             deaths: Deaths::default(),
             lifecycle,
-            commands: BTreeMap::new(),
-            received: 0,
             last_generation: record.generation(),
             record,
             unclear: None,
             held: None,
             saved: None,
             is_unwritten: false,
-            inputs: Inputs::default(),
-            present: Stamps::default(),
-            overlap: Overlap::default(),
-            stale_locks: StaleLocks::default(),
+            sources: Sources::default(),
         };
         tokio::spawn(worker.run(Command::Begin { with_host, unusable }));
         handle

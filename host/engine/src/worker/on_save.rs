@@ -4,7 +4,7 @@ use super::{Worker, cause::Cause, overlap::Settled};
 use crate::{
     build::Moment,
     lifecycle::{Input, Next, Reading},
-    watch::{Change, Inputs, Stamps, What},
+    watch::{Change, Inputs, What},
 };
 use std::time::SystemTime;
 
@@ -16,12 +16,12 @@ impl Worker {
             self.do_now(Input::Edited);
         }
         let own = self.context.builder.own_writes(&self.latest_manifest(), (Moment::After, &change.path));
-        let change = match (self.overlap.judge_late(&change, own), change.what) {
+        let change = match (self.sources.overlap.judge_late(&change, own), change.what) {
             (Settled::Repeat(change), _) => change,
             (settled, What::Source) => return self.warn_of(&settled),
             (settled, What::Manifest) => {
                 self.warn_of(&settled);
-                if self.overlap.is_unstable(&change.path) {
+                if self.sources.overlap.is_unstable(&change.path) {
                     self.take_manifest(Reading::Edit).await;
                     return;
                 }
@@ -45,7 +45,7 @@ impl Worker {
     pub(super) async fn watch_sources_as_of(&mut self, as_of: Option<SystemTime>) {
         if self.watcher.is_some() {
             let inputs = self.context.builder.inputs(&self.latest_manifest()).await;
-            self.present = Stamps::of(&inputs);
+            self.sources.note_present(&inputs);
             self.watch(Inputs { as_of, ..inputs });
         }
     }

@@ -5,7 +5,7 @@ use super::{Command, Worker, at, cause::Cause};
 use crate::{
     error::ReloadCause,
     event::{EventKind, Stage},
-    lifecycle::{Effect, Effects, Input, Past, Ticket, Work},
+    lifecycle::{Effect, Effects, Input, Past, Work},
     record::Record,
 };
 use std::{
@@ -33,11 +33,11 @@ pub(super) fn any_number() -> u64 {
 impl Worker {
     /// Carries out `begin` and then one command after the other, until the host shuts down.
     pub(super) async fn run(mut self, begin: Command) {
-        let begin = self.receive(begin);
+        let begin = self.mailbox.receive(begin);
         let mut work = self.process(begin).await;
         loop {
             work = if let Some(Work::CarryOut(ticket)) = work {
-                if let Some(command) = self.commands.remove(&ticket)
+                if let Some(command) = self.mailbox.take(ticket)
                     && self.carry_out(command).await.is_break()
                 {
                     return;
@@ -59,24 +59,15 @@ impl Worker {
             tokio::select! {
                 biased;
                 died = self.deaths.next() => self.died(died),
-                command = self.inbox.recv() => return command.map(|command| self.receive(command)),
+                command = self.mailbox.next() => return command,
                 () = at(self.lifecycle.due()) => return Some(Input::Due),
-                () = at(self.overlap.check_due()) => {
-                    if let Some(change) = self.overlap.check() {
-                        return Some(self.receive(Command::Changed(change)));
+                () = at(self.sources.overlap.check_due()) => {
+                    if let Some(change) = self.sources.overlap.check() {
+                        return Some(self.mailbox.receive(Command::Changed(change)));
                     }
                 }
             }
         }
-    }
-
-    /// Stores a command, and returns the input for it.
-    pub(super) fn receive(&mut self, command: Command) -> Input {
-        let ticket = Ticket(self.received);
-        self.received += 1;
-        let kind = command.kind();
-        self.commands.insert(ticket, command);
-        Input::Command(ticket, kind)
     }
 
     /// Passes an input that leads to no work to the lifecycle, and applies its effects.
@@ -121,7 +112,7 @@ impl Worker {
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Refuse(ticket) => {
-                if let Some(command) = self.commands.remove(&ticket) {
+                if let Some(command) = self.mailbox.take(ticket) {
                     command.refuse(self.id());
                 }
             }

@@ -1,0 +1,46 @@
+//! The inputs of a plugin's build, and what is known about their changes.
+
+use super::overlap::Overlap;
+use crate::watch::{Inputs, StaleLocks, Stamps};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+/// The inputs of a plugin's build.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// The watched inputs.
+    pub(super) inputs: Inputs,
+    /// The inputs that existed when the inputs were determined.
+    present: Stamps,
+    /// The changes that were made while a build ran.
+    pub(super) overlap: Overlap,
+    pub(super) stale_locks: StaleLocks,
+}
+
+impl Sources {
+    /// Records which of these inputs exist. They are watched next.
+    pub(super) fn note_present(&mut self, inputs: &Inputs) {
+        self.present = Stamps::of(inputs);
+    }
+
+    /// The present state of the watched inputs.
+    pub(super) fn stamps(&self) -> Stamps {
+        Stamps::of(&self.inputs)
+    }
+
+    /// Whether an input is missing that existed when the inputs were determined, or an input for which `is_edited`
+    /// returns true has changed since `before`.
+    pub(super) fn have_changed(&self, before: &Stamps, is_edited: impl Fn(&PathBuf) -> bool) -> bool {
+        let now = self.stamps();
+        now.lacks_any_of(&self.present) || before.differing(&now).iter().any(is_edited)
+    }
+
+    /// The folders in which git may be writing files: those of the inputs, and the plugin's own folder.
+    pub(super) fn folders(&self, root: &Path) -> BTreeSet<PathBuf> {
+        let mut folders = self.inputs.dirs.clone();
+        folders.insert(root.to_owned());
+        folders
+    }
+}
