@@ -8,9 +8,9 @@
 //! standard input, and all processes in their groups.
 //!
 //! The builds are not children of the guard. So other processes reap them, and the kernel may reuse their process ids
-//! and group ids. Therefore the guard kills by pidfd only. The guard uses data that was read by process id only if the
-//! pidfd shows, after the read, that the process still exists. It trusts a group id only while the group contains a
-//! build process that the guard has stopped.
+//! and group ids. Therefore the guard kills by pidfd only. After the guard has looked up data by process id, it checks
+//! with the pidfd that the process still exists. If not, the guard ignores the data. The guard trusts a group id only
+//! while the group contains a build process that the guard has stopped.
 //!
 //! There is no guard if the program has not called [`guarded_by`]. The guard kills a build process with another
 //! standard input only if the process is in the group of a process that the guard recognizes.
@@ -179,8 +179,7 @@ mod tests {
         os::{fd::AsRawFd, unix::process::ExitStatusExt},
     };
 
-    /// A process group of two processes. The leader has the marked standard input, and the other process has another
-    /// one.
+    /// A process group of two processes. Only the leader has the marked standard input.
     struct Build {
         leader: Child,
         other: Pid,

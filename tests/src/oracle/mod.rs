@@ -64,8 +64,8 @@ impl fmt::Display for Pair {
     }
 }
 
-/// Checks all pairs of a shape and a change whose names contain these two texts. Works on two shapes at a time, and
-/// reports each pair as soon as it is checked.
+/// Checks each pair of a shape and a change. The shape's name must contain the first text, and the change's name the
+/// second. Works on two shapes at a time, and reports each pair as soon as it is checked.
 ///
 /// # Panics
 ///

@@ -34,7 +34,7 @@ type Answer = Option<BTreeSet<String>>;
 pub(super) struct Tree {
     pub(super) shape: &'static Shape,
     root: PathBuf,
-    /// How many contents the subject has had.
+    /// The number of the subject's newest content.
     contents: u32,
     runtime: Runtime,
     running: Option<Running>,
@@ -57,8 +57,8 @@ struct Running {
 
 const PLUGIN: &str = "ws/plugins/p";
 
-/// The linker of the plugin. If the file `gate` exists, the linker first waits until a change has been made. At this
-/// time, rustc has read its inputs already.
+/// The linker of the plugin. If the file `gate` exists, the linker first waits until a change has been made. rustc has
+/// already read its inputs when it runs the linker.
 const LINKER: &str = "#!/bin/sh
 case \"$*\" in *-shared*libp.so*|*libp.so*-shared*)
     if rm ROOT/gate 2>/dev/null; then echo > ROOT/entered; cat ROOT/go > ROOT/passed; fi;;
@@ -163,7 +163,8 @@ impl Tree {
         fs::rename(new, folder).expect("it can be moved");
     }
 
-    /// Replaces the subject by a link to an old file in another folder, which has the next content.
+    /// Replaces the subject by a link to a file in another folder. The file contains the next content, and its time is
+    /// long ago.
     pub(super) fn link_subject(&mut self) {
         let text = self.next_text();
         let target = format!("aside/target-{}", self.contents);
@@ -173,7 +174,7 @@ impl Tree {
         fs::rename(link, self.path(self.shape.subject)).expect("it can be moved");
     }
 
-    /// Gives the subject another content during the next build that links the plugin.
+    /// Gives the subject its next content during the next build that links the plugin.
     pub(super) fn change_in_next_build(&mut self, age: Age) {
         self.contents += 1;
         let (root, subject, text) = (self.root.clone(), self.shape.subject, (self.shape.text)(self.contents));
@@ -284,7 +285,7 @@ impl Tree {
         Outcome::Right { builds }
     }
 
-    /// The result of cargo for the tree in an empty target folder, and cargo's messages.
+    /// The result of a cargo build of the tree with an empty target folder, and cargo's messages.
     fn clean_build(&self) -> (Answer, String) {
         let target = self.path("clean");
         let _ = fs::remove_dir_all(&target);

@@ -178,8 +178,8 @@ fn the_wait_for_a_restart_counts_towards_the_timeout_of_a_call() {
         outcome
     });
     lab.restarted();
-    // This call has a shorter timeout than the waiting call. But it has more time than remains for the waiting call
-    // after the restart.
+    // The timeout of this call is shorter than the timeout of the waiting call, but longer than the time that the
+    // waiting call has left after the restart.
     assert!(matches!(late.misbehave("until-cancelled"), Err(CallError::Timeout { .. })));
     released.send("came later").unwrap();
     let outcome = waiting.join().unwrap();
@@ -249,7 +249,7 @@ fn a_call_that_never_ends_does_not_outlive_the_shutdown_of_the_host() {
 }
 
 #[test]
-fn an_endless_call_keeps_a_replaced_version_until_the_plugin_stops() {
+fn a_replaced_version_runs_an_endless_call_until_the_plugin_stops() {
     let mut lab = Lab::in_mode("replaced-and-stopped", Mode::Process);
     lab.install_with(stateless("version=1"), SHORT_DRAIN);
     lab.start();

@@ -99,7 +99,7 @@ fn fail(operation: &mut Operation, failures: Failures) {
     }
 }
 
-/// The content type of JSON with the schema of this name.
+/// JSON content with the schema of this name.
 fn json(form: impl Into<String>) -> Content {
     ContentBuilder::new().schema(Some(Ref::from_schema_name(form))).build()
 }
@@ -166,7 +166,7 @@ fn enveloped<A: ToSchema>() -> (String, Schemas) {
     let name = format!("{}_{}", Envelope::<A>::name(), A::name());
     let mut envelope = Envelope::<A>::schema();
     if let RefOr::T(Schema::Object(envelope)) = &mut envelope {
-        // For the other handlers, utoipa's macro also inserts the schema itself instead of a reference to it.
+        // utoipa's macro does the same for the handlers: the envelope contains the answer's schema, not a reference.
         envelope.properties.insert("data".to_owned(), A::schema());
     }
     let mut schemas = vec![(name.clone(), envelope), (A::name().into_owned(), A::schema())];

@@ -38,7 +38,7 @@ pub(crate) struct Record {
     versions: Vec<Served>,
     /// The versions that do not run until the user starts the plugin, with the reason.
     quarantined: BTreeMap<Digest, String>,
-    /// The state that was saved when the plugin was stopped, until a version begins with it.
+    /// The note on the state that was saved when the plugin was stopped. `None` after a version has started with it.
     state: Option<StateNote>,
     /// The manifest that was accepted last.
     manifest: Option<Accepted>,

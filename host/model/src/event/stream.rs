@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weak_sink_emits_until_the_host_ends_and_keeps_no_stream_open() {
+    fn a_weak_sink_emits_events_but_does_not_keep_the_stream_open() {
         let sink = EventSink::new();
         let weak = sink.downgrade();
         let mut events = sink.subscribe();

@@ -9,8 +9,8 @@ use tracing::level_filters::LevelFilter;
 
 /// The setting `log.plugins`. All clones share it.
 ///
-/// The maximum level that a subscriber reports cannot replace this setting: it is the most verbose level of all layers,
-/// and may be meant for the host's own logs.
+/// The subscriber's maximum level cannot replace this setting. The maximum level is the most verbose level of all
+/// layers, and may be meant for the host's own logs.
 #[derive(Clone, Debug)]
 pub struct LogBound(Arc<AtomicU8>);
 

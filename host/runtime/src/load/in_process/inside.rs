@@ -49,7 +49,7 @@ impl fmt::Display for Inside {
 pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result<(), Inside> {
     if code.is_empty() {
         return Err(Inside::Unknown {
-            reason: "the dynamic loader does not give the addresses of its code".into(),
+            reason: "the dynamic loader does not provide the addresses of the library's code".into(),
         });
     }
     let began = Instant::now();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_inside_of_code_until_it_has_returned_from_it() {
+    fn a_thread_is_reported_until_it_has_returned_from_the_code() {
         let start = wait as *const () as u64;
         // The approximate addresses of `wait`.
         let code = start..start + 256;

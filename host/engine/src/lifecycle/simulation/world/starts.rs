@@ -9,7 +9,7 @@ use crate::{
 use std::{collections::BTreeSet, sync::Arc};
 
 impl World {
-    /// Simulates a start, as the lifecycle requests it.
+    /// Simulates a start: does the work that the lifecycle requests, until the start ends.
     pub(super) fn start(&mut self) {
         let by = match self.dice.below(3) {
             0 => StartBy::Command,
@@ -23,7 +23,8 @@ impl World {
             let input = match work {
                 Some(Work::ServeStored(digest)) => {
                     let wanted = self.watch.is_wanted;
-                    self.watch.rule(wanted, || format!("{digest:?} is started, and the plugin was stopped"));
+                    self.watch
+                        .rule(wanted, || format!("{digest:?} is started although the plugin was stopped"));
                     let is_first = tried.insert((digest, built));
                     self.watch.rule(is_first, || format!("{digest:?} is tried twice"));
                     let manifest = self.machine.manifest().clone();
@@ -37,7 +38,7 @@ impl World {
                     let may_fit =
                         by != StartBy::Command && (unfit.take() == Some(digest) || built && was_refused);
                     self.watch.rule(may_fit, || {
-                        format!("{digest:?} is started with its earlier configuration without need")
+                        format!("{digest:?} is started with its earlier configuration needlessly")
                     });
                     let said = self.machine.manifest().clone();
                     // The configuration that the version has accepted before.
