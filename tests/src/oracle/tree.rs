@@ -163,8 +163,8 @@ impl Tree {
         fs::rename(new, folder).expect("it can be moved");
     }
 
-    /// Replaces the subject by a link to a file in another folder. The file contains the next content, and its time is
-    /// long ago.
+    /// Replaces the subject by a link to a file in another folder. The file contains the next content and has an
+    /// old modification time.
     pub(super) fn link_subject(&mut self) {
         let text = self.next_text();
         let target = format!("aside/target-{}", self.contents);

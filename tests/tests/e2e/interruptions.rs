@@ -1,6 +1,6 @@
-//! The host is shut down, killed, or crashed by another plugin between any two steps of a history. Afterwards, all
-//! guarantees must hold. They concern the serving version, stopped plugins, the version after a rollback, quarantine,
-//! state, and edits that no host has built.
+//! A history is a sequence of actions of users and authors. Between any two steps of a history, the host is shut down,
+//! killed, or crashed by another plugin. Afterwards, all guarantees must hold. They concern the serving version,
+//! stopped plugins, the version after a rollback, quarantine, state, and edits that no host has built.
 //!
 //! A model of the guarantees executes the same history. After each step, it gives the expected state.
 
@@ -144,7 +144,7 @@ impl Promised {
     }
 }
 
-/// A host with a plugin whose builds copy a file, and a neighbour that can crash it.
+/// A host with two plugins: the tested plugin, whose builds copy a file, and a neighbour that can crash the host.
 struct Stage {
     lab: Lab,
     /// `None` while no host runs.

@@ -17,7 +17,8 @@
 //! * After that, the file is suspected: either every build writes it, or a user has saved it during each of these
 //!   builds. One more build follows when the file has not changed for [`Overlap::QUIET`]. If this build leaves the file
 //!   unchanged, a user has written it, and this build has read the last save. Otherwise the file counts as unstable:
-//!   every build writes it, and its changes during builds cause no build until a build leaves it unchanged.
+//!   every build writes it. Changes of an unstable file during builds cause no further build, until a build leaves the
+//!   file unchanged.
 //!
 //! The last rule fails if a user also saves the file during that last build: the file then counts as unstable, and the
 //! edit is not built. No rule can avoid this without building endlessly. For every number of builds, a user can save
@@ -44,11 +45,11 @@ pub(super) struct Overlap {
     /// The files that the compiler may have read between two changes. They count as changed even if they have their
     /// original content again when the build ends.
     doubtful: BTreeSet<PathBuf>,
-    /// For each folder, how many builds its changes have superseded since the last change that was certainly an edit,
-    /// or the last build that left the folder unchanged.
+    /// For each folder, the number of builds in a row that changes in the folder have superseded. A certain edit resets
+    /// all numbers. A build that leaves the folder unchanged resets the folder's number.
     cuts: BTreeMap<PathBuf, u32>,
-    /// For each [source](Self::source), how many additional builds it has caused in a row: since the last certain edit,
-    /// or the last build that left the source unchanged.
+    /// For each [source](Self::source), the number of additional builds in a row that it has caused. A certain edit
+    /// resets all numbers. A build that leaves the source unchanged resets the source's number.
     repeats: BTreeMap<PathBuf, u32>,
     /// The sources that each build may write with different content.
     unstable: BTreeMap<PathBuf, Doubt>,
@@ -109,8 +110,8 @@ impl Overlap {
     /// Records that a build has begun.
     pub(super) fn build_begins(&mut self, now: SystemTime) {
         if self.ended.is_some() {
-            // The last build has not changed the other files, so not every build writes them: the earlier changes were
-            // edits.
+            // A file that is not held did not change during the last build. So not every build writes the file, and
+            // its earlier changes were edits.
             let sources: BTreeSet<_> = self.held.values().map(Self::source).collect();
             self.repeats.retain(|path, _| sources.contains(&**path));
             self.unstable.retain(|path, _| sources.contains(&**path));

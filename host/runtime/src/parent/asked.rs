@@ -85,7 +85,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// When a program that gets these signals, one second apart, is killed: in seconds after the first signal.
+    /// The time at which the parent kills a program that gets these signals, one second apart. In seconds after the
+    /// first signal; `None` if the parent does not kill the program.
     fn ended(interrupt: Interrupt, signals: &[i32]) -> Option<u64> {
         let begin = Instant::now();
         let mut asked = Asked::new(interrupt);
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn interrupts_with_a_custom_meaning_count_only_beside_sigterm() {
+    fn sigint_with_a_custom_meaning_counts_only_together_with_sigterm() {
         assert_eq!(ended(Interrupt::Anything, &[SIGINT; 5]), None);
         assert_eq!(ended(Interrupt::Anything, &[SIGINT, SIGINT, SIGTERM]), Some(7));
         assert_eq!(ended(Interrupt::End, &[signal_hook::consts::SIGHUP; 3]), None);

@@ -67,8 +67,8 @@ impl Opened {
                 code: "bad_description".into(),
                 details: String::new(),
             })?;
-            // SAFETY: 1: `bound` is an interface of the instance that was just made, which will own the result. Only
-            // `destroy` drops the parts of the instance, and it takes the instance by value.
+            // SAFETY: 1: `bound` is an interface of the instance that was just created. This instance will own the
+            // result. Only `destroy` drops the parts of the instance, and it takes the instance by value.
             Ok(unsafe { Offered::here(description, bound) })
         });
         let offered = offered.collect::<Result<_, LifecycleError>>()?;

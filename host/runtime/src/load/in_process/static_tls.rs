@@ -2,7 +2,7 @@
 //!
 //! Each thread has a block of this storage, whose size is fixed when the program starts. A library whose code accesses
 //! thread-local data at fixed offsets (`-ftls-model=initial-exec`) takes a part of the block. After the library is
-//! unmapped, its part can be used again only if no library has taken a part after it.
+//! unmapped, its part can be used again only if no other library has taken a part later.
 
 use std::{
     env,
@@ -21,7 +21,7 @@ pub(crate) fn take_static_tls(bytes: u64) {
     USED.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// How many bytes of static thread-local storage the libraries use that were opened as generations.
+/// How many bytes of static thread-local storage the libraries of the opened generations use.
 pub fn static_tls_used() -> u64 {
     USED.load(Ordering::Relaxed)
 }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn static_tls_in_use_is_summed() {
+    fn static_tls_used_is_the_sum_of_the_bytes_of_all_libraries() {
         let before = static_tls_used();
         take_static_tls(3);
         take_static_tls(4);

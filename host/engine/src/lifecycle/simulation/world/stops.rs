@@ -1,4 +1,4 @@
-//! Simulated stops, and the states that are saved.
+//! Simulated stops and checkpoints.
 
 use super::World;
 use crate::lifecycle::{Ending, Input, Work};
@@ -52,7 +52,7 @@ impl World {
         self.takes_time();
         if self.serves.is_some() && self.dice.chance(4, 5) {
             let stateful = self.stateful;
-            self.watch.rule(stateful, || "a version without state is saved".into());
+            self.watch.rule(stateful, || "a checkpoint is made of a version without state".into());
             self.store.saved = Some(self.store.fresh());
             return Input::CheckpointEnded { late: false };
         }
