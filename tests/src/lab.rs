@@ -13,10 +13,11 @@ use crate::{Probe, Source, artifact::misbehave, command::program, compiled, reco
 use replug::{
     BuildDir, CallError, DynHandle, Events, Generation, Handle, Host, HostBuilder, HostError,
     control::{Control, ControlConfig, Listening},
-    manifest::Mode,
+    manifest::{LaneKind, Mode},
 };
 use serde_json::Value;
 use std::{
+    cell::Cell,
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -30,11 +31,32 @@ use tempfile::TempDir;
 /// A test that runs longer than this counts as hanging. The first test of a run waits until the fixtures are compiled.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+thread_local! {
+    /// The lane of the plugins of new labs.
+    static LANE: Cell<Option<LaneKind>> = const { Cell::new(None) };
+}
+
+/// Runs a test whose labs request this lane for their own plugin.
+pub fn over(lane: LaneKind, test: impl FnOnce()) {
+    LANE.set(Some(lane));
+    test();
+    LANE.set(None);
+}
+
+/// The lines of a manifest, with this lane in the table `[process]`.
+fn with_lane(lines: &str, lane: LaneKind) -> String {
+    const TABLE: &str = "[process]\n";
+    let lane = format!("{TABLE}lane = \"{}\"\n", lane.name());
+    if lines.contains(TABLE) { lines.replacen(TABLE, &lane, 1) } else { format!("{lines}\n{lane}") }
+}
+
 /// The plugins folder of one test, with one plugin, and a host.
 pub struct Lab {
     name: String,
     manifest: String,
     mode: Option<Mode>,
+    /// The lane that the manifest of the test's plugin requests.
+    lane: Option<LaneKind>,
     host: Option<Host>,
     events: Option<Events>,
     listening: Listening,
@@ -60,6 +82,7 @@ impl Lab {
             name: name.into(),
             manifest: String::new(),
             mode: None,
+            lane: LANE.get(),
             host: None,
             events: None,
             listening: Listening::default(),
@@ -92,11 +115,17 @@ impl Lab {
         let name = match mode {
             Mode::Auto => name.to_owned(),
             Mode::InProcess => format!("{name}-inside"),
+            _ if LANE.get() == Some(LaneKind::Socket) => format!("{name}-socket"),
             _ => format!("{name}-outside"),
         };
         let mut lab = Self::new(&name);
         lab.mode = Some(mode);
         lab
+    }
+
+    /// The lane that the manifest of the test's plugin requests, if it requests one.
+    pub fn lane(&self) -> Option<LaneKind> {
+        self.lane
     }
 
     /// The id of the test's plugin.
@@ -163,6 +192,7 @@ impl Lab {
             Some(Mode::Process) => "mode = \"process\"\n",
             _ => "",
         };
+        let lines = self.lane.map_or_else(|| lines.to_owned(), |lane| with_lane(lines, lane));
         self.write("plugin.toml", format!("id = \"{}\"\n{mode}{lines}\n", self.id()));
     }
 

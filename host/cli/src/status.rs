@@ -11,7 +11,10 @@ use super::{
     terminal::{self, BAD, DIM, NAME, WARN},
 };
 use clap::Args;
-use replug::control::answer::{Configuration, Plugin};
+use replug::{
+    control::answer::{Configuration, Plugin},
+    manifest::LaneKind,
+};
 use serde_json::json;
 use std::{iter, path::PathBuf, time::Duration};
 
@@ -168,7 +171,12 @@ fn usage(plugin: &Plugin) -> Option<String> {
     let mib = memory as f64 / f64::from(1 << 20);
     let cpu = plugin.cpu.unwrap_or_default();
     let files = plugin.open_files.map(|files| format!(", {files} files open")).unwrap_or_default();
-    Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s of CPU time{files}"))
+    let lane = match plugin.lane {
+        Some(LaneKind::SharedMemory) => ", calls over shared memory",
+        Some(LaneKind::Socket) => ", calls over a socket",
+        None => "",
+    };
+    Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s of CPU time{files}{lane}"))
 }
 
 /// The limits that apply to the plugin's process, and the reasons why other limits do not apply.
@@ -255,7 +263,7 @@ mod tests {
     fn the_usage_and_limits_of_a_process_are_printed_below_its_line() {
         let plugin = plugin(&json!({
             "id": "dev.test.bound", "status": "ready", "mode": "process", "runs_in": "process", "generation": 1,
-            "detail": "dev.test.bound: build failed", "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9,
+            "detail": "dev.test.bound: build failed", "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9, "lane": "shared-memory",
             "limits": {
                 "bounds": [{ "of": "open_files", "value": 64, "by": "rlimit" }],
                 "lacking": ["no cgroup: none is delegated"],
@@ -265,7 +273,7 @@ mod tests {
         let below: Vec<_> = text.lines().skip(2).map(str::trim).collect();
         let expected = [
             "build failed",
-            "process 42: 1.5 MiB, 0.2 s of CPU time, 9 files open",
+            "process 42: 1.5 MiB, 0.2 s of CPU time, 9 files open, calls over shared memory",
             "limited to open_files 64 (rlimit)",
             "not as configured: no cgroup: none is delegated",
         ];

@@ -254,6 +254,7 @@ impl Candidate<'_> {
             program: self.context.program.as_ref().map_err(Clone::clone)?,
             reporter: self.reporter(),
             limits: self.job.manifest.limits,
+            lane: self.job.manifest.process.lane,
             environment: self.environment(),
             static_tls_bytes: self.facts.static_tls_bytes,
             on_death,

@@ -3,7 +3,7 @@
 use crate::{
     event::{LimitsInForce, Stage},
     id::{Digest, Generation, PluginId},
-    manifest::{Kind, Manifest, Mode},
+    manifest::{Kind, LaneKind, Manifest, Mode},
     metrics::Failures,
     process_usage::ProcessUsage,
     record::Served,
@@ -39,6 +39,8 @@ pub struct PluginInfo {
     pub process_id: Option<u32>,
     /// The resources that the child process uses now.
     pub process: Option<ProcessUsage>,
+    /// How the last call reached the child process, if the plugin runs in a child process that was called.
+    pub lane: Option<LaneKind>,
     /// The limits of the child process that are in force, and the keys of `[limits]` that are not in force. No limit is
     /// in force if the serving generation runs in the host's process.
     pub limits: Option<LimitsInForce>,
@@ -168,6 +170,7 @@ impl PluginInfo {
             runs_in: None,
             process_id: None,
             process: None,
+            lane: None,
             limits: None,
             restarts: 0,
             private_bytes: None,
@@ -222,6 +225,7 @@ impl PluginInfo {
             runs_in: live.as_ref().map(|live| live.traits().mode()),
             process_id: live.as_ref().and_then(|live| live.process_id()),
             process: live.as_ref().and_then(|live| live.usage()),
+            lane: live.as_ref().and_then(|live| live.lane()),
             limits: live.as_ref().and_then(|live| live.limits(manifest.limits)),
             restarts: progress.restarts,
             private_bytes: live

@@ -87,6 +87,27 @@ pub enum CgroupUse {
     Required,
 }
 
+/// How calls and answers are passed to and from a child process: the key `process.lane`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LaneKind {
+    /// In shared memory; long messages over a socket.
+    #[default]
+    SharedMemory,
+    /// Over a socket.
+    Socket,
+}
+
+impl LaneKind {
+    /// The value in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SharedMemory => "shared-memory",
+            Self::Socket => "socket",
+        }
+    }
+}
+
 /// One variable of a process's environment: an item of the key `process.env`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnvVar {

@@ -8,8 +8,8 @@
 //! * No panic leaves a plugin, and no panic of the host enters one.
 //! * A library stays mapped, unless the crate has verified that nothing uses it any more.
 //! * No process of a plugin outlives its host. A crash of the host is attributed to the plugin that caused it.
-//! * Only [`load::in_process`], [`interface`], [`registry`] and `shim/inherited.rs` have unsafe code; `docs/SAFETY.md`
-//!   says why it is sound.
+//! * Only [`load::in_process`], [`interface`], [`registry`], `shim/inherited.rs` and `lane/memory.rs` have unsafe code;
+//!   `docs/SAFETY.md` says why it is sound.
 //!
 //! Of the host's crates, this crate imports only `replug-wire` and `replug-model`. This crate does not know how the
 //! host is configured or how plugins are built. Settings of a manifest arrive as plain data of `replug-model`, and an
@@ -24,6 +24,7 @@
 //! | [`interface`] | the interfaces that a generation offers, and their comparison with those of the host |
 //! | `deadline.rs`, `panic_location.rs` | thread-locals of a call: its deadline, and the location of its panic |
 //! | [`shim`] | the child process that runs one plugin |
+//! | [`lane`] | passes calls to a child process, and their answers back |
 //! | [`parent`] | a small process that restarts the program after a crash |
 //! | [`recorder`] | a small process that writes the crash record of a host that was killed |
 //! | [`sweeper`] | a small process that removes the socket of a host that was killed |
@@ -39,6 +40,7 @@ pub mod crash;
 mod deadline;
 pub mod handle;
 pub mod interface;
+pub mod lane;
 pub mod lineage;
 pub mod load;
 mod panic_location;

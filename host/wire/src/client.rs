@@ -4,8 +4,8 @@
 //! This module sets no deadline by itself. The owner of a connection may set one on its stream.
 
 use super::{
-    Answer, Call, Channel, Command, Create, DescriptorSender, Failure, Health, Hello, Kind, LaneId, Level,
-    Load, Loaded, Reply, Report, Request, RequestId, State, Timed, WireError, message::Message,
+    Answer, Call, Carrier, Channel, Command, Create, DescriptorSender, Failure, Health, Hello, Kind, LaneId,
+    Level, Load, Loaded, Reply, Report, Request, RequestId, State, Timed, WireError, message::Message,
 };
 use std::{
     io::{Read, Write},
@@ -223,11 +223,33 @@ impl Service {
     /// * [`WireError`] if the shim has exited, or does not read any more
     pub fn open_lane(&mut self) -> Result<(LaneId, UnixStream), WireError> {
         let (ours, theirs) = UnixStream::pair()?;
-        self.lanes += 1;
-        let id = LaneId(self.lanes);
+        let id = self.next_lane();
         self.channel.stream_mut().attach(theirs);
         self.send(Command::OpenLane(id))?;
         Ok((id, ours))
+    }
+
+    /// Opens one more lane with shared memory: `memory` is what the host writes and what the shim writes, each of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// * As for [`Service::open_lane`]
+    pub fn open_memory_lane(
+        &mut self,
+        memory: [OwnedFd; 2],
+        bytes: u32,
+    ) -> Result<(LaneId, UnixStream), WireError> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let lane = self.next_lane();
+        self.channel.stream_mut().attach(theirs);
+        memory.into_iter().for_each(|memory| self.channel.stream_mut().attach(memory));
+        self.send(Command::OpenMemoryLane { lane, bytes })?;
+        Ok((lane, ours))
+    }
+
+    fn next_lane(&mut self) -> LaneId {
+        self.lanes += 1;
+        LaneId(self.lanes)
     }
 
     /// Signals to a call that its caller no longer waits. The answer still arrives.
@@ -255,37 +277,44 @@ impl Service {
 
 /// A connection that carries one call at a time. The calling thread owns the lane during the call.
 #[derive(Debug)]
-pub struct Lane<S> {
-    channel: Channel<S>,
+pub struct Lane<C> {
+    carrier: C,
     last: RequestId,
     /// Whether a call was sent completely, may have been read, and has not been answered yet.
     awaits: bool,
 }
 
-impl<S> Lane<S> {
+impl<S: Read + Write> Lane<Channel<S>> {
     /// Uses `stream`, at whose other end a shim serves calls.
     pub fn new(stream: S) -> Self {
-        Self { channel: Channel::new(stream), last: RequestId::default(), awaits: false }
+        Self::over(Channel::new(stream))
+    }
+}
+
+impl<C: Carrier> Lane<C> {
+    /// Uses `carrier`, at whose other end a shim serves calls.
+    pub fn over(carrier: C) -> Self {
+        Self { carrier, last: RequestId::default(), awaits: false }
     }
 
-    /// The stream of the lane.
-    pub fn stream(&self) -> &S {
-        self.channel.stream()
+    /// What carries the calls.
+    pub fn carrier(&self) -> &C {
+        &self.carrier
     }
 
-    /// The stream, to set a deadline. Only the lane may write to it or read from it.
-    pub fn stream_mut(&mut self) -> &mut S {
-        self.channel.stream_mut()
+    /// What carries the calls, to set a deadline. Only the lane may send or receive with it.
+    pub fn carrier_mut(&mut self) -> &mut C {
+        &mut self.carrier
     }
 
     /// Frees the memory of a very large answer. No call may run on the lane.
     pub fn shrink(&mut self) {
-        self.channel.shrink();
+        self.carrier.shrink();
     }
 
     /// The number of bytes of memory that the lane uses.
     pub fn memory(&self) -> usize {
-        self.channel.memory()
+        self.carrier.memory()
     }
 
     /// The id of the call that has not been answered yet. If a call has failed and this is `None`, the plugin has not
@@ -293,9 +322,7 @@ impl<S> Lane<S> {
     pub fn awaited(&self) -> Option<RequestId> {
         self.awaits.then_some(self.last)
     }
-}
 
-impl<S: Read + Write> Lane<S> {
     /// Makes a call: writes one frame and reads one.
     ///
     /// # Errors
@@ -307,7 +334,7 @@ impl<S: Read + Write> Lane<S> {
     pub fn call(&mut self, call: Call<'_>) -> Result<Answer<'_>, WireError> {
         self.last = self.last.next();
         self.awaits = false;
-        self.channel.send(Kind::Call, self.last, [&call.head(), call.arguments])?;
+        self.carrier.send(Kind::Call, self.last, [&call.head(), call.arguments])?;
         self.awaits = true;
         self.answer()
     }
@@ -324,7 +351,7 @@ impl<S: Read + Write> Lane<S> {
     }
 
     fn answer(&mut self) -> Result<Answer<'_>, WireError> {
-        let received = self.channel.receive();
+        let received = self.carrier.receive();
         // Nothing is sent before the previous answer has arrived, so the unread data is this call.
         self.awaits = !matches!(received, Err(WireError::Unread));
         let answer = Answer::decode(received?.reply_to(self.last, Kind::Answer)?)?;

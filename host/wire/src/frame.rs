@@ -16,6 +16,13 @@ pub const MAX_FRAME: u32 = 256 << 20;
 const HEADER: usize = 13;
 /// The number of bytes that a frame's length field counts in addition to the payload: those of kind and id.
 const COUNTED: usize = HEADER - 4;
+/// A whole frame of the kind [`Kind::Bell`].
+pub const BELL: [u8; HEADER] = {
+    let mut frame = [0; HEADER];
+    frame[0] = COUNTED as u8;
+    frame[4] = Kind::Bell as u8;
+    frame
+};
 /// The size of one read, in bytes. A frame that fits in it is not copied.
 const WINDOW: usize = 8 << 10;
 /// The number of bytes of memory that a channel keeps for the next large frame.
@@ -54,6 +61,47 @@ impl<'a> Frame<'a> {
     pub fn reply_to(self, asked: RequestId, wanted: Kind) -> Result<&'a [u8], WireError> {
         let payload = self.of_kind(wanted)?;
         if self.id == asked { Ok(payload) } else { Err(WireError::OtherRequest { asked, answered: self.id }) }
+    }
+}
+
+/// Carries frames in both directions. A [`Lane`](super::Lane) makes its calls over one.
+pub trait Carrier {
+    /// Sends a frame whose payload is the concatenation of both parts.
+    ///
+    /// # Errors
+    ///
+    /// * As for [`Channel::send`]
+    fn send(&mut self, kind: Kind, id: RequestId, payload: [&[u8]; 2]) -> Result<(), WireError>;
+
+    /// Waits for the next frame.
+    ///
+    /// # Errors
+    ///
+    /// * As for [`Channel::receive`]
+    fn receive(&mut self) -> Result<Frame<'_>, WireError>;
+
+    /// Frees the memory of a very large frame, because the next frame may arrive much later.
+    fn shrink(&mut self);
+
+    /// The bytes of memory that the carrier uses.
+    fn memory(&self) -> usize;
+}
+
+impl<S: Read + Write> Carrier for Channel<S> {
+    fn send(&mut self, kind: Kind, id: RequestId, payload: [&[u8]; 2]) -> Result<(), WireError> {
+        Self::send(self, kind, id, payload)
+    }
+
+    fn receive(&mut self) -> Result<Frame<'_>, WireError> {
+        Self::receive(self)
+    }
+
+    fn shrink(&mut self) {
+        Self::shrink(self);
+    }
+
+    fn memory(&self) -> usize {
+        Self::memory(self)
     }
 }
 
@@ -122,6 +170,18 @@ impl<S> Channel<S> {
     }
 }
 
+impl<S> Channel<S> {
+    /// The length field of a frame with this payload.
+    ///
+    /// # Errors
+    ///
+    /// * [`WireError::TooLarge`]
+    pub fn length_of(&self, payload: [&[u8]; 2]) -> Result<u32, WireError> {
+        let (len, max) = ((COUNTED + payload[0].len() + payload[1].len()) as u64, self.max_frame);
+        u32::try_from(len).ok().filter(|len| *len <= max).ok_or(WireError::TooLarge { len, max })
+    }
+}
+
 impl<S: Write> Channel<S> {
     /// Sends a frame whose payload is the concatenation of both parts.
     ///
@@ -130,10 +190,7 @@ impl<S: Write> Channel<S> {
     /// * [`WireError::TooLarge`]: nothing was sent, and the channel is still usable.
     /// * [`WireError::Closed`], [`WireError::Unread`], [`WireError::TimedOut`], [`WireError::Io`]
     pub fn send(&mut self, kind: Kind, id: RequestId, payload: [&[u8]; 2]) -> Result<(), WireError> {
-        let len = (COUNTED + payload[0].len() + payload[1].len()) as u64;
-        let max = self.max_frame;
-        let short = u32::try_from(len).ok().filter(|len| *len <= max);
-        let short = short.ok_or(WireError::TooLarge { len, max })?;
+        let short = self.length_of(payload)?;
         let mut header = [0; HEADER];
         header[..4].copy_from_slice(&short.to_le_bytes());
         header[4] = kind as u8;
@@ -154,6 +211,20 @@ impl<S: Write> Channel<S> {
 }
 
 impl<S: Read> Channel<S> {
+    /// Waits for the header of the next frame, and returns its kind. The next [`Channel::receive`] returns this frame.
+    ///
+    /// # Errors
+    ///
+    /// * As for [`Channel::receive`]
+    pub fn next_kind(&mut self) -> Result<Kind, WireError> {
+        let begun = match self.begun {
+            Some(begun) => begun,
+            None => self.begin()?,
+        };
+        self.begun = Some(begun);
+        Ok(begun.kind)
+    }
+
     /// Waits for the next frame.
     ///
     /// # Errors

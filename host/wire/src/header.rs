@@ -21,6 +21,8 @@ pub enum Kind {
     Report = 6,
     /// A [`Command`](super::Command) of the host, on the service connection.
     Command = 7,
+    /// Wakes a peer that waits for a message in the shared memory of a lane; it has no payload.
+    Bell = 8,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             5 => Self::Answer,
             6 => Self::Report,
             7 => Self::Command,
+            8 => Self::Bell,
             _ => return None,
         })
     }

@@ -14,7 +14,7 @@
 //!
 //! | file in `host/wire/src` | content |
 //! |---|---|
-//! | `frame.rs` | [`Channel`]: frames over any stream |
+//! | `frame.rs` | [`Channel`]: frames over any stream; [`Carrier`]: whatever carries frames |
 //! | `header.rs` | the kind of a frame, and the number of its request |
 //! | `timed.rs` | [`Timed`]: a stream with a deadline |
 //! | `descriptors.rs` | descriptors that are sent along with bytes |
@@ -40,7 +40,7 @@ pub use call::{Answer, AnswerBody, Call};
 pub use client::{ControlConnection, Greeting, Lane, Reports, RequestError, Service};
 pub use descriptors::{DescriptorReceiver, DescriptorSender};
 pub use error::WireError;
-pub use frame::{Channel, Frame, MAX_FRAME};
+pub use frame::{BELL, Carrier, Channel, Frame, MAX_FRAME};
 pub use header::{Kind, RequestId};
 pub use message::{
     Command, Create, Described, Failure, Health, Hello, LaneId, Level, Load, Loaded, Message, Reply, Report,
@@ -53,7 +53,7 @@ pub use replug_model::limits::Limits;
 pub use replug_api::abi::Encoding;
 
 /// The version of this protocol. Host and shim must agree on it.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The first argument of a shim process. The second is the host's process id.
 ///

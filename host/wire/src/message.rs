@@ -97,6 +97,14 @@ impl Request {
 pub enum Command {
     /// Serves calls on the connection whose descriptor is sent along.
     OpenLane(LaneId),
+    /// Serves calls on a connection and in shared memory. Three descriptors are sent along: the connection, the memory that
+    /// the host writes, and the memory that the shim writes.
+    OpenMemoryLane {
+        /// The lane.
+        lane: LaneId,
+        /// The size of each of the two memories, in bytes.
+        bytes: u32,
+    },
     /// Signals to the call that its caller no longer waits. The shim ignores the command if the call has returned, or
     /// if the lane is closed.
     Cancel {

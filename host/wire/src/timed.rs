@@ -2,7 +2,10 @@
 
 use std::{
     io::{self, IoSlice, Read, Write},
-    os::unix::net::UnixStream,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -31,6 +34,18 @@ impl Timed {
     /// Sets or removes the deadline.
     pub fn until(&mut self, until: Option<Instant>) {
         self.until = until;
+    }
+
+    /// Checks that the deadline has not passed.
+    ///
+    /// # Errors
+    ///
+    /// * [`io::ErrorKind::TimedOut`] if it has
+    pub fn check(&self) -> io::Result<()> {
+        match self.until {
+            Some(until) if until <= Instant::now() => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
     }
 
     /// A weak reference to the connection, for example to shut the connection down. The reference does not keep the
@@ -67,6 +82,12 @@ impl Timed {
             }
         }
         Ok(&self.stream)
+    }
+}
+
+impl AsFd for Timed {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 

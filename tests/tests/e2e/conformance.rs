@@ -1,13 +1,14 @@
-//! A plugin behaves the same in the host's process and in a child process. Each test runs in both modes.
+//! A plugin behaves the same in the host's process and in a child process. Each test runs in both modes, and in a child
+//! process over both lanes.
 
 mod values;
 
 use replug::{
     CallError, Event, EventKind, Generation, Handle, Status,
     event::{ConfiguredHow, RetireOutcome},
-    manifest::Mode,
+    manifest::{LaneKind, Mode},
 };
-use replug_tests::{Lab, Probe, ProbeError, Tally, misbehave, recorder};
+use replug_tests::{Lab, Probe, ProbeError, Tally, lab, misbehave, recorder};
 use serde_json::{Value, json, value::to_raw_value};
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,7 +17,7 @@ use std::{
 };
 use values::every_kind_of_value_round_trips;
 
-macro_rules! in_both_modes {
+macro_rules! everywhere {
     ($($behaviour:ident,)*) => {
         mod in_process {
             $(#[test] fn $behaviour() { super::$behaviour(super::Mode::InProcess) })*
@@ -24,10 +25,15 @@ macro_rules! in_both_modes {
         mod in_its_own_process {
             $(#[test] fn $behaviour() { super::$behaviour(super::Mode::Process) })*
         }
+        mod over_a_socket {
+            $(#[test] fn $behaviour() {
+                super::lab::over(super::LaneKind::Socket, || super::$behaviour(super::Mode::Process));
+            })*
+        }
     };
 }
 
-in_both_modes! {
+everywhere! {
     typed_calls_and_calls_by_name_return_the_result_of_the_method,
     every_kind_of_value_round_trips,
     a_resolved_method_returns_what_a_call_by_name_returns,

@@ -28,6 +28,7 @@ mod endings;
 mod folders;
 mod inherits;
 mod interruptions;
+mod lanes;
 mod leftovers;
 mod life;
 mod limits;

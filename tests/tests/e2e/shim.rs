@@ -164,7 +164,7 @@ fn lanes_run_calls_concurrently_and_close_when_the_shim_is_killed() {
     let (hold, version) = (shim.method("hold"), shim.method("version"));
     let mut first = Lane::new(shim.service.open_lane().unwrap().1);
     let mut second = Lane::new(shim.service.open_lane().unwrap().1);
-    for stream in [first.stream(), second.stream()] {
+    for stream in [first.carrier().stream(), second.carrier().stream()] {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     }
     thread::scope(|scope| {

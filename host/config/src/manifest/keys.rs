@@ -77,6 +77,7 @@ impl Manifest {
         timeouts(self) != timeouts(other)
             || self.limits != other.limits
             || self.process.env != other.process.env
+            || self.process.lane != other.process.lane
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     fields::Fields,
     tree::{Node, Value},
 };
-pub use replug_model::limits::{CgroupUse, EnvVar, LimitsSpec, Mode};
+pub use replug_model::limits::{CgroupUse, EnvVar, LaneKind, LimitsSpec, Mode};
 use replug_model::limits::{LIMITS_KEYS, Limits};
 use std::{path::Path, time::Duration};
 
@@ -18,6 +18,7 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
     "max_deaths",
     "death_window",
     "env",
+    "lane",
 ];
 
 /// The smallest permitted value of a limit, and the reason. With less memory, a process cannot start and run a call.
@@ -50,6 +51,8 @@ pub struct ProcessSpec {
     /// The variables of the process's environment, in addition to the standard variables that every plugin's process
     /// gets.
     pub env: Vec<EnvVar>,
+    /// How calls and answers are passed to and from the process.
+    pub lane: LaneKind,
 }
 
 impl Default for ProcessSpec {
@@ -63,6 +66,7 @@ impl Default for ProcessSpec {
             max_deaths: 5,
             death_window: Duration::from_secs(600),
             env: Vec::new(),
+            lane: LaneKind::default(),
         }
     }
 }
@@ -108,6 +112,9 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
         max_deaths,
         death_window: table.duration("death_window")?.unwrap_or(default.death_window),
         env: env(file, &table)?,
+        lane: table
+            .word("lane", &[LaneKind::SharedMemory, LaneKind::Socket].map(|it| (it.name(), it)))?
+            .unwrap_or_default(),
     })
 }
 

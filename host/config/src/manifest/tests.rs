@@ -217,6 +217,7 @@ fn an_illegal_value_is_rejected_with_help() {
         ("id = 'a.b'\n[limits]\ncgroup = 'on'", "known: `off`, `preferred`, `required`"),
         ("id = 'a.b'\n[process]\nrestart_pause = 3", "`process.restart_pause`"),
         ("id = 'a.b'\n[reload]\npreflight = 'ful'", "did you mean `full`?"),
+        ("id = 'a.b'\n[process]\nlane = 'sockets'", ":3: `process.lane`: "),
         ("id = 'a.b'\nmode = 'wasm'", "valid modes are \"auto\", \"in-process\" and \"process\""),
         ("id = 'a.b'\nmode = 'inprocess'", "did you mean `in-process`?"),
         ("id = 'a.b'\nbinary = '../x.so'", ":2: `binary`: \"../x.so\" leaves the plugin's folder"),
@@ -382,6 +383,19 @@ fn manifest_md_lists_every_key() {
                 "`{prefix}{key}` is missing in docs/MANIFEST.md"
             );
         }
+    }
+}
+
+#[test]
+fn another_lane_needs_another_process() {
+    let read = |lines: &str| Folder::with("plugin.toml", format!("id = 'a.b'\n{lines}")).read().unwrap();
+    let default = read("");
+    assert_eq!(default.process.lane, LaneKind::SharedMemory);
+    let mut other = default.clone();
+    for lane in [LaneKind::SharedMemory, LaneKind::Socket] {
+        other.process.lane = read(&format!("process.lane = '{}'", lane.name())).process.lane;
+        assert_eq!(other.process.lane, lane);
+        assert_eq!(default.asks_for_another_process(&other), lane == LaneKind::Socket);
     }
 }
 

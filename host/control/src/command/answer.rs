@@ -8,7 +8,7 @@ use replug_api::describe;
 use replug_engine::{
     Configured, Event, Generation, PendingConfig, PluginInfo, Status, Version,
     event::{ConfiguredHow, LimitsInForce},
-    manifest::Mode,
+    manifest::{LaneKind, Mode},
     metrics::Failures,
 };
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,11 @@ pub struct Plugin {
     pub cpu: Option<f64>,
     /// The number of open descriptors of the plugin's child process; null if the plugin has none.
     pub open_files: Option<u64>,
+    /// How the last call reached the plugin's process, `shared-memory` or `socket`, if the plugin runs in a child process
+    /// that was called.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub lane: Option<LaneKind>,
     /// The limits that apply to the plugin's process, and the limits of the manifest that do not apply.
     #[schema(value_type = Option<Object>)]
     pub limits: Option<LimitsInForce>,
@@ -138,6 +143,7 @@ impl From<PluginInfo> for Plugin {
             memory: info.process.map(|process| process.resident_bytes),
             cpu: info.process.map(|process| process.cpu_seconds),
             open_files: info.process.and_then(|process| process.open_files),
+            lane: info.lane,
             limits: info.limits,
             interfaces: info.interfaces,
             path: info.path.display().to_string(),

@@ -11,7 +11,7 @@ use super::{ColumnLease, OneIn};
 use crate::{interface::Offered, process_usage::ProcessUsage};
 use replug_model::{
     event::{LimitsInForce, RetireOutcome},
-    limits::{LimitsSpec, Mode},
+    limits::{LaneKind, LimitsSpec, Mode},
     step::Step,
 };
 use replug_wire::Level;
@@ -95,6 +95,11 @@ pub trait Body: Send + Sync {
     /// The resources that the child process uses; `None` if the body is not in a child process, or if that process has
     /// exited.
     fn usage(&self) -> Option<ProcessUsage> {
+        None
+    }
+
+    /// How the last call reached the child process, if this body is in a child process that was called.
+    fn lane(&self) -> Option<LaneKind> {
         None
     }
 

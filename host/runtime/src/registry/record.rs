@@ -16,7 +16,7 @@ use replug_api::{
 use replug_model::{
     event::LimitsInForce,
     id::{Digest, Generation, PluginId},
-    limits::LimitsSpec,
+    limits::{LaneKind, LimitsSpec},
     step::Step,
 };
 use replug_wire::Level;
@@ -109,6 +109,11 @@ impl Live {
     /// process has exited.
     pub fn usage(&self) -> Option<ProcessUsage> {
         self.body.usage()
+    }
+
+    /// How the last call reached the child process, if the generation runs in a child process that was called.
+    pub fn lane(&self) -> Option<LaneKind> {
+        self.body.lane()
     }
 
     /// Sets the most verbose level at which the plugin logs.

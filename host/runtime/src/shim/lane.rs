@@ -1,12 +1,15 @@
 //! A lane: one connection on which calls come one after another, and the thread that runs them.
 
 use super::serve::SharedInstance;
-use crate::{load::in_process::Cancellation, panic_location};
+use crate::{
+    lane::{Line, ShimMemory},
+    load::in_process::Cancellation,
+    panic_location,
+};
 use abi_stable::std_types::RVec;
 use replug_api::abi::{Outcome, Refusal};
-use replug_wire::{Answer, Call, Channel, Kind, RequestId, WireError};
+use replug_wire::{Answer, Call, Carrier, Channel, Kind, RequestId, WireError};
 use std::{
-    io::{Read, Write},
     os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -21,13 +24,14 @@ const FIRST_CALL: Duration = Duration::from_secs(1);
 pub(super) type Served = (SharedInstance, Arc<Cancellation>);
 
 /// Serves calls on a thread of its own until the host closes the connection.
-pub(crate) fn open(stream: UnixStream, served: Served) -> Result<(), WireError> {
+pub(crate) fn open(lane: (UnixStream, Option<ShimMemory>), served: Served) -> Result<(), WireError> {
+    let (stream, memory) = lane;
     let kept = stream.try_clone()?;
     let serve = move || {
-        let mut channel = Channel::new(stream);
+        let mut line = Line::of_shim(stream, memory);
         // When this closure returns, the connection is closed, so that the host notices that the lane is not served any
         // more.
-        while one(&mut channel, &served).is_ok() {}
+        while one(&mut line, &served).is_ok() {}
     };
     match thread::Builder::new().name("replug-lane".into()).spawn(serve) {
         Ok(_) => Ok(()),
@@ -59,7 +63,7 @@ enum Done {
 }
 
 /// Serves one call.
-pub(super) fn one<S: Read + Write>(channel: &mut Channel<S>, served: &Served) -> Result<(), WireError> {
+pub(super) fn one(channel: &mut impl Carrier, served: &Served) -> Result<(), WireError> {
     let (instance, calls) = served;
     let frame = channel.receive()?;
     let id = frame.id;
@@ -100,7 +104,7 @@ fn run(call: &Call<'_>, instance: &SharedInstance) -> Done {
     }
 }
 
-fn answer<S: Write>(channel: &mut Channel<S>, id: RequestId, answer: Answer<'_>) -> Result<(), WireError> {
+fn answer(channel: &mut impl Carrier, id: RequestId, answer: Answer<'_>) -> Result<(), WireError> {
     let (outcome, body) = answer.encode();
     channel.send(Kind::Answer, id, [&[outcome], body.bytes()])
 }

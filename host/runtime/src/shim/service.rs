@@ -4,7 +4,7 @@
 //! make further calls, and can mark a call as cancelled, even if the plugin hangs in a call.
 
 use super::{lane, reporter::Reporter, serve::SharedInstance};
-use crate::{load::in_process::Cancellation, registry::body::Body as _};
+use crate::{lane::ShimMemory, load::in_process::Cancellation, registry::body::Body as _};
 use replug_wire::{Channel, Command, DescriptorReceiver, Kind, LaneId, Message, WireError};
 use std::{
     collections::BTreeMap,
@@ -43,13 +43,8 @@ impl Service {
 
     fn one(&mut self) -> Result<(), WireError> {
         match Command::decode(self.channel.receive()?.of_kind(Kind::Command)?)? {
-            Command::OpenLane(id) => {
-                let stream = self.channel.stream_mut().take().ok_or(WireError::NoDescriptor("open_lane"))?;
-                let calls = Arc::<Cancellation>::default();
-                self.lanes.retain(|_, calls| calls.strong_count() > 0);
-                self.lanes.insert(id, Arc::downgrade(&calls));
-                lane::open(UnixStream::from(stream), (self.instance.clone(), calls))?;
-            }
+            Command::OpenLane(lane) => self.open(lane, None)?,
+            Command::OpenMemoryLane { lane, bytes } => self.open(lane, Some(bytes))?,
             Command::Cancel { lane, call } => {
                 if let Some(calls) = self.lanes.get(&lane).and_then(Weak::upgrade) {
                     calls.cancel(call.0);
@@ -65,5 +60,21 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// Serves calls on a new lane, whose memory is of this size if it has any.
+    fn open(&mut self, id: LaneId, memory: Option<u32>) -> Result<(), WireError> {
+        let descriptors = self.channel.stream_mut();
+        let stream = descriptors.take().ok_or(WireError::NoDescriptor("open_lane"))?;
+        let memory = memory.and_then(|bytes| {
+            // If this process may not open that many files, the kernel has dropped the last descriptors.
+            let files = [descriptors.take(), descriptors.take()];
+            let [Some(calls), Some(answers)] = files else { return None };
+            Some(ShimMemory { files: [calls, answers], bytes })
+        });
+        let calls = Arc::<Cancellation>::default();
+        self.lanes.retain(|_, calls| calls.strong_count() > 0);
+        self.lanes.insert(id, Arc::downgrade(&calls));
+        lane::open((stream.into(), memory), (self.instance.clone(), calls))
     }
 }

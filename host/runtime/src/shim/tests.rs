@@ -53,7 +53,7 @@ fn serve() -> Served {
     Served { control, service, reports: Reports::new(events), thread, _lifeline: lifeline }
 }
 
-fn open_lane(service: &mut Service) -> Lane<UnixStream> {
+fn open_lane(service: &mut Service) -> Lane<Channel<UnixStream>> {
     Lane::new(service.open_lane().unwrap().1)
 }
 
@@ -206,11 +206,33 @@ fn a_shim_exits_with_the_reason_if_its_host_breaks_the_protocol() {
 }
 
 #[test]
+fn a_lane_whose_memory_cannot_be_mapped_serves_over_its_socket() {
+    use crate::lane::{HostMemory, LANE_BYTES, Line};
+    let mut served = serve();
+    let bytes = LANE_BYTES as u32;
+    let memory = || HostMemory::make().unwrap();
+    let pipes = pipe().map(|(read, write)| [OwnedFd::from(read), OwnedFd::from(write)]).unwrap();
+    let ((usable, files), (too_short, short_files), (no_memory, _)) = (memory(), memory(), memory());
+    for (memory, files, bytes, is_used) in [
+        (usable, files, bytes, true),
+        (too_short, short_files, 2 * bytes, false),
+        (no_memory, pipes, bytes, false),
+    ] {
+        let (_, stream) = served.service.open_memory_lane(files, bytes).unwrap();
+        let mut lane = Lane::over(Line::of_host(stream.into(), Some(memory)));
+        for _ in 0..3 {
+            assert_eq!(lane.call(call(0, "[]")).unwrap(), Answer::NotRunning);
+        }
+        assert_eq!(lane.carrier().uses_memory(), is_used);
+    }
+}
+
+#[test]
 fn a_lane_closes_on_garbage_and_other_lanes_still_serve() {
     use wire::Kind;
     let mut served = serve();
     let mut wild = open_lane(&mut served.service);
-    io::Write::write_all(&mut wild.stream(), &[0xff; 64]).unwrap();
+    io::Write::write_all(&mut wild.carrier().stream(), &[0xff; 64]).unwrap();
     assert!(matches!(wild.call(call(0, "[]")), Err(WireError::Closed | WireError::Unread)));
     let mut good = open_lane(&mut served.service);
     assert_eq!(good.call(call(0, "[]")).unwrap(), Answer::NotRunning);

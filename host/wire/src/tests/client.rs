@@ -154,7 +154,7 @@ fn a_lane_returns_only_the_answer_to_its_own_call() {
 fn a_call_that_could_not_be_sent_is_not_awaited() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut lane = Lane::new(ours);
-    lane.stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    lane.carrier().stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     assert!(matches!(lane.call(CALL), Err(WireError::TimedOut)));
     assert_eq!(lane.awaited(), Some(RequestId(1)));
     drop(theirs);
@@ -187,7 +187,7 @@ fn a_lane_resumes_a_late_answer_and_serves_the_next_call() {
     for len in [10, 20_000, 3 << 20] {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut lane = Lane::new(ours);
-        lane.stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        lane.carrier().stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let answer = frame(Kind::Answer as u8, 1, &[&[0][..], &vec![7; len]].concat());
         // The answer arrives in three parts. The first part ends within the header, and the second within the payload.
         let mut parts = [&answer[..5], &answer[5..17], &answer[17..]].into_iter();
@@ -196,7 +196,7 @@ fn a_lane_resumes_a_late_answer_and_serves_the_next_call() {
         theirs.write_all(parts.next().unwrap()).unwrap();
         assert!(matches!(lane.late_answer(), Err(WireError::TimedOut)));
         assert_eq!(lane.awaited(), Some(RequestId(1)));
-        lane.stream().set_read_timeout(None).unwrap();
+        lane.carrier().stream().set_read_timeout(None).unwrap();
         let rest = parts.next().unwrap();
         let late = thread::scope(|scope| {
             scope.spawn(|| theirs.write_all(rest).unwrap());

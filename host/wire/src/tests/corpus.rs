@@ -19,6 +19,7 @@ fn seeds() -> Vec<Vec<u8>> {
         frame(5, 1, &[&[outcome], body.bytes()].concat())
     }));
     seeds.extend(commands().iter().map(|it| frame(7, 0, &it.encode().unwrap())));
+    seeds.push(frame(8, 0, b""));
     seeds.extend(reports().iter().map(|it| frame(6, 0, &it.encode().unwrap())));
     seeds
 }

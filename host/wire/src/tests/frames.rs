@@ -94,9 +94,22 @@ fn a_frame_that_is_too_large_to_send_leaves_the_channel_usable() {
 
 #[test]
 fn a_frame_of_an_unknown_kind_is_rejected() {
-    for kind in [0, 8, 255] {
+    for kind in [0, 9, 255] {
         assert!(refusal(frame(kind, 1, &[])).starts_with(&format!("a frame has the unknown kind {kind}")));
     }
+}
+
+#[test]
+fn the_kind_of_a_frame_is_known_before_its_payload_has_arrived() {
+    let mut channel = Channel::new(Memory::of([BELL.to_vec(), frame(5, 3, &[7; 20_000])].concat()));
+    assert_eq!(channel.next_kind().unwrap(), Kind::Bell);
+    assert_eq!(channel.receive().unwrap().kind, Kind::Bell);
+    for _ in 0..2 {
+        assert_eq!(channel.next_kind().unwrap(), Kind::Answer);
+    }
+    let frame = channel.receive().unwrap();
+    assert_eq!((frame.kind, frame.id, frame.payload), (Kind::Answer, RequestId(3), &[7; 20_000][..]));
+    assert!(matches!(channel.next_kind(), Err(WireError::Closed)));
 }
 
 #[test]

@@ -35,10 +35,11 @@ pub(super) fn requests() -> Vec<Request> {
     ]
 }
 
-pub(super) fn commands() -> [Command; 3] {
+pub(super) fn commands() -> [Command; 4] {
     let lane = LaneId(300);
     [
         Command::OpenLane(lane),
+        Command::OpenMemoryLane { lane, bytes: 65_536 },
         Command::Cancel { lane, call: RequestId(70_000) },
         Command::SetMaxLevel(Level(2)),
     ]

@@ -4,12 +4,15 @@
 use super::Finding;
 use replug_builder::watch::file_system_without_events;
 use replug_engine::preflight::{Budget, KEYS_PER_OWN_STD};
-use replug_runtime::load::process::{CGROUP_CONTROLLERS, CgroupError, Delegated, delegated};
+use replug_runtime::{
+    lane,
+    load::process::{CGROUP_CONTROLLERS, CgroupError, Delegated, delegated},
+};
 use rustix::{
     process::{Resource, getrlimit, getuid},
     thread::{MembarrierCommand, MembarrierQuery, membarrier_query},
 };
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
     let limit = |name| read_number(&format!("/proc/sys/fs/inotify/{name}"));
@@ -25,6 +28,7 @@ pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
         memory(available_bytes(), getrlimit(Resource::As).current, budget),
         membarrier(membarrier_query()),
         cgroup(delegated()),
+        lanes(lane::probe(), lane::usable_processors()),
     ]
 }
 
@@ -183,6 +187,23 @@ pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
     Finding::warn(NAME, format!("{dir} is delegated to this process, with {with} enabled"))
         .costs("a plugin's process is killed together with all processes that it has started, but `memory` and `processes` in `[limits]` apply to each process separately")
         .remedy(REMEDY)
+}
+
+pub(super) fn lanes(memory: io::Result<()>, processors: usize) -> Finding {
+    const NAME: &str = "process lanes";
+    if let Err(error) = memory {
+        return Finding::warn(NAME, format!("sockets only: cannot create sealed shared memory: {error}"))
+            .costs("each call into a child process needs two wake-ups of a thread")
+            .remedy("use a 64-bit Linux 3.17 or later; in a container, use a seccomp profile that allows memfd_create(2)");
+    }
+    let wait = match processors {
+        1 => "a waiting thread sleeps at once, because this process may use only one processor".to_owned(),
+        some => format!(
+            "a waiting thread spins for up to {} before it sleeps, because this process may use {some} processors",
+            humantime::format_duration(lane::LONGEST_SPIN)
+        ),
+    };
+    Finding::ok(NAME, format!("shared memory; {wait}"))
 }
 
 fn mib(bytes: u64) -> String {

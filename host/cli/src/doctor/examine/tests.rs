@@ -4,6 +4,7 @@ use super::{Finding, Status, examine, system, toolchain};
 use replug_engine::preflight::Budget;
 use replug_runtime::load::process::{CgroupError, Delegated};
 use rustix::thread::MembarrierQuery;
+use std::io;
 
 const RUSTC: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\nhost: x86_64-unknown-linux-gnu";
 
@@ -33,6 +34,7 @@ fn examine_finds_the_toolchain_of_this_machine() {
         "memory",
         "membarrier",
         "cgroup",
+        "process lanes",
     ] {
         assert!(findings.iter().any(|finding| finding.name == name), "{name} was not checked");
     }
@@ -56,6 +58,14 @@ fn a_missing_requirement_has_a_cost_and_a_remedy() {
     assert_helpful(&system::cgroup(with(&["memory"])), Status::Warn);
     let whole = system::cgroup(with(&["memory", "pids"]));
     assert_eq!(whole.status, Status::Ok);
+    assert_helpful(&system::lanes(Err(io::ErrorKind::Unsupported.into()), 2), Status::Warn);
+}
+
+#[test]
+fn the_lanes_of_processes_spin_only_if_another_processor_may_be_used() {
+    let found = |processors| system::lanes(Ok(()), processors).found;
+    assert!(found(1).contains("sleeps at once"), "{}", found(1));
+    assert!(found(4).contains("spins for up to 20us"), "{}", found(4));
 }
 
 #[test]

@@ -20,7 +20,11 @@ use crate::{
 };
 use parking_lot::Mutex;
 use replug_api::call::Death;
-use replug_model::{event::LimitsInForce, limits::LimitsSpec, step::Step};
+use replug_model::{
+    event::LimitsInForce,
+    limits::{LaneKind, LimitsSpec},
+    step::Step,
+};
 use replug_wire::{
     ControlConnection, Greeting, Limits, RequestError, SHIM_MARKER, Service, Timed, WireError,
 };
@@ -48,6 +52,8 @@ pub struct Start<'a> {
     pub reporter: HostReporter,
     /// The limits of the process.
     pub limits: LimitsSpec,
+    /// How calls and answers are passed to and from the process.
+    pub lane: LaneKind,
     /// The environment and the capabilities of the process.
     pub environment: Environment<'a>,
     /// The static thread-local storage that the plugin uses, in bytes.
@@ -130,7 +136,7 @@ impl Child {
             Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
         let control = Mutex::new(ControlConnection::greet(ours, greeting).map_err(failed_hello)?);
         let service = Mutex::new(Service::new(our_service));
-        Ok(Self { control, service, lanes: Lanes::default(), life, bounds, _lifeline: lifeline })
+        Ok(Self { control, service, lanes: Lanes::by(start.lane), life, bounds, _lifeline: lifeline })
     }
 
     /// Requests a step, and waits for its answer. If no answer comes within the deadline, kills the process.

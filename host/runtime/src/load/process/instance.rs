@@ -19,7 +19,7 @@ use replug_model::{
     copy::libraries_of_copy,
     event::{LimitsInForce, RetireOutcome},
     id::{Generation, PluginId},
-    limits::LimitsSpec,
+    limits::{LaneKind, LimitsSpec},
     step::Step,
 };
 use replug_wire::{self as wire, Failure, Level};
@@ -208,6 +208,10 @@ impl Body for Instance {
 
     fn usage(&self) -> Option<ProcessUsage> {
         self.child.usage()
+    }
+
+    fn lane(&self) -> Option<LaneKind> {
+        self.child.lanes.in_use()
     }
 
     /// Kills the process in which the calls run.

@@ -68,7 +68,7 @@ impl Remote for RemoteInterface {
                 });
             }
         };
-        lane.wire.stream_mut().until(deadline.map(|it| it.until));
+        lane.wire.carrier_mut().stream_mut().until(deadline.map(|it| it.until));
         let answered = lane.wire.call(call).map(|answer| {
             // `Answer::Broken` means that the shim could not serve the lane, and has closed it.
             let is_over = matches!(answer, Answer::Broken(_));
@@ -130,29 +130,29 @@ impl RemoteInterface {
     }
 
     fn read(&self, method: u32, answer: Answer<'_>) -> Result<Reply, CallError> {
-        let plugin = self.plugin.to_string();
+        let plugin = || self.plugin.to_string();
         match answer {
             Answer::Returned(bytes) => Ok(Reply::Returned(bytes.to_vec())),
             Answer::Refused(bytes) => Ok(Reply::Refused(Refusal::Error(bytes.to_vec().into()))),
             Answer::BadArguments(text) => Ok(Reply::Refused(Refusal::BadArguments(text.into()))),
             Answer::BadResult(text) => Ok(Reply::Refused(Refusal::BadResult(text.into()))),
             Answer::Panicked { location, message } => Err(CallError::Panicked {
-                plugin,
+                plugin: plugin(),
                 generation: self.generation.0,
                 method: self.method(method),
                 message: message.into(),
                 location: location.into(),
             }),
             Answer::NoSuchMethod => Err(CallError::NotImplemented {
-                plugin,
+                plugin: plugin(),
                 generation: self.generation.0,
                 method: self.method(method),
             }),
             Answer::NotRunning => Err(CallError::NotRunning {
-                plugin,
+                plugin: plugin(),
                 reason: "its instance no longer exists; run `replug start`".into(),
             }),
-            Answer::Broken(text) => Err(CallError::NotRunning { plugin, reason: text.to_owned() }),
+            Answer::Broken(text) => Err(CallError::NotRunning { plugin: plugin(), reason: text.to_owned() }),
         }
     }
 

@@ -7,25 +7,67 @@
 //! killed.
 
 use super::child::Child;
-use crate::deadline::Deadline;
+use crate::{
+    deadline::Deadline,
+    lane::{HostMemory, LANE_BYTES, Line},
+};
 use parking_lot::Mutex;
+use replug_model::limits;
 use replug_wire::{self as wire, LaneId, Timed, WireError};
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 /// A connection to a child for calls.
 pub(super) struct Lane {
     id: LaneId,
-    pub(super) wire: wire::Lane<Timed>,
+    pub(super) wire: wire::Lane<Line<Timed>>,
 }
+
+/// A new connection to a child.
+type NewConnection = (LaneId, UnixStream);
 
 /// The idle lanes.
-#[derive(Default)]
 pub(super) struct Lanes {
     idle: Mutex<Vec<Lane>>,
+    /// The lane that the manifest requests.
+    wanted: limits::LaneKind,
+    /// The lane of the last call that has ended: one of the constants below.
+    in_use: AtomicU8,
 }
 
+const NO_CALL_YET: u8 = 0;
+const MEMORY: u8 = 1;
+const SOCKET: u8 = 2;
+
 impl Lanes {
+    /// No lanes yet.
+    pub(super) fn by(wanted: limits::LaneKind) -> Self {
+        Self { idle: Mutex::default(), wanted, in_use: AtomicU8::new(NO_CALL_YET) }
+    }
+
+    /// The lane of the last call that has ended.
+    pub(super) fn in_use(&self) -> Option<limits::LaneKind> {
+        match self.in_use.load(Ordering::Relaxed) {
+            NO_CALL_YET => None,
+            MEMORY => Some(limits::LaneKind::SharedMemory),
+            _ => Some(limits::LaneKind::Socket),
+        }
+    }
+
     fn put_back(&self, mut lane: Lane) {
+        let used = if lane.wire.carrier().uses_memory() { MEMORY } else { SOCKET };
+        // A call writes no memory that other callers read, unless something has changed.
+        if self.in_use.load(Ordering::Relaxed) != used {
+            self.in_use.store(used, Ordering::Relaxed);
+        }
         // An idle lane may stay unused for a long time, so it must not keep large buffers.
         lane.wire.shrink();
         self.idle.lock().push(lane);
@@ -71,10 +113,29 @@ impl Child {
         if let Some(lane) = self.lanes.idle.lock().pop() {
             return Ok(lane);
         }
-        let (id, stream) = self.service(|service| service.open_lane())?;
+        let (memory, (id, stream)) = match self.memory_lane()? {
+            Some((memory, opened)) => (Some(memory), opened),
+            None => (None, self.service(|service| service.open_lane())?),
+        };
         let stream = Timed::from(stream);
         self.life.end_with_process(stream.connection()).map_err(|_| NoLane::Gone)?;
-        Ok(Lane { id, wire: wire::Lane::new(stream) })
+        Ok(Lane { id, wire: wire::Lane::over(Line::of_host(stream, memory)) })
+    }
+
+    /// Opens a lane with memory. Returns `None` if the manifest requests a socket, or the host cannot create
+    /// the memory.
+    fn memory_lane(&self) -> Result<Option<(HostMemory, NewConnection)>, NoLane> {
+        if self.lanes.wanted == limits::LaneKind::Socket {
+            return Ok(None);
+        }
+        let Ok((memory, files)) = HostMemory::make() else { return Ok(None) };
+        match self.service(|service| service.open_memory_lane(files, LANE_BYTES as u32)).map_err(NoLane::from)
+        {
+            Ok(opened) => Ok(Some((memory, opened))),
+            // A lane without memory needs fewer descriptors.
+            Err(NoLane::Lacking(_)) => Ok(None),
+            Err(gone @ NoLane::Gone) => Err(gone),
+        }
     }
 
     /// Returns a lane to the idle ones after its call has returned.
@@ -100,7 +161,7 @@ impl Child {
 
     fn late_answer(&self, mut lane: Lane, call: wire::RequestId, grace: Duration) -> Result<Lane, WireError> {
         self.service(|service| service.cancel(lane.id, call))?;
-        lane.wire.stream_mut().until(Some(Deadline::after(grace).until));
+        lane.wire.carrier_mut().stream_mut().until(Some(Deadline::after(grace).until));
         lane.wire.late_answer()?;
         Ok(lane)
     }
@@ -121,7 +182,6 @@ impl Late {
 mod tests {
     use super::*;
     use replug_wire::{Call, Channel, Encoding, Kind};
-    use std::os::unix::net::UnixStream;
 
     #[test]
     fn an_idle_lane_releases_the_memory_of_a_large_answer() {
@@ -131,11 +191,11 @@ mod tests {
             let id = channel.receive().unwrap().id;
             channel.send(Kind::Answer, id, [&[0], &[7; 4 << 20]]).unwrap();
         });
-        let mut lane = Lane { id: LaneId(1), wire: wire::Lane::new(Timed::from(ours)) };
+        let mut lane = Lane { id: LaneId(1), wire: wire::Lane::over(Line::of_host(ours.into(), None)) };
         let call = Call { interface: 0, method: 0, encoding: Encoding::Binary, arguments: &[] };
         lane.wire.call(call).unwrap();
         answering.join().unwrap();
-        let lanes = Lanes::default();
+        let lanes = Lanes::by(limits::LaneKind::Socket);
         lanes.put_back(lane);
         assert!(lanes.idle.lock()[0].wire.memory() < 1 << 16);
     }

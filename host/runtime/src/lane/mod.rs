@@ -1,0 +1,283 @@
+//! A lane: passes calls to a child process, and their answers back. Both processes use this module.
+//!
+//! A lane has a socket. It also has shared memory, unless the manifest does not want the memory or one of the two
+//! processes cannot map it. A message that fits is passed in the memory, and a longer one over the socket. A thread that
+//! waits for a message spins for a short time. Then it sleeps on the socket, and a sender that sees this wakes it with a
+//! frame of the kind `Bell`. So a deadline or the exit of the other process wakes it, as on a lane without memory, and
+//! an idle lane needs no processor time.
+//!
+//! `slot.rs` has the protocol in the memory, `memory.rs` maps it, and `spin.rs` decides how long to spin.
+
+mod memory;
+mod slot;
+mod spin;
+#[cfg(test)]
+mod tests;
+
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
+}
+
+use memory::LaneMapping;
+use replug_wire::{BELL, Carrier, Channel, Frame, Kind, RequestId, Timed, WireError};
+use rustix::net::{SendFlags, send};
+use slot::{Arrival, LanePort};
+use spin::Spin;
+pub use spin::{LONGEST_SPIN, usable_processors};
+use std::{
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+};
+
+/// The size of a lane's memory in each direction, in bytes. For longer messages, the memory has no advantage over the
+/// socket.
+pub(crate) const LANE_BYTES: usize = 64 << 10;
+
+/// A stream that may have a deadline.
+pub(crate) trait Stream: Read + Write + AsFd {
+    /// Fails if the deadline has passed.
+    fn check(&self) -> io::Result<()>;
+}
+
+impl Stream for Timed {
+    fn check(&self) -> io::Result<()> {
+        Self::check(self)
+    }
+}
+
+impl Stream for UnixStream {
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Checks that this process can create the memory of a lane.
+///
+/// # Errors
+///
+/// * The kernel's error
+pub fn probe() -> io::Result<()> {
+    let (_host, _descriptors) = HostMemory::make()?;
+    Ok(())
+}
+
+/// The memory of a lane, mapped by the host.
+#[derive(Debug)]
+pub(crate) struct HostMemory(Memory);
+
+impl HostMemory {
+    /// Creates the memory. The descriptors are for the child: that of the file that the host writes, and that of the file
+    /// that the child writes.
+    ///
+    /// # Errors
+    ///
+    /// * The kernel's error
+    pub(crate) fn make() -> io::Result<(Self, [OwnedFd; 2])> {
+        let (own, calls) = LaneMapping::to_write(LANE_BYTES)?;
+        let (peer, answers) = LaneMapping::to_read(LANE_BYTES)?;
+        Ok((Self(Memory::new(LanePort::new(own, peer))), [calls, answers]))
+    }
+}
+
+/// The memory of a lane, as received by the shim, which has not mapped it yet.
+#[derive(Debug)]
+pub(crate) struct ShimMemory {
+    /// The file that the host writes, and the file that the shim writes.
+    pub(crate) files: [OwnedFd; 2],
+    pub(crate) bytes: u32,
+}
+
+impl ShimMemory {
+    fn map(self) -> io::Result<Memory> {
+        let [calls, answers] = self.files;
+        let bytes = usize::try_from(self.bytes).map_err(|_| io::ErrorKind::InvalidData)?;
+        Ok(Memory::new(LanePort::new(
+            LaneMapping::written(answers, bytes)?,
+            LaneMapping::read(calls, bytes)?,
+        )))
+    }
+}
+
+/// One end of a lane.
+#[derive(Debug)]
+pub(crate) struct Line<S> {
+    channel: Channel<S>,
+    /// The kind of all frames that this end receives.
+    receives: Kind,
+    memory: Option<Memory>,
+}
+
+impl Line<Timed> {
+    /// The host's end.
+    pub(crate) fn of_host(stream: Timed, memory: Option<HostMemory>) -> Self {
+        let memory = memory.map(|HostMemory(memory)| memory);
+        memory.iter().for_each(|memory| memory.port.announce());
+        Self { channel: Channel::new(stream), receives: Kind::Answer, memory }
+    }
+
+    /// Whether the process at the other end uses the memory.
+    pub(crate) fn uses_memory(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.port.has_peer())
+    }
+}
+
+impl Line<UnixStream> {
+    /// The shim's end. If the shim cannot map the memory, the lane uses its socket only.
+    pub(crate) fn of_shim(stream: UnixStream, memory: Option<ShimMemory>) -> Self {
+        let memory = memory.and_then(|memory| memory.map().ok());
+        // From here on, the host may send through the memory.
+        memory.iter().for_each(|memory| memory.port.announce());
+        Self { channel: Channel::new(stream), receives: Kind::Call, memory }
+    }
+}
+
+impl<S> Line<S> {
+    /// The stream, to set a deadline.
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        self.channel.stream_mut()
+    }
+}
+
+/// Wakes the other end, which sleeps on the socket.
+///
+/// Does not wait, and does not depend on the deadline: the message was sent, so the other end must see it even if the
+/// deadline passes now. If the socket has no room, the other end has earlier frames to read, and these wake it. If the
+/// other end has terminated, the wait for its answer returns that error.
+fn ring(stream: &impl AsFd) {
+    let _ = send(stream, &BELL, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+}
+
+/// Removes a bell, which is the next frame of the channel.
+fn remove_bell<S: Stream>(channel: &mut Channel<S>) -> Result<(), WireError> {
+    match channel.receive()?.payload.len() {
+        0 => Ok(()),
+        len => Err(WireError::Garbled { what: "a bell", reason: format!("it has {len} bytes of payload") }),
+    }
+}
+
+impl<S: Stream> Carrier for Line<S> {
+    fn send(&mut self, kind: Kind, id: RequestId, payload: [&[u8]; 2]) -> Result<(), WireError> {
+        let Some(memory) = self.memory.as_mut().filter(|memory| memory.port.has_peer()) else {
+            return self.channel.send(kind, id, payload);
+        };
+        if memory.port.fits(payload) {
+            self.channel.stream().check()?;
+            memory.has_sent = true;
+            if memory.port.send(id.0, payload) {
+                ring(self.channel.stream());
+            }
+            return Ok(());
+        }
+        self.channel.length_of(payload)?;
+        memory.has_sent = true;
+        memory.port.send_elsewhere();
+        self.channel.send(kind, id, payload)
+    }
+
+    fn receive(&mut self) -> Result<Frame<'_>, WireError> {
+        let Some(memory) = &mut self.memory else { return self.channel.receive() };
+        match memory.wait(&mut self.channel)? {
+            Arrival::Here { head, body } => {
+                let (id, len) = memory.port.receive(head, body, &mut memory.received);
+                Ok(Frame { kind: self.receives, id: RequestId(id), payload: &memory.received[..len] })
+            }
+            Arrival::Elsewhere => match self.channel.receive() {
+                Ok(frame) => {
+                    // A message that was sent before its sender knew that this end uses the memory is not announced.
+                    if memory.poll()? == Some(Arrival::Elsewhere) {
+                        memory.port.taken();
+                    }
+                    Ok(frame)
+                }
+                Err(error) => Err(memory.ended(error)),
+            },
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.channel.shrink();
+    }
+
+    fn memory(&self) -> usize {
+        self.channel.memory() + self.memory.as_ref().map_or(0, |memory| memory.received.len())
+    }
+}
+
+/// The memory of a lane, as one end uses it.
+#[derive(Debug)]
+struct Memory {
+    port: LanePort<LaneMapping>,
+    spin: Spin,
+    /// A copy of the last message that was received through the memory, and bytes of earlier ones.
+    received: Vec<u8>,
+    /// Whether the last message to the other end went through the memory, or was announced there.
+    has_sent: bool,
+}
+
+impl Memory {
+    fn new(port: LanePort<LaneMapping>) -> Self {
+        Self { port, spin: Spin::new(), received: Vec::new(), has_sent: false }
+    }
+
+    fn poll(&self) -> Result<Option<Arrival>, WireError> {
+        let broken =
+            |slot::Broken(reason)| WireError::Garbled { what: "a lane's memory", reason: reason.into() };
+        self.port.poll().map_err(broken)
+    }
+
+    /// Waits for a message. If it comes over the channel, the next frame of the channel is the message.
+    fn wait<S: Stream>(&mut self, channel: &mut Channel<S>) -> Result<Arrival, WireError> {
+        let Self { port, spin, .. } = self;
+        // Until the other end uses the memory, its messages come over the socket.
+        if port.has_peer() {
+            spin.until(|| !matches!(port.poll(), Ok(None)));
+        }
+        let mut arrival = self.poll()?;
+        if arrival.is_none() {
+            self.port.fall_asleep();
+            let slept = self.sleep(channel);
+            self.port.awake();
+            arrival = Some(slept?);
+        }
+        if arrival == Some(Arrival::Elsewhere) {
+            while channel.next_kind().map_err(|error| self.ended(error))? == Kind::Bell {
+                remove_bell(channel)?;
+            }
+        }
+        Ok(arrival.unwrap_or(Arrival::Elsewhere))
+    }
+
+    /// Waits on the socket. The other end has been told that this end sleeps.
+    fn sleep<S: Stream>(&mut self, channel: &mut Channel<S>) -> Result<Arrival, WireError> {
+        loop {
+            if let Some(arrival) = self.poll()? {
+                return Ok(arrival);
+            }
+            match channel.next_kind() {
+                // The bell may be an old one: a message may have been found before its bell.
+                Ok(Kind::Bell) => remove_bell(channel)?,
+                Ok(_) => return Ok(Arrival::Elsewhere),
+                Err(WireError::TimedOut) => return Err(WireError::TimedOut),
+                Err(error) => match self.poll()? {
+                    // The message was sent before the end.
+                    Some(arrival @ Arrival::Here { .. }) => return Ok(arrival),
+                    _ => return Err(self.ended(error)),
+                },
+            }
+        }
+    }
+
+    /// The error of a connection that has ended, given the error of the socket: whether the other end has read the last
+    /// message.
+    fn ended(&self, error: WireError) -> WireError {
+        match error {
+            WireError::Closed | WireError::Unread | WireError::Truncated { .. } if self.has_sent => {
+                if self.port.last_is_untaken() { WireError::Unread } else { WireError::Closed }
+            }
+            error => error,
+        }
+    }
+}
