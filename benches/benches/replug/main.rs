@@ -1,10 +1,11 @@
-//! The benchmarks. `cargo bench -p replug-benches` runs all of them; with `-- call`, `-- process`, `-- swap`, `-- live`
-//! or `-- http`, it runs one.
+//! The benchmarks. `cargo bench -p replug-benches` runs all of them; with `-- call`, `-- lanes`, `-- process`, `-- swap`,
+//! `-- live` or `-- http`, it runs one.
 //!
 //! The program prints a page with every figure and its target, and also writes the page to `target/bench/`.
 
 mod call;
 mod http;
+mod lanes;
 mod live;
 mod process;
 mod swap;
@@ -18,6 +19,7 @@ type Benchmark = fn() -> Result<Section>;
 
 const ALL: &[(&str, Benchmark)] = &[
     ("call", call::measure),
+    ("lanes", lanes::measure),
     ("process", process::measure),
     ("swap", swap::measure),
     ("live", live::measure),
@@ -26,7 +28,7 @@ const ALL: &[(&str, Benchmark)] = &[
 
 fn main() -> Result<()> {
     replug::shim::run_if_asked();
-    process::echo_if_asked();
+    lanes::another_part_if_asked()?;
     // Cargo also passes `--bench`, which names no benchmark.
     let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = wanted.iter().find(|name| ALL.iter().all(|(known, _)| known != name)) {
