@@ -11,10 +11,7 @@ use super::{
     terminal::{self, BAD, DIM, NAME, WARN},
 };
 use clap::Args;
-use replug::{
-    control::answer::{Configuration, Plugin},
-    manifest::LaneKind,
-};
+use replug::control::answer::{Configuration, Plugin};
 use serde_json::json;
 use std::{iter, path::PathBuf, time::Duration};
 
@@ -171,11 +168,7 @@ fn usage(plugin: &Plugin) -> Option<String> {
     let mib = memory as f64 / f64::from(1 << 20);
     let cpu = plugin.cpu.unwrap_or_default();
     let files = plugin.open_files.map(|files| format!(", {files} files open")).unwrap_or_default();
-    let lane = match plugin.lane {
-        Some(LaneKind::SharedMemory) => ", calls over shared memory",
-        Some(LaneKind::Socket) => ", calls over a socket",
-        None => "",
-    };
+    let lane = plugin.lane.map(|lane| format!(", {} lane", lane.name())).unwrap_or_default();
     Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s of CPU time{files}{lane}"))
 }
 
@@ -263,7 +256,8 @@ mod tests {
     fn the_usage_and_limits_of_a_process_are_printed_below_its_line() {
         let plugin = plugin(&json!({
             "id": "dev.test.bound", "status": "ready", "mode": "process", "runs_in": "process", "generation": 1,
-            "detail": "dev.test.bound: build failed", "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9, "lane": "shared-memory",
+            "detail": "dev.test.bound: build failed", "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9,
+            "lane": "shared-memory",
             "limits": {
                 "bounds": [{ "of": "open_files", "value": 64, "by": "rlimit" }],
                 "lacking": ["no cgroup: none is delegated"],
@@ -273,7 +267,7 @@ mod tests {
         let below: Vec<_> = text.lines().skip(2).map(str::trim).collect();
         let expected = [
             "build failed",
-            "process 42: 1.5 MiB, 0.2 s of CPU time, 9 files open, calls over shared memory",
+            "process 42: 1.5 MiB, 0.2 s of CPU time, 9 files open, shared-memory lane",
             "limited to open_files 64 (rlimit)",
             "not as configured: no cgroup: none is delegated",
         ];
