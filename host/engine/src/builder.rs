@@ -39,6 +39,7 @@ use tokio::{
 #[derive(Debug)]
 pub struct HostBuilder {
     config: HostConfig,
+    build_dir: Option<BuildDir>,
     shim_program: Option<PathBuf>,
     auto_start: bool,
     crash_record: bool,
@@ -52,6 +53,7 @@ impl Host {
     pub fn builder() -> HostBuilder {
         HostBuilder {
             config: HostConfig::default(),
+            build_dir: None,
             shim_program: None,
             auto_start: true,
             crash_record: true,
@@ -84,6 +86,14 @@ impl HostBuilder {
     #[must_use]
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.config.state_dir = Some(dir.into());
+        self
+    }
+
+    /// The folder in which cargo builds the plugins. A host with a state folder of its own can share the builds of another
+    /// host. Default: see [`BuildDir::with`].
+    #[must_use]
+    pub fn build_dir(mut self, dir: BuildDir) -> Self {
+        self.build_dir = Some(dir);
         self
     }
 
@@ -307,11 +317,12 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let processes = if program.is_ok() { Processes::Possible } else { Processes::Impossible };
     let consequences = |crash| demotions.draw(crash, &discovery.manifests, processes);
     let crash_recovery = crashes.iter().filter_map(consequences).collect();
+    let default_build_dir = || BuildDir::with(config.state_dir.as_deref(), &state_dir);
     let context = Arc::new(Context {
         program,
         demotions,
         checkpoints: Checkpoints::in_dir(state.checkpoints()),
-        builder: Builder::new(BuildDir::with(config.state_dir.as_deref(), &state_dir)),
+        builder: Builder::new(builder.build_dir.unwrap_or_else(default_build_dir)),
         records,
         store,
         state,

@@ -5,7 +5,7 @@ use super::{
     discover::{self, Served},
     fields::Fields,
     keys::reload,
-    process,
+    process::{self, Mode},
     read::{read_over, read_text_over},
     tree::{self, Entry, Node, Value},
 };
@@ -29,6 +29,8 @@ pub(crate) const TABLES: &[&str] = &["limits", "reload"];
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
     tables: Vec<Entry>,
+    /// The mode of every plugin, whatever its manifest says.
+    mode: Option<Mode>,
 }
 
 impl Defaults {
@@ -40,7 +42,14 @@ impl Defaults {
         reload(&top, file)?;
         process::limits(file, top.node("limits"))?;
         let Value::Table(tables) = node.value else { return Ok(Self::default()) };
-        Ok(Self { tables })
+        Ok(Self { tables, mode: None })
+    }
+
+    /// The same defaults, and every plugin runs in this mode, whatever its manifest says. For a program that compares
+    /// modes, such as `replug bench`.
+    #[must_use]
+    pub fn in_mode(self, mode: Mode) -> Self {
+        Self { mode: Some(mode), ..self }
     }
 
     /// Reads the manifest in `folder`, with these defaults.
@@ -91,6 +100,11 @@ impl Defaults {
         tree
     }
 
+    /// The mode of a plugin whose manifest requests the mode `requested`.
+    pub(super) fn mode(&self, requested: Mode) -> Mode {
+        self.mode.unwrap_or(requested)
+    }
+
     /// The values with their keys, such as `limits.memory`.
     pub(crate) fn values(&self) -> Vec<(String, serde_json::Value)> {
         let mut values = Vec::new();
@@ -107,7 +121,7 @@ impl PartialEq for Defaults {
             values.sort_by(|(a, _), (b, _)| a.cmp(b));
             values
         };
-        sorted(self) == sorted(other)
+        sorted(self) == sorted(other) && self.mode == other.mode
     }
 }
 
@@ -182,6 +196,17 @@ mod tests {
         let confirm = read.reload.confirm.unwrap();
         assert_eq!((confirm.window, confirm.min_calls), (Duration::from_secs(20), 3));
         assert_eq!(read.limits.kernel.open_files, Some(64));
+    }
+
+    #[test]
+    fn a_given_mode_replaces_that_of_each_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let defaults = Defaults::default().in_mode(Mode::Process);
+        for manifest in ["id = 'a.b'", "id = 'a.b'\nmode = 'in-process'"] {
+            fs::write(folder.path().join("plugin.toml"), manifest).unwrap();
+            assert_eq!(defaults.read(folder.path()).unwrap().mode, Mode::Process, "{manifest}");
+        }
+        assert_ne!(defaults, Defaults::default());
     }
 
     #[test]
