@@ -83,10 +83,7 @@ impl Call {
         }
         match answer {
             Ok(result) => terminal::print(&escaped(&format!("{result:#}"))),
-            Err(failure) => Err(CliError::Refused(match failure.own() {
-                Some(own) => own_error(own),
-                None => harmless(failure.message()),
-            })),
+            Err(failure) => Err(failed(&failure)),
         }
     }
 
@@ -135,6 +132,14 @@ impl Call {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The error of a command whose call has failed.
+pub(super) fn failed(failure: &CallFailure) -> CliError {
+    CliError::Refused(match failure.own() {
+        Some(own) => own_error(own),
+        None => harmless(failure.message()),
+    })
 }
 
 /// The text for a plugin's own error: its message, and below it the other fields.

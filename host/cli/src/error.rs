@@ -140,7 +140,11 @@ impl CliError {
     }
 
     /// Makes the error for a file or folder that could not be created or read.
-    pub(super) fn io(what: &str, path: &std::path::Path, remedy: &'static str) -> impl Fn(io::Error) -> Self {
+    pub(super) fn io(
+        what: &str,
+        path: &std::path::Path,
+        remedy: &'static str,
+    ) -> impl Fn(io::Error) -> Self + use<> {
         let what = format!("{what} {}", path.display());
         move |source| Self::Io { what: what.clone(), source, remedy }
     }

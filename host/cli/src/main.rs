@@ -8,7 +8,7 @@
 //! | `dev.rs`, `run.rs`, `serve.rs` | a host in this process, and its events on the standard output |
 //! | `client.rs`, `host_plugins.rs`, and the subcommands that use them | requests to a running host, over its socket |
 //! | `args.rs`, `here.rs`, `named.rs` | shared arguments, and their defaults |
-//! | `new.rs`, `build.rs`, `list.rs`, `inspect.rs`, `doctor.rs` | commands that need no host |
+//! | `new.rs`, `build.rs`, `list.rs`, `bench.rs`, `inspect.rs`, `doctor.rs` | commands that need no host |
 //! | `render.rs`, `table.rs`, `terminal.rs`, `building.rs` | output for people |
 //! | `shell.rs` | text that the user can type into a shell |
 //! | `output.rs` | separates the command's own output from that of plugins and libraries in this process |
@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod build;
 mod building;
 mod call;
@@ -74,6 +75,7 @@ enum Command {
     Build(build::Build),
     List(list::List),
     Call(call::Call),
+    Bench(bench::Bench),
     Status(status::Status),
     Reload(life::Reload),
     Rollback(life::Rollback),
@@ -106,6 +108,7 @@ fn main() -> ExitCode {
         Command::Build(build) => in_runtime(build.run()),
         Command::List(list) => in_runtime(list.run()),
         Command::Call(call) => in_runtime(call.run()),
+        Command::Bench(bench) => in_runtime(bench.run()),
         Command::Status(status) => in_runtime(status.run()),
         Command::Reload(reload) => in_runtime(reload.run()),
         Command::Rollback(rollback) => in_runtime(rollback.run()),

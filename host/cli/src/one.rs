@@ -3,7 +3,7 @@
 use super::{
     args::Place, building, error::CliError, named::Named, output, signals::Signals, terminal::Spinner,
 };
-use replug::{DynHandle, EventKind, Events, Host, HostConfig, event::BuildProgress};
+use replug::{DynHandle, EventKind, Events, Host, HostBuilder, HostConfig, event::BuildProgress};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -18,11 +18,20 @@ impl One {
     /// Builds and loads the plugin with this name, and no other. A signal cancels this, and kills the processes of the
     /// build.
     pub(super) async fn start(place: Place, named: &Named) -> Result<Self, CliError> {
+        Self::start_with(place.config, named, |builder| builder).await
+    }
+
+    /// Like [`Self::start`], in a host that `adjust` has changed.
+    pub(super) async fn start_with(
+        config: HostConfig,
+        named: &Named,
+        adjust: impl FnOnce(HostBuilder) -> HostBuilder,
+    ) -> Result<Self, CliError> {
         // The output of the plugin must not be mixed with the answer.
         output::divert()?;
         let mut signals = Signals::listen()?;
-        let config = HostConfig { watch: false, ..place.config };
-        let builder = Host::builder().config(config).auto_start(false).remember(false);
+        let config = HostConfig { watch: false, ..config };
+        let builder = adjust(Host::builder().config(config).auto_start(false).remember(false));
         let events = builder.events();
         let host = builder.build().await?;
         let plugins = host.plugins();

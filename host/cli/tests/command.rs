@@ -62,6 +62,7 @@ fn every_subcommand_has_a_help_text() {
         "build",
         "list",
         "call",
+        "bench",
         "status",
         "reload",
         "rollback",
@@ -92,7 +93,11 @@ fn an_unknown_command_exits_with_2_and_suggests_a_known_one() {
 fn invalid_json_is_reported_before_any_build() {
     let dir = tempfile::tempdir().unwrap();
     let wrong = r#"{"a":10 "b":5}"#;
-    for args in [&["call", "a.b", "add", wrong][..], &["dev", "--call", "a.b", "add", wrong]] {
+    for args in [
+        &["call", "a.b", "add", wrong][..],
+        &["bench", "a.b", "add", wrong],
+        &["dev", "--call", "a.b", "add", wrong],
+    ] {
         let run = replug(dir.path(), args);
         assert_eq!(run.status, 2, "{}", run.err);
         assert_eq!(
@@ -105,7 +110,8 @@ fn invalid_json_is_reported_before_any_build() {
 #[test]
 fn commands_without_a_plugins_folder_suggest_new() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [&["dev"][..], &["run"], &["build"], &["list"], &["call", "a.b", "c"]] {
+    for args in [&["dev"][..], &["run"], &["build"], &["list"], &["call", "a.b", "c"], &["bench", "a.b", "c"]]
+    {
         let run = replug(dir.path(), args);
         assert_eq!(run.status, 1);
         assert!(run.err.starts_with("error: there is no folder `plugins` here"), "{}", run.err);

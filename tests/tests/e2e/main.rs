@@ -12,6 +12,7 @@ extern crate replug_tests_macros;
 mod allocators;
 mod artifact;
 mod backtrace;
+mod bench;
 mod builds;
 mod calls;
 mod command;

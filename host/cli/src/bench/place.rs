@@ -1,0 +1,82 @@
+//! The folder with the state folders of the hosts of `replug bench`.
+
+use super::report::Body;
+use crate::error::CliError;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+/// A folder in the state folder of the plugins folder. It is locked while a measurement runs, because two measurements
+/// at once would disturb each other, and is removed at the end.
+pub(super) struct BenchDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl BenchDir {
+    pub(super) fn create(state_dir: &Path) -> Result<Self, CliError> {
+        let path = state_dir.join("bench");
+        let io = CliError::io("cannot use", &path, "give another folder with `--state-dir`");
+        fs::create_dir_all(&path).map_err(&io)?;
+        let lock = File::open(&path).map_err(&io)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let text = "another `replug bench` measures a plugin of this folder: wait for its end";
+                return Err(CliError::Refused(text.into()));
+            }
+            Err(error) => return Err(io(error.into())),
+        }
+        // A measurement that was killed has left its state folders.
+        for body in [Body::InProcess, Body::Child] {
+            let left = path.join(body.name());
+            if left.exists() {
+                fs::remove_dir_all(&left).map_err(&io)?;
+            }
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The state folder of the host that runs the plugin in this body. Each host has its own, so that the two instances
+    /// do not share the plugin's data folder.
+    pub(super) fn of(&self, body: Body) -> PathBuf {
+        self.path.join(body.name())
+    }
+}
+
+impl Drop for BenchDir {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next measurement.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_measurement_uses_the_folder_and_removes_it() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = BenchDir::create(state.path()).unwrap();
+        fs::create_dir(dir.of(Body::Child)).unwrap();
+        assert!(BenchDir::create(state.path()).is_err());
+        assert!(dir.of(Body::Child).exists(), "a rejected measurement changes nothing");
+        drop(dir);
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_measurement_has_left_is_removed() {
+        let state = tempfile::tempdir().unwrap();
+        let left = state.path().join("bench/process/data");
+        fs::create_dir_all(&left).unwrap();
+        let _dir = BenchDir::create(state.path()).unwrap();
+        assert!(!left.exists());
+    }
+}
