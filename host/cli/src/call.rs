@@ -98,7 +98,8 @@ impl Call {
             let asked =
                 Execute { id: id.clone(), method: call.method.clone(), args: args.clone(), payload: None };
             let answer = client.send(Command::execute(asked)).await;
-            // The plugin is starting, so the method has not been called.
+            // The code `Restarting` means that the plugin is starting and the method has not been called. Only then is a
+            // retry safe.
             if !matches!(&answer, Err(CliError::Answered { code, .. }) if *code == Code::Restarting.number())
             {
                 break answer;

@@ -17,7 +17,7 @@
 //! | [`metrics`] | durations and counters of calls |
 //! | [`limits`] | where a plugin runs, and the resource limits of its process |
 //! | [`step`] | the steps of a plugin's lifecycle |
-//! | [`copy`] | the files beside the private copy of an artifact |
+//! | [`copy`] | the names of the files beside the copy of an artifact that a process opens |
 //! | [`suggest`] | suggestions for unknown names, for error messages |
 //! | [`readable`] | a readable `Debug` form for errors |
 //! | [`text`] | shortens texts to a maximum length |

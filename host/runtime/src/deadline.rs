@@ -20,7 +20,8 @@ type CurrentDeadline = Option<(PluginId, Deadline)>;
 
 thread_local! {
     /// The value has no destructor, so that it exists until the thread exits: destructors of other thread-locals may
-    /// make calls. Each [`Noted`] restores the previous value, so that nothing leaks.
+    /// make calls. Each [`Noted`] restores the previous value, so the thread-local holds no plugin id at the end
+    /// of the thread, which would never be freed.
     static NOTED: RefCell<ManuallyDrop<CurrentDeadline>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 

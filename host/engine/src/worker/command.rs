@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 /// A command to a worker.
 pub(crate) enum Command {
     /// The first command of each worker. If `with_host` is set, start the plugin, unless its manifest or its record
-    /// forbids that, and answer `with_host`. Then, if the manifest was `unusable`, read it again.
+    /// forbids that, and answer `with_host`. If the manifest was `unusable`, the plugin starts with the last accepted
+    /// manifest, and the worker then reads the manifest again.
     Begin { with_host: Option<Reply<Generation>>, unusable: Option<ManifestError> },
     /// A file of the plugin has changed.
     Changed(Change),
@@ -38,7 +39,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// How the command relates to a stop and to a running build.
+    /// The kind of the command: whether it can supersede a running build, and whether a stop rejects it.
     pub(super) fn kind(&self) -> CommandKind {
         match self {
             Self::Changed(_) => CommandKind::Change,
@@ -63,7 +64,7 @@ impl Command {
             Self::Configure(_, reply) => {
                 let _ = reply.send(Err(refusal()));
             }
-            // The other commands have no recipient of an answer, or are not rejected.
+            // Nobody waits for the answer to the other commands, or a stop does not reject them.
             _ => {}
         }
     }
@@ -99,7 +100,8 @@ pub(crate) enum StopWhy {
 }
 
 impl StopWhy {
-    /// Whether the plugin should run after this stop, for the record. `None` leaves the record unchanged.
+    /// What the plugin's record is to say after this stop about whether the plugin should run. `None` leaves the record
+    /// unchanged.
     pub(super) fn wanted(self) -> Option<Wanted> {
         match self {
             Self::Asked | Self::Discarded => Some(Wanted::Stopped),

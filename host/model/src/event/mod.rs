@@ -82,7 +82,8 @@ pub enum EventKind {
     /// A build was cancelled because the source changed again.
     BuildSuperseded,
     /// A build produced no new artifact, so no new generation was loaded. The result of the build is the serving
-    /// artifact. At the start of the host or the plugin, the result may also be an artifact that was rolled back.
+    /// artifact. At the start of the host or the plugin, the result may also be an artifact from which the plugin
+    /// was rolled back; it is not loaded again.
     BuildUnchanged {
         /// The compiler's warnings; empty if nothing was compiled.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -146,8 +147,8 @@ pub enum EventKind {
     },
     /// The plugin has rejected a new configuration, and keeps the previous configuration.
     ConfigureFailed {
-        /// The manifest with the new configuration; none if a command has set the configuration. Such a command has no
-        /// effect.
+        /// The manifest with the new configuration. None if a command has passed the new configuration; the command then
+        /// changes nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<PathBuf>,
         /// The reason, and what to do.
@@ -155,7 +156,7 @@ pub enum EventKind {
         /// The generation that keeps serving, if any.
         kept_generation: Option<Generation>,
     },
-    /// A panic in the plugin, caught at the edge or on one of the plugin's threads.
+    /// A panic in the plugin: in a call or in a lifecycle step, or on a thread that the plugin has started.
     PluginPanicked {
         /// The panic's message.
         message: String,

@@ -52,7 +52,7 @@ impl Bounds {
                 Ok((of, value)) => {
                     self.by_cgroup.push(Bound { of, value, by: Enforcer::Cgroup });
                 }
-                // If `lacking` has an entry, it is the reason: it comes from the attempt to enable the controller.
+                // If `lacking` has an entry, the attempt to enable a controller has already reported why it failed.
                 Err(error) if self.lacking.is_empty() => self.unless_required(Err(error))?,
                 Err(_) => {}
             }
