@@ -43,7 +43,7 @@
 //! * when the serving generation is restarted, rolled back, quarantined or saved.
 //!
 //! Whatever depends on files, processes or the plugin's code is determined by the worker and passed to the lifecycle. A
-//! reload runs on its own thread, and has a small state machine for its steps: [`Steps`].
+//! reload runs on its own thread, and has a small state machine for its steps: [`StepState`].
 
 mod budget;
 mod build;
