@@ -209,6 +209,27 @@ pub(super) fn text(path: &Path) -> Result<&str, CliError> {
     path.to_str().ok_or_else(unreadable)
 }
 
+/// The arguments of a command that calls a method.
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    /// The plugin's id, or the last part of it
+    #[arg(value_name = "ID")]
+    plugin: String,
+    /// The method, or `Interface.method` if two interfaces have a method with the same name
+    #[arg(value_name = "METHOD")]
+    method: String,
+    /// The arguments, as an object by name or an array by position [default: none]
+    #[arg(value_name = "JSON")]
+    arguments: Option<String>,
+}
+
+impl CallArgs {
+    /// The call, with its arguments parsed.
+    pub(super) fn parse(&self) -> Result<CallSpec, CliError> {
+        CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())
+    }
+}
+
 /// A call that the user requests.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CallSpec {

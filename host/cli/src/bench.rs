@@ -6,7 +6,7 @@ mod plot;
 mod report;
 
 use super::{
-    args::{CallSpec, Place, PluginsFlag, State},
+    args::{CallArgs, CallSpec, Place, PluginsFlag, State},
     call::failed,
     error::CliError,
     one::{One, with_spinner},
@@ -42,15 +42,8 @@ Examples:
   replug bench calculator history --json | jq '.rows[] | {place, lane, call, p50_ns}'"
 )]
 pub(super) struct Bench {
-    /// The plugin's id, or the last part of it
-    #[arg(value_name = "ID")]
-    plugin: String,
-    /// The method, or `Interface.method` if two interfaces have a method with the same name
-    #[arg(value_name = "METHOD")]
-    method: String,
-    /// The arguments, as an object by name or an array by position [default: none]
-    #[arg(value_name = "JSON")]
-    arguments: Option<String>,
+    #[command(flatten)]
+    call: CallArgs,
     /// How long to measure, in seconds, for all rows together
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
@@ -68,7 +61,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let call = CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())?;
+        let call = self.call.parse()?;
         trace::quietly();
         let place = self.state.place(self.plugins.folder())?;
         let dir = BenchDir::create(&place.state_dir)?;

@@ -1,7 +1,7 @@
 //! `replug call`: calls a method once, in the running host or, without a host, in this process.
 
 use super::{
-    args::{CallSpec, Place, PluginsFlag, State},
+    args::{CallArgs, CallSpec, Place, PluginsFlag, State},
     client::Client,
     error::CliError,
     host_plugins::id_of,
@@ -30,15 +30,8 @@ const RETRY: Duration = Duration::from_millis(50);
   replug call dev.replug.calculator divide '{\"a\":1,\"b\":0}'
   replug call dev.replug.calculator history --json | jq .result")]
 pub(super) struct Call {
-    /// The plugin's id, or the last part of it
-    #[arg(value_name = "ID")]
-    plugin: String,
-    /// The method, or `Interface.method` if two interfaces have a method with the same name
-    #[arg(value_name = "METHOD")]
-    method: String,
-    /// The arguments, as an object by name or an array by position [default: none]
-    #[arg(value_name = "JSON")]
-    arguments: Option<String>,
+    #[command(flatten)]
+    call: CallArgs,
     #[command(flatten)]
     plugins: PluginsFlag,
     /// Print one JSON object on one line, with `result` or `error`
@@ -50,7 +43,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let call = CallSpec::new(&self.plugin, &self.method, self.arguments.as_deref())?;
+        let call = self.call.parse()?;
         trace::quietly();
         let folder = self.plugins.folder();
         let place = self.state.place(folder);
