@@ -6,7 +6,9 @@
 //! **Architecture Invariant:** no unwind leaves this module. All code of the author that can panic (converting an
 //! argument, the method, dropping a value, a panic payload's own `Drop`) runs inside [`contain`].
 
+mod answer;
 mod arguments;
+mod array;
 mod place;
 pub(crate) mod shallow;
 
@@ -14,7 +16,7 @@ pub use crate::shape::{Either, End, Pair};
 pub use arguments::{Alone, Arguments};
 pub use place::{Fallible, Form, Place};
 
-use arguments::{answer, answer_fallible};
+use answer::{answer, answer_fallible};
 
 use crate::{
     CallError,

@@ -1,16 +1,19 @@
-//! Encoded calls: decodes arguments from JSON or postcard, reports errors in them, and encodes results.
+//! Encoded calls: decodes arguments from JSON or postcard, and reports errors in them.
 
-use super::shallow::{Reader, StackLimit};
+use super::{
+    array::Array,
+    shallow::{Reader, StackLimit},
+};
 use crate::{
     Data,
     abi::{Encoding, Refusal},
 };
-use abi_stable::std_types::RVec;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use smallvec::{SmallVec, smallvec};
 use std::fmt;
 
 /// Whether a method has exactly one parameter, which is a text. If so, a bare JSON string is a valid form of the
@@ -30,18 +33,28 @@ pub struct Arguments<'a> {
     source: Source<'a>,
 }
 
+/// The number of arguments up to which a list of their texts needs no allocation.
+const INLINE: usize = 2;
+
+/// The JSON texts of all arguments, in the order of the parameters.
+type Texts<'a> = SmallVec<[&'a RawValue; INLINE]>;
+
 enum Source<'a> {
-    /// The text of each argument. Each text is parsed only once, into the parameter's type.
-    Json(std::vec::IntoIter<&'a RawValue>),
+    /// A JSON array of arguments.
+    Array(Array<'a>),
+    /// The JSON text of each argument.
+    Texts(smallvec::IntoIter<[&'a RawValue; INLINE]>),
     Binary(Reader<'a>),
 }
 
 impl<'a> Arguments<'a> {
-    /// Parses the arguments of a method whose parameters have these names.
+    /// Begins to read the arguments of a method whose parameters have these names.
     ///
     /// # Errors
     ///
     /// - [`Refusal::BadArguments`] if JSON arguments are not valid JSON, or if there are too few or too many of them.
+    ///   For a JSON array, [`Arguments::take`] and [`Arguments::end`] return these errors.
+    #[inline]
     pub fn read(
         encoding: Encoding,
         bytes: &'a [u8],
@@ -50,7 +63,10 @@ impl<'a> Arguments<'a> {
     ) -> Result<Self, Refusal> {
         let source = match encoding {
             Encoding::Binary => Source::Binary(Reader::new(bytes, StackLimit::USUAL)),
-            Encoding::Json => Source::Json(in_order(bytes, names, alone).map_err(bad)?.into_iter()),
+            Encoding::Json => match Array::begin(bytes) {
+                Some(array) => Source::Array(array),
+                None => Source::Texts(in_order(bytes, names, alone).map_err(bad)?.into_iter()),
+            },
         };
         Ok(Self { names, taken: 0, source })
     }
@@ -75,23 +91,49 @@ impl<'a> Arguments<'a> {
     }
 
     fn decode<T: DeserializeOwned>(&mut self) -> Result<T, Refusal> {
-        let name = self.names.get(self.taken).copied().unwrap_or_default();
+        let at = self.taken;
         self.taken += 1;
-        match &mut self.source {
-            Source::Json(values) => serde_json::from_str(values.next().map_or("null", RawValue::get))
-                .map_err(|e| bad(format!("argument `{name}`: {}", without_position(&e)))),
-            Source::Binary(input) => input.value().map_err(|e| bad(format!("argument `{name}`: {e}"))),
-        }
+        let text = match &mut self.source {
+            Source::Binary(input) => {
+                return input.value().map_err(|error| self.bad_argument(at, &error));
+            }
+            Source::Array(array) => match array.next() {
+                Some(value) => return Ok(value),
+                None => self.texts_of_array()?.get(at).copied(),
+            },
+            Source::Texts(texts) => texts.next(),
+        };
+        let value = serde_json::from_str(text.map_or("null", RawValue::get));
+        value.map_err(|error| self.bad_argument(at, &without_position(&error)))
+    }
+
+    /// The texts of the arguments in an array. Reading them in this way finds the error in an array that cannot be
+    /// read in one pass.
+    #[cold]
+    fn texts_of_array(&self) -> Result<Texts<'a>, Refusal> {
+        let Source::Array(array) = &self.source else { return Ok(Texts::new()) };
+        in_order(array.whole(), self.names, Alone::No).map_err(bad)
+    }
+
+    #[cold]
+    fn bad_argument(&self, at: usize, error: &dyn fmt::Display) -> Refusal {
+        bad(format!("argument `{}`: {error}", self.names.get(at).copied().unwrap_or_default()))
     }
 
     /// Checks that the arguments have no trailing bytes.
     ///
     /// # Errors
     ///
-    /// - [`Refusal::BadArguments`] if bytes are left after the last parameter.
+    /// - [`Refusal::BadArguments`] if there are more arguments than parameters, or bytes after the last argument.
+    #[inline]
     pub fn end(self) -> Result<(), Refusal> {
-        let Source::Binary(input) = self.source else { return Ok(()) };
-        input.end().map_err(|error| bad(format!("{error} after {}", listed(self.names))))
+        match &self.source {
+            Source::Binary(input) => {
+                input.end().map_err(|error| bad(format!("{error} after {}", listed(self.names))))
+            }
+            Source::Array(array) if !array.has_ended() => self.texts_of_array().map(drop),
+            Source::Array(_) | Source::Texts(_) => Ok(()),
+        }
     }
 }
 
@@ -121,7 +163,7 @@ fn without_position(error: &serde_json::Error) -> String {
 }
 
 /// The JSON arguments in the order of the parameters.
-fn in_order<'a>(bytes: &'a [u8], names: &[&str], alone: Alone) -> Result<Vec<&'a RawValue>, String> {
+fn in_order<'a>(bytes: &'a [u8], names: &[&str], alone: Alone) -> Result<Texts<'a>, String> {
     let not_json = |error| format!("the arguments are not JSON: {error}");
     let bytes = bytes.trim_ascii();
     match bytes.first() {
@@ -132,7 +174,7 @@ fn in_order<'a>(bytes: &'a [u8], names: &[&str], alone: Alone) -> Result<Vec<&'a
             let given = given.and_then(|given| reader.end().map(|()| given)).map_err(not_json)?;
             by_name(given, names)
         }
-        Some(b'"') if alone == Alone::Text => Ok(vec![serde_json::from_slice(bytes).map_err(not_json)?]),
+        Some(b'"') if alone == Alone::Text => Ok(smallvec![serde_json::from_slice(bytes).map_err(not_json)?]),
         None => by_name(Given::new(names), names),
         Some(_) => match serde_json::from_slice(bytes).map_err(not_json)? {
             Some(IgnoredAny) => Err(format!(
@@ -147,14 +189,14 @@ fn in_order<'a>(bytes: &'a [u8], names: &[&str], alone: Alone) -> Result<Vec<&'a
 /// The arguments in a JSON object.
 struct Given<'a> {
     /// The value for each parameter, if there is one. If the object contains a name twice, this is the last value.
-    values: Vec<Option<&'a RawValue>>,
+    values: SmallVec<[Option<&'a RawValue>; INLINE]>,
     /// The first name that no parameter has.
     extra: Option<String>,
 }
 
 impl Given<'_> {
     fn new(names: &[&str]) -> Self {
-        Self { values: vec![None; names.len()], extra: None }
+        Self { values: smallvec![None; names.len()], extra: None }
     }
 }
 
@@ -211,7 +253,7 @@ impl Visitor<'_> for Name<'_> {
     }
 }
 
-fn by_name<'a>(given: Given<'a>, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
+fn by_name<'a>(given: Given<'a>, names: &[&str]) -> Result<Texts<'a>, String> {
     let value = |(value, name): (Option<&'a RawValue>, &&str)| {
         value.ok_or_else(|| format!("missing argument `{name}` ({})", expected(names)))
     };
@@ -222,7 +264,7 @@ fn by_name<'a>(given: Given<'a>, names: &[&str]) -> Result<Vec<&'a RawValue>, St
     }
 }
 
-fn by_position<'a>(given: Vec<&'a RawValue>, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
+fn by_position<'a>(given: Texts<'a>, names: &[&str]) -> Result<Texts<'a>, String> {
     if given.len() == names.len() {
         return Ok(given);
     }
@@ -232,55 +274,6 @@ fn by_position<'a>(given: Vec<&'a RawValue>, names: &[&str]) -> Result<Vec<&'a R
         many => format!("{} arguments ({})", many.len(), many.join(", ")),
     };
     Err(format!("takes {takes}, {} given", given.len()))
-}
-
-/// Encodes a result.
-///
-/// # Errors
-///
-/// - [`Refusal::BadResult`] if the encoding cannot represent the value. JSON cannot represent a map whose keys are not
-///   text, or an infinite number.
-pub(super) fn answer<T: Data>(encoding: Encoding, value: &T) -> Result<RVec<u8>, Refusal> {
-    let encoded = match encoding {
-        Encoding::Json => as_json(value),
-        Encoding::Binary => postcard::to_stdvec(value).map_err(|e| e.to_string()),
-    };
-    encoded.map(RVec::from).map_err(|e| Refusal::BadResult(e.into()))
-}
-
-/// Encodes a value as JSON, and returns an error if the JSON would represent another value. serde_json writes `null`
-/// for some values that JSON cannot represent, such as an infinite number.
-fn as_json<T: Data>(value: &T) -> Result<Vec<u8>, String> {
-    let json = serde_json::to_vec(value).map_err(|e| e.to_string())?;
-    if json.windows(4).any(|word| word == b"null") && !is_read_back(&json, value) {
-        let text = "JSON cannot represent a part of the result (an infinite number or NaN, a `Some` around a \
-                    `None`): return another type, or call through a typed handle";
-        return Err(text.into());
-    }
-    Ok(json)
-}
-
-/// Whether the JSON can be read back as a value whose postcard encoding has the same size. A `null` for a value that
-/// JSON cannot represent makes the encoding smaller, or cannot be read back.
-fn is_read_back<T: Data>(json: &[u8], value: &T) -> bool {
-    let size = |value: &T| postcard::to_stdvec(value).map(|bytes| bytes.len());
-    serde_json::from_slice::<T>(json).is_ok_and(|back| size(&back).ok() == size(value).ok())
-}
-
-/// Encodes the result or the error of a method that can fail.
-///
-/// # Errors
-///
-/// - [`Refusal::Error`] with the encoded error if there is one.
-/// - [`Refusal::BadResult`] as for [`answer`].
-pub(super) fn answer_fallible<T: Data, E: Data>(
-    encoding: Encoding,
-    result: &Result<T, E>,
-) -> Result<RVec<u8>, Refusal> {
-    match result {
-        Ok(value) => answer(encoding, value),
-        Err(error) => answer(encoding, error).and_then(|bytes| Err(Refusal::Error(bytes))),
-    }
 }
 
 /// The type that [`Arguments::take_bytes`] reads.
