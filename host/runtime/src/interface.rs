@@ -137,21 +137,25 @@ impl<'a> Method<'a> {
 
     /// Finds a method by its name, which may also be written `Interface.method`.
     pub(crate) fn named(offered: &'a [Offered], wanted: &str) -> Result<Self, String> {
-        let mut found: Vec<_> = match wanted.split_once('.') {
-            Some((interface, plain)) => Self::all(offered)
-                .filter(|method| method.interface().name == interface && method.name() == plain)
-                .collect(),
-            None => Self::all(offered).filter(|method| method.name() == wanted).collect(),
+        let (interface, plain) = match wanted.split_once('.') {
+            Some((interface, plain)) => (Some(interface), plain),
+            None => (None, wanted),
         };
-        match found.len() {
-            1 => Ok(found.remove(0)),
-            0 => {
+        let mut found = Self::all(offered).filter(|method| {
+            method.name() == plain && interface.is_none_or(|interface| method.interface().name == interface)
+        });
+        match (found.next(), found.next()) {
+            (Some(method), None) => Ok(method),
+            (None, _) => {
                 let known = Self::all(offered).map(|method| method.name());
                 Err(format!("no method `{wanted}`{}", suggest::among(wanted, known)))
             }
-            _ => {
-                let which: Vec<_> =
-                    found.iter().map(|method| format!("`{}.{wanted}`", method.interface().name)).collect();
+            (Some(one), Some(other)) => {
+                let which: Vec<_> = [one, other]
+                    .into_iter()
+                    .chain(found)
+                    .map(|method| format!("`{}.{wanted}`", method.interface().name))
+                    .collect();
                 Err(format!("two interfaces have a method `{wanted}`: write {}", which.join(" or ")))
             }
         }

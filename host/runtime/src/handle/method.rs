@@ -18,6 +18,7 @@ use replug_model::{
     metrics::{CallEnd, Stopwatch},
 };
 use serde_json::{Value, value::RawValue};
+use smallvec::SmallVec;
 use std::{
     convert::Infallible,
     fmt,
@@ -67,7 +68,7 @@ impl Method {
     ///
     /// * Those of [`Invocation::wait`](super::Invocation::wait)
     pub fn call_json(&self, arguments: &Value) -> Result<Value, CallError<Value>> {
-        let arguments = serde_json::to_vec(arguments).expect("a JSON value can be written");
+        let arguments = write_json(arguments);
         self.0.call((Encoding::Json, &arguments), &|_, _| Ok(()), read_value, read_value)
     }
 
@@ -327,6 +328,13 @@ pub(super) fn finished<T, E>(
         Outcome::Panicked(panic) => Err(panicked(live, method, panic).widen()),
         Outcome::Lost => Err(lost(live, method).widen()),
     }
+}
+
+/// Writes a value as JSON. Short JSON needs no allocation.
+pub(super) fn write_json(value: &Value) -> SmallVec<[u8; 128]> {
+    let mut json = SmallVec::new();
+    serde_json::to_writer(&mut json, value).expect("a JSON value can be written");
+    json
 }
 
 fn not_json(error: serde_json::Error) -> String {

@@ -1,7 +1,10 @@
 //! Tests the types of handles, and calls by name that outlive their host.
 
 use super::*;
+use crate::handle::Handle;
+use replug_api::call::Interface;
 use std::sync::mpsc;
+use tokio::runtime;
 
 /// Compiles only if the clone of a handle is a handle, for every interface.
 fn _clone_is_a_handle<I: Interface + ?Sized>(handle: &Handle<I>) -> Handle<I> {
