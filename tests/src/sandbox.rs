@@ -77,6 +77,21 @@ impl Sandbox {
         Ok(copy)
     }
 
+    /// Copies the package like [`Sandbox::add`], and sets its profile to `release`. Its manifest must not have a table
+    /// `build`.
+    ///
+    /// # Errors
+    ///
+    /// * Those of [`Sandbox::add`]
+    /// * The package has no manifest of a plugin
+    pub fn add_released(&self, package: &str) -> Result<PathBuf> {
+        let copy = self.add(package)?;
+        let manifest = copy.join("plugin.toml");
+        let text = fs::read_to_string(&manifest)?;
+        fs::write(&manifest, format!("{text}\n[build]\nprofile = \"release\"\n"))?;
+        Ok(copy)
+    }
+
     /// Builds a package that was [added](Self::add), with the profile in its plugin's manifest, and returns the
     /// library. Do not call this on a thread of an async runtime.
     ///

@@ -190,10 +190,7 @@ struct Versions {
 impl Versions {
     fn build() -> Result<Self> {
         let sandbox = Sandbox::fresh("http")?;
-        let package = sandbox.add("plugins/hello-world")?;
-        let manifest = package.join("plugin.toml");
-        let text = fs::read_to_string(&manifest)?;
-        fs::write(&manifest, format!("{text}\n[build]\nprofile = \"release\"\n"))?;
+        let package = sandbox.add_released("plugins/hello-world")?;
         let first = fs::read(sandbox.build(&package, Std::Shared)?)?;
         let source = package.join("src/lib.rs");
         let text = fs::read_to_string(&source)?;

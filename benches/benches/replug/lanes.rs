@@ -5,9 +5,8 @@
 use anyhow::{Context, Result, ensure};
 use replug::{Handle, Host};
 use replug_benches::{Contender, Rounds, Section, Series, Table, Target, take_turns};
-use replug_interfaces::Counter;
+use replug_interfaces::{Counter, Greeter};
 use replug_tests::{
-    Probe, misbehave,
     numbered::Numbered,
     sandbox::{Sandbox, Std},
 };
@@ -152,7 +151,8 @@ pub(crate) fn measure() -> Result<Section> {
     let alone = String::from_utf8(alone.stdout)?;
     let alone: Vec<f64> = alone.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
 
-    install(served.path(), "text", &misbehave("version=1"))?;
+    let greeter = sandbox.add_released("plugins/hello-world")?;
+    install(served.path(), "text", &fs::read(sandbox.build(&greeter, Std::Shared)?)?)?;
     let host = Host::builder().plugins(served.path()).build().wait()?;
     let mut echo = Echo::start()?;
     let message = Contender {
@@ -178,22 +178,23 @@ fn crowds(host: &Host) -> Result<Vec<(u64, Vec<Series>)>> {
     Ok([1, 2, 8].into_iter().map(crowd).collect())
 }
 
-/// A method that returns its text: for each length, the lanes.
+/// A method that returns its text with a greeting around it: for each length, the lanes.
 fn texts(host: &Host) -> Result<Vec<(usize, Vec<Series>)>> {
-    let probes: Vec<Handle<dyn Probe>> =
+    let greeters: Vec<Handle<dyn Greeter>> =
         LANES.iter().map(|lane| host.get(&id("text", lane))).collect::<Result<_, _>>()?;
     let mut all = Vec::new();
     for len in TEXTS {
         let text = "x".repeat(len);
-        let lanes = LANES.into_iter().zip(&probes).map(|(name, probe)| {
+        let lanes = LANES.into_iter().zip(&greeters).map(|(name, greeter)| {
             let text = &text;
-            let run = move |repetitions| timed(repetitions, || drop(black_box(probe.echo(black_box(text)))));
+            let run =
+                move |repetitions| timed(repetitions, || drop(black_box(greeter.greet(black_box(text)))));
             Contender { name, run: Box::new(run), one_in: 1 }
         });
         let repetitions = (TURN_BYTES / len).clamp(1, 500) as u64;
         all.push((len, take_turns(lanes.collect(), Rounds { rounds: TEXT_ROUNDS, repetitions })));
         ensure!(
-            probes.iter().all(|probe| probe.echo("x").is_ok_and(|back| back == "x")),
+            greeters.iter().all(|greeter| greeter.greet("x").is_ok_and(|back| back == "Hello, x!")),
             "a plugin has stopped"
         );
     }
