@@ -1,15 +1,15 @@
 //! The `replug` command as users run it.
 
-use crate::{Lab, own_process::once_in_run, workspace};
+pub use crate::program::program;
+
+use crate::Lab;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
     env,
     io::{BufRead, BufReader, Lines, Write},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
-    sync::OnceLock,
 };
 
 /// The command, built from the current sources.
@@ -19,28 +19,6 @@ use std::{
 /// If it does not build.
 pub fn replug() -> Command {
     Command::new(program())
-}
-
-/// The command's file, built from the current sources. Hosts of tests also start it as the child process of a plugin.
-///
-/// # Panics
-///
-/// If it does not build.
-pub fn program() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        once_in_run("replug", || {
-            let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            let cargo = cargo.args(["build", "--quiet", "--package", "replug-cli", "--bin", "replug"]);
-            assert!(
-                cargo.current_dir(workspace()).status().is_ok_and(|status| status.success()),
-                "replug builds"
-            );
-            String::new()
-        });
-        let tests = env::current_exe().expect("this program has a path");
-        tests.ancestors().nth(2).expect("it is in `deps` of the target folder").join("replug")
-    })
 }
 
 /// Runs the command on the lab's plugins until it ends.

@@ -9,7 +9,7 @@ mod tests;
 
 pub use self::events::Crashed;
 use self::leaks::Leftovers;
-use crate::{Probe, Source, artifact::misbehave, command::program, compiled, recorder};
+use crate::{Probe, Source, artifact::misbehave, compiled, program::program, recorder};
 use replug::{
     BuildDir, CallError, DynHandle, Events, Generation, Handle, Host, HostBuilder, HostError,
     control::{Control, ControlConfig, Listening},

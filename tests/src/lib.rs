@@ -17,6 +17,7 @@
 //! | [`numbered`] | copies of one artifact with different numbers, for reloads without a compiler |
 //! | [`oracle`] | compares the builds of a watching host with clean builds, for many projects and changes |
 //! | [`own_process`] | a process for each end-to-end test, and the files that these processes share |
+//! | [`program`] | the file of the `replug` command |
 //! | [`promtool`] | Prometheus's checker of metrics and alerts, where it is available |
 //! | [`resource_usage`] | the resources of the program: memory, descriptors, thread-local keys |
 //! | [`sandbox`] | copies of the workspace's plugins, for programs that edit them |
@@ -36,6 +37,7 @@ pub mod neighbour;
 pub mod numbered;
 pub mod oracle;
 pub mod own_process;
+pub mod program;
 pub mod promtool;
 pub mod recorder;
 pub mod resource_usage;
