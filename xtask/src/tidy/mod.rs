@@ -4,9 +4,11 @@
 //! A rule is a function from the [`Tree`] to problems. The tree is in memory, so tests can check each rule with files
 //! that break it.
 
+mod cycles;
 mod language;
 mod layout;
 mod lex;
+mod paths;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +52,7 @@ const RULES: &[Rule] = &[
     layout::files_are_short,
     layout::fixtures_are_used,
     layout::links_lead_somewhere,
+    cycles::no_cycle_spans_top_level_modules,
     language::unsafe_stays_in_its_places,
     language::unsafe_is_listed,
     language::errors_are_shown_in_words,

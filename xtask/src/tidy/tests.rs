@@ -186,3 +186,133 @@ fn a_page_that_may_make_markup_is_reported() {
     );
     assert!(lines(rule, "host/src/b.js", "eval(x)").is_empty());
 }
+
+/// The cycles that the rule finds in the crate `a`, each as its edges in the form `from imports to at file:line`.
+fn cycles(files: &[(&str, &str)]) -> Vec<String> {
+    let mut tree =
+        tree(&[("a/Cargo.toml", "[package]\nname = \"crate-a\"\n"), ("a/src/lib.rs", "mod one;\nmod two;")]);
+    for (path, text) in files {
+        tree.add(&format!("a/src/{path}"), (*text).to_owned());
+    }
+    let problems = cycles::no_cycle_spans_top_level_modules(&tree);
+    let edges = |problem: Problem| {
+        let (_, rest) = problem.message.split_once("the crate `crate-a` import each other: ").unwrap();
+        let (edges, _) = rest.split_once(": remove").unwrap();
+        edges.replace(['`', ','], "").replace("a/src/", "")
+    };
+    problems.into_iter().map(edges).collect()
+}
+
+#[test]
+fn a_cycle_of_two_modules_is_reported_with_the_place_of_each_import() {
+    let (one, two) =
+        (("one.rs", "//! One.\nuse crate::two::Two;"), ("two.rs", "fn f() {\n\n    crate::one::g()\n}"));
+    assert_eq!(cycles(&[one, two]), ["one imports two at one.rs:2 two imports one at two.rs:3"]);
+    assert_eq!(
+        cycles(&[one, ("two.rs", "use std::one; // crate::one\nconst T: &str = \"crate::one\";")]),
+        [""; 0]
+    );
+    let tree = tree(&[("a/src/main.rs", ""), ("a/src/one.rs", one.1), ("a/src/two.rs", two.1)]);
+    let [problem] = &cycles::no_cycle_spans_top_level_modules(&tree)[..] else { panic!("one problem") };
+    assert_eq!((problem.path.as_str(), problem.line), ("a/src/one.rs", 2));
+}
+
+#[test]
+fn a_cycle_of_three_modules_is_reported_once() {
+    let files = [
+        ("one.rs", "use crate::two;\nuse crate::four;"),
+        ("two/mod.rs", "mod deep;"),
+        ("two/deep.rs", "use crate::{three as other, four};"),
+        ("three.rs", "use crate::one;"),
+        ("four.rs", "use std::fs;"),
+    ];
+    let cycle =
+        "one imports two at one.rs:1 two imports three at two/deep.rs:1 three imports one at three.rs:1";
+    assert_eq!(cycles(&files), [cycle]);
+    assert_eq!(cycles(&files[..4]), [cycle], "the module `four` is only in a file that is not there");
+    assert_eq!(cycles(&[&files[..3], &files[4..]].concat()), [""; 0]);
+}
+
+#[test]
+fn an_import_through_super_counts_if_it_leaves_the_module() {
+    let cycle = |path: &str, text: &str| cycles(&[("one.rs", "use super::two;"), (path, text)]).len();
+    assert_eq!(cycle("two.rs", "use super::one;"), 1);
+    assert_eq!(cycle("two/deep.rs", "use super::super::one::One;"), 1);
+    assert_eq!(cycle("two/deep/mod.rs", "use super::{super::{one}, deeper};"), 1);
+    assert_eq!(cycle("two/deep/deeper.rs", "fn f() { self::super::super::super::one::g() }"), 1);
+    assert_eq!(cycle("two/deep.rs", "use super::one;"), 0, "this is `two::one`");
+    assert_eq!(cycle("two.rs", "mod inner {\n    use super::one;\n}"), 0, "this is `two::one`");
+    assert_eq!(cycle("two.rs", "mod inner {\n    fn f() { super::super::one::g() }\n}"), 1);
+    assert_eq!(cycle("two.rs", "mod inner {}\nuse super::one;"), 1);
+}
+
+#[test]
+fn each_path_of_a_group_of_imports_counts() {
+    let imports = |text| cycles(&[("one.rs", text), ("two.rs", "use crate::one::{self, A};")]);
+    assert_eq!(imports("use crate::{three, two::{self, B}};").len(), 1);
+    assert_eq!(
+        imports("use {std::fs, crate::{\n    three::{A, B},\n    two,\n}};"),
+        ["one imports two at one.rs:3 two imports one at two.rs:1"]
+    );
+    assert_eq!(imports("use crate::{three::{two}, four::two::{A, B}};"), [""; 0]);
+    assert_eq!(imports("pub(in crate::two) fn f() {}\nuse a::crate_two;"), imports("use crate::two;"));
+}
+
+#[test]
+fn an_import_of_a_name_that_the_root_re_exports_counts() {
+    let imports = |root, path| {
+        let one = format!("use crate::{path};");
+        cycles(&[("lib.rs", root), ("one.rs", &one), ("two.rs", "use crate::one;\npub struct Two;")]).len()
+    };
+    assert_eq!(imports("pub use two::Two;", "Two"), 1);
+    assert_eq!(imports("pub use crate::two::{Other as Alias, Two};", "{fs, Alias}"), 1);
+    assert_eq!(imports("pub use self::two::*;", "Two"), 1);
+    assert_eq!(imports("pub use self::two::*;\npub struct Own;", "Own"), 0);
+    assert_eq!(imports("use two as three;\npub use three::Two;", "Two"), 1);
+    assert_eq!(imports("pub use other::two::Two;\npub use other;", "Two"), 0);
+    assert_eq!(imports("pub use two::Two;", "Other"), 0);
+    assert_eq!(imports("pub mod prelude {\n    pub use crate::two::Two;\n}", "prelude::Two"), 1);
+}
+
+#[test]
+fn an_import_that_only_tests_or_docs_compile_does_not_count() {
+    let one = ("one.rs", "use crate::two;");
+    let cycle = |path: &str, text: &str| cycles(&[("one.rs", "use crate::two;"), (path, text)]).len();
+    for text in [
+        "#[cfg(test)]\nuse crate::{one};",
+        "#[cfg(doc)]\n#[allow(unused)]\nuse crate::one;",
+        "#[cfg(test)]\nmod tests {\n    use crate::one;\n    fn f() { {} }\n}",
+        "#[cfg(all(test, unix))]\npub(crate) fn f<A, B>(a: [u8; 2]) -> A { crate::one::g() }",
+        "struct S {\n    #[cfg(test)]\n    seen: crate::one::T<[u8; 2]>,\n}",
+    ] {
+        assert_eq!(cycle("two.rs", text), 0, "{text}");
+        assert_eq!(cycle("two.rs", &format!("{text}\nuse crate::one;")), 1, "{text}");
+    }
+    assert_eq!(cycle("two.rs", "#[cfg(not(test))]\nuse crate::one;"), 1);
+    assert_eq!(cycle("two/tests.rs", "use crate::one;"), 0);
+    assert_eq!(cycle("two/tests/deep.rs", "use crate::one;"), 0);
+    let simulated =
+        [one, ("two/mod.rs", "#[cfg(test)]\nmod simulated;"), ("two/simulated/a.rs", "use crate::one;")];
+    assert_eq!(cycles(&simulated), [""; 0]);
+}
+
+#[test]
+fn the_modules_of_each_program_are_judged_alone() {
+    let cycle = "use crate::two;";
+    assert_eq!(cycles(&[("one.rs", cycle), ("bin/main.rs", "use crate::one;")]), [""; 0]);
+    let programs = [
+        ("bin/p/main.rs", ""),
+        ("one.rs", cycle),
+        ("bin/p/two.rs", "use crate::one;"),
+        ("bin/q.rs", "use crate::one;"),
+    ];
+    assert_eq!(cycles(&programs), [""; 0]);
+    let program = tree(&[
+        ("a/Cargo.toml", "name = \"crate-a\""),
+        ("a/src/bin/p/main.rs", ""),
+        ("a/src/bin/p/one.rs", cycle),
+        ("a/src/bin/p/two.rs", "use crate::one;"),
+    ]);
+    let problems = cycles::no_cycle_spans_top_level_modules(&program);
+    assert!(problems[0].message.contains("the crate `crate-a (bin p)`"), "{problems:?}");
+}
