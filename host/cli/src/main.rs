@@ -53,6 +53,7 @@ mod trace;
 
 use clap::{Parser, Subcommand};
 use error::CliError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::process::ExitCode;
 
 /// The arguments of `replug`.
@@ -97,10 +98,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Dev(dev) => {
+            raise_open_files();
             replug::parent::supervise_until_interrupted();
             in_runtime(dev.run())
         }
         Command::Run(run) => {
+            raise_open_files();
             replug::parent::supervise_until_interrupted();
             in_runtime(run.run())
         }
@@ -128,6 +131,14 @@ fn main() -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+/// Raises the soft limit of open files to the hard limit. A host keeps up to ten files open for each plugin, and the usual
+/// soft limit of 1024 is too low for many plugins. Child processes inherit the limit. If it cannot be raised, a plugin
+/// that needs more files reports the error.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Runs an async command. One thread is enough, because a host has a runtime of its own.

@@ -1,11 +1,14 @@
 //! Formats events as lines of text with colours, for people. This module does not print.
 
+mod shown_names;
+
 use super::terminal::{ANSWER, BAD, DIM, GOOD, NAME, WARN, brief, brief_ms, relative, rendered};
 use replug::{
     Event, EventKind, Generation, PluginId,
     event::{ConfiguredHow, CrashSite, Diagnostic, LimitsInForce, RetireOutcome, Stage, Stages},
 };
 use serde_json::Value;
+use shown_names::ShownNames;
 use std::collections::BTreeMap;
 
 /// Whether the host watches the plugins' sources or only runs the plugins.
@@ -21,13 +24,20 @@ pub(super) struct Renderer {
     what: Loop,
     /// The known plugins, with their serving generations.
     plugins: BTreeMap<PluginId, Option<Generation>>,
+    names: ShownNames,
     started: bool,
     shutting_down: bool,
 }
 
 impl Renderer {
     pub(super) fn new(what: Loop) -> Self {
-        Self { what, plugins: BTreeMap::new(), started: false, shutting_down: false }
+        Self {
+            what,
+            plugins: BTreeMap::new(),
+            names: ShownNames::default(),
+            started: false,
+            shutting_down: false,
+        }
     }
 
     /// Records that the host is about to stop. From now on, stopped plugins are not reported.
@@ -41,14 +51,14 @@ impl Renderer {
         let generation = event.generation.map(|generation| generation.to_string()).unwrap_or_default();
         let line = match &event.kind {
             EventKind::PluginDiscovered { path } => {
-                self.plugins.insert(id.clone(), None);
+                self.know(id, None);
                 if !self.started {
                     return None;
                 }
                 self.line(id, format!("found in {}", relative(path)))
             }
             EventKind::Reloaded { stages, total_ms, gap_ms, warnings } => {
-                self.plugins.insert(id.clone(), event.generation);
+                self.know(id, event.generation);
                 let (took, stages) = (brief(*total_ms), summary(stages, *total_ms));
                 let live = format!(
                     "{GOOD}{generation} live{GOOD:#} in {took} {DIM}({stages}){DIM:#}{}",
@@ -88,6 +98,7 @@ impl Renderer {
                 }
                 let line = self.line(id, format!("{WARN}stopped{WARN:#}: {reason}"));
                 self.plugins.remove(id);
+                self.names.remove(id);
                 line
             }
             EventKind::PluginCrashed { signal, exit, stderr_tail, restart_in_ms } => {
@@ -153,10 +164,14 @@ impl Renderer {
         Some(line)
     }
 
+    fn know(&mut self, id: &PluginId, serving: Option<Generation>) {
+        self.plugins.insert(id.clone(), serving);
+        self.names.insert(id);
+    }
+
     /// The short name: the last part of the id, unless the id of another plugin has the same last part.
     pub(super) fn name<'a>(&self, id: &'a PluginId) -> &'a str {
-        let alike = self.plugins.keys().any(|other| other != id && other.short() == id.short());
-        if alike { id.as_str() } else { id.short() }
+        self.names.name(id)
     }
 
     fn of_host(&mut self, kind: &EventKind) -> Option<String> {
@@ -238,8 +253,7 @@ impl Renderer {
     /// A line about a plugin. The text after the name begins in the same column for all plugins.
     fn line(&self, id: &PluginId, text: String) -> String {
         const WIDEST: usize = 24;
-        let widths = self.plugins.keys().map(|id| self.name(id).len());
-        let width = widths.max().unwrap_or(0).min(WIDEST);
+        let width = self.names.widest().min(WIDEST);
         let name = self.name(id);
         format!("{NAME}{name}{NAME:#}{:1$} {text}", "", width.saturating_sub(name.len()))
     }

@@ -19,6 +19,7 @@ use crate::{
     live::{self, Applied, Followed, PendingConfig},
     manifest::Manifest,
     pending::Pending,
+    registry::give_back,
     snapshot::Metrics,
     suggest,
     worker::{Command, Configured, Reply, StartWhy, StopWhy, WorkerHandle},
@@ -329,6 +330,8 @@ impl Host {
             // Replaced generations may still run calls.
             let mut retiring = context.retiring.subscribe();
             let _ = tokio::time::timeout(LAST_CALLS, retiring.wait_for(|count| *count == 0)).await;
+            // This takes milliseconds at most.
+            give_back();
             context.state.remove_run();
             let mut attachments = host.inner.attachments.lock().await;
             attachments.close();

@@ -8,7 +8,7 @@ use replug::{
 use replug_api::call::Death;
 use replug_tests::{
     Lab, Neighbour,
-    command::{Dev, program},
+    command::{Dev, command, program},
     lab::Crashed,
     misbehave,
 };
@@ -272,6 +272,29 @@ fn limits_of_an_in_process_plugin_are_reported_as_not_in_force() {
 fn a_call_succeeds_with_the_minimum_open_file_limit() {
     let lab = limited("fewest", "open_files = 16");
     assert_eq!(lab.probe().version(), Ok(1));
+}
+
+#[test]
+fn a_host_raises_its_soft_limit_of_open_files() {
+    let lab = Lab::new("open-files");
+    let script = "ulimit -S -n 64; exec \"$0\" \"$@\"";
+    let run = command(&lab, &["run", "--json"]);
+    let mut wrapped = Command::new("sh");
+    wrapped.args(["-c", script]).arg(run.get_program()).args(run.get_args());
+    for (name, value) in run.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped.stdin(Stdio::null());
+    let mut host = Dev::of(wrapped);
+    host.wait_for("host_started");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", host.pid())).unwrap();
+    let open = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let open: Vec<_> = open.split_whitespace().collect();
+    assert_eq!(open[0], open[1], "the soft and the hard limit");
+    assert!(host.interrupt().success());
 }
 
 #[test]

@@ -35,7 +35,7 @@ use std::{
     io::{self, Seek},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::SystemTime,
 };
 use tempfile::NamedTempFile;
@@ -84,6 +84,8 @@ pub struct Store {
     /// The files of the store that this process has written or hashed, with their digests, by path. No program writes
     /// to a stored file, so a file that still has its identity also has its digest.
     checked: Arc<Mutex<BTreeMap<PathBuf, (Identity, Digest)>>>,
+    /// The files that a [`Held`] has open, by path.
+    held: Arc<Mutex<BTreeMap<PathBuf, Weak<File>>>>,
 }
 
 /// A build output that was stored. When a stopped plugin is started, the host stores the same output again. This record
@@ -112,8 +114,13 @@ impl Store {
     ///
     /// [`StoreError::NotWritable`] if the folder cannot be created or read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store =
-            Self { dir: dir.into(), seen_std: Arc::default(), puts: Arc::default(), checked: Arc::default() };
+        let store = Self {
+            dir: dir.into(),
+            seen_std: Arc::default(),
+            puts: Arc::default(),
+            checked: Arc::default(),
+            held: Arc::default(),
+        };
         fs::create_dir_all(&store.dir).map_err(|source| store.not_writable(source))?;
         store.remove_leftovers()?;
         Ok(store)

@@ -9,6 +9,7 @@ use crate::{
     registry::{
         Live, Retiring,
         body::{LifecycleError, Unmap},
+        give_back,
     },
 };
 use std::{
@@ -62,7 +63,13 @@ impl Worker {
                 let ends = retiring.live().traits().interruptible;
                 if ends { retiring.drain(None) } else { Err(retiring) }
             });
-            drained.map(|live| context.finish(live, unmap))
+            drained.map(|live| {
+                context.finish(live, unmap);
+                // At a shutdown, the host frees the disk space of all plugins at once.
+                if why != StopWhy::ShutDown {
+                    give_back();
+                }
+            })
         }));
         let step_timeout = self.manifest().process.step_timeout;
         let handed_over = tokio::time::timeout(deadline + step_timeout, handed_over).await;

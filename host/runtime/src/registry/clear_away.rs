@@ -7,20 +7,31 @@
 //! not mapped. A process that opened the file before its name was removed, and maps it later, reads zeros from the
 //! hole.
 
+use parking_lot::Mutex;
 use replug_model::copy::libraries_of_copy;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::{
     fs::{self, File},
     io,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// The largest page size on any Linux machine.
 const PAGE_BYTES: u64 = 64 << 10;
 
-/// Removes the private copies of an artifact and of its libraries. The first `loaded_bytes` of the artifact may
-/// still be mapped and are kept.
+/// The copies that have been removed and still have all their disk space.
+static REMOVED: Mutex<Vec<RemovedCopy>> = Mutex::new(Vec::new());
+
+struct RemovedCopy {
+    file: File,
+    path: PathBuf,
+    /// The end of the part that may be mapped.
+    loaded: u64,
+}
+
+/// Removes the private copies of an artifact and of its libraries. [`give_back`] then frees the disk space of the
+/// artifact, except for the first `loaded_bytes`, which may still be mapped.
 pub fn clear_away(copy: &Path, loaded_bytes: u64) {
     let file = open_to_write(copy);
     // A mapping does not need the name of its file, and the next generation has its own copy. If the removal fails, the
@@ -28,8 +39,23 @@ pub fn clear_away(copy: &Path, loaded_bytes: u64) {
     let _ = fs::remove_file(copy);
     let _ = fs::remove_dir_all(libraries_of_copy(copy));
     if let Ok(file) = file {
-        // On a file system without holes, the space is freed when the file is unmapped.
-        let _ = give_back(&file, (copy, loaded_bytes.next_multiple_of(PAGE_BYTES)));
+        let loaded = loaded_bytes.next_multiple_of(PAGE_BYTES);
+        REMOVED.lock().push(RemovedCopy { file, path: copy.to_owned(), loaded });
+    }
+}
+
+/// Frees the disk space of all copies that have been removed, except for the parts that are mapped. The function reads
+/// the list of all mappings once, which takes milliseconds in a program with many plugins.
+pub fn give_back() {
+    // The lock is held until the end: when this function returns, all earlier copies are done.
+    let mut removed = REMOVED.lock();
+    if removed.is_empty() {
+        return;
+    }
+    // Without the list, or on a file system without holes, the space is freed when the file is unmapped.
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for copy in removed.drain(..).filter(|_| !maps.is_empty()) {
+        let _ = copy.free(&maps);
     }
 }
 
@@ -38,16 +64,35 @@ fn open_to_write(file: &Path) -> io::Result<File> {
     File::options().write(true).open(file)
 }
 
-/// Frees the disk space of a file from offset `from` on, unless that part is mapped.
-fn give_back(file: &File, (path, from): (&Path, u64)) -> io::Result<()> {
-    let metadata = file.metadata()?;
-    let maps = fs::read_to_string("/proc/self/maps")?;
-    let is_read = |line: &str| is_read_behind(line, from, (metadata.ino(), path));
-    if metadata.len() > from && !maps.lines().any(is_read) {
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        fallocate(file, hole, from, metadata.len() - from)?;
+impl RemovedCopy {
+    /// Frees the disk space of the part that is not loaded, unless that part is mapped according to `maps`.
+    fn free(&self, maps: &str) -> io::Result<()> {
+        let Self { file, path, loaded } = self;
+        let metadata = file.metadata()?;
+        let is_read = |line: &str| is_read_behind(line, *loaded, (metadata.ino(), path));
+        if metadata.len() > *loaded && !lines_about(maps, metadata.ino(), path).any(is_read) {
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            fallocate(file, hole, *loaded, metadata.len() - loaded)?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// The lines that contain the inode number or the path. A program with many plugins has thousands of mappings, and only
+/// these lines are parsed. If the path is not text, all lines are returned.
+fn lines_about<'a>(maps: &'a str, inode: u64, path: &Path) -> impl Iterator<Item = &'a str> {
+    let inode = format!(" {inode} ");
+    let needles = match path.to_str() {
+        Some(path) => vec![inode, path.to_owned()],
+        None => vec!["\n".to_owned()],
+    };
+    needles.into_iter().flat_map(|needle| {
+        let found: Vec<_> = maps.match_indices(&needle).map(|(at, _)| at).collect();
+        found.into_iter().filter_map(|at| {
+            let start = maps[..at].rfind('\n').map_or(0, |end| end + 1);
+            maps[start..].lines().next()
+        })
+    })
 }
 
 /// Whether a line of `/proc/<pid>/maps` maps that file beyond this offset. Returns `true` for a line that cannot be
@@ -91,7 +136,10 @@ mod tests {
         fs::write(&copy, vec![7; LENGTH]).unwrap();
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o400)).unwrap();
         let file = File::open(&copy).unwrap();
-        meanwhile(&file, &mut || clear_away(&copy, LOADED));
+        meanwhile(&file, &mut || {
+            clear_away(&copy, LOADED);
+            give_back();
+        });
         assert!(!copy.exists());
         assert_eq!(file.metadata().unwrap().len(), LENGTH as u64, "the file was truncated");
         (file.metadata().unwrap().blocks() * 512, file)

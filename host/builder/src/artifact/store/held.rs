@@ -10,6 +10,7 @@ use std::{
     io,
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, Weak},
 };
 
 /// An artifact whose files are open, so that it stays available even if the store is removed.
@@ -17,7 +18,7 @@ use std::{
 pub struct Held {
     artifact: Artifact,
     /// The artifact's open files, by their paths in the store.
-    files: Vec<(PathBuf, File)>,
+    files: Vec<(PathBuf, Arc<File>)>,
 }
 
 impl Held {
@@ -31,9 +32,21 @@ impl Store {
     /// Opens the files of an artifact and keeps them open. Returns `None` if the store does not have all of them.
     pub fn hold(&self, digest: Digest) -> Option<Held> {
         let artifact = self.get(digest)?;
-        let files = artifact.files().into_iter().map(|path| Some((path.clone(), File::open(path).ok()?)));
+        let files = artifact.files().into_iter().map(|path| Some((path.clone(), self.held_file(path)?)));
         let files = files.collect::<Option<_>>()?;
         Some(Held { artifact, files })
+    }
+
+    /// Opens a file, unless another [`Held`] has it open: many artifacts share a library.
+    fn held_file(&self, path: PathBuf) -> Option<Arc<File>> {
+        let mut held = self.held.lock();
+        if let Some(file) = held.get(&path).and_then(Weak::upgrade) {
+            return Some(file);
+        }
+        held.retain(|_, file| file.strong_count() > 0);
+        let file = Arc::new(File::open(&path).ok()?);
+        held.insert(path, Arc::downgrade(&file));
+        Some(file)
     }
 
     /// Restores the missing files of an artifact in the store.
@@ -84,5 +97,20 @@ mod tests {
             store.private_copy(&back, &dir.path().join("copy.so")).unwrap();
             fs::remove_file(dir.path().join("copy.so")).unwrap();
         }
+    }
+
+    #[test]
+    fn a_file_is_open_once_while_it_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("artifacts")).unwrap();
+        let built = dir.path().join("built.so");
+        fs::write(&built, "not much of a library").unwrap();
+        let digest = store.put(&built).unwrap().digest;
+        let [one, other] = [(); 2].map(|()| store.hold(digest).unwrap());
+        assert!(Arc::ptr_eq(&one.files[0].1, &other.files[0].1));
+        let open = Arc::downgrade(&one.files[0].1);
+        drop((one, other));
+        assert!(open.upgrade().is_none());
+        assert!(store.hold(digest).is_some());
     }
 }
