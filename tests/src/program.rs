@@ -18,7 +18,8 @@ pub fn program() -> &'static Path {
     BUILT.get_or_init(|| {
         once_in_run("replug", || {
             let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            let cargo = cargo.args(["build", "--quiet", "--package", "replug-cli", "--bin", "replug"]);
+            // With the features that the whole workspace enables, nothing is compiled that the tests have not compiled.
+            let cargo = cargo.args(["build", "--quiet", "--workspace", "--bin", "replug"]);
             assert!(
                 cargo.current_dir(workspace()).status().is_ok_and(|status| status.success()),
                 "replug builds"

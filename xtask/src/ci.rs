@@ -93,6 +93,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     }
     timed(&mut times, "tidy", || tidy::run(root))?;
     timed(&mut times, "packages", || count_packages(root))?;
+    timed(&mut times, "features", || compare_features(root))?;
     for step in TESTS {
         timed(&mut times, step.name, || cargo(root, step))?;
     }
@@ -132,13 +133,8 @@ fn cargo(root: &Path, step: &Step) -> anyhow::Result<()> {
 
 /// Checks that an embedding program compiles at most [`EMBEDDED`] packages.
 fn count_packages(root: &Path) -> anyhow::Result<()> {
-    let args =
-        ["tree", "--package", "replug", "--no-default-features", "--edges", "normal", "--prefix", "none"];
-    let listed = Command::new(program()).args(args).current_dir(root).output().context("cannot run cargo")?;
-    if !listed.status.success() {
-        bail!("`cargo {}` failed: {}", args.join(" "), String::from_utf8_lossy(&listed.stderr));
-    }
-    let listed = String::from_utf8_lossy(&listed.stdout);
+    let args = ["--package", "replug", "--no-default-features", "--edges", "normal"];
+    let listed = tree(root, &args)?;
     // A line begins with the name and the version of a package.
     let packages: BTreeSet<_> =
         listed.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>()).collect();
@@ -146,12 +142,54 @@ fn count_packages(root: &Path) -> anyhow::Result<()> {
     if packages.len() > EMBEDDED {
         bail!(
             "a program that embeds `replug` without default features compiles {} packages, more than {EMBEDDED}: remove \
-             some, or make them optional (`cargo {}`)",
+             some, or make them optional (`cargo tree {}`)",
             packages.len(),
             args.join(" ")
         );
     }
     Ok(())
+}
+
+/// Checks that `cargo build`, `cargo test` and a build of `replug-tests` alone, as in some end-to-end tests, compile the
+/// packages with the same features. Otherwise each would compile the packages, and all crates that depend on them, again.
+fn compare_features(root: &Path) -> anyhow::Result<()> {
+    let of =
+        |select: &[&str], edges| tree(root, &[select, &["--edges", edges, "--format", "{p}: {f}"]].concat());
+    let tested = of(&["--workspace"], "normal,build,dev")?;
+    for select in [&["--workspace"][..], &["--package", "replug-tests"]] {
+        let built = of(select, "normal,build")?;
+        let differing = recompiled(&built, &tested);
+        if !differing.is_empty() {
+            bail!(
+                "`cargo test --workspace` enables other features than `cargo build {}`, and compiles these packages again: \
+                 list their features under `dependencies` of `tests/Cargo.toml`\n{}",
+                select.join(" "),
+                differing.join("\n")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The lines of `tested` that name a package of `built` with other features than there.
+fn recompiled<'a>(built: &'a str, tested: &'a str) -> Vec<&'a str> {
+    let package = |line: &'a str| line.split(": ").next().unwrap_or(line);
+    let lines =
+        |listed: &'a str| listed.lines().map(|line| line.trim_end_matches(" (*)")).collect::<BTreeSet<_>>();
+    let (built, tested) = (lines(built), lines(tested));
+    let packages: BTreeSet<_> = built.iter().map(|line| package(line)).collect();
+    tested.difference(&built).copied().filter(|line| packages.contains(package(line))).collect()
+}
+
+/// The packages that `cargo tree` lists, one in each line.
+fn tree(root: &Path, args: &[&str]) -> anyhow::Result<String> {
+    let mut cargo = Command::new(program());
+    let listed = cargo.args(["tree", "--prefix", "none"]).args(args).current_dir(root).output();
+    let listed = listed.context("cannot run cargo")?;
+    if !listed.status.success() {
+        bail!("`cargo tree {}` failed: {}", args.join(" "), String::from_utf8_lossy(&listed.stderr));
+    }
+    Ok(String::from_utf8_lossy(&listed.stdout).into_owned())
 }
 
 fn program() -> OsString {
@@ -160,4 +198,17 @@ fn program() -> OsString {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_that_tests_compile_with_more_features_is_reported() {
+        let built = "a v1.0.0: std\nb v1.0.0: \nb v2.0.0: x\nb v2.0.0: x (*)";
+        let tested = "a v1.0.0: std (*)\nb v1.0.0: \nb v2.0.0: x,y\nc v1.0.0: z";
+        assert_eq!(recompiled(built, tested), ["b v2.0.0: x,y"]);
+        assert_eq!(recompiled(tested, tested), [""; 0]);
+    }
 }

@@ -11,7 +11,6 @@ use tracing_subscriber::{
     fmt::{self, format::FmtSpan},
     layer::SubscriberExt,
     reload,
-    util::SubscriberInitExt,
 };
 
 /// The flags for the level and the format of logs.
@@ -93,9 +92,10 @@ pub(super) fn listen(settings: &LogSettings, more: Option<AnyLayer>) -> Listenin
         LogFormat::Json => lines.json().with_filter(own).boxed(),
     };
     let layers: Vec<_> = [Wants.with_filter(plugins).boxed(), lines].into_iter().chain(more).collect();
-    // An error means that a subscriber is already installed, for example by another test. That subscriber stays
-    // installed.
-    let _ = tracing_subscriber::registry().with(layers).try_init();
+    // `try_init` would also collect the records of the crate `log`, but only in a build of the whole workspace, which
+    // enables that feature. An error means that a subscriber is already installed, for example by another test. That
+    // subscriber stays installed.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers));
     Listening { own: own_handle, plugins: plugins_handle }
 }
 
