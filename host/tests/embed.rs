@@ -12,7 +12,10 @@ const ID: &str = "dev.replug.calculator";
 fn calculator() -> Vec<u8> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let cargo = cargo.args(["build", "--quiet", "--package", "calculator"]).current_dir(workspace);
+    // With the features that the command enables, cargo uses the dependencies that it has compiled for the command.
+    let cargo =
+        cargo.args(["build", "--quiet", "--lib", "--package", "calculator", "--package", "replug-cli"]);
+    let cargo = cargo.current_dir(workspace);
     assert!(cargo.status().is_ok_and(|status| status.success()), "the calculator builds");
     let test = env::current_exe().expect("this program has a path");
     let built = test.ancestors().nth(2).expect("the test is in `deps` of the target folder");

@@ -34,7 +34,9 @@ pub fn stateless(directives: &str) -> Vec<u8> {
 /// If it does not build.
 pub fn example(package: &str) -> Vec<u8> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let cargo = cargo.args(["build", "--quiet", "--package", package]).current_dir(workspace());
+    // With the features that the command enables, cargo uses the dependencies that it has compiled for the command.
+    let cargo = cargo.args(["build", "--quiet", "--lib", "--package", package, "--package", "replug-cli"]);
+    let cargo = cargo.current_dir(workspace());
     assert!(cargo.status().is_ok_and(|status| status.success()), "{package} builds");
     let tests = env::current_exe().expect("this program has a path");
     let built = tests.ancestors().nth(2).expect("it is in `deps` of the target folder");

@@ -2,11 +2,6 @@
 
 use super::*;
 use replug_api::abi::Encoding;
-use replug_builder::{
-    artifact::{Store, inspect},
-    build::Builder,
-};
-use replug_config::manifest;
 use replug_model::{
     id::{Generation, PluginId},
     step::Step,
@@ -17,9 +12,11 @@ use replug_wire::{
 };
 use serve::{Ended, Shim};
 use std::{
+    env, fs,
     io::{PipeWriter, pipe},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    process::Command,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -57,21 +54,18 @@ fn open_lane(service: &mut Service) -> Lane<Channel<UnixStream>> {
     Lane::new(service.open_lane().unwrap().1)
 }
 
-/// Builds the calculator. Returns a private copy of it, and the standard library that it links.
-fn calculator(state: &Path) -> (PathBuf, Option<PathBuf>) {
+/// Builds the calculator as its author does, and returns a private copy of it.
+fn calculator(state: &Path) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let manifest = manifest::read(&workspace.join("plugins/calculator")).unwrap();
-    // The end-to-end tests build their plugins in the same folder. With the same folder, this test does not have to
-    // wait for a first build.
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let builder = Builder::new(workspace.join(target).join("fixtures"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let built = runtime.block_on(builder.build(&manifest)).unwrap();
-    let store = Store::open(state.join("artifacts")).unwrap();
-    let artifact = store.put(&built.artifact).unwrap();
-    let copy = state.join("calculator.so");
-    store.private_copy(&artifact, &copy).unwrap();
-    (copy, inspect(&artifact.path).unwrap().shared_std().map(Path::to_owned))
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // With the features that the command enables, cargo uses the dependencies that it has compiled for the command.
+    let cargo =
+        cargo.args(["build", "--quiet", "--lib", "--package", "calculator", "--package", "replug-cli"]);
+    assert!(cargo.current_dir(workspace).status().unwrap().success(), "the calculator builds");
+    let (test, copy) = (env::current_exe().unwrap(), state.join("calculator.so"));
+    let built = test.ancestors().nth(2).expect("the test is in `deps` of the target folder");
+    fs::copy(built.join("libcalculator.so"), &copy).unwrap();
+    copy
 }
 
 fn create(state: &Path) -> Create {
@@ -92,11 +86,11 @@ fn call<'a>(method: u32, arguments: &'a str) -> Call<'a> {
 #[test]
 fn a_plugin_runs_through_its_lifecycle_in_a_shim() {
     let state = tempfile::tempdir().unwrap();
-    let (path, shared_std) = calculator(state.path());
+    let path = calculator(state.path());
     let Served { mut control, mut service, mut reports, thread, .. } = serve();
 
     let limits = Limits { open_files: Some(4096), ..Limits::default() };
-    let loaded = control.load(Load { path, shared_std, limits }).unwrap();
+    let loaded = control.load(Load { path, shared_std: None, limits }).unwrap();
     assert_eq!((loaded.package.as_str(), loaded.stateful), ("calculator", true));
     let described: replug_api::describe::Interface =
         serde_json::from_str(&loaded.interfaces[0].description).unwrap();
