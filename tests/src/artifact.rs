@@ -1,11 +1,11 @@
 //! Artifacts of the fixture `misbehave`: built once, then patched for each version that a test needs.
 
-use crate::{fixtures_dir, own_process::once_in_run, workspace};
+use crate::{compiled, fixtures_dir, own_process::once_in_run, workspace};
 use object::{
     LittleEndian, Object, ObjectSymbol,
     read::elf::{ElfFile64, ProgramHeader},
 };
-use replug::manifest;
+use replug::{BuildDir, manifest};
 use replug_builder::build::Builder;
 use std::{env, fs, process::Command, sync::OnceLock};
 
@@ -53,6 +53,7 @@ pub fn aborting() -> Vec<u8> {
     let built = BUILT.get_or_init(|| {
         let target = fixtures_dir().join("aborting");
         once_in_run("aborting", || {
+            compiled::put(&target);
             let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
             cargo.args(["rustc", "--quiet", "--manifest-path"]);
             cargo.arg(workspace().join("tests/fixtures/misbehave/Cargo.toml"));
@@ -72,8 +73,11 @@ fn build(features: &[&str]) -> Vec<u8> {
         let mut manifest =
             manifest::read(&workspace().join("tests/fixtures/misbehave")).expect("the fixture's manifest");
         manifest.build.features = features.iter().map(|it| (*it).to_owned()).collect();
+        let build_dir = BuildDir::from(fixtures_dir().join(features.concat()));
+        // Without features, this is the folder that is copied, so it exists.
+        compiled::put(&build_dir.target_dir(&manifest.root));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let built = runtime.block_on(Builder::new(fixtures_dir().join(features.concat())).build(&manifest));
+        let built = runtime.block_on(Builder::new(build_dir).build(&manifest));
         let artifact = built.expect("the fixture builds").artifact;
         artifact.into_os_string().into_string().expect("a path in UTF-8")
     });

@@ -241,7 +241,12 @@ impl Lab {
 
     /// Puts the compiled dependencies of the template where the host builds the test's plugin.
     pub fn compile_dependencies(&self) {
-        compiled::put(&BuildDir::from(self.state_dir().join("build")).target_dir(&self.path("")));
+        self.compile_dependencies_in(&self.path(""));
+    }
+
+    /// Puts the compiled dependencies of the template where the host builds the plugins of this workspace.
+    pub fn compile_dependencies_in(&self, workspace: &Path) {
+        compiled::put(&BuildDir::from(self.state_dir().join("build")).target_dir(workspace));
     }
 
     /// Starts a host without a watcher.

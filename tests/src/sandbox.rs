@@ -1,8 +1,8 @@
 //! A separate workspace for programs that edit plugins. They change the copies in it, and the originals stay unchanged.
 
-use crate::{target_dir, workspace};
+use crate::{compiled, source::PROFILE, target_dir, workspace};
 use anyhow::{Context, Result, ensure};
-use replug::manifest;
+use replug::{BuildDir, manifest};
 use replug_builder::build::Builder;
 use std::{
     fs,
@@ -59,6 +59,20 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Selects the profile of the template, and puts the compiled dependencies of the template into the build folder.
+    ///
+    /// # Errors
+    ///
+    /// If the manifest cannot be read or written.
+    pub fn use_compiled_dependencies(&self) -> Result<()> {
+        let file = self.root.join("Cargo.toml");
+        let mut manifest: Table = fs::read_to_string(&file)?.parse()?;
+        manifest.extend(PROFILE.parse::<Table>()?);
+        fs::write(&file, manifest.to_string())?;
+        compiled::put(&self.build_dir().target_dir(&self.root));
+        Ok(())
+    }
+
     /// Copies a package of the project, such as `plugins/calculator`, and returns the copy's folder.
     ///
     /// # Errors
@@ -103,7 +117,7 @@ impl Sandbox {
         match std {
             Std::Shared => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                let builder = Builder::new(self.root.join("state/build"));
+                let builder = Builder::new(self.build_dir());
                 Ok(runtime.block_on(builder.build(&manifest))?.artifact)
             }
             Std::Own => {
@@ -127,6 +141,10 @@ impl Sandbox {
                 Ok(target.join(folder).join(format!("lib{name}.so")))
             }
         }
+    }
+
+    fn build_dir(&self) -> BuildDir {
+        BuildDir::from(self.state_dir().join("build"))
     }
 
     /// The sandbox's folder.

@@ -249,6 +249,7 @@ fn a_plugin_is_built_when_a_siblings_broken_manifest_is_repaired() {
     fs::write(root.join("sibling/Cargo.toml"), "[package]\nname \"sibling\"\n").unwrap();
     lab.write_source(&source);
     fs::rename(lab.path("Cargo.lock"), root.join("Cargo.lock")).unwrap();
+    lab.compile_dependencies_in(&root);
     lab.start_watching();
     let (error, _) = lab.build_failed();
     assert!(error.contains("sibling"), "{error}");

@@ -130,12 +130,8 @@ struct Soak {
 
 impl Soak {
     fn begin(std: Std, mode: Mode) -> Result<Self> {
-        let name = match (std, mode) {
-            (Std::Own, _) => "soak-own-std",
-            (_, Mode::InProcess) => "soak",
-            (_, Mode::Process) => "soak-process",
-        };
-        let sandbox = Sandbox::fresh(name)?;
+        let sandbox = Sandbox::fresh("soak")?;
+        sandbox.use_compiled_dependencies()?;
         let package = sandbox.add("tests/fixtures/numbered")?;
         println!("building the artifact");
         let mut artifacts = Numbered::read(&sandbox.build(&package, std)?)?;
