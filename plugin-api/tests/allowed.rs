@@ -1,6 +1,12 @@
-//! The valid forms of the rejected cases.
+//! Tests the valid forms of the methods and types that the cases in `ui` get wrong.
 
-use replug_api::prelude::*;
+#![expect(
+    missing_docs,
+    unused_qualifications,
+    reason = "an author may leave out comments, and may qualify a name"
+)]
+
+use replug_api::{describe, prelude::*};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Mutex,
@@ -71,7 +77,7 @@ impl Plugin for It {
 
 impl Allowed for It {
     fn changes(&self) -> u8 {
-        let mut value = self.0.lock().unwrap();
+        let mut value = self.0.lock().expect("no call has panicked");
         *value += 1;
         *value
     }
@@ -119,4 +125,10 @@ impl Other for It {
 
 replug_api::export!(It: Allowed, Other);
 
-fn main() {}
+#[test]
+fn an_interface_with_all_valid_forms_describes_each_method() {
+    let described =
+        describe::Interface::of(<dyn Allowed as replug_api::Interface>::EXPORT).expect("described");
+    assert_eq!(described.methods.len(), 12);
+    assert_eq!(described.methods[11].name, "match");
+}

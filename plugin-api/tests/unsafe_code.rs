@@ -1,4 +1,5 @@
-//! The rejected cases of `unsafe_traits`, `unsafe_calls` and `client_of_another`, with unsafe code.
+//! Tests the cases of `ui` that are rejected as safe code, with unsafe code: `unsafe_traits`, `unsafe_calls` and
+//! `client_of_another`.
 
 use replug_api::{
     CallError, Caller, Context, Data, Interface, Plugin, PluginError,
@@ -64,7 +65,7 @@ struct Forever {
     object: Object,
 }
 
-// SAFETY: 1: `main` takes both from one `bind`. 2: the instance is a `static`, in this binary.
+// SAFETY: 1: the test takes both from one `bind`. 2: the instance is a `static`, in this binary.
 unsafe impl Caller for Forever {
     fn call<T, E>(
         &self,
@@ -78,8 +79,9 @@ unsafe impl Caller for Forever {
     }
 }
 
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the test compiles the calls, and makes none")]
 unsafe fn an_instance_is_led_through_its_life(root: PluginRootRef, object: Object) {
+    // SAFETY: 1: the caller has the instance from this root.
     unsafe {
         root.start()(object);
         root.stop()(object);
@@ -91,15 +93,18 @@ unsafe fn an_instance_is_led_through_its_life(root: PluginRootRef, object: Objec
     }
 }
 
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the test compiles the call, and makes none")]
 unsafe fn a_remote_interface_is_invoked(object: Object) {
+    // SAFETY: 1: the caller has the object from a remote interface.
     unsafe { remote::invoke(object, 0, Encoding::Json, b"".as_slice().into()) };
 }
 
-fn main() {
+#[test]
+fn unsafe_code_implements_the_traits_and_makes_the_calls() {
     let bound = <dyn Greeter as Interface>::bind(&Hello);
     // SAFETY: 1: `bound` has both the object and the export. 2: the instance is a `static`.
-    let json = unsafe { (bound.export.invoke)(bound.object, 0, Encoding::Json, b"\"you\"".as_slice().into()) };
+    let json =
+        unsafe { (bound.export.invoke)(bound.object, 0, Encoding::Json, b"\"you\"".as_slice().into()) };
     assert!(matches!(json, Outcome::Returned(json) if json.as_slice() == b"\"Hello, you!\""));
 
     let caller = Forever { export: bound.export, object: bound.object };
