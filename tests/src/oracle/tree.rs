@@ -285,10 +285,16 @@ impl Tree {
         Outcome::Right { builds }
     }
 
-    /// The result of a cargo build of the tree with an empty target folder, and cargo's messages.
+    /// The result of a cargo build of the tree without results of earlier builds, and cargo's messages.
     fn clean_build(&self) -> (Answer, String) {
         let target = self.path("clean");
-        let _ = fs::remove_dir_all(&target);
+        // The file that describes the compiler stays, because making it takes as long as the rest of the build.
+        for entry in fs::read_dir(&target).into_iter().flatten() {
+            let path = entry.expect("a folder can be read").path();
+            if path.is_dir() {
+                fs::remove_dir_all(path).expect("a folder can be removed");
+            }
+        }
         let Some(manifest) = self.manifest() else { return (None, "without a manifest".into()) };
         let mut cargo = Command::new("cargo");
         cargo.args(["rustc", "--quiet", "--lib", "--package", "p", "--profile", &manifest.build.profile]);
