@@ -4,9 +4,12 @@ use crate::tidy;
 use anyhow::{Context, bail};
 use std::{
     collections::BTreeSet,
+    env,
     ffi::OsString,
+    num::NonZero,
     path::Path,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -121,6 +124,7 @@ fn timed(
 fn cargo(root: &Path, step: &Step) -> anyhow::Result<()> {
     let status = Command::new(program())
         .args(step.args)
+        .env("RUST_TEST_THREADS", test_threads())
         .envs(step.env.iter().copied())
         .current_dir(root)
         .status()
@@ -129,6 +133,13 @@ fn cargo(root: &Path, step: &Step) -> anyhow::Result<()> {
         bail!("`cargo {}` failed ({status}): {}", step.args.join(" "), step.remedy);
     }
     Ok(())
+}
+
+/// How many tests of a program run at the same time. Many end-to-end tests wait for processes, timers and the browser, so
+/// one test for each processor would leave the processors idle for a third of the time.
+fn test_threads() -> String {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    env::var("RUST_TEST_THREADS").unwrap_or_else(|_| (2 * processors).to_string())
 }
 
 /// Checks that an embedding program compiles at most [`EMBEDDED`] packages.
@@ -193,7 +204,7 @@ fn tree(root: &Path, args: &[&str]) -> anyhow::Result<String> {
 }
 
 fn program() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 fn seconds(duration: Duration) -> String {
