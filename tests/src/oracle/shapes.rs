@@ -88,15 +88,20 @@ const PLAIN: Shape = Shape {
 /// A build script that reads a file and prints lines for cargo.
 macro_rules! script {
     ($asks:literal) => {
+        script!("ws/plugins/p/build.rs", $asks, "cargo::rustc-env=SAYS")
+    };
+    ($path:literal, $asks:literal, $sets:literal) => {
         (
-            "ws/plugins/p/build.rs",
+            $path,
             concat!(
                 "fn main() {\n",
                 $asks,
                 "\n    let texts = std::fs::read_dir(\"data\").unwrap().map(|entry| entry.unwrap().path());
     let mut texts: Vec<_> = texts.map(|path| std::fs::read_to_string(path).unwrap()).collect();
     texts.sort();
-    println!(\"cargo::rustc-env=SAYS={}\", texts.concat().replace('\\n', \"\"));\n}\n"
+    println!(\"",
+                $sets,
+                "={}\", texts.concat().replace('\\n', \"\"));\n}\n"
             ),
         )
     };
@@ -187,6 +192,31 @@ pub const SHAPES: &[Shape] = &[
         name: "script, file",
         files: &[CARGO_TOML, SAYS_ENV, script!("    println!(\"cargo::rerun-if-changed=data/text.txt\");")],
         new_file: NewFile::None("the script declares only one file as its input"),
+        ..SCRIPT
+    },
+    Shape {
+        name: "script, metadata",
+        subject: "ws/libs/part/data/text.txt",
+        files: &[
+            (
+                "ws/plugins/p/Cargo.toml",
+                package!("[dependencies]\npart = { path = \"../../libs/part\" }\n[workspace]\n"),
+            ),
+            SAYS_ENV,
+            (
+                "ws/plugins/p/build.rs",
+                "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    println!(\"cargo::rustc-env=SAYS={}\", std::env::var(\"DEP_PART_SAYS\").unwrap());\n}\n",
+            ),
+            ("ws/libs/part/Cargo.toml", "[package]\nname = \"part\"\nedition = \"2024\"\nlinks = \"part\"\n"),
+            ("ws/libs/part/src/lib.rs", ""),
+            script!(
+                "ws/libs/part/build.rs",
+                "    println!(\"cargo::rerun-if-changed=data\");",
+                "cargo::metadata=SAYS"
+            ),
+        ],
+        new_file: NewFile::Listed("ws/libs/part/data"),
+        folder: Ok("ws/libs/part/data"),
         ..SCRIPT
     },
     Shape {

@@ -4,7 +4,7 @@ use super::*;
 use std::os::unix::fs::symlink;
 
 /// Whether the built library contains this text.
-fn contains_text(built: &Built, text: &str) -> bool {
+pub(super) fn contains_text(built: &Built, text: &str) -> bool {
     let bytes = fs::read(&built.artifact).unwrap();
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
@@ -14,7 +14,7 @@ const SCRIPT_OF_ONE_FILE: &str = "fn main() { println!(\"cargo::rerun-if-changed
 impl Bench {
     /// A package whose library prints the constant `SAYS` of the path dependency `helper`. `needs` declares the
     /// dependency.
-    fn with_helper(needs: &str) -> Self {
+    pub(super) fn with_helper(needs: &str) -> Self {
         let bench = Self::package();
         bench.write("Cargo.toml", &format!("{CARGO_TOML}{needs}"));
         bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", helper::SAYS"));
@@ -34,12 +34,12 @@ impl Bench {
     }
 
     /// The result of a build by a new builder, as after a restart of the host.
-    async fn restarted(&self) -> Built {
+    pub(super) async fn restarted(&self) -> Built {
         Builder::new(self.builder.dir().clone()).build(&self.manifest()).await.unwrap()
     }
 }
 
-const ON_HELPER: &str = "[dependencies]\nhelper = { path = \"../helper\" }\n[workspace]\n";
+pub(super) const ON_HELPER: &str = "[dependencies]\nhelper = { path = \"../helper\" }\n[workspace]\n";
 
 #[tokio::test]
 async fn a_changed_source_with_an_older_or_equal_mtime_causes_a_rebuild() {
@@ -99,6 +99,31 @@ async fn a_changed_script_input_with_an_older_mtime_causes_a_rebuild() {
         bench.replace("data/text", "<two>", Duration::from_secs(3600));
         assert!(contains_text(&bench.build().await.unwrap(), "<two>"), "{asks}");
         assert!(contains_text(&bench.restarted().await, "<two>"), "{asks}");
+    }
+}
+
+#[tokio::test]
+async fn changed_metadata_of_another_packages_script_causes_a_rebuild() {
+    for asks in ["", "println!(\"cargo::rerun-if-changed=text\");"] {
+        let bench = Bench::with_helper(ON_HELPER);
+        bench.write(
+            "../helper/Cargo.toml",
+            "[package]\nname = \"helper\"\nedition = \"2024\"\nlinks = \"helper\"\n",
+        );
+        bench.write("../helper/src/lib.rs", "");
+        bench.write("../helper/text", "<one>");
+        let reads = "println!(\"cargo::metadata=SAYS={}\", std::fs::read_to_string(\"text\").unwrap());";
+        bench.write("../helper/build.rs", &format!("fn main() {{ {asks}\n{reads} }}"));
+        bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", env!(\"SAYS\")"));
+        let sets = "println!(\"cargo::rustc-env=SAYS={}\", std::env::var(\"DEP_HELPER_SAYS\").unwrap());";
+        bench.write("build.rs", &SCRIPT_OF_ONE_FILE.replace("; }", &format!("; {sets} }}")));
+        assert!(contains_text(&bench.build().await.unwrap(), "<one>"), "{asks}");
+        bench.write("../helper/text", "<two>");
+        assert!(contains_text(&bench.build().await.unwrap(), "<two>"), "{asks}");
+        bench.replace("../helper/text", "<three>", Duration::from_secs(3600));
+        assert!(contains_text(&bench.build().await.unwrap(), "<three>"), "{asks}");
+        bench.replace("../helper/text", "<four>", Duration::from_secs(3600));
+        assert!(contains_text(&bench.restarted().await, "<four>"), "{asks}");
     }
 }
 
