@@ -64,6 +64,7 @@ impl PackageFacts {
         let settings = Settings::find(&manifest.root);
         let mut stamps: Vec<_> = settings.files.iter().map(|path| (path.clone(), stamp(path))).collect();
         let toolchain = Toolchain::find(&manifest.root, &settings).await?;
+        stamps.extend(toolchain.places.iter().map(|path| (path.clone(), stamp_before(path, began))));
         let metadata = metadata(&toolchain, &manifest.root).await?;
         let package = plugin_package(manifest, &metadata)?;
         let workspace_root = metadata.workspace_root.clone().into_std_path_buf();

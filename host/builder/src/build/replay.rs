@@ -118,7 +118,7 @@ impl Beginning {
     /// Takes the stamps of the files that are known before the build.
     pub(super) fn now(facts: &PackageFacts) -> Self {
         let at = SystemTime::now();
-        let known = facts.inputs.files.iter().chain(&facts.settings.files);
+        let known = facts.inputs.files.iter().chain(&facts.settings.files).chain(&facts.toolchain.places);
         let stamps = known.map(|path| (path.clone(), stamp(path))).collect();
         Self { at, stamps, target_dir: facts.target_dir.clone() }
     }

@@ -2,6 +2,7 @@
 
 mod inputs;
 mod replay;
+mod toolchains;
 mod workspaces;
 
 use super::*;

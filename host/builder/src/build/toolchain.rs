@@ -2,6 +2,7 @@
 
 use super::{BuildError, process, settings::Settings};
 use std::{
+    collections::BTreeSet,
     env,
     ffi::{OsStr, OsString},
     io,
@@ -51,33 +52,45 @@ pub(super) struct Toolchain {
     pub(super) cargo: PathBuf,
     /// The folder of the shared standard library of the compiler that cargo uses.
     pub(super) libdir: PathBuf,
+    /// The files and folders that change if another toolchain or compiler is selected or installed at the same paths,
+    /// for example by `rustup default` and `rustup update`.
+    pub(super) places: BTreeSet<PathBuf>,
     path: OsString,
 }
 
 impl Toolchain {
     pub(super) async fn find(root: &Path, settings: &Settings) -> Result<Self, BuildError> {
-        let (sysroot, libdir) = match sysroot_of(command("rustc"), root).await {
+        let own = match sysroot_of(command("rustc"), root).await {
             // If rustup has no default toolchain, use the toolchain of the `cargo run` that started this program.
             Err(_) if env::var_os("RUSTUP_TOOLCHAIN").is_some() => {
-                sysroot_of(Command::new("rustc"), root).await?
+                sysroot_of(Command::new("rustc"), root).await
             }
-            asked => asked?,
+            asked => asked,
         };
-        let libdir = match named_compiler(settings) {
-            Some(rustc) => sysroot_of(command(rustc), root).await?.1,
-            None => libdir,
+        let named = named_compiler(settings);
+        let (own, (sysroot, libdir)) = match &named {
+            // There may be no other compiler.
+            Some(rustc) => (own.ok(), sysroot_of(command(rustc), root).await?),
+            None => {
+                let own = own?;
+                (Some(own.clone()), own)
+            }
         };
+        let mut places: BTreeSet<PathBuf> = rustup_settings().into_iter().collect();
+        places.extend(named.as_deref().and_then(|rustc| program_file(rustc, root)));
+        places.extend([sysroot.join("bin/rustc"), libdir.clone()]);
         // A `cargo` or `rustc` in PATH is usually rustup's proxy, which needs about 10 ms to find the toolchain.
         // Calling the tools of the toolchain by their paths saves this time, for cargo and for each rustc.
-        let bin = sysroot.join("bin");
-        let own = Some(bin.join("cargo")).filter(|cargo| cargo.is_file());
+        let bin = own.map(|(sysroot, _)| sysroot.join("bin"));
+        let bin = bin.filter(|bin| bin.join("cargo").is_file());
         let mut path = OsString::new();
-        if own.is_some() {
-            path.push(&bin);
+        if let Some(bin) = &bin {
+            path.push(bin);
             path.push(":");
         }
         path.push(env::var_os("PATH").unwrap_or_default());
-        Ok(Self { cargo: own.unwrap_or_else(|| "cargo".into()), libdir, path })
+        let cargo = bin.map_or_else(|| "cargo".into(), |bin| bin.join("cargo"));
+        Ok(Self { cargo, libdir, places, path })
     }
 
     /// A cargo command with the working directory `folder`, so that the settings of this folder apply.
@@ -92,6 +105,22 @@ impl Toolchain {
 fn named_compiler(settings: &Settings) -> Option<PathBuf> {
     let named = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     named("RUSTC").or_else(|| named("CARGO_BUILD_RUSTC")).or_else(|| settings.rustc.clone())
+}
+
+/// The file of a program. A path is relative to `root`, as for cargo. A name without a slash is searched in PATH.
+fn program_file(program: &Path, root: &Path) -> Option<PathBuf> {
+    if program.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return Some(root.join(program));
+    }
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// The file in which rustup keeps the default toolchain and the toolchains of folders.
+fn rustup_settings() -> Option<PathBuf> {
+    let named = env::var_os("RUSTUP_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let home = named.or_else(|| Some(env::home_dir()?.join(".rustup")))?;
+    Some(home.join("settings.toml"))
 }
 
 /// The sysroot of a compiler, and the folder of its libraries.
