@@ -207,7 +207,9 @@ impl Candidate<'_> {
         let live = match self.place {
             Place::Inside => match self.bring_in() {
                 // Without a trial, only the load shows that the version cannot run in this process.
-                Err(ReloadCause::Load(error @ LoadError::NoStaticTls { .. })) => {
+                Err(ReloadCause::Load(
+                    error @ (LoadError::NoStaticTls { .. } | LoadError::OtherStd { .. }),
+                )) => {
                     self.move_out((error, Moved::NoRoom))?;
                     self.bring_up_outside()?
                 }

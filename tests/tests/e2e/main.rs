@@ -54,6 +54,7 @@ mod stop_first;
 mod stuck;
 mod supervision;
 mod swap;
+mod toolchains;
 mod trace;
 mod verdicts;
 mod world;

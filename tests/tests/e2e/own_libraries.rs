@@ -7,7 +7,7 @@ use replug::{
 };
 use replug_builder::build::Builder;
 use replug_tests::{Lab, Source, Tally, artifact::replaced, compiled, misbehave};
-use std::{fs, path::Path, process::Command};
+use std::{fs, io::Write as _, path::Path, process::Command};
 
 /// A plugin whose method `version` calls a C library. The build script builds the library. The loader finds it by
 /// `run_path`.
@@ -129,7 +129,7 @@ fn built(folder: &Path, target: &Path) -> std::path::PathBuf {
 }
 
 /// A plugin that finds the shared libstd in this folder. The libstd is copied there from the toolchain.
-fn of_toolchain(folder: &Path) -> Vec<u8> {
+fn of_toolchain(folder: &Path, directives: &str) -> Vec<u8> {
     let rustc = Command::new("rustc").args(["--print", "target-libdir"]).output().unwrap();
     let libdir = String::from_utf8(rustc.stdout).unwrap().trim().to_owned();
     fs::create_dir(folder).unwrap();
@@ -141,7 +141,7 @@ fn of_toolchain(folder: &Path) -> Vec<u8> {
     let mut run_path = folder.to_str().unwrap().as_bytes().to_vec();
     assert!(run_path.len() <= libdir.len(), "the path is not longer than the one it replaces");
     run_path.resize(libdir.len(), 0);
-    replaced(misbehave("version=1"), libdir.as_bytes(), &run_path)
+    replaced(misbehave(directives), libdir.as_bytes(), &run_path)
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_plugin_runs_without_the_toolchain_that_has_built_it() {
     for mode in [Mode::InProcess, Mode::Process] {
         let mut lab = Lab::in_mode("toolchain-gone", mode);
         let toolchain = lab.dir().join("toolchain");
-        lab.install_with(of_toolchain(&toolchain), "[process]\nrestart_wait = \"10m\"");
+        lab.install_with(of_toolchain(&toolchain, "version=1"), "[process]\nrestart_wait = \"10m\"");
         lab.start();
         assert_eq!(lab.probe().increment(1), Ok(1));
         fs::remove_dir_all(&toolchain).unwrap();
@@ -163,5 +163,40 @@ fn a_plugin_runs_without_the_toolchain_that_has_built_it() {
         lab.host().stop(&lab.id()).wait().unwrap();
         lab.host().start(&lab.id()).wait().unwrap();
         assert_eq!(lab.probe().version(), Ok(1), "{mode:?}");
+    }
+}
+
+/// A plugin that finds a libstd in this folder that differs from the toolchain's libstd and has the same name.
+fn of_rebuilt_toolchain(folder: &Path) -> Vec<u8> {
+    let plugin = of_toolchain(folder, "version=2");
+    for library in fs::read_dir(folder).unwrap() {
+        // The loader ignores what follows the sections.
+        let mut library = fs::File::options().append(true).open(library.unwrap().path()).unwrap();
+        library.write_all(b"rebuilt").unwrap();
+    }
+    plugin
+}
+
+#[test]
+fn a_plugin_with_another_libstd_of_the_same_name_is_not_loaded() {
+    for mode in [Mode::Auto, Mode::InProcess] {
+        let mut lab = Lab::in_mode("rebuilt-std", mode);
+        lab.install_with(misbehave("version=1"), "[reload]\npreflight = \"off\"");
+        lab.start();
+        assert_eq!(lab.host().info(&lab.id()).unwrap().runs_in, Some(Mode::InProcess));
+        lab.install(of_rebuilt_toolchain(&lab.dir().join("toolchain")));
+        match (mode, lab.reload()) {
+            (Mode::Auto, reloaded) => {
+                reloaded.unwrap();
+                let info = lab.host().info(&lab.id()).unwrap();
+                assert_eq!((lab.probe().version(), info.runs_in), (Ok(2), Some(Mode::Process)));
+                assert!(info.detail.contains("a different library of that name"), "{}", info.detail);
+            }
+            (_, reloaded) => {
+                let error = reloaded.unwrap_err().to_string();
+                assert!(error.contains("build all plugins with the same toolchain"), "{error}");
+                assert_eq!(lab.probe().version(), Ok(1));
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The libraries that a shared object needs: where the dynamic loader will search for them, and which of them belong to
 //! the object.
 //!
-//! The search follows ld.so(8), except that it reads the configured folders instead of the loader's cache of them. A
-//! library that is found here may still fail to load, but this search never misses a library that the loader would
-//! find.
+//! The search follows ld.so(8), except that it reads the configured folders instead of the loader's cache of them, and
+//! that it prefers the run path for the shared libstd. A library that is found here may still fail to load, but this
+//! search never misses a library that the loader would find.
 //!
 //! A library is the object's **own** if the loader finds it by the object's run path, outside of the system's folders.
 //! Such a library comes with the plugin, changes with it, and is a part of the artifact. The shared libstd is never the
@@ -180,7 +180,11 @@ impl Search {
                 false => (Lookup::Missing(Vec::new()), false),
             };
         }
-        if let Some(dir) = self.dirs.iter().find(|dir| dir.join(name).is_file()) {
+        // For the libstd, the run path comes first, because it names the toolchain that has built the object, while
+        // `cargo run` puts its own toolchain into LD_LIBRARY_PATH. The loader does not search for a libstd, because the
+        // host opens it before the object.
+        let first: &[PathBuf] = if is_std(name) { &self.run_path } else { &[] };
+        if let Some(dir) = first.iter().chain(&self.dirs).find(|dir| dir.join(name).is_file()) {
             return (Lookup::Found(dir.join(name)), self.run_path.contains(dir));
         }
         // The loader uses a library that is already loaded, wherever its file is. The most important example is the

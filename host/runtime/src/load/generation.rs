@@ -78,7 +78,10 @@ impl Live {
             Ok::<_, O::Error>(in_process::open(spec.path, spec.shared_std))
         })?;
         // A library that was opened stays mapped, even if it is rejected.
-        if !matches!(opened, Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. })) {
+        if !matches!(
+            opened,
+            Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. } | LoadError::OtherStd { .. })
+        ) {
             observer.mapped();
             take_static_tls(spec.static_tls_bytes);
         }

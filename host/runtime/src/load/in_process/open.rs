@@ -10,9 +10,14 @@ use replug_api::{
 };
 use std::{
     error::Error as _,
+    ffi::OsStr,
+    fs::{self, File, Metadata},
+    io::{self, Read as _, Seek as _},
     mem::{self, ManuallyDrop},
     ops::Range,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Why an artifact could not be loaded into this process. The previous generation keeps serving.
@@ -36,6 +41,18 @@ pub enum LoadError {
         path: PathBuf,
         /// The message of the loader.
         reason: String,
+    },
+    /// This process uses another shared standard library of the same name.
+    #[error(
+        "{path} needs the standard library {needed}, but this process has loaded a different library of that name, {loaded}, and cannot load both; build all plugins with the same toolchain and restart the host, or set `mode = \"auto\"` or `mode = \"process\"`"
+    )]
+    OtherStd {
+        /// The private copy to be opened.
+        path: PathBuf,
+        /// The standard library that the artifact was built with.
+        needed: PathBuf,
+        /// The standard library of this process.
+        loaded: PathBuf,
     },
     /// The library exports no root module.
     #[error(
@@ -105,8 +122,23 @@ impl Opened {
     }
 }
 
-/// Shared standard libraries that are kept open, so that they stay mapped when a plugin is unmapped.
-static PINNED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// The shared standard libraries that artifacts need. They are kept open, so that they stay mapped when a plugin is
+/// unmapped.
+static PINNED: Mutex<Vec<Pinned>> = Mutex::new(Vec::new());
+
+struct Pinned {
+    /// The library that an artifact needs. This process has loaded this file, or one with the same name and content.
+    std: PathBuf,
+    loaded: Loaded,
+}
+
+/// The file of a loaded standard library.
+#[derive(Clone)]
+struct Loaded {
+    path: PathBuf,
+    /// The file itself, because it may have no name any more. `None` if it could not be opened.
+    file: Option<Arc<File>>,
+}
 
 /// Maps the library at `path` and checks that its root module can be called. This process must never have opened
 /// that path or that file before. Runs the library's constructors.
@@ -119,7 +151,7 @@ static PINNED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// Any [`LoadError`] except [`LoadError::PanicAborts`], because in a child process, a panic may abort the process.
 pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, LoadError> {
     if let Some(std) = shared_std {
-        pin(std)?;
+        pin(std, path)?;
     }
     // An opened library stays mapped even if it is rejected: its constructors ran, and may have started threads.
     let library = ManuallyDrop::new(dlopen_new(path)?);
@@ -173,24 +205,59 @@ fn dlopen(path: &Path) -> Result<Library, LoadError> {
     })
 }
 
-fn pin(std: &Path) -> Result<(), LoadError> {
+/// Keeps the standard library `std` open, for the artifact at `path`.
+fn pin(std: &Path, path: &Path) -> Result<(), LoadError> {
     let mut pinned = PINNED.lock();
-    if pinned.iter().any(|known| known == std) {
+    if pinned.iter().any(|known| known.std == std) {
         return Ok(());
     }
+    let name = std.file_name().unwrap_or_default();
     // The same library may be loaded already, from another folder or with the program itself. A second copy must not be
     // loaded: the loader resolves the plugin's dependency by name, and would use the first copy.
-    let loaded = std.file_name().and_then(|name| {
-        const RTLD_NOLOAD: i32 = 4;
-        // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
-        unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD) }.ok()
-    });
-    let _stays_open = ManuallyDrop::new(match loaded {
-        Some(loaded) => loaded,
-        None => dlopen(std)?,
-    });
-    pinned.push(std.into());
+    const RTLD_NOLOAD: i32 = 4;
+    // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
+    let before = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD) }.ok();
+    let is_new = before.is_none();
+    let _stays_open = ManuallyDrop::new(before.map_or_else(|| dlopen(std), Ok)?);
+    let loaded = match pinned.iter().find(|known| known.std.file_name() == Some(name)) {
+        Some(known) => known.loaded.clone(),
+        None if is_new => Loaded::open(std.to_owned()),
+        None => Loaded::open(mapped_file(name).unwrap_or_default()),
+    };
+    if loaded.differs_from(std) {
+        let (path, needed) = (path.to_owned(), std.to_owned());
+        return Err(LoadError::OtherStd { path, needed, loaded: loaded.path });
+    }
+    pinned.push(Pinned { std: std.into(), loaded });
     Ok(())
+}
+
+impl Loaded {
+    fn open(path: PathBuf) -> Self {
+        Self { file: File::open(&path).ok().map(Arc::new), path }
+    }
+
+    /// Whether the file at `path` has another content. Returns `false` if one of the files cannot be read, for example
+    /// because the toolchain of this program was removed.
+    fn differs_from(&self, path: &Path) -> bool {
+        let Some(file) = self.file.as_deref() else { return false };
+        let identity = |it: io::Result<Metadata>| it.map(|it| (it.dev(), it.ino())).ok();
+        let own = identity(file.metadata());
+        if own.is_some() && own == identity(fs::metadata(path)) {
+            return false;
+        }
+        let mut content = Vec::new();
+        let mut reader = file;
+        let read = reader.rewind().and_then(|()| reader.read_to_end(&mut content));
+        matches!((read, fs::read(path)), (Ok(_), Ok(other)) if other != content)
+    }
+}
+
+/// The path of the file with this name that is mapped into this process.
+fn mapped_file(name: &OsStr) -> Option<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let mut files = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
+    files.find(|file| file.file_name() == Some(name)).map(Path::to_owned)
 }
 
 fn other_abi_stable(path: &Path, error: &LibraryError) -> LoadError {
@@ -210,7 +277,6 @@ fn other_abi_stable(path: &Path, error: &LibraryError) -> LoadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     /// Copies a library of this machine to `path`. The test calls no function of the library.
     fn copy_of_a_library(path: &Path) {
