@@ -3,7 +3,11 @@
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave};
-use std::process::{Command, Stdio};
+use std::{
+    ffi::OsString,
+    fs,
+    process::{Command, Stdio},
+};
 
 /// A program that runs the lab's plugins in its own process and takes a backtrace at each panic.
 fn embedder(lab: &Lab) -> Dev {
@@ -50,4 +54,37 @@ fn a_panic_in_stop_after_a_panic_in_a_call_does_not_crash_the_host() {
 #[test]
 fn a_panic_in_drop_after_a_panic_in_a_call_does_not_crash_the_host() {
     survives_a_second_panic_in("drop");
+}
+
+#[test]
+fn panics_while_versions_are_rejected_do_not_crash_the_host() {
+    let mut lab = Lab::in_mode("backtrace-rejected", Mode::InProcess);
+    let manifest = "[reload]\npreflight = \"off\"";
+    lab.install_with(misbehave("version=1"), manifest);
+    let other = "id = \"dev.test.other\"\nmode = \"in-process\"\nbinary = \"plugin.so\"\n";
+    lab.neighbour("other", format!("{other}{manifest}\n"), misbehave("version=9"));
+    let mut host = embedder(&lab);
+    host.wait_for("host_started");
+    // The backtrace of a panic in `init` maps the file of the version, which is then rejected and removed.
+    for (round, fails) in ["panic=init", "fail=init", "panic=init"].into_iter().enumerate() {
+        lab.install(misbehave(&format!("version={} {fails}", round + 2)));
+        (0..4).for_each(|_| host.send("call dev.test.other panic [\"contained\"]"));
+        host.send(&format!("reload {}", lab.id()));
+        for _ in 0..5 {
+            let answer = host.wait_for_any(&["answer", "host_crashed", "plugin_demoted"]);
+            assert!(answer["error"].is_string(), "{fails}: {answer}");
+        }
+        let copies = copies(&lab);
+        assert_eq!(copies.len(), 2, "the copy of the rejected version is left: {copies:?}");
+        panic_in_a_call(&mut host, &lab);
+        assert_serves(&mut host, &lab, 1);
+    }
+    assert!(host.leave().success());
+}
+
+/// The names of the private copies in the run folder.
+fn copies(lab: &Lab) -> Vec<OsString> {
+    let runs = fs::read_dir(lab.state_dir().join("run")).unwrap().flatten();
+    let files = runs.flat_map(|run| fs::read_dir(run.path()).unwrap().flatten());
+    files.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().ends_with(".so")).collect()
 }
