@@ -116,6 +116,31 @@ fn sweep_removes_only_cgroups_of_dead_hosts() {
 }
 
 #[test]
+fn sweep_ends_no_process_whose_host_has_exited_or_whose_pid_is_reused() {
+    let Ok(place) = CgroupParent::find(Path::new("/proc")) else {
+        return eprintln!("skipped: no cgroup is delegated");
+    };
+    let mut gone = Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let make = |pid: u32| place.make(|| format!("{PREFIX}{pid}-sweep-g1-1"));
+    // The cgroup of a host that has exited and has left a process.
+    let Ok(left) = make(gone.id()) else { return eprintln!("skipped: no cgroup can be created") };
+    let mut process = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // The cgroup of a host that has exited, and whose pid now belongs to a process that is no host.
+    let reused = make(process.id()).unwrap();
+    left.take_in(process.id()).unwrap();
+    place.sweep_now(Path::new("/proc"));
+    assert!(left.dir().exists() && reused.dir().exists());
+    // The process still answers.
+    io::Write::write_all(process.stdin.as_mut().unwrap(), b"go").unwrap();
+    io::Read::read_exact(process.stdout.as_mut().unwrap(), &mut [0; 2]).unwrap();
+    drop(process.stdin.take());
+    assert!(process.wait().unwrap().success(), "the process has ended by itself");
+    place.sweep_now(Path::new("/proc"));
+    assert!(!left.dir().exists() && !reused.dir().exists());
+}
+
+#[test]
 fn a_cgroup_name_that_already_exists_is_skipped() {
     let fake = Fake::new("/host.service/main");
     let place = fake.place();
