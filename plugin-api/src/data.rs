@@ -34,6 +34,10 @@ use serde::{Serialize, de::DeserializeOwned};
 /// }
 /// ```
 ///
+/// An absent element of a list of `Option`s is encoded as one byte (`null` in JSON), and takes as much memory as a
+/// present one. So a list of such elements takes up to twice the size of the element for each byte that was received.
+/// If the element is large and a child process must not make the host allocate that much, use `Option<Box<_>>`.
+///
 /// # Safety
 ///
 /// 1. The result of [`Data::from_ffi`] has no pointer into the library that made the `Ffi`: no reference to a `static`,

@@ -138,3 +138,34 @@ impl<'de> postcard::de_flavors::Flavor<'de> for Shallow<'de> {
         Ok(self.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A type that takes much memory, and whose absence is encoded as one byte.
+    type Large = Option<[u64; 32]>;
+
+    fn read_list(count: u64, present: usize) -> Result<Vec<Large>, Unread> {
+        let mut bytes = postcard::to_stdvec(&count).expect("a vector can hold all bytes");
+        bytes.resize(bytes.len() + present, 0);
+        read(&bytes, StackLimit::USUAL)
+    }
+
+    #[test]
+    fn a_list_takes_at_most_twice_the_memory_of_its_elements() {
+        for count in [1, 1000, 70_000] {
+            let list = read_list(count as u64, count).unwrap();
+            assert_eq!(list.len(), count);
+            assert!(list.capacity() <= (2 * count).max(4), "{count}: {}", list.capacity());
+        }
+    }
+
+    #[test]
+    fn a_list_that_claims_more_elements_than_it_has_bytes_is_rejected() {
+        // Memory for so many elements does not exist. An attempt to allocate it would end the test.
+        for claimed in [1 << 20, 1 << 40, u64::MAX] {
+            assert!(matches!(read_list(claimed, 1000), Err(Unread::Unfit(_))), "{claimed}");
+        }
+    }
+}
