@@ -1,6 +1,7 @@
 //! The state of a [`super::Watcher`], owned by its thread: the watched folders, and the last reported contents.
 
 mod anchors;
+mod owners;
 mod scan;
 mod watches;
 
@@ -12,6 +13,7 @@ use super::{
 };
 use anchors::Anchors;
 use notify::RecommendedWatcher;
+use owners::Owners;
 use replug_model::id::PluginId;
 use scan::Scan;
 use std::{
@@ -33,7 +35,7 @@ pub(super) enum Message {
 pub(super) struct WatchLoop {
     notify: RecommendedWatcher,
     notices: UnboundedSender<Notice>,
-    plugins: BTreeMap<PluginId, Inputs>,
+    owners: Owners,
     anchors: Anchors,
     watched: BTreeSet<PathBuf>,
     /// The last reported content of each file. For a file that was never reported, its content when it was first
@@ -65,7 +67,7 @@ impl WatchLoop {
         let mut watch_loop = Self {
             notify,
             notices,
-            plugins: BTreeMap::new(),
+            owners: Owners::default(),
             anchors: Anchors::of(plugins_dir),
             watched: BTreeSet::new(),
             known: HashMap::new(),
@@ -100,14 +102,16 @@ impl WatchLoop {
                     inputs.dirs = inputs.dirs.iter().map(|dir| canonical(dir)).collect();
                     inputs.except = inputs.except.iter().map(|path| resolve(path)).collect();
                     let unknown = Unknown::Baseline(inputs.as_of);
-                    self.plugins.insert(plugin.clone(), inputs);
+                    let had_others = self.owners.set(&plugin, inputs);
                     let result = self.refresh(&plugin, unknown, SystemTime::now());
-                    self.tidy();
+                    if had_others {
+                        self.tidy();
+                    }
                     // An error means that nothing waits for the answer.
                     let _ = reply.send(result);
                 }
                 Message::Remove(plugin) => {
-                    self.plugins.remove(&plugin);
+                    self.owners.remove(&plugin);
                     self.tidy();
                 }
                 Message::Stop => return,
@@ -189,7 +193,7 @@ impl WatchLoop {
     /// Checks all watched folders and files, whether an event has named them or not.
     fn check_everything(&mut self, noticed: SystemTime) {
         self.find_plugins(noticed);
-        for plugin in self.plugins.keys().cloned().collect::<Vec<_>>() {
+        for plugin in self.owners.iter().map(|it| it.0.clone()).collect::<Vec<_>>() {
             let result = self.refresh(&plugin, Unknown::New, noticed);
             self.report_error(result);
         }
@@ -216,7 +220,7 @@ impl WatchLoop {
                 || inputs.files.iter().any(|file| file.starts_with(path) && file != path)
         };
         let concerned: Vec<_> =
-            self.plugins.iter().filter(|it| concerns(it.1)).map(|it| it.0.clone()).collect();
+            self.owners.iter().filter(|it| concerns(it.1)).map(|it| it.0.clone()).collect();
         for plugin in concerned {
             let result = self.refresh(&plugin, Unknown::New, noticed);
             self.report_error(result);
@@ -236,7 +240,7 @@ impl WatchLoop {
         unknown: Unknown,
         noticed: SystemTime,
     ) -> Result<(), WatchError> {
-        let Some(inputs) = self.plugins.get(plugin) else { return Ok(()) };
+        let Some(inputs) = self.owners.inputs_of(plugin) else { return Ok(()) };
         let (mut dirs, mut files) = (BTreeSet::new(), inputs.files.clone());
         dirs.extend(files.iter().filter_map(|file| file.parent()).map(Path::to_owned));
         let inputs = inputs.clone();
@@ -253,8 +257,7 @@ impl WatchLoop {
 
     /// Checks one file, and reports it if its content has changed.
     fn check(&mut self, path: &Path, unknown: Unknown, noticed: SystemTime) {
-        let owners: Vec<_> =
-            self.plugins.iter().filter(|it| is_input(it.1, path)).map(|it| it.0.clone()).collect();
+        let owners = self.owners.of(path);
         let is_manifest = self.is_manifest(path);
         if owners.is_empty() && !is_manifest {
             return;
@@ -308,10 +311,4 @@ impl WatchLoop {
         // An error means that nothing receives the notices any more.
         let _ = self.notices.send(notice);
     }
-}
-
-fn is_input(inputs: &Inputs, path: &Path) -> bool {
-    let excepted = || inputs.except.iter().any(|it| path.starts_with(it));
-    let below = |dir: &PathBuf| path.starts_with(dir) && path != dir && !is_ignored_below(dir, path);
-    inputs.files.contains(path) || inputs.dirs.iter().any(below) && !excepted()
 }

@@ -100,7 +100,6 @@ impl WatchLoop {
     pub(super) fn is_manifest(&self, path: &Path) -> bool {
         let named = path.file_name().is_some_and(|name| manifest::FILE_NAMES.iter().any(|it| name == *it));
         let Some(parent) = path.parent().filter(|_| named) else { return false };
-        self.anchors.may_hold_a_plugin(parent)
-            || self.plugins.values().any(|inputs| inputs.files.contains(path))
+        self.anchors.may_hold_a_plugin(parent) || self.owners.has_file(path)
     }
 }

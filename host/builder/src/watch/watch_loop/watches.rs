@@ -1,6 +1,6 @@
 //! Watches all folders that contain an input, and all folders in which an input may appear.
 
-use super::{WatchLoop, is_input};
+use super::WatchLoop;
 use crate::watch::{WatchError, paths::nearest_folder};
 use notify::{RecursiveMode, Watcher as _};
 use std::{
@@ -76,7 +76,7 @@ impl WatchLoop {
 
     /// Drops the watches that no plugin needs any more.
     pub(super) fn tidy(&mut self) {
-        let inputs = || self.plugins.values();
+        let inputs = || self.owners.iter().map(|it| it.1);
         let parents: BTreeSet<_> = inputs().flat_map(|it| &it.files).filter_map(|it| it.parent()).collect();
         let missing = inputs().flat_map(|it| &it.dirs).map(PathBuf::as_path).chain(parents.iter().copied());
         let nearest: BTreeSet<_> =
@@ -85,7 +85,7 @@ impl WatchLoop {
             self.anchors.contains(dir)
                 || parents.contains(dir.as_path())
                 || nearest.contains(dir)
-                || inputs().any(|inputs| inputs.dirs.iter().any(|it| dir.starts_with(it)))
+                || self.owners.has_dir_above(dir)
         };
         let unwanted: Vec<_> = self.watched.iter().filter(|dir| !wanted(dir)).cloned().collect();
         for dir in unwanted {
@@ -93,9 +93,9 @@ impl WatchLoop {
             self.watched.remove(&dir);
         }
         let mut known = std::mem::take(&mut self.known);
-        let is_input = |path: &Path| self.plugins.values().any(|inputs| is_input(inputs, path));
-        let is_kept =
-            |path: &Path| is_input(path) || path.parent().is_some_and(|it| self.anchors.contains(it));
+        let is_kept = |path: &Path| {
+            !self.owners.of(path).is_empty() || path.parent().is_some_and(|it| self.anchors.contains(it))
+        };
         known.retain(|path, _| is_kept(path));
         self.known = known;
     }
