@@ -2,6 +2,7 @@
 
 import { hasToken, keepToken, listed, takeTokenFromAddress } from "./api.js";
 import { el, enable, keepFocus, list, setText, show } from "./dom.js";
+import { Finder } from "./finder.js";
 import { durations } from "./metrics.js";
 import { Model } from "./model.js";
 import { PluginView, drawStatus } from "./plugin.js";
@@ -151,8 +152,13 @@ function drawSummary() {
   setText(at("summary"), `${serve} of ${all.length} plugins serve${wrong ? `, ${wrong} ${wrong === 1 ? "has" : "have"} a problem` : ""}`);
 }
 
+const finder = new Finder(draw);
+at("plugins").before(finder.field);
+at("plugins").after(finder.none, finder.more);
+
 function drawList() {
-  list(at("plugins"), [...model.plugins.values()], {
+  const found = finder.select([...model.plugins.values()], ({ id, status }) => status === "error" || model.problems.has(id));
+  list(at("plugins"), found, {
     key: ({ info }) => info.id,
     make: ({ info }) => {
       const spark = new Spark("calls per second");

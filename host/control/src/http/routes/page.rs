@@ -46,6 +46,7 @@ const ASSETS: &[Asset] = assets! {
     "ansi.js" as "/assets/ansi.js": JS,
     "api.js" as "/assets/api.js": JS,
     "dom.js" as "/assets/dom.js": JS,
+    "finder.js" as "/assets/finder.js": JS,
     "form.js" as "/assets/form.js": JS,
     "inputs.js" as "/assets/inputs.js": JS,
     "logs.js" as "/assets/logs.js": JS,

@@ -4,6 +4,7 @@
 mod forms;
 mod healing;
 mod keyboard;
+mod many;
 mod problems;
 mod status;
 mod words;
