@@ -1,5 +1,5 @@
 //! The benchmarks. `cargo bench -p replug-benches` runs all of them; with `-- call`, `-- lanes`, `-- process`, `-- swap`,
-//! `-- live` or `-- http`, it runs one.
+//! `-- live`, `-- many` or `-- http`, it runs one.
 //!
 //! The program prints a page with every figure and its target, and also writes the page to `target/bench/`.
 
@@ -7,6 +7,7 @@ mod call;
 mod http;
 mod lanes;
 mod live;
+mod many;
 mod process;
 mod swap;
 
@@ -23,6 +24,7 @@ const ALL: &[(&str, Benchmark)] = &[
     ("process", process::measure),
     ("swap", swap::measure),
     ("live", live::measure),
+    ("many", many::measure),
     ("http", http::measure),
 ];
 
