@@ -1,9 +1,10 @@
-//! The benchmarks. `cargo bench -p replug-benches` runs all of them; with `-- call`, `-- lanes`, `-- process`, `-- swap`,
+//! The benchmarks. `cargo bench -p replug-benches` runs all of them; with `-- call`, `-- counts`, `-- lanes`, `-- process`, `-- swap`,
 //! `-- live`, `-- many` or `-- http`, it runs one.
 //!
 //! The program prints a page with every figure and its target, and also writes the page to `target/bench/`.
 
 mod call;
+mod counts;
 mod http;
 mod lanes;
 mod live;
@@ -20,6 +21,7 @@ type Benchmark = fn() -> Result<Section>;
 
 const ALL: &[(&str, Benchmark)] = &[
     ("call", call::measure),
+    ("counts", counts::measure),
     ("lanes", lanes::measure),
     ("process", process::measure),
     ("swap", swap::measure),
@@ -31,6 +33,7 @@ const ALL: &[(&str, Benchmark)] = &[
 fn main() -> Result<()> {
     replug::shim::run_if_asked();
     lanes::another_part_if_asked()?;
+    counts::count_if_asked()?;
     // Cargo also passes `--bench`, which names no benchmark.
     let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = wanted.iter().find(|name| ALL.iter().all(|(known, _)| known != name)) {
