@@ -50,6 +50,13 @@ const CHECKS: &[Step] = &[
         env: &[],
         remedy: "fix the reported code: an embedding program may disable the feature `control`",
     },
+    // The other steps build the command with the features of all packages.
+    Step {
+        name: "the command alone",
+        args: &["check", "--package", "replug-cli"],
+        env: &[],
+        remedy: "fix the compile errors: probably, a `Cargo.toml` lacks a feature that another package enables",
+    },
     Step {
         name: "rustdoc",
         args: &["doc", "--workspace", "--no-deps"],
