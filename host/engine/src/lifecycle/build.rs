@@ -2,8 +2,8 @@
 //! the compilation, the build begins again.
 
 use super::{Effect, Effects, Intent, Lifecycle, Phase, Work};
-use crate::watch::GRACE;
-use std::time::Instant;
+use crate::watch::{Change, GRACE};
+use std::time::{Instant, SystemTime};
 
 /// The maximum number of times that a failed build is repeated because files were missing or changed while it ran.
 const RETRIES: u32 = 2;
@@ -38,8 +38,6 @@ impl Aim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compiled {
     Good,
-    /// Files have changed during the compilation, so the build is repeated. The build itself may have changed them.
-    Stale,
     /// A prebuilt library is still being copied into the plugin's folder.
     Incomplete,
     /// The compilation failed. `may_pass`: files were missing or changed during the compilation, so another attempt may
@@ -63,8 +61,12 @@ enum BuildStage {
     /// The build waits until git has stopped writing files, for example for a checkout.
     Waiting,
     Compiling,
-    /// The worker determines whether a change supersedes the compilation.
-    Considering,
+    /// The worker observes a changed file. `again`: for the second time.
+    Considering {
+        again: bool,
+    },
+    /// The worker determines the result of the compilation.
+    Examining,
     /// The build waits, because missing files may be written again.
     Pausing,
 }
@@ -77,7 +79,7 @@ impl Build {
 
     /// Whether other commands and work may interrupt the build.
     pub(super) fn is_open(&self) -> bool {
-        self.stage != BuildStage::Considering
+        !matches!(self.stage, BuildStage::Considering { .. } | BuildStage::Examining)
     }
 
     /// Returns whether a change that occurs now may supersede the compilation. If it may, begins to consider the
@@ -85,9 +87,31 @@ impl Build {
     pub(super) fn is_to_consider(&mut self) -> bool {
         let compiles = self.stage == BuildStage::Compiling;
         if compiles {
-            self.stage = BuildStage::Considering;
+            self.stage = BuildStage::Considering { again: false };
         }
         compiles
+    }
+
+    /// Whether the worker observes the considered change for the second time.
+    pub(super) fn considers_again(&self) -> bool {
+        self.stage == BuildStage::Considering { again: true }
+    }
+
+    pub(super) fn is_to_consider_again(self) -> Self {
+        Self { stage: BuildStage::Considering { again: true }, ..self }
+    }
+
+    pub(super) fn compiles(self) -> Self {
+        Self { stage: BuildStage::Compiling, ..self }
+    }
+
+    pub(super) fn is_examined(self) -> Self {
+        Self { stage: BuildStage::Examining, ..self }
+    }
+
+    /// The build after an edit.
+    pub(super) fn for_an_edit(self) -> Self {
+        Self { aim: self.aim.edited(), ..self }
     }
 }
 
@@ -105,31 +129,22 @@ impl Lifecycle {
     }
 
     /// Replaces the state of the build that is in progress.
-    fn build_goes_on(&mut self, build: Build) {
+    pub(super) fn build_goes_on(&mut self, build: Build) {
         self.activity.comes_to(Phase::Build(build));
     }
 
-    pub(super) fn git_is_quiet(&mut self) -> Effects {
+    /// Begins the compilation, at the time `at`.
+    pub(super) fn git_is_quiet(&mut self, at: SystemTime) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
-        self.build_goes_on(Build { stage: BuildStage::Compiling, ..build });
+        self.overlap.build_begins(at);
+        self.build_goes_on(build.compiles());
         Effects::work(Work::Compile)
     }
 
-    /// Continues the compilation after a change was considered, or begins again if the change supersedes it.
-    pub(super) fn considered(&mut self, supersedes: bool) -> Effects {
-        let Some(build) = self.activity.build() else { return Effects::default() };
-        if !supersedes {
-            self.build_goes_on(Build { stage: BuildStage::Compiling, ..build });
-            return Effects::default();
-        }
-        self.begin_again(Build { aim: build.aim.edited(), ..build })
-    }
-
-    /// Decides whether the build ends, pauses, or begins again.
+    /// Decides whether the build ends or pauses.
     pub(super) fn compiled(&mut self, compiled: Compiled) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
         match compiled {
-            Compiled::Stale => self.begin_again(build),
             Compiled::Incomplete if build.waits < WAITS => {
                 self.pause(Build { waits: build.waits + 1, ..build })
             }
@@ -151,13 +166,13 @@ impl Lifecycle {
 
     pub(super) fn pause_over(&mut self) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
-        self.begin_again(build)
+        self.begin_again(build, None)
     }
 
-    /// Begins the build again, and reports that the compilation was superseded.
-    fn begin_again(&mut self, build: Build) -> Effects {
+    /// Begins the build again, because of this change, if any, and reports that the compilation was superseded.
+    pub(super) fn begin_again(&mut self, build: Build, by: Option<Change>) -> Effects {
         self.build_goes_on(Build { stage: BuildStage::Waiting, ..build });
-        Effects::of([Effect::ReportSuperseded]).and_then(Some(Work::WaitForGit))
+        Effects::of([Effect::ReportSuperseded { by }]).and_then(Some(Work::WaitForGit))
     }
 
     /// The build has produced no library. If the manifest is missing, too, the plugin may have been removed. In that

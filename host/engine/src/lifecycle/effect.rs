@@ -3,8 +3,11 @@
 #[cfg(doc)]
 use super::Input;
 use super::{Aim, BeginsWith, Exit, Next, Rollback, Ticket, VersionId};
-use crate::{id::Digest, manifest::Manifest};
+#[cfg(doc)]
+use crate::watch::CLOCK_GRAIN;
+use crate::{id::Digest, manifest::Manifest, watch::Change};
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -55,8 +58,11 @@ pub(crate) enum Effect {
     RememberGood,
     /// Report the build that failed while the manifest was missing, unless the manifest is still missing.
     ReportUnclearBuild,
-    /// Report that the compilation was superseded and begins again.
-    ReportSuperseded,
+    /// Report that the compilation was superseded and begins again. The change `by` is its new cause. If `by` is a
+    /// change of the manifest, the manifest is read before the build begins again.
+    ReportSuperseded { by: Option<Change> },
+    /// Warn that every build writes these files with different content.
+    WarnOfUnstable(Vec<PathBuf>),
     /// Remove the state that was saved last, because the plugin's state is no longer saved or the plugin has none.
     ForgetState,
     /// Rename the file of the last checkpoint, so that it is not used again, because a version has rejected it with
@@ -80,12 +86,24 @@ pub(crate) enum Work {
     CarryOut(Ticket),
     /// Discard an earlier result of the build, and wait until git has stopped writing files; [`Input::GitIsQuiet`].
     WaitForGit,
-    /// Compile; [`Input::Compiled`].
+    /// Compile; [`Input::CompilerEnded`].
     Compile,
     /// Pause, because missing files may be written again; [`Input::PauseOver`].
     Pause,
-    /// Determine whether this change supersedes the compilation; [`Input::Considered`].
+    /// Observe the changed file; [`Input::Considered`].
     Consider(Ticket),
+    /// Observe the changed file again after [`CLOCK_GRAIN`]. A file that is written in several steps is complete then;
+    /// [`Input::Considered`].
+    ConsiderAgain,
+    /// With `reads_manifest`, read the manifest. Determine the result of the compilation; [`Input::Compiled`].
+    Examine { reads_manifest: bool },
+    /// Build because of this change; [`Input::Build`].
+    BuildChange(Change),
+    /// Read the manifest, because of this change; [`Input::ManifestRead`]. With `builds`, do the work that remains after
+    /// that.
+    ReadManifest { change: Change, builds: bool },
+    /// Report this change again as a new command; [`Input::Command`].
+    ReportAgain(Change),
     /// Accept this change. The next compilation includes it, so the running work continues.
     Include(Ticket),
     /// Install the result of the build with this aim, or report why there is no result. With `renews`, the result

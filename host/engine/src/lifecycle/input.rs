@@ -3,11 +3,11 @@
 #[cfg(doc)]
 use super::Lifecycle;
 use super::{
-    Aim, CommandKind, Compiled, Config, Death, Ending, Installation, NotInstalled, ProcessSettings, Reading,
-    StartBy, Ticket, VersionId,
+    Aim, CommandKind, Compiled, Config, Contents, Death, Ending, Installation, NotInstalled, Observation,
+    ProcessSettings, Reading, StartBy, Ticket, VersionId,
 };
 use crate::{id::Digest, manifest::Manifest};
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::SystemTime};
 
 /// A report of the worker to the lifecycle.
 #[derive(Debug)]
@@ -20,16 +20,19 @@ pub(crate) enum Input {
     Finished,
     /// The command in progress requires a build with this aim.
     Build(Aim),
-    /// Git has stopped writing files, or has been writing files for too long.
-    GitIsQuiet,
-    /// The worker has determined whether the change supersedes the compilation.
-    Considered { supersedes: bool },
-    /// The compilation has ended without being cancelled.
+    /// Git has stopped writing files, or has been writing files for too long. The compilation begins at the time `at`.
+    GitIsQuiet { at: SystemTime },
+    /// A file has changed, and no build was running when the worker observed it.
+    Changed(Observation),
+    /// The worker has observed a changed file during the compilation. `is_unread`: the file is the manifest, and differs
+    /// from the manifest that was read last.
+    Considered { seen: Observation, is_unread: bool },
+    /// The compiler has ended at the time `at`. `contents`: the contents of the files in [`Lifecycle::held`] after that.
+    CompilerEnded { at: SystemTime, contents: Contents },
+    /// The worker has determined the result of the compilation.
     Compiled(Compiled),
     /// The pause of the build is over.
     PauseOver,
-    /// A file that existed before has changed.
-    Edited,
     /// The build has produced no library. `is_missing`: the manifest is missing, too.
     BuildFailed { text: String, is_missing: bool },
     /// A build has failed while the manifest was missing. The manifest exists again.

@@ -17,8 +17,9 @@
 //! | [`Activity`]: the command that is being carried out | `Idle` | `Command` |
 //! | | `Command`, in a [`Phase`]: a build, a new configuration, a stop, or other work | `Finished` |
 //! | the stage of a build | waits for git | `GitIsQuiet`, a command to stop |
-//! | | compiles | `Compiled`, `Considered`, a command to stop |
+//! | | compiles | `CompilerEnded`, a change, a command to stop |
 //! | | considers a change | `Considered` |
+//! | | is examined | `Compiled` |
 //! | | pauses | `PauseOver`, a command to stop |
 //! | [`Start`]: how the plugin starts, if it is starting | from the store, from its source, from the store again | `Tried`, `SourceTried` |
 //! | [`Install`]: the version that is being installed, if any | `Starts`: with the saved state or without | `Served`, `Unchanged`, `PassedOver`, `NotInstalled` |
@@ -28,6 +29,7 @@
 //! | [`Manifests`] | `InForce`: the manifest that was read last is in force | `ManifestRead`, `ManifestRefused` |
 //! | | `Pending`: the manifest that was read last is not in force yet | `Served`, `ConfigureEnded`, `ManifestRead`, `Returned` |
 //! | [`Override`]: a configuration that was set by a command, if any | | `ManifestRead` with a different configuration, `Returned` |
+//! | [`Overlap`]: the files that have changed during builds | | |
 //! | [`History`]: which versions have served, and which was confirmed last | | |
 //! | [`Faults`]: the faults of the plugin | its manifest is unreadable or was rejected; its newest source does not serve; another failure | the repair of the fault |
 //! | [`Task`]: work that the lifecycle has begun without a command | `Restart`, `GoBack`, `Checkpoint`, `Judge`, or none | the end of the work |
@@ -36,7 +38,7 @@
 //!
 //! * which command is carried out next, which one waits, and which one is rejected because of a stop;
 //! * which version a plugin starts with, with which saved state, and what follows if that version does not start;
-//! * how a build continues;
+//! * which changed files cause a build, and how a build continues;
 //! * the work that follows an edit of the manifest or a stop;
 //! * the target of a rollback;
 //! * which faults a plugin has;
@@ -47,12 +49,15 @@
 
 mod budget;
 mod build;
+mod changes;
 mod effect;
 mod faults;
 mod history;
 mod input;
 mod install;
 mod manifest;
+mod overlap;
+mod policy;
 mod queue;
 mod saved;
 mod service;
@@ -76,6 +81,9 @@ use install::Install;
 pub(crate) use install::{Because, BeginsWith, Installation, NotInstalled};
 pub(crate) use manifest::{Config, Next, ProcessSettings, Reading};
 use manifest::{Manifests, Override};
+use overlap::Overlap;
+pub(crate) use overlap::{Contents, Observation};
+pub(crate) use policy::{Confirm, Policy};
 use queue::{Activity, Phase, Waiting};
 pub(crate) use queue::{CommandKind, Ticket};
 pub(crate) use saved::Ending;
@@ -84,10 +92,7 @@ use service::Service;
 pub(crate) use service::{Death, Exit};
 use start::Start;
 pub(crate) use start::StartBy;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 pub(crate) use steps::StepState;
 
 /// An artifact, and one generation of it.
@@ -102,48 +107,6 @@ pub(crate) struct VersionId {
 enum Intent {
     Rest,
     Run,
-}
-
-/// The settings of the manifest in force that the lifecycle applies.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Policy {
-    /// The pause before the first restart. The pause doubles before each further restart.
-    pub(crate) restart_pause: Duration,
-    /// The number of failures within `death_window` after which the version is quarantined.
-    pub(crate) max_deaths: u64,
-    /// The time within which failures are counted.
-    pub(crate) death_window: Duration,
-    /// How a new version is watched until it is confirmed. If `None`, a new version is confirmed immediately.
-    pub(crate) confirm: Option<Confirm>,
-    /// The interval at which the plugin's state is saved. If `None`, the state is not saved.
-    pub(crate) checkpoint: Option<Duration>,
-}
-
-impl Policy {
-    pub(crate) fn of(manifest: &Manifest) -> Self {
-        let (process, reload) = (&manifest.process, &manifest.reload);
-        Self {
-            restart_pause: process.restart_pause,
-            max_deaths: process.max_deaths,
-            death_window: process.death_window,
-            confirm: reload.confirm.as_ref().map(|spec| Confirm {
-                window: spec.window,
-                max_error_rate: spec.max_error_rate,
-                min_calls: spec.min_calls,
-            }),
-            checkpoint: reload.checkpoint,
-        }
-    }
-}
-
-/// How a new version is watched until it is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Confirm {
-    pub(crate) window: Duration,
-    /// The share of failed calls, from 0 to 1, above which a version is bad.
-    pub(crate) max_error_rate: f64,
-    /// The number of calls below which a version is not judged by its calls.
-    pub(crate) min_calls: u64,
 }
 
 /// Work that the lifecycle has begun without a command. The lifecycle waits for its end.
@@ -191,6 +154,7 @@ pub(crate) struct Lifecycle {
     failures: Failures,
     /// The number of consecutive builds that have failed since a file was edited.
     failed_builds: u32,
+    overlap: Overlap,
     jitter: Jitter,
 }
 
@@ -215,6 +179,7 @@ impl Lifecycle {
             waiting: Waiting::default(),
             failures: Failures::default(),
             failed_builds: 0,
+            overlap: Overlap::default(),
             jitter: Jitter::new(seed),
         }
     }
@@ -276,8 +241,10 @@ impl Lifecycle {
             Input::Tried { serves, is_unfit } => self.tried(serves, is_unfit),
             Input::StartAnswered => self.start_is_answered(),
             Input::SourceTried { serves, stored } => self.source_tried(serves, stored),
-            Input::GitIsQuiet => self.git_is_quiet(),
-            Input::Considered { supersedes } => self.considered(supersedes),
+            Input::GitIsQuiet { at } => self.git_is_quiet(at),
+            Input::Changed(seen) => self.changed(now, &seen),
+            Input::Considered { seen, is_unread } => self.considered(&seen, is_unread),
+            Input::CompilerEnded { at, contents } => self.compiler_ended(now, (at, &contents)),
             Input::Compiled(compiled) => self.compiled(compiled),
             Input::PauseOver => self.pause_over(),
             Input::Due => self.due_now(now),
@@ -293,7 +260,6 @@ impl Lifecycle {
     /// Takes an input that has no effects.
     fn note(&mut self, input: Input) {
         match input {
-            Input::Edited => self.failed_builds = 0,
             Input::UnclearBuildFailed(text) => self.faults.build_failed(text),
             Input::Unchanged => {
                 self.install = None;
@@ -333,8 +299,10 @@ impl Lifecycle {
             | Input::Tried { .. }
             | Input::StartAnswered
             | Input::SourceTried { .. }
-            | Input::GitIsQuiet
+            | Input::GitIsQuiet { .. }
+            | Input::Changed(_)
             | Input::Considered { .. }
+            | Input::CompilerEnded { .. }
             | Input::Compiled(_)
             | Input::PauseOver
             | Input::Due
@@ -371,6 +339,6 @@ impl Lifecycle {
 
     /// The time at which the worker has to pass [`Input::Due`] next. `None` if nothing is due.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.service.due().into_iter().chain(self.faults.due()).min()
+        self.service.due().into_iter().chain(self.faults.due()).chain(self.check_due()).min()
     }
 }

@@ -250,6 +250,9 @@ impl Lifecycle {
             self.faults.forget_unclear();
             return Effects::of([Effect::ReportUnclearBuild]);
         }
+        if let Some(change) = self.check(now) {
+            return Effects::work(Work::ReportAgain(change));
+        }
         let (task, work) = match &mut self.service {
             Service::Backoff { last, due, restart } if *due <= now => {
                 let (last, restart) = (*last, *restart);

@@ -1,11 +1,7 @@
 //! Builds a plugin until the result matches its source. A build begins again after an edit, and after files were
 //! temporarily missing.
 
-use super::{
-    Command, Worker, at,
-    cause::Cause,
-    overlap::{Settled, Verdict},
-};
+use super::{Command, Worker, at, cause::Cause};
 use crate::{
     artifact::is_cut_off,
     build::{BuildError, Built, Moment, OwnWrites},
@@ -15,11 +11,7 @@ use crate::{
     reload, spans,
     watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What, changed_at},
 };
-use std::{
-    path::{Path, PathBuf},
-    pin::Pin,
-    time::SystemTime,
-};
+use std::{path::PathBuf, pin::Pin, time::SystemTime};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
@@ -93,8 +85,6 @@ impl Worker {
         let manifest = self.latest_manifest();
         let (context, entry) = (self.context.clone(), self.shared.entry.clone());
         let before = self.sources.stamps();
-        let began = SystemTime::now();
-        self.sources.overlap.build_begins(began);
         let building = reload::build(&context, (&entry, &manifest), stages).instrument(cause.span(self));
         let newer = {
             tokio::pin!(building);
@@ -109,10 +99,10 @@ impl Worker {
                     }
                     Awaited::Stopped(stopped) => return Err(stopped),
                 };
-                if self.is_superseded_by(&change).await {
-                    break Ok(change);
+                let next = self.consider(change).await;
+                if let Some(newer) = self.sources.newer.take() {
+                    break Ok((newer, next));
                 }
-                let next = self.step(Input::Considered { supersedes: false });
                 awaited = match self.interruption(next) {
                     Some(awaited) => awaited,
                     None => self.wait_for(building.as_mut()).await,
@@ -120,37 +110,45 @@ impl Worker {
             }
         };
         match newer {
-            Err(built) => Ok(self.compiled(cause, (began, &before, &manifest.file), built).await),
-            Ok(change) => {
-                let next = self.step(Input::Considered { supersedes: true });
-                self.begin_again(cause, Cause::of(change)).await;
+            Err(built) => Ok(self.compiled(cause, &before, built).await),
+            Ok((newer, next)) => {
+                self.begin_again(cause, Cause::of(newer)).await;
                 Ok((None, next))
             }
         }
     }
 
-    /// Classifies the result of a compilation that was not superseded while it ran. Returns the same values as
+    /// Observes a changed file, as often as the lifecycle requests, and returns the work that follows.
+    async fn consider(&mut self, change: Change) -> Option<Work> {
+        let is_unread = change.what == What::Manifest && self.has_unread_manifest();
+        loop {
+            let seen = self.observe(change.clone(), Moment::During);
+            match self.step(Input::Considered { seen, is_unread }) {
+                Some(Work::ConsiderAgain) => sleep(CLOCK_GRAIN).await,
+                work => return work,
+            }
+        }
+    }
+
+    /// Determines the result of a compilation that was not superseded while it ran. Returns the same values as
     /// `compile`.
     async fn compiled(
         &mut self,
         cause: &mut Cause,
-        (began, before, manifest): (SystemTime, &Stamps, &Path),
+        before: &Stamps,
         built: Result<Built, ReloadError>,
     ) -> (Option<Result<Built, ReloadError>>, Option<Work>) {
-        let settled = self.sources.overlap.build_ends(SystemTime::now());
-        if let Settled::Repeat(change) = settled {
-            let next = self.step(Input::Compiled(Compiled::Stale));
-            self.begin_again(cause, Cause::of(change)).await;
+        let at = SystemTime::now();
+        let next = self.step(Input::CompilerEnded { at, contents: self.contents() });
+        if let Some(newer) = self.sources.newer.take() {
+            self.begin_again(cause, Cause::of(newer)).await;
             return (None, next);
         }
-        self.warn_of(&settled);
-        if self.sources.overlap.has_changed(manifest) {
-            // The manifest has changed during the repeated builds, too, so the build itself probably writes it. The
-            // current content takes effect without another build.
+        if next == Some(Work::Examine { reads_manifest: true }) {
             self.take_manifest(Reading::Edit).await;
         }
         let compiled = match &built {
-            _ if self.is_on_its_way(began, &built) => Compiled::Incomplete,
+            _ if self.is_on_its_way(&built) => Compiled::Incomplete,
             Ok(good) => {
                 self.sources.note_present(&good.inputs);
                 Compiled::Good
@@ -235,7 +233,7 @@ impl Worker {
                             self.id()
                         );
                     }
-                    return Ok(self.step(Input::GitIsQuiet));
+                    return Ok(self.step(Input::GitIsQuiet { at: SystemTime::now() }));
                 }
                 Awaited::Changed(change) | Awaited::Next(change) => {
                     if change.what == What::Manifest {
@@ -266,27 +264,6 @@ impl Worker {
         }
     }
 
-    /// Whether the change supersedes the running build.
-    async fn is_superseded_by(&mut self, change: &Change) -> bool {
-        let own = self.context.builder.own_writes(&self.latest_manifest(), (Moment::During, &change.path));
-        let supersedes = match self.sources.overlap.judge(change, own) {
-            // The manifest may have been edited before the build began, but the build uses the manifest that was read
-            // last.
-            Verdict::Included => change.what == What::Manifest && self.has_unread_manifest(),
-            Verdict::Held => false,
-            Verdict::Supersedes => true,
-            Verdict::SupersedesIfItLasts => {
-                // A file that is written in several steps is complete after this time.
-                sleep(CLOCK_GRAIN).await;
-                !self.sources.overlap.is_as_before(&change.path)
-            }
-        };
-        if supersedes {
-            self.sources.overlap.cuts(change);
-        }
-        supersedes
-    }
-
     /// Whether the manifest exists and differs from the manifest that was read last.
     fn has_unread_manifest(&self) -> bool {
         match self.context.settings.now().defaults.read(&self.latest_manifest().root) {
@@ -298,8 +275,10 @@ impl Worker {
     /// Whether a prebuilt library is still being copied into the plugin's folder: it is missing or incomplete, and it
     /// or the manifest has changed within [`GRACE`] before the build began, or since then. The build may have taken
     /// longer than [`GRACE`].
-    fn is_on_its_way(&self, began: SystemTime, built: &Result<Built, ReloadError>) -> bool {
-        let manifest = self.latest_manifest();
+    fn is_on_its_way(&self, built: &Result<Built, ReloadError>) -> bool {
+        let (manifest, Some(began)) = (self.latest_manifest(), self.lifecycle.compile_began()) else {
+            return false;
+        };
         if self.is_missing() {
             return false;
         }
@@ -334,8 +313,7 @@ impl Worker {
     }
 
     /// Warns about each input that every build of the plugin writes with different content.
-    pub(super) fn warn_of(&self, settled: &Settled) {
-        let Settled::Unstable(paths) = settled else { return };
+    pub(super) fn warn_of_unstable(&self, paths: &[PathBuf]) {
         for path in paths {
             tracing::warn!(
                 "{}: every build of `{}` writes this file with different content, so a change of the file during a \

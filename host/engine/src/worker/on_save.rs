@@ -1,39 +1,27 @@
 //! What a saved file triggers: the watcher reports the change of an input, and the worker rebuilds the plugin.
 
-use super::{Worker, cause::Cause, overlap::Settled};
+use super::{Worker, cause::Cause};
 use crate::{
     build::Moment,
-    lifecycle::{Input, Next, Reading},
-    watch::{Change, Inputs, What},
+    lifecycle::{Input, Next, Reading, Work},
+    watch::{Change, Inputs},
 };
 use std::time::SystemTime;
 
 impl Worker {
-    /// Builds after a saved change, unless a build has already read the file, or the changed manifest requires no
-    /// build.
+    /// Does the work that the lifecycle requests after a saved change.
     pub(super) async fn changed(&mut self, change: Change) {
-        if change.before.is_some() {
-            self.do_now(Input::Edited);
-        }
-        let own = self.context.builder.own_writes(&self.latest_manifest(), (Moment::After, &change.path));
-        let change = match (self.sources.overlap.judge_late(&change, own), change.what) {
-            (Settled::Repeat(change), _) => change,
-            (settled, What::Source) => return self.warn_of(&settled),
-            (settled, What::Manifest) => {
-                self.warn_of(&settled);
-                if self.sources.overlap.is_unstable(&change.path) {
-                    self.take_manifest(Reading::Edit).await;
-                    return;
-                }
-                change
-            }
+        let seen = self.observe(change, Moment::After);
+        let change = match self.step(Input::Changed(seen)) {
+            Some(Work::BuildChange(change)) => change,
+            Some(Work::ReadManifest { change, builds }) => match self.take_manifest(Reading::Edit).await {
+                Next::Build if builds => change,
+                _ => return,
+            },
+            _ => return,
         };
-        let cause = Cause::of(change);
-        if cause.is_manifest() && self.take_manifest(Reading::Edit).await != Next::Build {
-            return;
-        }
         // The events report the result.
-        let _ = self.rebuild(cause).await;
+        let _ = self.rebuild(Cause::of(change)).await;
     }
 
     /// Watches the files that a build would read, as far as the host can determine them without a build.

@@ -47,7 +47,7 @@ impl Worker {
         let failed = Input::BuildFailed { text: error.to_string(), is_missing: self.is_missing() };
         match self.step(failed) {
             Some(Work::Rewatch { since_it_began }) => {
-                let as_of = self.sources.overlap.began().filter(|_| since_it_began);
+                let as_of = self.lifecycle.compile_began().filter(|_| since_it_began);
                 self.watch_sources_as_of(as_of).await;
                 self.report_failed_build(&error);
             }

@@ -61,11 +61,6 @@ impl Worker {
                 died = self.deaths.next() => self.died(died),
                 command = self.mailbox.next() => return command,
                 () = at(self.lifecycle.due()) => return Some(Input::Due),
-                () = at(self.sources.overlap.check_due()) => {
-                    if let Some(change) = self.sources.overlap.check() {
-                        return Some(self.mailbox.receive(Command::Changed(change)));
-                    }
-                }
             }
         }
     }
@@ -91,6 +86,7 @@ impl Worker {
                 }
                 Work::Checkpoint => self.checkpoint().await,
                 Work::CountCalls => self.count_calls(),
+                Work::ReportAgain(change) => self.mailbox.receive(Command::Changed(change)),
                 of_a_command => return Some(of_a_command),
             };
             work = self.step(ended);
@@ -132,7 +128,11 @@ impl Worker {
             }
             Effect::RememberGood => self.record.note(Record::is_good),
             Effect::ReportUnclearBuild => self.report_unclear_build(),
-            Effect::ReportSuperseded => self.emit(EventKind::BuildSuperseded),
+            Effect::ReportSuperseded { by } => {
+                self.sources.newer = by;
+                self.emit(EventKind::BuildSuperseded);
+            }
+            Effect::WarnOfUnstable(paths) => self.warn_of_unstable(&paths),
             Effect::ForgetState => self.forget_state(),
             Effect::LoseCheckpoint(why) => self.lose_checkpoint(&why),
             Effect::KeepState => self.keep_state(),

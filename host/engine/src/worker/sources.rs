@@ -1,7 +1,6 @@
 //! The inputs of a plugin's build, and what is known about their changes.
 
-use super::overlap::Overlap;
-use crate::watch::{Inputs, StaleLocks, Stamps};
+use crate::watch::{Change, Inputs, StaleLocks, Stamps};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -14,8 +13,8 @@ pub(super) struct Sources {
     pub(super) inputs: Inputs,
     /// The inputs that existed when the inputs were determined.
     present: Stamps,
-    /// The changes that were made while a build ran.
-    pub(super) overlap: Overlap,
+    /// The change because of which the running build begins again.
+    pub(super) newer: Option<Change>,
     pub(super) stale_locks: StaleLocks,
 }
 

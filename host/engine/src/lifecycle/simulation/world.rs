@@ -1,6 +1,10 @@
 //! The simulated worker and its environment. Random numbers determine the events and the results of work.
 
+mod builds;
+mod commands;
 mod edits;
+mod effects;
+mod files;
 mod install;
 mod names;
 mod starts;
@@ -12,69 +16,29 @@ mod worker;
 use super::{Dice, Moves};
 use crate::{
     id::{Digest, PluginId},
-    lifecycle::{
-        CommandKind, Confirm, Death, Effect, Exit, Input, Lifecycle, Past, Policy, Service, Ticket,
-        VersionId, Work,
-    },
+    lifecycle::{Confirm, Death, Exit, Input, Lifecycle, Past, Policy, Service, Ticket, VersionId, Work},
     record::How,
+    watch::Change,
 };
+pub(super) use commands::Command;
+use commands::Store;
+use files::{Files, Habit, Text};
 use names::{name, name_of};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use texts::Says;
 use watch::Watch;
 
-/// The commands of a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
-    Save,
-    Reload,
-    Start,
-    Rollback,
-    Configure,
-    Edit,
-    Return,
-    Defaults,
-    Move,
-    Stop,
-}
-
-impl Command {
-    pub(super) fn kind(self) -> CommandKind {
-        match self {
-            Self::Save | Self::Edit => CommandKind::Change,
-            Self::Reload | Self::Start | Self::Rollback | Self::Configure => CommandKind::Client,
-            Self::Return | Self::Defaults | Self::Move => CommandKind::Notice,
-            Self::Stop => CommandKind::Stop,
-        }
-    }
-}
-
-/// The saved state of the plugin, and the note on it in the plugin's record. Each state is a number.
-#[derive(Clone, Copy, Debug, Default)]
-struct Store {
-    states: u64,
-    saved: Option<u64>,
-    /// Whether the record notes that the next start begins with a state.
-    is_noted: bool,
-    /// Whether the last stop has removed the previously saved state.
-    is_forgotten: bool,
-}
-
-impl Store {
-    /// A new state, which differs from all previous states.
-    fn fresh(&mut self) -> u64 {
-        self.states += 1;
-        self.states
-    }
-}
+/// The maximum number of compilations after the last edit.
+const BUILDS: u64 = 30;
 
 /// The simulated worker and its environment.
 pub(super) struct World {
     dice: Dice,
+    begin: Instant,
     now: Instant,
     machine: Lifecycle,
     watch: Watch,
@@ -100,7 +64,8 @@ pub(super) struct World {
     quarantined: BTreeSet<Digest>,
     /// The artifact that was confirmed last.
     good: Option<Digest>,
-    /// The current source. Each byte of its artifact's digest has this value.
+    files: Files,
+    /// The number of the current source. Each byte of its artifact's digest has this value.
     source: u8,
     /// The source that was built last.
     tried: Option<u8>,
@@ -109,6 +74,10 @@ pub(super) struct World {
     /// Whether no further failure occurs.
     calm: bool,
     commands: BTreeMap<Ticket, Command>,
+    /// The changes that commands report.
+    changes: BTreeMap<Ticket, Change>,
+    /// The change because of which the running build begins again.
+    newer: Option<Change>,
     /// The commands that the worker has not received yet.
     inbox: VecDeque<Ticket>,
     /// The deaths that the worker has not received yet. The flag states whether the generation served when it died.
@@ -120,6 +89,15 @@ impl World {
     pub(super) fn new(seed: u64, begin: Instant, verbose: bool) -> Self {
         let mut dice = Dice::new(seed);
         let file = Says::new(&mut dice);
+        let habit = match dice.below(12) {
+            0 => Habit::Same,
+            1 => Habit::Stamp,
+            2 => Habit::NewFile,
+            3 => Habit::Macro,
+            4 => Habit::Manifest,
+            _ => Habit::Nothing,
+        };
+        let files = Files::new(habit, dice.chance(2, 3));
         Self {
             machine: Lifecycle::new(Arc::new(file.manifest()), Past::default(), dice.roll()),
             file,
@@ -128,7 +106,9 @@ impl World {
             keeps: 2 + dice.below(4) as usize,
             watch: Watch::new(file, verbose),
             dice,
+            begin,
             now: begin,
+            files,
             policy: file.policy,
             serves: None,
             stateful: false,
@@ -143,6 +123,8 @@ impl World {
             unclear: None,
             calm: false,
             commands: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            newer: None,
             inbox: VecDeque::new(),
             deaths: VecDeque::new(),
             moves: Moves::new(),
@@ -176,7 +158,11 @@ impl World {
         self.settle();
         let explained = self.machine.faults().first().is_some() && self.watch.is_explained(self.source);
         let newest = self.serves.is_some_and(|it| it.digest == digest(self.source));
-        let is_right = newest || !self.watch.is_wanted || explained || self.watch.was_chosen();
+        let is_right = newest
+            || !self.watch.is_wanted
+            || explained
+            || self.watch.was_chosen()
+            || self.is_known_as_unstable();
         self.watch.rule(is_right, || "the newest source does not serve, and no fault explains why".into());
         self.give(Command::Start);
         self.save();
@@ -193,14 +179,22 @@ impl World {
 
     /// Simulates the worker until it has nothing left to do.
     fn settle(&mut self) {
+        let compiles = self.watch.compiles;
         for _ in 0..200 {
+            let new = self.watch.compiles - compiles;
+            self.watch.rule(new <= BUILDS, || format!("{new} builds run without an edit"));
             self.hear();
             self.receive();
             let due = self.machine.due();
             match due {
                 _ if !self.inbox.is_empty() || !self.deaths.is_empty() => {}
                 // Checkpoints are excluded, because they never end.
-                Some(due) if self.serves.is_none() || self.watch.is_watched() || self.unclear.is_some() => {
+                Some(due)
+                    if self.serves.is_none()
+                        || self.watch.is_watched()
+                        || self.unclear.is_some()
+                        || self.machine.check_due().is_some() =>
+                {
                     self.now = self.now.max(due);
                     self.drive(Input::Due);
                 }
@@ -241,17 +235,42 @@ impl World {
         }
     }
 
+    /// A user saves a file, which need not change its content.
     fn save(&mut self) {
-        // A save need not change the source.
-        if self.calm || self.dice.chance(3, 4) {
-            self.source += 1;
+        let text = match self.dice.below(8) {
+            _ if self.calm => Text::New,
+            0 => Text::Same,
+            1 => Text::Earlier,
+            _ => Text::New,
+        };
+        let change = self.files.save(self.dice.chance(1, 2), text, self.wall());
+        let before = std::mem::replace(&mut self.source, self.files.source());
+        if self.source != before {
             self.watch.is_edited();
         }
-        self.give(Command::Save);
+        self.give_change(Command::Save, change);
+    }
+
+    /// The time of the simulated wall clock.
+    fn wall(&self) -> SystemTime {
+        files::wall(self.now - self.begin)
     }
 
     fn give(&mut self, command: Command) {
+        if command == Command::Edit {
+            let change = self.files.save_manifest(self.wall());
+            return self.give_change(command, change);
+        }
         let ticket = Ticket(self.commands.len() as u64);
+        self.commands.insert(ticket, command);
+        self.watch.given(ticket, command);
+        self.inbox.push_back(ticket);
+    }
+
+    /// Gives a command that reports a changed file.
+    fn give_change(&mut self, command: Command, change: Change) {
+        let ticket = Ticket(self.commands.len() as u64);
+        self.changes.insert(ticket, change);
         self.commands.insert(ticket, command);
         self.watch.given(ticket, command);
         self.inbox.push_back(ticket);
@@ -311,6 +330,11 @@ impl World {
                 }
                 Work::Checkpoint => self.checkpoint(),
                 Work::CountCalls => self.count_calls(),
+                Work::ReportAgain(change) => {
+                    self.give_change(Command::Save, change);
+                    let ticket = self.inbox.pop_back().expect("it was just given");
+                    Input::Command(ticket, Command::Save.kind())
+                }
                 of_a_build => return Some(of_a_build),
             };
             work = self.step(input);
@@ -345,36 +369,6 @@ impl World {
         self.watch.begins(effects.then.as_ref(), &self.commands);
         self.watch.intends(&self.machine);
         effects.then
-    }
-
-    fn apply(&mut self, effect: Effect) {
-        match effect {
-            Effect::Quarantine { digest, .. } => {
-                self.watch.is_quarantined(digest, self.tried);
-                self.quarantined.insert(digest);
-            }
-            Effect::ReportUnclearBuild => self.report_unclear_build(),
-            Effect::RememberGood => {
-                self.good = self.machine.service.last().map(|last| last.digest);
-                self.taken_back.retain(|it| Some(*it) != self.good);
-                self.watch.does(self.now, Effect::RememberGood, self.tried);
-            }
-            Effect::ReportTakenBack { from, .. } => {
-                self.taken_back.insert(from.digest);
-                self.watch.does(self.now, effect, self.tried);
-            }
-            Effect::Publish(manifest) => self.published = Says::of(&manifest),
-            Effect::LoseCheckpoint(_) => {
-                // A file that cannot be renamed stays.
-                let saved = self.store.saved.filter(|_| !self.calm && self.dice.chance(1, 4));
-                self.store = Store { saved, is_noted: false, ..self.store };
-                self.watch.gives_up_a_state();
-            }
-            Effect::KeepState | Effect::NoteState => self.store.is_noted = true,
-            Effect::ForgetState => (self.store.saved, self.store.is_forgotten) = (None, true),
-            Effect::DiscardState => self.store = Store { saved: None, is_noted: false, ..self.store },
-            effect => self.watch.does(self.now, effect, self.tried),
-        }
     }
 }
 

@@ -34,6 +34,7 @@ impl World {
         if self.dice.chance(3, 4) {
             self.file = self.file.edited(&mut self.dice);
         }
+        self.files.manifest_is_read();
         let mut said = self.file;
         match self.watch.overridden {
             Some((config, instead_of)) if instead_of == said.config => said.config = config,

@@ -86,8 +86,8 @@ fn base() -> Manifest {
         reload: ReloadSpec::default(),
         process: ProcessSpec::default(),
         limits: LimitsSpec::default(),
-        file: "plugin.toml".into(),
-        root: ".".into(),
+        file: "/plugin/plugin.toml".into(),
+        root: "/plugin".into(),
         text: Text::default(),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     lifecycle::{CommandKind, Input, Intent, Lifecycle, Policy, Service, Ticket, VersionId, Work},
 };
 use builds::Builds;
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 /// The expected state of the lifecycle, and the first violated rule.
 pub(super) struct Watch {
@@ -34,6 +34,13 @@ pub(super) struct Watch {
     received: Option<Ticket>,
     under_way: Option<Ticket>,
     builds: Option<Builds>,
+    /// The number of compilations.
+    pub(super) compiles: u64,
+    /// For each folder, the number of builds that changes in it have superseded while they compiled.
+    superseded: BTreeMap<PathBuf, u32>,
+    superseded_in_a_row: BTreeMap<PathBuf, u32>,
+    /// A file, or the folder of a new file, and the number of consecutive builds that it has repeated.
+    repeated_in_a_row: Option<(PathBuf, u32)>,
     has_task: bool,
     /// Whether the serving version was stopped to make room for a version that does not serve yet.
     pub(super) is_on_the_way: bool,
@@ -88,6 +95,10 @@ impl Watch {
             received: None,
             under_way: None,
             builds: None,
+            compiles: 0,
+            superseded: BTreeMap::new(),
+            superseded_in_a_row: BTreeMap::new(),
+            repeated_in_a_row: None,
             has_task: false,
             is_on_the_way: false,
             current: None,
@@ -169,6 +180,9 @@ impl Watch {
             None
             | Some(
                 Work::GoOn(_)
+                | Work::BuildChange(_)
+                | Work::ReadManifest { .. }
+                | Work::ReportAgain(_)
                 | Work::Configure(_)
                 | Work::Rewatch { .. }
                 | Work::BringUp
@@ -197,6 +211,7 @@ impl Watch {
             Some(Work::CancelBuild) => {
                 let stops = self.open.values().any(|command| *command == Command::Stop);
                 let builds = self.builds.take().is_some();
+                self.row_ends();
                 self.rule(builds && stops, || "a build is cancelled without a stop".into());
                 let known = self.open.iter().filter(|(ticket, _)| Some(**ticket) <= self.received);
                 let mut pointless = known.filter(|(_, command)| {

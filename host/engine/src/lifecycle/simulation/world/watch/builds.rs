@@ -1,8 +1,18 @@
 //! The rules of builds.
 
 use super::{super::Command, Watch};
-use crate::lifecycle::{Aim, Compiled, Input, Ticket, Work};
-use std::collections::BTreeMap;
+use crate::{
+    build::OwnWrites,
+    lifecycle::{Aim, Compiled, Input, Observation, Ticket, Work},
+    watch::{CLOCK_GRAIN, Change, Content},
+};
+use std::{collections::BTreeMap, time::SystemTime};
+
+/// The maximum number of consecutive builds that changes in one folder supersede.
+const EDITS: u32 = 4;
+
+/// The maximum number of consecutive builds that are repeated because of one file.
+const REPEATS: u32 = 2;
 
 /// The expected state of a build.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +26,10 @@ pub(super) struct Builds {
     incomplete: bool,
     /// The stage of the build.
     pub(super) at: At,
-    /// Whether the last compilation was superseded.
-    pub(super) is_superseded: bool,
+    /// Whether the build has to begin next, or to begin again.
+    begins: bool,
+    /// Whether a change is being considered.
+    considers: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +37,7 @@ pub(super) enum At {
     Git,
     Compiler,
     Change,
+    Examine,
     Pause,
     End,
 }
@@ -37,6 +50,8 @@ impl Work {
                 | Self::Compile
                 | Self::Pause
                 | Self::Consider(_)
+                | Self::ConsiderAgain
+                | Self::Examine { .. }
                 | Self::Include(_)
                 | Self::EndBuild { .. }
         )
@@ -46,24 +61,76 @@ impl Work {
 impl Watch {
     /// Records an input that concerns the build.
     pub(super) fn build_takes(&mut self, input: &Input) {
+        let Some(builds) = &mut self.builds else { return };
+        builds.considers = matches!(input, Input::Considered { .. });
         match input {
-            Input::Considered { supersedes } => {
-                self.build_comes_to(At::Compiler);
-                if let (Some(builds), true) = (&mut self.builds, *supersedes) {
-                    builds.is_superseded = true;
-                    builds.aim = if builds.aim == Aim::Renew { Aim::Renew } else { Aim::Update };
-                }
-            }
-            Input::Compiled(Compiled::Stale) | Input::PauseOver => {
-                if let Some(builds) = &mut self.builds {
-                    builds.is_superseded = true;
-                }
-            }
+            Input::Considered { .. } => builds.at = At::Compiler,
+            Input::Compiled(compiled) => builds.incomplete = *compiled == Compiled::Incomplete,
             _ => {}
         }
-        if let (Some(builds), Input::Compiled(compiled)) = (&mut self.builds, input) {
-            builds.incomplete = *compiled == Compiled::Incomplete;
+    }
+
+    /// Checks that the build may begin again because of this change, if any.
+    pub(in super::super) fn is_superseded(&mut self, by: Option<&Change>) {
+        let Some(mut builds) = self.builds else {
+            return self.rule(false, || "a build that does not run is superseded".into());
+        };
+        builds.begins = true;
+        if builds.considers && builds.aim != Aim::Renew {
+            builds.aim = Aim::Update;
         }
+        self.builds = Some(builds);
+        let (at, needed) = (builds.at, if by.is_some() { At::Compiler } else { At::Pause });
+        self.rule(at == needed, || format!("a build is superseded by {by:?} at {at:?}"));
+        if let Some(change) = by {
+            self.is_superseded_by(change, builds.considers);
+        }
+    }
+
+    /// Checks that only a limited number of consecutive builds is superseded or repeated because of the same files.
+    fn is_superseded_by(&mut self, change: &Change, while_it_compiles: bool) {
+        let folder = change.path.parent().unwrap_or(&change.path).to_owned();
+        let is_new = matches!(change.before, None | Some(Content::Gone));
+        if while_it_compiles {
+            *self.superseded.entry(folder.clone()).or_default() += 1;
+            let in_a_row = self.superseded_in_a_row.entry(folder).or_default();
+            *in_a_row += 1;
+            let is_bounded = *in_a_row <= EDITS;
+            self.rule(is_bounded, || format!("{change:?} supersedes a build too often"));
+        } else {
+            // A completed build ends the row of each file that it has left unchanged.
+            self.superseded_in_a_row.clear();
+            let source = if is_new { folder } else { change.path.clone() };
+            let before = self.repeated_in_a_row.take().filter(|(it, _)| *it == source);
+            let in_a_row = before.map_or(1, |(_, before)| before + 1);
+            self.repeated_in_a_row = Some((source, in_a_row));
+            let is_bounded = in_a_row <= REPEATS;
+            self.rule(is_bounded, || format!("{change:?} repeats a build too often"));
+        }
+    }
+
+    /// Checks whether an observed change has superseded the compilation. `is_unread`: the change is an edit of the
+    /// manifest that was not read yet.
+    pub(in super::super) fn considered_as(
+        &mut self,
+        (seen, began): (&Observation, Option<SystemTime>),
+        is_unread: bool,
+        supersedes: bool,
+    ) {
+        let is_older = seen.changed.zip(began).is_some_and(|(changed, began)| changed + CLOCK_GRAIN < began);
+        let needless = supersedes && is_older && !is_unread;
+        self.rule(!needless, || format!("{seen:?} supersedes a build that has read it"));
+        let folder = seen.change.path.parent().unwrap_or(&seen.change.path);
+        let before = self.superseded.get(folder).copied().unwrap_or_default();
+        let is_edit = !is_older && seen.own == OwnWrites::None && before < EDITS;
+        let missed = !supersedes && (is_edit || is_older && is_unread);
+        self.rule(!missed, || format!("{seen:?} does not supersede the build"));
+    }
+
+    /// The counts of superseded and repeated builds begin again.
+    pub(super) fn row_ends(&mut self) {
+        self.superseded_in_a_row.clear();
+        self.repeated_in_a_row = None;
     }
 
     /// Checks the work that the lifecycle requests for the build.
@@ -82,10 +149,26 @@ impl Watch {
                     waits && !self.has_task && matches!(commands[ticket], Command::Save | Command::Edit);
                 self.rule(is_due, || format!("{ticket:?} is not a change that the build includes"));
             }
-            Work::WaitForGit => self.build_comes_to(At::Git),
+            Work::ConsiderAgain => {
+                let considers = self.builds.is_some_and(|builds| builds.considers);
+                self.rule(considers, || "no change is considered that may be observed again".into());
+                self.build_comes_to(At::Change);
+            }
+            Work::Examine { .. } => {
+                let is_due = self.builds.is_some_and(|builds| builds.at == At::Compiler && !builds.begins);
+                self.rule(is_due, || "a compilation that has not ended is examined".into());
+                self.row_ends();
+                self.build_comes_to(At::Examine);
+            }
+            Work::WaitForGit => {
+                let begins = self.builds.as_mut().is_some_and(|builds| std::mem::take(&mut builds.begins));
+                self.rule(begins, || "a build begins again, and nothing has superseded it".into());
+                self.build_comes_to(At::Git);
+            }
             Work::Compile => {
-                let is_due = self.builds.is_some_and(|builds| builds.at == At::Git && !builds.is_superseded);
+                let is_due = self.builds.is_some_and(|builds| builds.at == At::Git && !builds.begins);
                 self.rule(is_due, || "the build compiles before git is quiet".into());
+                self.compiles += 1;
                 self.build_comes_to(At::Compiler);
             }
             Work::Pause => {
@@ -103,13 +186,15 @@ impl Watch {
     }
 
     pub(in super::super) fn builds(&mut self, aim: Aim) {
+        self.row_ends();
         self.builds = Some(Builds {
             aim,
             retries: 2,
             waits: 100,
             incomplete: false,
             at: At::Git,
-            is_superseded: false,
+            begins: true,
+            considers: false,
         });
     }
 
@@ -121,7 +206,7 @@ impl Watch {
 
     pub(in super::super) fn build_ends(&mut self, aim: Aim) {
         let builds = self.builds.take();
-        let is_so = builds.is_some_and(|builds| builds.aim == aim && !builds.is_superseded);
+        let is_so = builds.is_some_and(|builds| builds.aim == aim && !builds.begins);
         self.rule(is_so, || format!("the build ends with the aim {aim:?}, but expected is {builds:?}"));
     }
 

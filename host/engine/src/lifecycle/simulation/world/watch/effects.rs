@@ -51,16 +51,13 @@ impl Watch {
                 let is_so = expected == Some(Expected::Trust) && unproven.is_none_or(|until| until <= now);
                 self.rule(is_so, || format!("the version is confirmed, but expected is {expected:?}"));
             }
-            Effect::ReportSuperseded => {
-                let was =
-                    self.builds.as_mut().is_some_and(|builds| std::mem::take(&mut builds.is_superseded));
-                self.rule(was, || "a build that was not superseded begins again".into());
-            }
             Effect::CountRestart | Effect::ReportRestart { .. } => {
                 self.rule(self.is_wanted, || "a plugin that should not run was restarted".into());
             }
             Effect::ReportStateLost(_) => {}
             Effect::Quarantine { .. }
+            | Effect::ReportSuperseded { .. }
+            | Effect::WarnOfUnstable(_)
             | Effect::Publish(_)
             | Effect::ReportUnclearBuild
             | Effect::ForgetState

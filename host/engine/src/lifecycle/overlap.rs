@@ -26,13 +26,47 @@
 
 use crate::{
     build::OwnWrites,
-    watch::{CLOCK_GRAIN, Change, Content, changed_at},
+    watch::{CLOCK_GRAIN, Change, Content},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
+
+/// The contents of files.
+pub(crate) type Contents = BTreeMap<PathBuf, Content>;
+
+/// What the worker has observed about a changed file.
+#[derive(Clone, Debug)]
+pub(crate) struct Observation {
+    pub(crate) change: Change,
+    /// Whether the build may have written the file.
+    pub(crate) own: OwnWrites,
+    /// The content of the file. `None` if no step of the build writes the file: then the content is not needed.
+    pub(crate) content: Option<Content>,
+    /// The time of the last change of the file. `None` if this time cannot be compared with the host's clock.
+    pub(crate) changed: Option<SystemTime>,
+    /// The time of the last change of the file or of a folder above it. A move of a folder does not change the times of
+    /// the files in it. `None` if one of these times cannot be compared with the host's clock.
+    pub(crate) changed_or_moved: Option<SystemTime>,
+    /// The time of the observation.
+    pub(crate) at: SystemTime,
+}
+
+impl Observation {
+    /// Whether the file and all its parent folders were last changed before `began`.
+    fn is_older_than(&self, began: Option<SystemTime>) -> bool {
+        // If the clock was set back since then, the times prove nothing.
+        let Some(began) = began.filter(|began| *began <= self.at) else { return false };
+        self.changed_or_moved.is_some_and(|changed| changed + CLOCK_GRAIN < began)
+    }
+
+    /// Whether the file has changed after `time`. Returns `true` if the times cannot be compared.
+    fn is_later_than(&self, time: SystemTime) -> bool {
+        time > self.at || self.changed.is_none_or(|changed| changed > time)
+    }
+}
 
 /// The changes during the last build, and the number of builds that such changes have caused.
 #[derive(Debug, Default)]
@@ -70,7 +104,7 @@ enum Doubt {
 
 /// The effect of a change on the running build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Judgment {
     /// The file is older than the build, so the build reads its current content.
     Included,
     /// Whether the change counts is decided when the build has ended.
@@ -129,35 +163,41 @@ impl Overlap {
     }
 
     /// Classifies a change that is reported while the build runs.
-    pub(super) fn judge(&mut self, change: &Change, own: OwnWrites) -> Verdict {
-        if self.is_older_than_the_build(&change.path) {
-            return Verdict::Included;
+    pub(super) fn judge(&mut self, seen: &Observation) -> Judgment {
+        if seen.is_older_than(self.began) {
+            return Judgment::Included;
         }
-        let path = &change.path;
-        self.hold(change, own);
+        let (change, path) = (&seen.change, &seen.change.path);
+        self.hold(seen);
         let cuts = self.cuts.get(folder(path)).copied().unwrap_or_default();
-        match own {
-            OwnWrites::Until(ended) if !is_later(path, ended) => Verdict::Held,
-            OwnWrites::None | OwnWrites::Until(_) if cuts < Self::EDITS => Verdict::Supersedes,
+        match seen.own {
+            OwnWrites::Until(ended) if !seen.is_later_than(ended) => Judgment::Held,
+            OwnWrites::None | OwnWrites::Until(_) if cuts < Self::EDITS => self.cuts(change),
             OwnWrites::None | OwnWrites::Until(_) => {
                 self.doubtful.insert(path.clone());
-                Verdict::Held
+                Judgment::Held
             }
             OwnWrites::Possible | OwnWrites::Unordered => {
                 let may_cut = cuts < Self::CUTS && !self.unstable.contains_key(Self::source(change));
-                match may_cut && !self.is_as_before(path) {
-                    true => Verdict::SupersedesIfItLasts,
-                    false => Verdict::Held,
+                match may_cut && !self.is_as_before(seen) {
+                    true => Judgment::SupersedesIfItLasts,
+                    false => Judgment::Held,
                 }
             }
         }
     }
 
+    /// Classifies a change whose first judgment was [`Judgment::SupersedesIfItLasts`], after [`CLOCK_GRAIN`].
+    pub(super) fn judge_again(&mut self, seen: &Observation) -> Judgment {
+        if self.is_as_before(seen) { Judgment::Held } else { self.cuts(&seen.change) }
+    }
+
     /// Stores a change until the end of the build. Of several changes of a file, the first is stored.
-    fn hold(&mut self, change: &Change, own: OwnWrites) {
-        self.held.entry(change.path.clone()).or_insert_with(|| change.clone());
-        if own == OwnWrites::Unordered {
-            self.doubtful.insert(change.path.clone());
+    fn hold(&mut self, seen: &Observation) {
+        let path = &seen.change.path;
+        self.held.entry(path.clone()).or_insert_with(|| seen.change.clone());
+        if seen.own == OwnWrites::Unordered {
+            self.doubtful.insert(path.clone());
         }
     }
 
@@ -170,14 +210,20 @@ impl Overlap {
         }
     }
 
-    /// Counts a change that has superseded the build.
-    pub(super) fn cuts(&mut self, change: &Change) {
+    /// Counts a change that supersedes the build.
+    pub(super) fn cuts(&mut self, change: &Change) -> Judgment {
         *self.cuts.entry(folder(&change.path).to_owned()).or_default() += 1;
+        Judgment::Supersedes
+    }
+
+    /// The files that have changed during the build.
+    pub(super) fn held(&self) -> impl Iterator<Item = &PathBuf> {
+        self.held.keys()
     }
 
     /// Whether the file has changed during the build and has different content now than when the build began.
-    pub(super) fn has_changed(&self, path: &Path) -> bool {
-        self.held.contains_key(path) && !self.is_as_before(path)
+    pub(super) fn has_changed(&self, path: &Path, contents: &Contents) -> bool {
+        self.held.get(path).is_some_and(|held| held.before != contents.get(path).copied())
     }
 
     /// Whether every build writes the file with different content.
@@ -202,46 +248,47 @@ impl Overlap {
     }
 
     /// Whether the file has changed during the build and has the same content now as when the build began.
-    pub(super) fn is_as_before(&self, path: &Path) -> bool {
-        self.held.get(path).is_some_and(|held| held.before == Some(Content::of(path)))
+    fn is_as_before(&self, seen: &Observation) -> bool {
+        let before = self.held.get(&seen.change.path).and_then(|held| held.before);
+        before.is_some() && before == seen.content
     }
 
-    /// Records that the build has ended without being superseded. Returns what the held changes require.
-    pub(super) fn build_ends(&mut self, now: SystemTime) -> Settled {
-        self.ended = Some(now);
-        let paths: Vec<_> = self.held.keys().cloned().collect();
-        let matters = |path: &PathBuf| self.doubtful.contains(path) || !self.is_as_before(path);
-        let changed: Vec<_> = paths.into_iter().filter(matters).collect();
-        self.settle(changed)
+    /// Records that the build has ended without being superseded, at the time `at`. `contents`: the contents of the
+    /// [held](Self::held) files after that. Returns what the held changes require.
+    pub(super) fn build_ends(&mut self, now: Instant, at: SystemTime, contents: &Contents) -> Settled {
+        self.ended = Some(at);
+        let matters = |path: &&PathBuf| self.doubtful.contains(*path) || self.has_changed(path, contents);
+        let changed = self.held.keys().filter(matters).cloned().collect();
+        self.settle(now, changed)
     }
 
     /// Classifies a change that is reported while no build runs. The change may have been made during the last build.
-    pub(super) fn judge_late(&mut self, change: &Change, own: OwnWrites) -> Settled {
-        let path = &change.path;
+    pub(super) fn judge_late(&mut self, now: Instant, seen: &Observation) -> Settled {
+        let change = &seen.change;
         let Some(ended) = self.ended else { return self.repeat(change) };
-        if self.is_older_than_the_build(path) {
+        if seen.is_older_than(self.began) {
             return Settled::Nothing;
         }
-        if is_later(path, ended) {
+        if seen.is_later_than(ended) {
             return self.repeat(change);
         }
         if self.unstable.get(Self::source(change)) == Some(&Doubt::Checked) {
             return Settled::Repeat(change.clone());
         }
-        self.hold(change, own);
-        let is_read_later = match own {
-            OwnWrites::Until(last) => !is_later(path, last),
+        self.hold(seen);
+        let is_read_later = match seen.own {
+            OwnWrites::Until(last) => !seen.is_later_than(last),
             OwnWrites::Possible => true,
             OwnWrites::None | OwnWrites::Unordered => false,
         };
-        if is_read_later && self.is_as_before(path) {
+        if is_read_later && self.is_as_before(seen) {
             return Settled::Nothing;
         }
-        self.settle(vec![path.clone()])
+        self.settle(now, vec![change.path.clone()])
     }
 
     /// Decides what follows from these changed files, and counts the builds that they cause.
-    fn settle(&mut self, changed: Vec<PathBuf>) -> Settled {
+    fn settle(&mut self, now: Instant, changed: Vec<PathBuf>) -> Settled {
         let changed: BTreeMap<_, _> = changed
             .iter()
             .filter_map(|path| self.held.get(path))
@@ -269,7 +316,7 @@ impl Overlap {
         }
         let is_suspected = suspected.is_some();
         if let Some(change) = suspected {
-            self.check = Some((Instant::now() + Self::QUIET, change));
+            self.check = Some((now + Self::QUIET, change));
         }
         match repeated {
             Some(change) => Settled::Repeat(change),
@@ -292,20 +339,6 @@ impl Overlap {
         self.edited();
         Settled::Repeat(change.clone())
     }
-
-    /// Whether the file and all its parent folders were last changed before the build began. The folders are checked
-    /// because a move of a folder does not change the times of the files in it.
-    fn is_older_than_the_build(&self, path: &Path) -> bool {
-        // If the clock was set back since the build began, the times prove nothing.
-        let Some(began) = self.began.filter(|began| *began <= SystemTime::now()) else { return false };
-        let is_older = |path: &Path| changed_at(path).is_some_and(|changed| changed + CLOCK_GRAIN < began);
-        path.ancestors().all(is_older)
-    }
-}
-
-/// Whether the file has changed after `time`. Returns `true` if the times cannot be compared.
-fn is_later(path: &Path, time: SystemTime) -> bool {
-    time > SystemTime::now() || changed_at(path).is_none_or(|changed| changed > time)
 }
 
 fn folder(path: &Path) -> &Path {

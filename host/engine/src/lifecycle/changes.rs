@@ -1,0 +1,116 @@
+//! Changed files: which of them cause a build, begin a running build again, or require that the manifest is read.
+
+use super::{
+    Activity, Contents, Effect, Effects, Intent, Lifecycle, Observation, Work,
+    overlap::{Judgment, Settled},
+};
+use crate::watch::{Change, What};
+use std::{
+    path::PathBuf,
+    time::{Instant, SystemTime},
+};
+
+impl Lifecycle {
+    /// Decides whether a change that is reported while no build runs causes a build.
+    pub(super) fn changed(&mut self, now: Instant, seen: &Observation) -> Effects {
+        if seen.change.before.is_some() {
+            self.failed_builds = 0;
+        }
+        let is_manifest = seen.change.what == What::Manifest;
+        if self.intent == Intent::Rest {
+            // The change causes no build, so it is no sign that the builds write the file. The start of the plugin builds
+            // the source.
+            self.overlap.edited();
+            let change = seen.change.clone();
+            let work = is_manifest.then_some(Work::ReadManifest { change, builds: true });
+            return Effects::default().and_then(work);
+        }
+        let settled = self.overlap.judge_late(now, seen);
+        match settled {
+            Settled::Repeat(change) if is_manifest => {
+                Effects::work(Work::ReadManifest { change, builds: true })
+            }
+            Settled::Repeat(change) => Effects::work(Work::BuildChange(change)),
+            settled => {
+                let change = seen.change.clone();
+                // The build itself writes an unstable manifest.
+                let builds = !self.overlap.is_unstable(&change.path);
+                warning(settled).and_then(is_manifest.then_some(Work::ReadManifest { change, builds }))
+            }
+        }
+    }
+
+    /// Continues the compilation after a change was observed, or begins again if the change supersedes it. `is_unread`:
+    /// the manifest differs from the manifest that was read last.
+    pub(super) fn considered(&mut self, seen: &Observation, is_unread: bool) -> Effects {
+        let Some(build) = self.activity.build() else { return Effects::default() };
+        let judgment =
+            if build.considers_again() { self.overlap.judge_again(seen) } else { self.overlap.judge(seen) };
+        let judgment = match judgment {
+            // The manifest may have been edited before the build began, but the build uses the manifest that was read
+            // last.
+            Judgment::Included if is_unread => self.overlap.cuts(&seen.change),
+            judgment => judgment,
+        };
+        match judgment {
+            Judgment::Included | Judgment::Held => {
+                self.build_goes_on(build.compiles());
+                Effects::default()
+            }
+            Judgment::SupersedesIfItLasts => {
+                self.build_goes_on(build.is_to_consider_again());
+                Effects::work(Work::ConsiderAgain)
+            }
+            Judgment::Supersedes => self.begin_again(build.for_an_edit(), Some(seen.change.clone())),
+        }
+    }
+
+    /// The compiler has ended at the time `at`. Decides whether the build is repeated, because files have changed.
+    pub(super) fn compiler_ended(
+        &mut self,
+        now: Instant,
+        (at, contents): (SystemTime, &Contents),
+    ) -> Effects {
+        let Some(build) = self.activity.build() else { return Effects::default() };
+        let settled = self.overlap.build_ends(now, at, contents);
+        if let Settled::Repeat(change) = settled {
+            return self.begin_again(build, Some(change));
+        }
+        // The manifest has changed during the repeated builds, too, so the build itself probably writes it. The current
+        // content takes effect without another build.
+        let reads_manifest = self.overlap.has_changed(&self.manifests.latest().file, contents);
+        self.build_goes_on(build.is_examined());
+        warning(settled).and_then(Some(Work::Examine { reads_manifest }))
+    }
+
+    /// The files whose contents the worker has to observe when the compiler has ended.
+    pub(crate) fn held(&self) -> impl Iterator<Item = &PathBuf> {
+        self.overlap.held()
+    }
+
+    /// When the last compilation began.
+    pub(crate) fn compile_began(&self) -> Option<SystemTime> {
+        self.overlap.began()
+    }
+
+    /// The time at which the suspected files are to be checked. They are checked while the plugin is idle, because a
+    /// build makes the check unnecessary.
+    pub(super) fn check_due(&self) -> Option<Instant> {
+        let is_idle = matches!(self.activity, Activity::Idle);
+        self.overlap.check_due().filter(|_| is_idle)
+    }
+
+    /// Begins the check of the suspected files, if it is due.
+    pub(super) fn check(&mut self, now: Instant) -> Option<Change> {
+        self.check_due().filter(|due| *due <= now)?;
+        self.overlap.check()
+    }
+}
+
+/// The effect of changes that cause no build.
+fn warning(settled: Settled) -> Effects {
+    match settled {
+        Settled::Unstable(paths) => Effects::of([Effect::WarnOfUnstable(paths)]),
+        Settled::Nothing | Settled::Suspected | Settled::Repeat(_) => Effects::default(),
+    }
+}

@@ -1,0 +1,48 @@
+//! The commands of a history, and the saved state of the simulated plugin.
+
+use crate::lifecycle::CommandKind;
+
+/// The commands of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Command {
+    Save,
+    Reload,
+    Start,
+    Rollback,
+    Configure,
+    Edit,
+    Return,
+    Defaults,
+    Move,
+    Stop,
+}
+
+impl Command {
+    pub(in super::super) fn kind(self) -> CommandKind {
+        match self {
+            Self::Save | Self::Edit => CommandKind::Change,
+            Self::Reload | Self::Start | Self::Rollback | Self::Configure => CommandKind::Client,
+            Self::Return | Self::Defaults | Self::Move => CommandKind::Notice,
+            Self::Stop => CommandKind::Stop,
+        }
+    }
+}
+
+/// The saved state of the plugin, and the note on it in the plugin's record. Each state is a number.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Store {
+    pub(super) states: u64,
+    pub(super) saved: Option<u64>,
+    /// Whether the record notes that the next start begins with a state.
+    pub(super) is_noted: bool,
+    /// Whether the last stop has removed the previously saved state.
+    pub(super) is_forgotten: bool,
+}
+
+impl Store {
+    /// A new state, which differs from all previous states.
+    pub(super) fn fresh(&mut self) -> u64 {
+        self.states += 1;
+        self.states
+    }
+}
