@@ -4,10 +4,11 @@
 use crate::{
     artifact::{Artifact, Facts},
     context::Context,
-    demotion::{Demotion, Treatment},
+    demotion::Demotion,
     error::ReloadCause,
     event::Stage,
     job::Job,
+    lifecycle::AfterCrash,
     load::{
         HostReporter, LoadError, LoadSpec, Observer,
         process::{self, Environment, SavedBy, Start},
@@ -78,18 +79,16 @@ impl Place {
         if mode == Mode::Process {
             return Ok(Self::Outside(None));
         }
-        let can_move = can_move(context, mode);
         if let Some(demotion) = context.demotions.of(&job.entry.id, artifact.digest) {
-            if can_move {
-                let demotion = Demotion { what: Treatment::Process, ..demotion };
-                return Ok(Self::Outside(Some(Moved::Crashed(demotion))));
-            }
-            let demotion = Demotion { what: Treatment::Quarantined, ..demotion };
-            return Err(ReloadCause::Quarantined(Box::new(demotion)));
+            let demotion = Demotion { what: job.after_crash.into(), ..demotion };
+            return match job.after_crash {
+                AfterCrash::Outside => Ok(Self::Outside(Some(Moved::Crashed(demotion)))),
+                AfterCrash::Nowhere => Err(ReloadCause::Quarantined(Box::new(demotion))),
+            };
         }
         match preflight::check_budget(artifact, facts, &context.budget()) {
             Ok(()) => Ok(Self::Inside),
-            Err(error) if can_move => Ok(Self::Outside(Some(Moved::Unaffordable(error)))),
+            Err(error) if can_move(context, mode) => Ok(Self::Outside(Some(Moved::Unaffordable(error)))),
             Err(error) => Err(error.into()),
         }
     }
@@ -104,7 +103,7 @@ impl Place {
 }
 
 /// Whether a plugin of this mode prefers the host's process, but may run in a child process.
-pub(crate) fn can_move(context: &Context, mode: Mode) -> bool {
+fn can_move(context: &Context, mode: Mode) -> bool {
     mode == Mode::Auto && context.program.is_ok()
 }
 

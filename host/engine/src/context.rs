@@ -8,6 +8,7 @@ use crate::{
     demotion::Demotions,
     event::{EventKind, RetireOutcome},
     id::{Digest, PluginId},
+    lifecycle::Processes,
     load::{
         LogBound,
         in_process::{static_tls_limit, static_tls_used, tls_keys_used},
@@ -78,6 +79,11 @@ impl Context {
         if let Err(error) = self.store.prune(self.settings.now().keep_artifacts, &all) {
             tracing::warn!("{error}");
         }
+    }
+
+    /// Whether this host can run plugins in child processes.
+    pub(crate) fn processes(&self) -> Processes {
+        if self.program.is_ok() { Processes::Possible } else { Processes::Impossible }
     }
 
     /// The resources of this process.

@@ -8,6 +8,7 @@ use crate::{
     atomic_file::{self, Durability},
     event::{CrashSite, EventKind},
     id::{Digest, PluginId},
+    lifecycle::{AfterCrash, Processes},
     manifest::{Manifest, Mode},
     registry::crash_record::{Crash, End},
 };
@@ -45,6 +46,15 @@ pub enum Treatment {
     Process,
     /// The artifact does not run until the user starts the plugin.
     Quarantined,
+}
+
+impl From<AfterCrash> for Treatment {
+    fn from(after: AfterCrash) -> Self {
+        match after {
+            AfterCrash::Outside => Self::Process,
+            AfterCrash::Nowhere => Self::Quarantined,
+        }
+    }
 }
 
 impl fmt::Display for Demotion {
@@ -116,6 +126,11 @@ impl Demotions {
         self.known.lock().get(id)?.iter().find(|it| it.digest == digest).cloned()
     }
 
+    /// Whether an artifact of the plugin has a demotion.
+    pub(crate) fn has_any(&self, id: &PluginId) -> bool {
+        self.known.lock().contains_key(id)
+    }
+
     /// Whether this host reports the crash of the artifact after its start, so that the caller need not report it.
     /// Returns `true` only once for each crash.
     pub(crate) fn is_news(&self, id: &PluginId, digest: Digest) -> bool {
@@ -132,13 +147,11 @@ impl Demotions {
         self.write(id, of_plugin);
     }
 
-    /// Removes the demotions of the plugin. Returns whether there were any.
-    pub(crate) fn lift(&self, id: &PluginId) -> bool {
-        let lifted = self.known.lock().remove(id).is_some();
-        if lifted {
+    /// Removes the demotions of the plugin.
+    pub(crate) fn lift(&self, id: &PluginId) {
+        if self.known.lock().remove(id).is_some() {
             self.write(id, &[]);
         }
-        lifted
     }
 
     fn write(&self, id: &PluginId, demotions: &[Demotion]) {
@@ -176,11 +189,11 @@ impl Demotions {
     ) -> Option<(Option<PluginId>, EventKind)> {
         let Some(suspect) = crash.culprit() else { return unexplained(crash).map(|event| (None, event)) };
         let manifest = manifests.iter().find(|manifest| manifest.id == suspect.plugin);
-        let what = match (manifest.map_or(Mode::Auto, |manifest| manifest.mode), processes) {
-            (Mode::Process, _) => return unexplained(crash).map(|event| (None, event)),
-            (Mode::Auto, Processes::Possible) => Treatment::Process,
-            _ => Treatment::Quarantined,
-        };
+        let mode = manifest.map_or(Mode::Auto, |manifest| manifest.mode);
+        if mode == Mode::Process {
+            return unexplained(crash).map(|event| (None, event));
+        }
+        let what = AfterCrash::of(mode, processes).into();
         let (method, line) = (Some(suspect.method.clone()), suspect.line.clone());
         let site = CrashSite { method, line, signal: signal(crash) };
         let demotion = Demotion::now(suspect.digest, site, what);
@@ -189,13 +202,6 @@ impl Demotions {
         self.news.lock().insert((suspect.plugin.clone(), suspect.digest));
         Some((Some(suspect.plugin.clone()), event))
     }
-}
-
-/// Whether plugins can run in child processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Processes {
-    Possible,
-    Impossible,
 }
 
 fn signal(crash: &Crash) -> Option<String> {

@@ -5,6 +5,7 @@ use crate::{
     error::ReloadCause,
     event::{Stage, millis},
     id::{Digest, Generation},
+    lifecycle::AfterCrash,
     load::process::SavedBy,
     manifest::Manifest,
     overdue::{Overdue, Steps},
@@ -34,7 +35,9 @@ pub(crate) struct Job {
     pub(crate) held: Option<Arc<Held>>,
     /// The digest of the artifact. Set as soon as it is known.
     pub(crate) artifact: Arc<OnceLock<Digest>>,
-    /// An artifact that was rolled back. If the build results in it, the serving artifact is not replaced.
+    /// Where the artifact runs if it is recorded as crashed.
+    pub(crate) after_crash: AfterCrash,
+    /// If the build results in this artifact, the serving artifact is not replaced.
     pub(crate) passed_over: Option<Digest>,
     /// The version that was stopped to make room for this version, if any.
     pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,

@@ -154,7 +154,9 @@ impl Lifecycle {
             Compiled::Good | Compiled::Incomplete | Compiled::Failed { .. } => {
                 self.build_ends();
                 let renews = build.aim == Aim::Renew || self.manifests.is_pending();
-                Effects::work(Work::EndBuild { aim: build.aim, renews })
+                let is_check = build.aim == Aim::Check;
+                let passes_over = self.history.rolled_back_from().filter(|_| is_check);
+                Effects::work(Work::EndBuild { aim: build.aim, renews, passes_over })
             }
         }
     }

@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::Input;
-use super::{Aim, BeginsWith, Exit, Next, Rollback, Ticket, VersionId};
+use super::{AfterCrash, Aim, BeginsWith, Exit, Next, Rollback, Ticket, VersionId};
 #[cfg(doc)]
 use crate::watch::CLOCK_GRAIN;
 use crate::{id::Digest, manifest::Manifest, watch::Change};
@@ -46,6 +46,12 @@ pub(crate) enum Effect {
     ReportCrash { version: VersionId, exit: Exit, restart_in: Option<Duration> },
     /// Quarantine the artifact until a user starts the plugin.
     Quarantine { digest: Digest, reason: String },
+    /// Record that the artifact has crashed in a child process.
+    Demote { digest: Digest, signal: Option<String> },
+    /// End the quarantine of all versions.
+    LiftQuarantine,
+    /// Remove the records of all crashed artifacts of the plugin.
+    LiftDemotions,
     /// Count a restart.
     CountRestart,
     /// Report a restart. `deaths` counts the recent unexpected exits of the process.
@@ -107,19 +113,21 @@ pub(crate) enum Work {
     /// Accept this change. The next compilation includes it, so the running work continues.
     Include(Ticket),
     /// Install the result of the build with this aim, or report why there is no result. With `renews`, the result
-    /// becomes a new generation even if nothing has changed.
-    EndBuild { aim: Aim, renews: bool },
+    /// becomes a new generation even if nothing has changed. If the result is the artifact `passes_over`, the serving
+    /// version continues to serve.
+    EndBuild { aim: Aim, renews: bool, passes_over: Option<Digest> },
     /// Watch the files that the failed build would have read. With `since_it_began`, a file that was saved since the
     /// build began counts as a change.
     Rewatch { since_it_began: bool },
     /// Cancel the build, and the command that it is part of.
     CancelBuild,
-    /// Install the version, with this state; [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
+    /// Install the version, with this state. If the artifact is recorded as crashed, it runs where [`AfterCrash`] says;
+    /// [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
     /// [`Input::NotInstalled`].
-    Install(BeginsWith),
+    Install(BeginsWith, AfterCrash),
     /// Restart the version that was stopped to make room, with the state that it has saved; [`Input::Served`] or
     /// [`Input::NotInstalled`].
-    BringBack,
+    BringBack(AfterCrash),
     /// Report that the version failed to start. If the version that was stopped to make room did not start again,
     /// report that first.
     EndInstall,

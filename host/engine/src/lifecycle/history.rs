@@ -1,18 +1,27 @@
 //! The versions that have served: the possible targets of a rollback, and the version that was confirmed last.
 
 use super::{Effects, Lifecycle, Work};
-use crate::id::{Digest, Generation};
+use crate::{
+    id::{Digest, Generation},
+    record::How,
+};
 use std::collections::BTreeSet;
 
 /// The versions that have served.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     /// The versions that can serve again, in the order in which they first served.
-    pub(super) served: Vec<Digest>,
+    pub(crate) served: Vec<Digest>,
     /// The version that was confirmed last.
-    pub(super) good: Option<Digest>,
+    pub(crate) good: Option<Digest>,
     /// The versions that were rolled back and have not been confirmed since.
-    pub(super) taken_back: BTreeSet<Digest>,
+    pub(crate) taken_back: BTreeSet<Digest>,
+    /// The version that serves, or served last.
+    pub(crate) last: Option<Digest>,
+    /// The last version that was built from the source and then served.
+    pub(crate) newest: Option<Digest>,
+    /// Whether the plugin was rolled back from `newest`, and serves an earlier version since.
+    pub(crate) is_rolled_back: bool,
 }
 
 /// The result of a command to roll back.
@@ -33,6 +42,25 @@ impl History {
     pub(super) fn earlier_than(&self, digest: Digest) -> Option<Digest> {
         let before = self.served.iter().take_while(|it| **it != digest);
         before.filter(|it| !self.taken_back.contains(it)).last().copied()
+    }
+
+    /// The newest version, if the plugin was rolled back from it. A build that only checks the source does not install
+    /// this version again, because the source has not been edited since.
+    pub(super) fn rolled_back_from(&self) -> Option<Digest> {
+        self.newest.filter(|_| self.is_rolled_back)
+    }
+
+    /// Records that a version serves.
+    pub(super) fn serves(&mut self, digest: Digest, how: How) {
+        self.is_rolled_back = match how {
+            How::Built => false,
+            How::Again => self.is_rolled_back && self.last == Some(digest),
+            How::WentBack => self.newest != Some(digest),
+        };
+        if how == How::Built {
+            self.newest = Some(digest);
+        }
+        self.last = Some(digest);
     }
 
     /// Whether another version was confirmed last.
@@ -64,8 +92,7 @@ mod tests {
     #[test]
     fn each_further_rollback_leads_to_an_older_version() {
         let [first, second, third] = [1, 2, 3].map(|byte| Digest([byte; 32]));
-        let history =
-            History { served: vec![first, second], good: Some(second), taken_back: BTreeSet::new() };
+        let history = History { served: vec![first, second], good: Some(second), ..History::default() };
         assert_eq!(history.earlier_than(third), Some(second), "an unknown version is the newest");
         assert_eq!(history.earlier_than(second), Some(first));
         assert_eq!(history.earlier_than(first), None);
@@ -76,9 +103,26 @@ mod tests {
     #[test]
     fn a_rollback_skips_versions_that_were_rolled_back() {
         let [good, bad, worse] = [1, 2, 3].map(|byte| Digest([byte; 32]));
-        let history =
-            History { served: vec![good, bad, worse], good: Some(good), taken_back: BTreeSet::from([bad]) };
+        let (served, taken_back) = (vec![good, bad, worse], BTreeSet::from([bad]));
+        let history = History { served, good: Some(good), taken_back, ..History::default() };
         assert_eq!(history.earlier_than(worse), Some(good));
         assert_eq!(history.earlier_than(bad), Some(good));
+    }
+
+    #[test]
+    fn a_restart_keeps_a_rollback_and_a_new_version_ends_it() {
+        let [old, new, newer] = [1, 2, 3].map(|byte| Digest([byte; 32]));
+        let mut history = History::default();
+        let mut after = |digest, how| {
+            history.serves(digest, how);
+            history.rolled_back_from()
+        };
+        assert_eq!(after(old, How::Built), None);
+        assert_eq!(after(new, How::Built), None);
+        assert_eq!(after(old, How::WentBack), Some(new));
+        assert_eq!(after(old, How::Again), Some(new));
+        assert_eq!(after(new, How::WentBack), None, "the newest version serves again");
+        assert_eq!(after(old, How::WentBack), Some(new));
+        assert_eq!(after(newer, How::Built), None);
     }
 }

@@ -3,11 +3,11 @@
 #[cfg(doc)]
 use super::Lifecycle;
 use super::{
-    Aim, CommandKind, Compiled, Config, Contents, Death, Ending, Installation, NotInstalled, Observation,
-    ProcessSettings, Reading, StartBy, Ticket, VersionId,
+    Aim, CommandKind, Compiled, Config, Contents, Death, Ending, History, Installation, NotInstalled,
+    Observation, ProcessSettings, Reading, StartBy, StoredVersion, Ticket, VersionId,
 };
 use crate::{id::Digest, manifest::Manifest};
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 /// A report of the worker to the lifecycle.
 #[derive(Debug)]
@@ -56,16 +56,17 @@ pub(crate) enum Input {
     Refused(String),
     /// A user or the host wants the plugin to run.
     Wanted,
-    /// A user starts the plugin. `quarantine_lifted`: a version that was not allowed to run before may run now.
-    StartAsked { serves: bool, quarantine_lifted: bool },
-    /// The plugin should start. The versions in `stored` may run before anything is built, the best first.
-    Start { by: StartBy, stored: Vec<Digest> },
+    /// A user starts the plugin. `quarantined`: a version is quarantined. `crashed`: a version is recorded as crashed.
+    StartAsked { serves: bool, quarantined: bool, crashed: bool },
+    /// The plugin should start. `stored` lists the stored versions, the best first. `takes_time`: the plugin is built from
+    /// its source.
+    Start { by: StartBy, stored: Vec<StoredVersion>, takes_time: bool },
     /// The attempt to install a stored version has ended. `is_unfit`: the version has rejected its configuration.
     Tried { serves: bool, is_unfit: bool },
     /// The caller that waits for the start was answered.
     StartAnswered,
-    /// The source was built. If no version serves, the versions in `stored` may be tried.
-    SourceTried { serves: bool, stored: Vec<Digest> },
+    /// The source was built. `stored` lists the stored versions, the best first.
+    SourceTried { serves: bool, stored: Vec<StoredVersion> },
     /// A version should be installed.
     Install(Installation),
     /// The version failed to start.
@@ -109,10 +110,6 @@ pub(crate) struct Past {
     pub(crate) source: Option<String>,
     /// Whether a state was saved at the last stop and no version has begun with it since.
     pub(crate) saved_at_stop: bool,
-    /// The artifacts that have served, in the order in which they first served.
-    pub(crate) history: Vec<Digest>,
-    /// The version that was confirmed last.
-    pub(crate) good: Option<Digest>,
-    /// The versions that were rolled back and have not been confirmed since.
-    pub(crate) taken_back: BTreeSet<Digest>,
+    /// The versions that have served.
+    pub(crate) history: History,
 }

@@ -2,7 +2,7 @@
 //! start. If it rejects a checkpoint, the checkpoint is discarded and the version starts without state. If it fails and
 //! the previous version was stopped to make room, the previous version is started again.
 
-use super::{Effect, Effects, Lifecycle, Work, service::Service};
+use super::{AfterCrash, Effect, Effects, Lifecycle, Work, service::Service};
 use crate::{id::Digest, manifest::Manifest, record::How};
 use std::{sync::Arc, time::Instant};
 
@@ -75,15 +75,16 @@ impl Lifecycle {
     }
 
     fn starts(&mut self, installation: Installation, with: BeginsWith) -> Effects {
+        let after_crash = AfterCrash::of(installation.manifest.mode, self.processes);
         self.install = Some(Install::Starts { installation, with });
-        Effects::work(Work::Install(with))
+        Effects::work(Work::Install(with, after_crash))
     }
 
     fn returns(&mut self, (installation, failed): (Installation, NotInstalled), with: BeginsWith) -> Effects {
         self.install = Some(Install::Returns { installation, failed, with });
         Effects::work(match with {
-            BeginsWith::HandedOver => Work::BringBack,
-            with => Work::Install(with),
+            BeginsWith::HandedOver => Work::BringBack(self.after_crash()),
+            with => Work::Install(with, self.after_crash()),
         })
     }
 

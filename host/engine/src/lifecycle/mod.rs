@@ -40,7 +40,8 @@
 //! * which version a plugin starts with, with which saved state, and what follows if that version does not start;
 //! * which changed files cause a build, and how a build continues;
 //! * the work that follows an edit of the manifest or a stop;
-//! * the target of a rollback;
+//! * the target of a rollback, and the artifact that a build does not install again after a rollback;
+//! * where an artifact runs that has crashed, and when its quarantine ends;
 //! * which faults a plugin has;
 //! * when the serving generation is restarted, rolled back, quarantined or saved.
 //!
@@ -50,6 +51,7 @@
 mod budget;
 mod build;
 mod changes;
+mod crashed;
 mod effect;
 mod faults;
 mod history;
@@ -72,10 +74,10 @@ use crate::{
 };
 use budget::{Failures, Jitter};
 pub(crate) use build::{Aim, Compiled};
+pub(crate) use crashed::{AfterCrash, Processes, StoredVersion};
 pub(crate) use effect::{Effect, Effects, Work};
 pub(crate) use faults::{By, Faults};
-use history::History;
-pub(crate) use history::Rollback;
+pub(crate) use history::{History, Rollback};
 pub(crate) use input::{Input, Past};
 use install::Install;
 pub(crate) use install::{Because, BeginsWith, Installation, NotInstalled};
@@ -139,6 +141,7 @@ struct Restart {
 pub(crate) struct Lifecycle {
     plugin: PluginId,
     policy: Policy,
+    processes: Processes,
     manifests: Manifests,
     overrides: Option<Override>,
     faults: Faults,
@@ -159,12 +162,14 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// The lifecycle of a plugin that has not run yet in this host. The pauses before its restarts vary with `seed`.
-    pub(crate) fn new(manifest: Arc<Manifest>, past: Past, seed: u64) -> Self {
-        let Past { unusable, source, saved_at_stop, history, good, taken_back } = past;
+    /// The lifecycle of a plugin that has not run yet in this host. `processes`: whether the host can run child processes.
+    /// The pauses before the plugin's restarts vary with `seed`.
+    pub(crate) fn new(manifest: Arc<Manifest>, past: Past, (processes, seed): (Processes, u64)) -> Self {
+        let Past { unusable, source, saved_at_stop, history } = past;
         Self {
             plugin: manifest.id.clone(),
             policy: Policy::of(&manifest),
+            processes,
             manifests: Manifests::InForce(manifest),
             overrides: None,
             faults: Faults::of_the_past(unusable, source),
@@ -174,7 +179,7 @@ impl Lifecycle {
             start: None,
             install: None,
             saved: if saved_at_stop { Saved::AtStop } else { Saved::Checkpoint },
-            history: History { served: history, good, taken_back },
+            history,
             task: None,
             waiting: Waiting::default(),
             failures: Failures::default(),
@@ -217,7 +222,9 @@ impl Lifecycle {
             Input::Configure { config, serves } => self.configure(now, config, serves),
             Input::ConfigureEnded { taken } => self.configured(now, taken),
             Input::BuildFailed { text, is_missing } => self.build_failed(now, text, is_missing),
-            Input::StartAsked { serves, quarantine_lifted } => self.start_asked(serves, quarantine_lifted),
+            Input::StartAsked { serves, quarantined, crashed } => {
+                self.start_asked(serves, (quarantined, crashed))
+            }
             Input::Command(ticket, kind) => {
                 self.waiting.push_back((ticket, kind));
                 Effects::default()
@@ -237,7 +244,7 @@ impl Lifecycle {
             Input::Ended { ending, checkpoint } => self.ended(ending, checkpoint),
             Input::Died(death) => self.died(now, death),
             Input::Build(aim) => self.build_begins(aim),
-            Input::Start { by, stored } => self.start(by, stored),
+            Input::Start { by, stored, takes_time } => self.start(by, stored, takes_time),
             Input::Tried { serves, is_unfit } => self.tried(serves, is_unfit),
             Input::StartAnswered => self.start_is_answered(),
             Input::SourceTried { serves, stored } => self.source_tried(serves, stored),

@@ -1,11 +1,12 @@
 //! The settings of the manifest that the lifecycle applies.
 
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Mode};
 use std::time::Duration;
 
 /// The settings of the manifest in force that the lifecycle applies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Policy {
+    pub(crate) mode: Mode,
     /// The pause before the first restart. The pause doubles before each further restart.
     pub(crate) restart_pause: Duration,
     /// The number of failures within `death_window` after which the version is quarantined.
@@ -22,6 +23,7 @@ impl Policy {
     pub(crate) fn of(manifest: &Manifest) -> Self {
         let (process, reload) = (&manifest.process, &manifest.reload);
         Self {
+            mode: manifest.mode,
             restart_pause: process.restart_pause,
             max_deaths: process.max_deaths,
             death_window: process.death_window,

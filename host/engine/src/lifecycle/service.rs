@@ -63,6 +63,8 @@ pub(crate) struct Death {
     pub(crate) exit: Exit,
     /// Whether the generation served until its process ended, and no other generation has replaced it.
     pub(crate) leaves_gap: bool,
+    /// Whether a crash of the artifact is recorded already.
+    pub(crate) has_crashed: bool,
 }
 
 /// How a process has ended, and the last part of its stderr.
@@ -156,6 +158,7 @@ impl Lifecycle {
     /// Records that a version serves, and decides whether it is watched.
     pub(super) fn served(&mut self, now: Instant, (version, stateful): (VersionId, bool)) -> Effects {
         let (how, replaces, accepted) = self.installed(now);
+        self.history.serves(version.digest, how);
         let is_unconfirmed = self.history.is_unconfirmed(version.digest);
         let unproven = match how {
             How::Built => replaces || is_unconfirmed,
@@ -190,7 +193,13 @@ impl Lifecycle {
 
     /// Decides what follows from the death of a generation: a rollback, a restart, a quarantine, or only a report.
     pub(super) fn died(&mut self, now: Instant, death: Death) -> Effects {
-        let Death { version, exit, leaves_gap } = death;
+        let demotion = self.demotion(&death);
+        let Effects { now, then } = self.consequences(now, death);
+        Effects { now: demotion.into_iter().chain(now).collect(), then }
+    }
+
+    fn consequences(&mut self, now: Instant, death: Death) -> Effects {
+        let Death { version, exit, leaves_gap, .. } = death;
         let was_watched = match &mut self.service {
             Service::Serving(serving) if serving.version == version => {
                 let trust = std::mem::replace(&mut serving.trust, Trust::Trusted);

@@ -1,7 +1,7 @@
 //! The start of a plugin. First, a stored version is started, so that the plugin serves before anything is built. Then
 //! the source is built. If the result does not start and no version serves, the stored versions are tried once more.
 
-use super::{Effects, Failures, Intent, Lifecycle, Work};
+use super::{Effects, Failures, Intent, Lifecycle, StoredVersion, Work};
 use crate::id::Digest;
 use std::collections::VecDeque;
 
@@ -41,21 +41,28 @@ enum Trying {
 }
 
 impl Lifecycle {
-    /// Starts the plugin. `stored` lists the stored versions that may run, the best first.
-    pub(super) fn start(&mut self, by: StartBy, stored: Vec<Digest>) -> Effects {
-        self.start = Some(Start { by, stage: StartStage::Stored, rest: stored.into(), trying: None });
+    /// Starts the plugin. `stored` lists the stored versions, the best first.
+    pub(super) fn start(&mut self, by: StartBy, stored: Vec<StoredVersion>, takes_time: bool) -> Effects {
+        // A prebuilt artifact needs no build, so no stored version is started before it.
+        let rest = if takes_time { self.that_may_run(stored) } else { Vec::new() };
+        self.start = Some(Start { by, stage: StartStage::Stored, rest: rest.into(), trying: None });
         self.try_next()
     }
 
-    /// Starts the plugin for a user. `quarantine_lifted`: a version that was not allowed to run before may run now.
-    pub(super) fn start_asked(&mut self, serves: bool, quarantine_lifted: bool) -> Effects {
+    /// Starts the plugin for a user, and ends its quarantine.
+    pub(super) fn start_asked(&mut self, serves: bool, kept_out: (bool, bool)) -> Effects {
+        let lifts = self.lifts(kept_out);
         // The quarantine may be the reason why the newest source does not serve.
-        let is_hindered = quarantine_lifted && self.faults.of_source();
-        if serves && !is_hindered {
-            return Effects::work(Work::EndStart);
+        let is_hindered = !lifts.is_empty() && self.faults.of_source();
+        let work = match serves {
+            _ if is_hindered => Work::BuildSource,
+            true => Work::EndStart,
+            false => Work::BringUp,
+        };
+        if work != Work::EndStart {
+            self.failures = Failures::default();
         }
-        self.failures = Failures::default();
-        Effects::work(if is_hindered { Work::BuildSource } else { Work::BringUp })
+        Effects::of(lifts).and_then(Some(work))
     }
 
     /// A stored version was tried. `is_unfit`: it has rejected its configuration.
@@ -81,8 +88,9 @@ impl Lifecycle {
         self.build_source()
     }
 
-    /// The source was built. If no version serves, the versions in `stored` may be tried.
-    pub(super) fn source_tried(&mut self, serves: bool, stored: Vec<Digest>) -> Effects {
+    /// The source was built. If no version serves, the versions in `stored` are tried.
+    pub(super) fn source_tried(&mut self, serves: bool, stored: Vec<StoredVersion>) -> Effects {
+        let stored = self.that_may_run(stored);
         let Some(start) = &mut self.start else { return Effects::default() };
         if serves || self.intent == Intent::Rest {
             return self.end_start();

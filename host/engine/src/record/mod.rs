@@ -197,11 +197,15 @@ impl Record {
         serving.into_iter().chain(last_good).collect()
     }
 
-    /// The newest version, if the plugin was rolled back from it. A build that results in this version must not replace
-    /// the serving version.
-    pub(crate) fn rolled_back_from(&self) -> Option<Digest> {
-        let serving = self.serving.as_ref()?;
-        self.newest.filter(|_| matches!(serving.choice, Choice::RolledBack { .. }))
+    /// The last version that was built from the source and then served.
+    pub(crate) fn newest(&self) -> Option<Digest> {
+        self.newest
+    }
+
+    /// Whether the plugin was rolled back from the newest version.
+    pub(crate) fn is_rolled_back(&self) -> bool {
+        let choice = self.serving.as_ref().map(|serving| &serving.choice);
+        matches!(choice, Some(Choice::RolledBack { .. }))
     }
 
     /// Why `confirm` has rolled the plugin back. `None` if it has not.

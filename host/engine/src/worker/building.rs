@@ -1,13 +1,16 @@
 //! Builds a plugin until the result matches its source. A build begins again after an edit, and after files were
 //! temporarily missing.
 
-use super::{Command, Worker, at, cause::Cause};
+use super::{
+    Command, Worker, at,
+    cause::{Cause, Why},
+};
 use crate::{
     artifact::is_cut_off,
     build::{BuildError, Built, Moment, OwnWrites},
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage, Stages},
-    lifecycle::{Aim, Compiled, Input, Reading, Work},
+    lifecycle::{Compiled, Input, Reading, Work},
     reload, spans,
     watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What, changed_at},
 };
@@ -27,8 +30,8 @@ enum Awaited<T> {
 }
 
 impl Worker {
-    /// Builds as the lifecycle requests, until no edit supersedes the build. Returns the aim, whether the result
-    /// becomes a new generation even if it is unchanged, and the result.
+    /// Builds as the lifecycle requests, until no edit supersedes the build. Returns whether the
+    /// result becomes a new generation even if it is unchanged, and the result.
     ///
     /// # Errors
     ///
@@ -38,7 +41,7 @@ impl Worker {
         &mut self,
         cause: &mut Cause,
         stages: &mut Stages,
-    ) -> Result<(Aim, bool, Result<Built, ReloadError>), HostError> {
+    ) -> Result<(bool, Result<Built, ReloadError>), HostError> {
         let mut work = self.step(Input::Build(cause.aim()));
         if work.is_none() {
             return Err(self.stopping());
@@ -63,8 +66,10 @@ impl Worker {
                     }
                     next
                 }
-                Some(Work::EndBuild { aim, renews }) if let Some(built) = built.take() => {
-                    return Ok((aim, renews, built));
+                Some(Work::EndBuild { aim, renews, passes_over }) if let Some(built) = built.take() => {
+                    cause.why = Why::Build(aim);
+                    cause.passes_over = passes_over;
+                    return Ok((renews, built));
                 }
                 _ => Err(self.stopping()),
             };

@@ -3,6 +3,7 @@
 use super::Worker;
 use crate::{
     event::{Diagnostic, millis},
+    id::Digest,
     job::Source,
     lifecycle::Aim,
     record::How,
@@ -17,6 +18,8 @@ pub(super) struct Cause {
     pub(super) change: Option<Change>,
     began: Instant,
     pub(super) why: Why,
+    /// If the build results in this artifact, the serving version continues to serve.
+    pub(super) passes_over: Option<Digest>,
     /// The warnings of the compiler.
     pub(super) warnings: Vec<Diagnostic>,
     /// The `tracing` span of the reload. It is disabled until the reload begins.
@@ -77,7 +80,7 @@ impl Cause {
 
     fn to(why: Why) -> Self {
         let (began, span) = (Instant::now(), Span::none());
-        Self { change: None, began, why, warnings: Vec::new(), span }
+        Self { change: None, began, why, passes_over: None, warnings: Vec::new(), span }
     }
 
     pub(super) fn is_manifest(&self) -> bool {

@@ -2,15 +2,14 @@
 
 use super::Worker;
 use crate::{
-    bring_up::{Moved, can_move},
+    bring_up::Moved,
     demotion::{Demotion, Treatment},
     error::{ReloadCause, TrialError},
     event::{CrashSite, EventKind},
     id::Digest,
     lifecycle::{BeginsWith, Input},
     load::process::SavedBy,
-    manifest::Mode,
-    record::{Record, StateNote},
+    record::StateNote,
     step::Step,
 };
 use std::time::SystemTime;
@@ -117,25 +116,9 @@ impl Worker {
         }
     }
 
-    /// Records that an artifact has crashed in a child process, so that it is not loaded into this process.
-    pub(super) fn note_death(&self, digest: Digest, signal: Option<String>) {
-        let known = self.context.demotions.of(self.id(), digest).is_some();
-        if self.manifest().mode == Mode::Auto && !known {
-            let demotion =
-                Demotion::now(digest, CrashSite { signal, ..CrashSite::default() }, Treatment::Process);
-            self.context.demotions.add(self.id(), demotion);
-        }
-    }
-
-    /// Ends the quarantine of a plugin that a user starts. An artifact that has crashed the host still runs in a child
-    /// process, if that is possible. Returns whether a version that was not allowed to run before may run now.
-    pub(super) fn lift_quarantine(&mut self) -> bool {
-        let lifted = !self.record.quarantined().is_empty();
-        self.record.note(Record::lift_quarantine);
-        let mode = self.manifest().mode;
-        if mode == Mode::InProcess || mode == Mode::Auto && !can_move(&self.context, mode) {
-            return self.context.demotions.lift(self.id()) || lifted;
-        }
-        lifted
+    /// Records that an artifact has crashed in a child process.
+    pub(super) fn demote(&self, digest: Digest, signal: Option<String>) {
+        let crash = CrashSite { signal, ..CrashSite::default() };
+        self.context.demotions.add(self.id(), Demotion::now(digest, crash, Treatment::Process));
     }
 }

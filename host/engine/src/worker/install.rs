@@ -1,17 +1,12 @@
 //! Installs versions. The lifecycle requests each attempt.
 
-use super::{
-    Worker,
-    bounded::blocking,
-    cause::{Cause, Why},
-    crash_recovery::refuses_state,
-};
+use super::{Worker, bounded::blocking, cause::Cause, crash_recovery::refuses_state};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage, Stages},
     id::{Digest, Generation},
     job::{Job, Source, Stopped},
-    lifecycle::{Aim, Because, Input, Installation, NotInstalled, VersionId, Work},
+    lifecycle::{AfterCrash, Because, Input, Installation, NotInstalled, VersionId, Work},
     load::process::SavedBy,
     manifest::{LimitsSpec, Manifest},
     record::How,
@@ -66,7 +61,7 @@ impl Worker {
             Err(failed) => failed,
         };
         let back = match (failed.next, failed.stopped) {
-            (Some(next @ Work::BringBack), Some(stopped)) => Some(self.bring_back(stopped, next).await),
+            (Some(next @ Work::BringBack(_)), Some(stopped)) => Some(self.bring_back(stopped, next).await),
             _ => None,
         };
         let gap_ms = back.as_ref().and_then(|back| back.as_ref().ok().copied());
@@ -110,11 +105,14 @@ impl Worker {
         mut work: Option<Work>,
     ) -> Result<Option<Generation>, Failed> {
         loop {
-            let state = match work {
-                Some(Work::Install(with)) => self.state_for(with),
-                _ => stopped.and_then(|stopped| stopped.state.clone()),
+            let (state, after_crash) = match work {
+                Some(Work::Install(with, after_crash)) => (self.state_for(with), after_crash),
+                Some(Work::BringBack(after_crash)) => {
+                    (stopped.and_then(|stopped| stopped.state.clone()), after_crash)
+                }
+                _ => return Ok(None),
             };
-            let (attempt, done) = self.attempt(&offer, (state, &mut cause), stages).await;
+            let (attempt, done) = self.attempt(&offer, (state, after_crash), (&mut cause, stages)).await;
             let error = match done {
                 Ok(installed) => return Ok(self.installed(installed, (attempt, cause), offer.1)),
                 Err(error) => error,
@@ -129,7 +127,7 @@ impl Worker {
                 because: because(&error.cause),
                 made_room: attempt.stopped.is_some(),
             }));
-            if !matches!(work, Some(Work::Install(_))) {
+            if !matches!(work, Some(Work::Install(..))) {
                 self.doing(None);
                 spans::ends(&attempt.span, "failed");
                 return Err(Failed { error, stopped: attempt.stopped, next: work });
@@ -142,8 +140,8 @@ impl Worker {
     async fn attempt(
         &mut self,
         (source, manifest): &Offer,
-        (state, cause): (Option<SavedBy>, &mut Cause),
-        mut stages: Stages,
+        (state, after_crash): (Option<SavedBy>, AfterCrash),
+        (cause, mut stages): (&mut Cause, Stages),
     ) -> (Attempt, Result<Installed, ReloadError>) {
         self.doing(Some(Stage::Load));
         self.last_generation += 1;
@@ -158,7 +156,8 @@ impl Worker {
             quarantined: self.record.quarantined().clone(),
             held: self.held.clone(),
             artifact: Arc::default(),
-            passed_over: self.record.rolled_back_from().filter(|_| cause.why == Why::Build(Aim::Check)),
+            after_crash,
+            passed_over: cause.passes_over,
             stopped: Arc::default(),
             steps: Arc::default(),
             on_death: self.on_death(&served),

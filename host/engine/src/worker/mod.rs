@@ -99,7 +99,7 @@ impl Worker {
         record.note(|record| record.reads(&manifest));
         let past = Past { unusable: unusable.as_ref().map(ToString::to_string), ..shell::past(&record) };
         let manifest = Arc::new(manifest);
-        let lifecycle = Lifecycle::new(manifest.clone(), past, shell::any_number());
+        let lifecycle = Lifecycle::new(manifest.clone(), past, (context.processes(), shell::any_number()));
         let mut progress = Progress::of(&record);
         progress.faults = lifecycle.faults().clone();
         progress.starts_with_host = with_host.is_some() && record.starts_with_host(manifest.auto_start);
@@ -194,9 +194,11 @@ impl Worker {
     async fn start(&mut self) -> Result<Generation, HostError> {
         self.want();
         self.reread_unusable_manifest().await;
-        let quarantine_lifted = self.lift_quarantine();
+        let quarantined = !self.record.quarantined().is_empty();
+        let crashed = self.context.demotions.has_any(self.id());
         let live = self.shared.entry.live().map(|live| live.generation);
-        match (self.step(Input::StartAsked { serves: live.is_some(), quarantine_lifted }), live) {
+        let asked = Input::StartAsked { serves: live.is_some(), quarantined, crashed };
+        match (self.step(asked), live) {
             (Some(Work::EndStart), Some(generation)) => Ok(generation),
             (Some(Work::BuildSource), _) => {
                 let done = self.rebuild(Cause::command()).await;

@@ -2,13 +2,12 @@
 
 use super::{Reply, StopWhy, Worker, cause::Cause, crash_recovery::refuses_state};
 use crate::{
-    bring_up::can_move,
     error::{HostError, ReloadCause, ReloadError},
     event::Stages,
     id::{Digest, Generation},
     job::Source,
-    lifecycle::{Input, StartBy, Work},
-    manifest::{Manifest, Mode},
+    lifecycle::{Input, StartBy, StoredVersion, Work},
+    manifest::Manifest,
     record::{How, Served},
     registry::Live,
 };
@@ -52,10 +51,8 @@ impl Worker {
         by: StartBy,
         reply: &mut Option<Reply<Generation>>,
     ) -> Result<Generation, HostError> {
-        // A prebuilt artifact needs no build, so no stored version is started before it.
         let takes_time = self.context.builder.takes_time(&self.manifest());
-        let stored = if takes_time { self.startable() } else { Vec::new() };
-        let mut work = self.step(Input::Start { by, stored });
+        let mut work = self.step(Input::Start { by, stored: self.stored(), takes_time });
         let mut done = Err(self.stopping());
         // The error of a stored version that rejects its configuration.
         let mut unfit = None;
@@ -89,7 +86,7 @@ impl Worker {
                     self.watch_sources().await;
                     done = self.rebuild(Cause::check()).await;
                     let serves = done.is_ok() || self.shared.entry.live().is_some();
-                    let stored = self.startable();
+                    let stored = self.stored();
                     work = self.step(Input::SourceTried { serves, stored });
                     continue;
                 }
@@ -106,24 +103,21 @@ impl Worker {
         }
     }
 
-    /// The stored versions that the plugin can start before its source is built, the best first.
-    fn startable(&self) -> Vec<Digest> {
-        let mut known = self.record.to_start_with();
-        known.retain(|digest| !self.is_kept_out(*digest) && self.context.store.get(*digest).is_some());
-        known
+    /// The stored versions to start before the source is built, the best first.
+    fn stored(&self) -> Vec<StoredVersion> {
+        let known = self.record.to_start_with().into_iter();
+        let stored = known.filter(|digest| self.context.store.get(*digest).is_some());
+        let version = |digest| StoredVersion {
+            digest,
+            is_quarantined: self.record.quarantined().contains_key(&digest),
+            has_crashed: self.context.demotions.of(self.id(), digest).is_some(),
+        };
+        stored.map(version).collect()
     }
 
     /// Installs a stored version.
     async fn resume(&mut self, digest: Digest, manifest: Arc<Manifest>) -> Result<Generation, HostError> {
         self.install((Source::Stored(digest), manifest), Cause::resume(), Stages::default()).await
-    }
-
-    /// Whether a version must not run in the mode of its manifest. The build of the source reports such a version.
-    fn is_kept_out(&self, digest: Digest) -> bool {
-        let mode = self.manifest().mode;
-        let demoted = self.context.demotions.of(self.id(), digest).is_some();
-        let has_no_place = demoted && mode != Mode::Process && !can_move(&self.context, mode);
-        has_no_place || self.record.quarantined().contains_key(&digest)
     }
 
     /// If a version rejects the current configuration, starts it with the configuration that it accepted before. The

@@ -1,9 +1,6 @@
 //! The worker's path from a cause to a serving generation: build, install, report.
 
-use super::{
-    Worker,
-    cause::{Cause, Why},
-};
+use super::{Worker, cause::Cause};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stages},
@@ -22,8 +19,7 @@ impl Worker {
             self.record.save();
         }
         let mut stages = Stages::default();
-        let (aim, renews, built) = self.build(&mut cause, &mut stages).await?;
-        cause.why = Why::Build(aim);
+        let (renews, built) = self.build(&mut cause, &mut stages).await?;
         let built = match built {
             Ok(built) => built,
             Err(error) => {

@@ -5,7 +5,7 @@ use super::{Command, Worker, at, cause::Cause};
 use crate::{
     error::ReloadCause,
     event::{EventKind, Stage},
-    lifecycle::{Effect, Effects, Input, Past, Work},
+    lifecycle::{Effect, Effects, History, Input, Past, Work},
     record::Record,
 };
 use std::{
@@ -19,9 +19,14 @@ pub(super) fn past(record: &Record) -> Past {
         unusable: None,
         source: record.rollback_reason().map(str::to_owned),
         saved_at_stop: record.state().is_some(),
-        history: record.versions().iter().map(|version| version.digest).collect(),
-        good: record.last_good(),
-        taken_back: record.taken_back(),
+        history: History {
+            served: record.versions().iter().map(|version| version.digest).collect(),
+            good: record.last_good(),
+            taken_back: record.taken_back(),
+            last: record.serving().map(|serving| serving.digest),
+            newest: record.newest(),
+            is_rolled_back: record.is_rolled_back(),
+        },
     }
 }
 
@@ -119,6 +124,9 @@ impl Worker {
             }
             Effect::ReportCrash { version, exit, restart_in } => self.report_crash(version, exit, restart_in),
             Effect::Quarantine { digest, reason } => self.quarantine(digest, reason),
+            Effect::Demote { digest, signal } => self.demote(digest, signal),
+            Effect::LiftQuarantine => self.record.note(Record::lift_quarantine),
+            Effect::LiftDemotions => self.context.demotions.lift(self.id()),
             Effect::CountRestart => self.shared.progress.lock().restarts += 1,
             Effect::ReportRestart { deaths } => self.emit(EventKind::PluginRestarted { deaths }),
             Effect::ReportTakenBack { from, reason, fault } => self.taken_back(from, &reason, &fault),

@@ -110,11 +110,11 @@ impl Worker {
             Death::Exit(status) => (None, Some(status)),
             Death::Disconnected => (None, None),
         };
-        self.note_death(digest, signal.clone());
         self.do_now(Input::Died(lifecycle::Death {
             version: VersionId { generation, digest },
             exit: Exit { signal, status, stderr_tail },
             leaves_gap,
+            has_crashed: self.context.demotions.of(self.id(), digest).is_some(),
         }));
     }
 

@@ -2,6 +2,7 @@
 
 mod builds;
 mod commands;
+mod crashed;
 mod edits;
 mod effects;
 mod files;
@@ -16,13 +17,17 @@ mod worker;
 use super::{Dice, Moves};
 use crate::{
     id::{Digest, PluginId},
-    lifecycle::{Confirm, Death, Exit, Input, Lifecycle, Past, Policy, Service, Ticket, VersionId, Work},
+    lifecycle::{
+        Confirm, Death, Exit, Input, Lifecycle, Past, Policy, Processes, Service, Ticket, VersionId, Work,
+    },
+    manifest::Mode,
     record::How,
     watch::Change,
 };
 pub(super) use commands::Command;
 use commands::Store;
-use files::{Files, Habit, Text};
+use crashed::{Crashes, Rollbacks};
+use files::{Files, Text};
 use names::{name, name_of};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -62,6 +67,8 @@ pub(super) struct World {
     /// The maximum length of `served`.
     keeps: usize,
     quarantined: BTreeSet<Digest>,
+    crashes: Crashes,
+    rollbacks: Rollbacks,
     /// The artifact that was confirmed last.
     good: Option<Digest>,
     files: Files,
@@ -89,17 +96,11 @@ impl World {
     pub(super) fn new(seed: u64, begin: Instant, verbose: bool) -> Self {
         let mut dice = Dice::new(seed);
         let file = Says::new(&mut dice);
-        let habit = match dice.below(12) {
-            0 => Habit::Same,
-            1 => Habit::Stamp,
-            2 => Habit::NewFile,
-            3 => Habit::Macro,
-            4 => Habit::Manifest,
-            _ => Habit::Nothing,
-        };
-        let files = Files::new(habit, dice.chance(2, 3));
+        let processes = if dice.chance(2, 3) { Processes::Possible } else { Processes::Impossible };
+        let files = Files::new(&mut dice);
+        let crashes = Crashes::new(processes, &mut dice);
         Self {
-            machine: Lifecycle::new(Arc::new(file.manifest()), Past::default(), dice.roll()),
+            machine: Lifecycle::new(Arc::new(file.manifest()), Past::default(), (processes, dice.roll())),
             file,
             published: file,
             is_fixed: false,
@@ -117,6 +118,8 @@ impl World {
             served: Vec::new(),
             taken_back: BTreeSet::new(),
             quarantined: BTreeSet::new(),
+            crashes,
+            rollbacks: Rollbacks::default(),
             good: None,
             source: 0,
             tried: None,
@@ -180,7 +183,7 @@ impl World {
     /// Simulates the worker until it has nothing left to do.
     fn settle(&mut self) {
         let compiles = self.watch.compiles;
-        for _ in 0..200 {
+        for _ in 0..300 {
             let new = self.watch.compiles - compiles;
             self.watch.rule(new <= BUILDS, || format!("{new} builds run without an edit"));
             self.hear();
@@ -201,7 +204,7 @@ impl World {
                 _ => return,
             }
         }
-        self.watch.rule(false, || "the worker is not idle after 200 rounds".into());
+        self.watch.rule(false, || "the worker is not idle after 300 rounds".into());
     }
 
     /// Simulates an event outside of the worker, or the passing of time.
@@ -276,21 +279,16 @@ impl World {
         self.inbox.push_back(ticket);
     }
 
-    /// Ends the process of the serving version unexpectedly.
-    fn kill(&mut self) {
-        if let Some(version) = self.serves.take() {
-            self.deaths.push_back((version, true));
-        }
-    }
-
     /// The worker receives the deaths.
     fn hear(&mut self) {
         while let Some((version, served)) = self.deaths.pop_front() {
             let leaves_gap = served && self.serves.is_none();
             let earlier = self.earlier(version.digest);
             self.watch.died(self.now, (version, leaves_gap), earlier);
-            let death = Death { version, exit: Exit::default(), leaves_gap };
+            let has_crashed = self.dies(version.digest);
+            let death = Death { version, exit: Exit::default(), leaves_gap, has_crashed };
             self.drive(Input::Died(death));
+            self.has_died();
         }
     }
 
@@ -383,6 +381,7 @@ fn digest(source: u8) -> Digest {
 fn policy(dice: &mut Dice) -> Policy {
     let confirm = Confirm { window: dice.up_to(Duration::from_secs(1)), max_error_rate: 0.5, min_calls: 5 };
     Policy {
+        mode: [Mode::Auto, Mode::InProcess, Mode::Process][dice.below(3) as usize],
         restart_pause: Duration::from_millis(1 + dice.below(500)),
         max_deaths: 1 + dice.below(4),
         death_window: Duration::from_secs(1 + dice.below(60)),

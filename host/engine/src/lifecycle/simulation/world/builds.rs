@@ -3,6 +3,7 @@
 use super::{Command, World, digest};
 use crate::{
     build::Moment,
+    id::Digest,
     lifecycle::{Aim, Compiled, Input, Installation, Reading, Ticket, Work},
     record::How,
     watch::{CLOCK_GRAIN, What},
@@ -85,13 +86,19 @@ impl World {
                     self.step(Input::Compiled(compiled))
                 }
                 Some(Work::Pause) => self.waits().or_else(|| self.step(Input::PauseOver)),
-                Some(Work::EndBuild { aim, renews }) => {
+                Some(Work::EndBuild { aim, renews, passes_over }) => {
+                    let expected = self.rollbacks.from().filter(|_| aim == Aim::Check);
+                    self.watch.rule(passes_over == expected, || {
+                        format!(
+                            "a build with the aim {aim:?} passes over {passes_over:?} instead of {expected:?}"
+                        )
+                    });
                     let is_so = renews == (aim == Aim::Renew || self.watch.is_pending);
                     self.watch.rule(is_so, || {
                         format!("a build with the aim {aim:?} makes a new generation in any case: {renews}")
                     });
                     let read = self.files.read_source();
-                    return self.built((aim, renews), read, is_good);
+                    return self.built((aim, renews, passes_over), read, is_good);
                 }
                 _ => {
                     let is_so = work == Some(Work::CancelBuild);
@@ -211,7 +218,12 @@ impl World {
     }
 
     /// Simulates the end of a build. Returns whether the result serves.
-    fn built(&mut self, (aim, renews): (Aim, bool), read: u8, is_good: bool) -> bool {
+    fn built(
+        &mut self,
+        (aim, renews, passes_over): (Aim, bool, Option<Digest>),
+        read: u8,
+        is_good: bool,
+    ) -> bool {
         self.watch.build_ends(aim);
         self.tried = Some(read);
         if !is_good {
@@ -220,6 +232,13 @@ impl World {
         }
         self.watch.failed_builds = 0;
         let manifest = self.machine.latest_manifest().clone();
+        let is_same = self.serves.is_some_and(|serves| serves.digest == digest(read));
+        if self.serves.is_some() && passes_over == Some(digest(read)) && (renews || !is_same) {
+            self.step(Input::Install(Installation { how: How::Built, manifest, replaces: true }));
+            self.step(Input::PassedOver);
+            self.watch.is_chosen();
+            return true;
+        }
         if renews || self.serves.is_none_or(|serves| serves.digest != digest(read)) {
             return self.install((digest(read), manifest), How::Built);
         }

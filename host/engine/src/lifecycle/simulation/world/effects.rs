@@ -10,6 +10,9 @@ impl World {
                 self.watch.is_quarantined(digest, self.tried);
                 self.quarantined.insert(digest);
             }
+            Effect::Demote { digest, .. } => self.is_demoted(digest),
+            Effect::LiftQuarantine => self.quarantined.clear(),
+            Effect::LiftDemotions => self.crashes.are_lifted(),
             Effect::ReportUnclearBuild => self.report_unclear_build(),
             Effect::RememberGood => {
                 self.good = self.machine.service.last().map(|last| last.digest);

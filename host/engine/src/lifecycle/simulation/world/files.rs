@@ -1,5 +1,6 @@
 //! The simulated files of a plugin. A user edits some of them, and builds may write their own inputs.
 
+use super::Dice;
 use crate::{
     build::{Moment, OwnWrites},
     lifecycle::{Contents, Observation},
@@ -23,7 +24,7 @@ const MANIFEST: &str = "/plugin/plugin.toml";
 
 /// Which of its own inputs each build writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Habit {
+enum Habit {
     Nothing,
     /// The same content again, in two steps.
     Same,
@@ -42,9 +43,9 @@ type Texts = [u64; 2];
 
 /// The simulated files.
 pub(super) struct Files {
-    pub(super) habit: Habit,
+    habit: Habit,
     /// Whether the plugin's package has a build script.
-    pub(super) has_script: bool,
+    has_script: bool,
     contents: BTreeMap<PathBuf, u64>,
     times: BTreeMap<PathBuf, SystemTime>,
     /// The number of different contents.
@@ -65,12 +66,20 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(habit: Habit, has_script: bool) -> Self {
+    pub(super) fn new(dice: &mut Dice) -> Self {
+        let habit = match dice.below(12) {
+            0 => Habit::Same,
+            1 => Habit::Stamp,
+            2 => Habit::NewFile,
+            3 => Habit::Macro,
+            4 => Habit::Manifest,
+            _ => Habit::Nothing,
+        };
         let files = [LIB, INPUT, STAMP, MACRO, MANIFEST].map(|path| (PathBuf::from(path), 0));
         let times = files.iter().map(|(path, _)| (path.clone(), SystemTime::UNIX_EPOCH)).collect();
         Self {
             habit,
-            has_script,
+            has_script: dice.chance(2, 3),
             contents: files.into(),
             times,
             texts: 0,

@@ -27,16 +27,21 @@ impl World {
         // Whether the version that was stopped to make room is being started again.
         let mut returns = false;
         loop {
+            let mut is_excluded = false;
+            if let Some(Work::Install(_, after) | Work::BringBack(after)) = &work {
+                let mode = if returns { self.policy.mode } else { manifest.mode };
+                is_excluded = self.is_excluded(digest, (mode, *after)) && !returns;
+            }
             let state = match work {
-                Some(Work::Install(BeginsWith::Kept)) => {
+                Some(Work::Install(BeginsWith::Kept, _)) => {
                     let is_kept = self.watch.promised.is_some();
                     self.watch
                         .rule(is_kept, || "a version begins with a state that no stop has saved".into());
                     self.kept()
                 }
-                Some(Work::Install(BeginsWith::Checkpoint)) => self.store.saved,
-                Some(Work::Install(BeginsWith::Nothing)) => None,
-                Some(Work::BringBack) => stopped.and_then(|stopped| stopped.state),
+                Some(Work::Install(BeginsWith::Checkpoint, _)) => self.store.saved,
+                Some(Work::Install(BeginsWith::Nothing, _)) => None,
+                Some(Work::BringBack(_)) => stopped.and_then(|stopped| stopped.state),
                 _ => {
                     let ended = work == Some(Work::EndInstall);
                     self.watch.rule(ended, || format!("{work:?} in an installation"));
@@ -47,7 +52,7 @@ impl World {
             self.begins_with(state, (replaces, gave_up), stopped.filter(|_| returns));
             let digest_now = stopped.filter(|_| returns).map_or(digest, |stopped| stopped.version.digest);
             let is_new = how == How::Built;
-            let failed = match self.attempt((digest_now, returns), state, &mut stopped) {
+            let failed = match self.attempt((digest_now, returns, is_excluded), state, &mut stopped) {
                 Ok(version) if returns => {
                     let follows = self.machine.manifest().clone();
                     self.comes_up((version, How::Again), (false, &follows), Some((is_new, digest)));
@@ -73,8 +78,8 @@ impl World {
             }
             work = self.step(Input::NotInstalled(failed));
             let is_so = match &work {
-                Some(Work::Install(_)) => gives_up,
-                Some(Work::BringBack) => makes_room,
+                Some(Work::Install(..)) => gives_up,
+                Some(Work::BringBack(_)) => makes_room,
                 _ => !makes_room && !gives_up,
             };
             self.watch.rule(is_so, || {
@@ -124,7 +129,7 @@ impl World {
     /// Simulates one attempt to start a version.
     fn attempt(
         &mut self,
-        (digest, returns): (Digest, bool),
+        (digest, returns, is_excluded): (Digest, bool, bool),
         state: Option<u64>,
         stopped: &mut Option<Stopped>,
     ) -> Result<VersionId, NotInstalled> {
@@ -144,6 +149,10 @@ impl World {
             because,
             made_room: false,
         };
+        if is_excluded {
+            failed.because = Because::KeptOut;
+            return Err(failed);
+        }
         let fails = !self.calm && self.dice.chance(1, if returns { 2 } else { 4 });
         let stops_first = self.serves.is_some() && self.dice.chance(1, 4);
         if self.quarantined.contains(&digest) && !returns || fails && !stops_first {
@@ -170,7 +179,8 @@ impl World {
         (replaces, follows): (bool, &Arc<Manifest>),
         failed: Option<(bool, Digest)>,
     ) {
-        if let Some(before) = self.serves.filter(|_| !self.calm && self.dice.chance(1, 8)) {
+        let may_die = self.crashes.may_happen(self.policy.mode);
+        if let Some(before) = self.serves.filter(|_| may_die && !self.calm && self.dice.chance(1, 8)) {
             // The process of the previous version ends before its successor serves, and the worker receives the death
             // after that.
             self.deaths.push_back((before, true));
@@ -195,6 +205,7 @@ impl World {
             How::Again => is_unconfirmed,
             How::WentBack => false,
         };
+        self.rollbacks.serves(version.digest, how);
         self.stateful = self.dice.chance(1, 2);
         self.is_fixed = self.dice.chance(1, 2);
         let newest = how == How::Built;

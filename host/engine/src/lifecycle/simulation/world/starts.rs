@@ -2,7 +2,6 @@
 
 use super::{World, texts::Says};
 use crate::{
-    id::Digest,
     lifecycle::{Aim, Input, StartBy, Work},
     record::How,
 };
@@ -16,8 +15,10 @@ impl World {
             1 => StartBy::Host { same_program: true },
             _ => StartBy::Host { same_program: false },
         };
-        let stored = if self.dice.chance(1, 4) { Vec::new() } else { self.startable() };
-        let mut work = self.step(Input::Start { by, stored });
+        let takes_time = self.dice.chance(7, 8);
+        let stored = if self.dice.chance(1, 4) { Vec::new() } else { self.stored() };
+        let mut kept_out = self.kept_out();
+        let mut work = self.step(Input::Start { by, stored, takes_time });
         let (mut tried, mut answered, mut built, mut unfit) = (BTreeSet::new(), false, false, None);
         loop {
             let input = match work {
@@ -25,6 +26,8 @@ impl World {
                     let wanted = self.watch.is_wanted;
                     self.watch
                         .rule(wanted, || format!("{digest:?} is started although the plugin was stopped"));
+                    let may_run = !kept_out.contains(&digest) && (takes_time || built);
+                    self.watch.rule(may_run, || format!("{digest:?} must not be started before the build"));
                     let is_first = tried.insert((digest, built));
                     self.watch.rule(is_first, || format!("{digest:?} is tried twice"));
                     let manifest = self.machine.manifest().clone();
@@ -61,7 +64,8 @@ impl World {
                     self.watch.rule(!built, || "a start builds twice".into());
                     built = true;
                     let serves = self.rebuild(Aim::Check) || self.serves.is_some();
-                    Input::SourceTried { serves, stored: self.startable() }
+                    kept_out = self.kept_out();
+                    Input::SourceTried { serves, stored: self.stored() }
                 }
                 _ => {
                     let is_so = work == Some(Work::EndStart) && built;
@@ -73,11 +77,5 @@ impl World {
             let has_ended = work == Some(Work::EndStart);
             self.watch.rule(has_ended || !ends, || "a start continues although a version serves".into());
         }
-    }
-
-    /// The stored versions that may be started before the source is built, the best first.
-    fn startable(&self) -> Vec<Digest> {
-        let known = self.served.iter().rev().filter(|digest| !self.quarantined.contains(digest));
-        known.take(2).copied().collect()
     }
 }

@@ -32,7 +32,7 @@ impl Says {
                 2 => self.timeout = 1 + dice.below(2),
                 3 => self.grace = 1 + dice.below(2),
                 4 => self.build = 1 + dice.below(2),
-                _ => self.policy = policy(dice),
+                _ => self.policy = Policy { mode: self.policy.mode, ..policy(dice) },
             }
         }
         self
@@ -45,7 +45,8 @@ impl Says {
         manifest.process.call_timeout = Some(Duration::from_secs(self.timeout));
         manifest.process.cancel_grace = Duration::from_secs(self.grace);
         manifest.build.timeout = Duration::from_secs(self.build);
-        let Policy { restart_pause, max_deaths, death_window, confirm, checkpoint } = self.policy;
+        let Policy { mode, restart_pause, max_deaths, death_window, confirm, checkpoint } = self.policy;
+        manifest.mode = mode;
         manifest.process.restart_pause = restart_pause;
         manifest.process.max_deaths = max_deaths;
         manifest.process.death_window = death_window;

@@ -191,8 +191,8 @@ impl Watch {
                 | Work::AnswerStart
                 | Work::BuildSource
                 | Work::EndStart
-                | Work::Install(_)
-                | Work::BringBack
+                | Work::Install(..)
+                | Work::BringBack(_)
                 | Work::EndInstall
                 | Work::RollBack(_)
                 | Work::EndService { .. },

@@ -49,8 +49,10 @@ impl World {
     fn start_by_command(&mut self) {
         self.watch.wanted();
         self.step(Input::Wanted);
-        let (serves, quarantine_lifted) = (self.serves.is_some(), !self.quarantined.is_empty());
-        self.quarantined.clear();
+        let (serves, quarantined) = (self.serves.is_some(), !self.quarantined.is_empty());
+        let crashed = self.crashes.are_known();
+        let lifts_crashes = crashed && self.crashes.exclude(self.policy.mode);
+        let quarantine_lifted = quarantined || lifts_crashes;
         let is_hindered = quarantine_lifted && self.machine.faults().of_source();
         let expected = match (is_hindered, serves) {
             (true, _) => Work::BuildSource,
@@ -60,7 +62,11 @@ impl World {
         if expected != Work::EndStart {
             self.watch.quarantine_lifted();
         }
-        let work = self.step(Input::StartAsked { serves, quarantine_lifted });
+        let work = self.step(Input::StartAsked { serves, quarantined, crashed });
+        let is_lifted =
+            self.quarantined.is_empty() && self.crashes.are_known() == (crashed && !lifts_crashes);
+        self.watch
+            .rule(is_lifted, || "a start does not end exactly the quarantines that it has to end".into());
         match &work {
             Some(Work::BuildSource) => {
                 self.rebuild(Aim::Renew);

@@ -58,6 +58,9 @@ impl Watch {
             Effect::Quarantine { .. }
             | Effect::ReportSuperseded { .. }
             | Effect::WarnOfUnstable(_)
+            | Effect::Demote { .. }
+            | Effect::LiftQuarantine
+            | Effect::LiftDemotions
             | Effect::Publish(_)
             | Effect::ReportUnclearBuild
             | Effect::ForgetState

@@ -1,0 +1,70 @@
+//! Artifacts that have crashed: which of them are recorded, and where they may run after that.
+
+use super::{Death, Effect, Lifecycle};
+use crate::{id::Digest, manifest::Mode};
+
+/// Whether plugins can run in child processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processes {
+    Possible,
+    Impossible,
+}
+
+/// Where an artifact runs that is recorded as crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterCrash {
+    /// In a child process.
+    Outside,
+    /// Nowhere, until a user starts the plugin.
+    Nowhere,
+}
+
+impl AfterCrash {
+    /// Where a crashed artifact of a plugin with this mode runs.
+    pub(crate) fn of(mode: Mode, processes: Processes) -> Self {
+        match (mode, processes) {
+            (Mode::Process, _) | (Mode::Auto, Processes::Possible) => Self::Outside,
+            _ => Self::Nowhere,
+        }
+    }
+}
+
+/// A stored version, and what is recorded about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredVersion {
+    pub(crate) digest: Digest,
+    pub(crate) is_quarantined: bool,
+    /// Whether the artifact is recorded as crashed.
+    pub(crate) has_crashed: bool,
+}
+
+impl Lifecycle {
+    /// Where a crashed artifact runs, according to the manifest in force.
+    pub(super) fn after_crash(&self) -> AfterCrash {
+        AfterCrash::of(self.policy.mode, self.processes)
+    }
+
+    /// The stored versions that may run. The build of the source reports the other versions.
+    pub(super) fn that_may_run(&self, stored: Vec<StoredVersion>) -> Vec<Digest> {
+        let has_place =
+            |version: &StoredVersion| !version.has_crashed || self.after_crash() == AfterCrash::Outside;
+        let may_run = stored.into_iter().filter(|version| !version.is_quarantined && has_place(version));
+        may_run.map(|version| version.digest).collect()
+    }
+
+    /// Records a crash in a child process, so that the artifact is not loaded into the host's process. `has_crashed`:
+    /// a crash of the artifact is recorded already.
+    pub(super) fn demotion(&self, death: &Death) -> Option<Effect> {
+        let demotes = self.policy.mode == Mode::Auto && !death.has_crashed;
+        let (digest, signal) = (death.version.digest, death.exit.signal.clone());
+        demotes.then_some(Effect::Demote { digest, signal })
+    }
+
+    /// The effects of a start by a user, which ends a quarantine: an artifact that was not allowed to run may run. An
+    /// artifact that has crashed the host still runs in a child process, if that is possible.
+    pub(super) fn lifts(&self, (quarantined, crashed): (bool, bool)) -> Vec<Effect> {
+        let lifts_crashes = crashed && self.after_crash() == AfterCrash::Nowhere;
+        let quarantine = quarantined.then_some(Effect::LiftQuarantine);
+        quarantine.into_iter().chain(lifts_crashes.then_some(Effect::LiftDemotions)).collect()
+    }
+}
