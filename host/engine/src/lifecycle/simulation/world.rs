@@ -31,6 +31,7 @@ use files::{Files, Text};
 use names::{name, name_of};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -72,6 +73,8 @@ pub(super) struct World {
     /// The artifact that was confirmed last.
     good: Option<Digest>,
     files: Files,
+    /// The files that were reported as written by every build, and are still known as such.
+    reported: BTreeSet<PathBuf>,
     /// The number of the current source. Each byte of its artifact's digest has this value.
     source: u8,
     /// The source that was built last.
@@ -110,6 +113,7 @@ impl World {
             begin,
             now: begin,
             files,
+            reported: BTreeSet::new(),
             policy: file.policy,
             serves: None,
             stateful: false,
@@ -354,6 +358,8 @@ impl World {
         for effect in effects.now {
             self.apply(effect);
         }
+        let overlap = &self.machine.overlap;
+        self.reported.retain(|path| overlap.is_unstable(path));
         let is_serving = matches!(self.machine.service, Service::Serving(_));
         let knows = self.machine.service.last().filter(|_| is_serving);
         let is_known = !self.deaths.is_empty() || self.watch.is_on_the_way || knows == self.serves;

@@ -16,7 +16,13 @@ impl World {
         let change = self.changes[&ticket].clone();
         let seen = self.files.see(&change, (Moment::After, self.wall()));
         self.watch.failed_builds = 0;
-        match self.step(Input::Changed(seen)) {
+        let reported = self.reported.clone();
+        let work = self.step(Input::Changed(seen));
+        let are_known = self.reported.is_superset(&reported);
+        self.watch.rule(are_known, || {
+            format!("an edit makes the lifecycle forget that every build writes {reported:?}")
+        });
+        match work {
             Some(Work::BuildChange(cause)) => {
                 let is_so = change.what == What::Source && cause.path == change.path;
                 self.watch.rule(is_so, || format!("{change:?} leads to a build because of {cause:?}"));

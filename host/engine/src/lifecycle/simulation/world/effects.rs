@@ -29,6 +29,7 @@ impl World {
             }
             Effect::WarnOfUnstable(paths) => {
                 let may_be = self.files.seem_unstable(&paths);
+                self.reported.extend(paths.iter().cloned());
                 self.watch.rule(may_be, || format!("{paths:?} are reported as written by every build"));
             }
             Effect::Publish(manifest) => self.published = Says::of(&manifest),
