@@ -4,6 +4,7 @@ mod measure;
 mod place;
 mod plot;
 mod report;
+mod style;
 
 use super::{
     args::{CallArgs, CallSpec, Place, PluginsFlag, State},

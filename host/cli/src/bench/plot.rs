@@ -3,6 +3,7 @@
 use super::{
     measure::Row,
     report::{Report, duration},
+    style::{DARK, LIGHT, Theme, decades, tick},
 };
 use crate::table::wrapped;
 use std::fmt::Write as _;
@@ -14,26 +15,19 @@ const TITLE_LINE: f64 = 22.0;
 const ROW: f64 = 46.0;
 
 /// Both themes: a reader's browser selects one.
-const STYLE: &str = "\
-text { font: 13px system-ui, sans-serif; fill: #1f2328 }
-.title { font-size: 16px; font-weight: 600 }
-.dim { fill: #59636e }
-.back { fill: #ffffff }
-.grid { stroke: #d1d9e0 }
-.range { stroke: #8c959f; stroke-width: 2 }
-.p50 { fill: #0969da }
-.p99 { fill: #bc4c00 }
-.p99-9 { fill: #a40e26 }
-@media (prefers-color-scheme: dark) {
-text { fill: #f0f6fc }
-.dim { fill: #9198a1 }
-.back { fill: #0d1117 }
-.grid { stroke: #3d444d }
-.range { stroke: #656c76 }
-.p50 { fill: #4493f8 }
-.p99 { fill: #db6d28 }
-.p99-9 { fill: #f85149 }
-}";
+fn style() -> String {
+    let fonts = "text { font: 13px system-ui, sans-serif }\n.title { font-size: 16px; font-weight: 600 }\n.range { stroke-width: 2 }\n";
+    let colours = |theme: &Theme| {
+        let [p50, p99, p99_9] = theme.data;
+        let Theme { back, text, dim, grid, range, .. } = theme;
+        format!(
+            "text {{ fill: {text} }}\n.dim {{ fill: {dim} }}\n.back {{ fill: {back} }}\n.grid {{ stroke: {grid} }}\n\
+             .range {{ stroke: {range} }}\n.p50 {{ fill: {p50} }}\n.p99 {{ fill: {p99} }}\n.p99-9 {{ fill: {p99_9} }}\n"
+        )
+    };
+    let (light, dark) = (colours(&LIGHT), colours(&DARK));
+    format!("{fonts}{light}@media (prefers-color-scheme: dark) {{\n{dark}}}")
+}
 
 /// A logarithmic axis over whole decades, in nanoseconds.
 struct Axis {
@@ -44,11 +38,7 @@ struct Axis {
 impl Axis {
     /// The smallest axis with all these values.
     fn of(values: impl Iterator<Item = f64>) -> Self {
-        let (least, most) = values
-            .fold((f64::MAX, 1.0_f64), |(least, most), value| (least.min(value.max(1.0)), most.max(value)));
-        let first = exponent(least.min(most).log10().floor());
-        let last = exponent(most.log10().ceil()).max(first + 1);
-        Self { decades: (first, last) }
+        Self { decades: decades(values) }
     }
 
     fn x(&self, ns: f64) -> f64 {
@@ -56,11 +46,6 @@ impl Axis {
         let share = (ns.max(1.0).log10() - first) / (last - first);
         AXIS.0 + share * (AXIS.1 - AXIS.0)
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the logarithm of a duration is small")]
-fn exponent(log: f64) -> i32 {
-    log as i32
 }
 
 /// The chart. Its title is the advice.
@@ -71,7 +56,8 @@ pub(super) fn svg(report: &Report) -> String {
     let bottom = report.rows.iter().fold(top, |y, _| y + ROW);
     let height = bottom + 62.0;
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\">\n<style>\n{STYLE}\n</style>\n<rect class=\"back\" width=\"100%\" height=\"100%\"/>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\">\n<style>\n{}\n</style>\n<rect class=\"back\" width=\"100%\" height=\"100%\"/>\n",
+        style()
     );
     let mut y = 32.0;
     for line in &title {
@@ -114,17 +100,6 @@ pub(super) fn svg(report: &Report) -> String {
 fn marks(row: &Row) -> impl Iterator<Item = (&'static str, f64)> {
     let percentiles = [("p50", Some(row.p50_ns)), ("p99", row.p99_ns), ("p99-9", row.p99_9_ns)];
     percentiles.into_iter().filter_map(|(class, ns)| Some((class, ns?)))
-}
-
-/// The label of a power of ten, such as `10 us`.
-fn tick(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ns if ns < 1e3 => (ns, "ns"),
-        ns if ns < 1e6 => (ns / 1e3, "us"),
-        ns if ns < 1e9 => (ns / 1e6, "ms"),
-        ns => (ns / 1e9, "s"),
-    };
-    format!("{value:.0} {unit}")
 }
 
 fn text(out: &mut String, (x, y): (f64, f64), class: &str, anchor: &str, text: &str) {
