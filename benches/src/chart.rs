@@ -1,0 +1,86 @@
+//! Charts as data: the benchmarks fill them in, and the program in `benches/plot` draws them. Both compile this file.
+
+use serde::{Deserialize, Serialize};
+
+/// One chart.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Chart {
+    /// The name of its files, without theme and extension.
+    pub file: String,
+    /// What the chart shows, as one sentence with figures.
+    pub title: String,
+    /// What was measured, and how.
+    pub subject: String,
+    /// The label of the axis of the durations.
+    pub axis: String,
+    /// The figures.
+    pub plot: Plot,
+}
+
+/// The form of a chart.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "form", rename_all = "snake_case")]
+pub enum Plot {
+    /// A point for each duration in nanoseconds, on a logarithmic axis.
+    Points {
+        /// The rows, from the top.
+        points: Vec<Point>,
+    },
+    /// A line for each contender: nanoseconds by bytes, on logarithmic axes.
+    Lines {
+        /// The label of the axis of the bytes.
+        bytes: String,
+        /// The lines.
+        lines: Vec<Line>,
+    },
+    /// A bar for each duration in milliseconds, divided into stages, on a linear axis.
+    Stages {
+        /// The rows, from the top.
+        bars: Vec<Bar>,
+    },
+}
+
+/// What a contender is in the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// replug itself.
+    Ours,
+    /// What a user could choose instead.
+    Peer,
+    /// The least that is possible.
+    Floor,
+}
+
+/// A duration.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Point {
+    /// The contender.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Nanoseconds.
+    pub ns: f64,
+}
+
+/// The durations of a contender.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Line {
+    /// The contender.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Bytes and nanoseconds.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A duration that consists of stages.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Bar {
+    /// The contender.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// The stages in their order: names and milliseconds.
+    pub stages: Vec<(String, f64)>,
+}
