@@ -1,6 +1,10 @@
 //! Measures contenders that take turns.
 
-use std::time::Duration;
+use hdrhistogram::Histogram;
+use std::time::{Duration, Instant};
+
+/// The longest duration of one operation, in nanoseconds: an hour. Longer ones count as this.
+const LONGEST: u64 = 3_600_000_000_000;
 
 /// One of the alternatives that a benchmark compares.
 pub struct Contender<'a> {
@@ -11,6 +15,29 @@ pub struct Contender<'a> {
     pub run: Box<dyn FnMut(u64) -> Duration + 'a>,
     /// The divisor of the repetitions in a turn; more than 1 for slow contenders.
     pub one_in: u64,
+}
+
+/// A contender whose operations are timed one by one, for the distribution of their durations.
+pub struct Sampler<'a, E> {
+    /// The name of the contender.
+    pub name: &'static str,
+    /// Repeats the operation the given number of times, and returns the nanoseconds of each.
+    pub run: Box<dyn FnMut(u64) -> Result<Vec<u64>, E> + 'a>,
+}
+
+impl<'a, E: 'a> Sampler<'a, E> {
+    /// A contender with this operation.
+    pub fn new(name: &'static str, mut once: impl FnMut() -> Result<(), E> + 'a) -> Self {
+        let run = move |repetitions| {
+            let timed = |_| {
+                let began = Instant::now();
+                once()?;
+                Ok(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+            };
+            (0..repetitions).map(timed).collect()
+        };
+        Self { name, run: Box::new(run) }
+    }
 }
 
 /// How often contenders take turns, and for how long.
@@ -41,6 +68,57 @@ impl Series {
     pub fn ratio_to(&self, other: &Self) -> f64 {
         self.median() / other.median()
     }
+}
+
+/// The durations of a contender.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    /// The mean of each round.
+    pub series: Series,
+    times: Histogram<u64>,
+}
+
+impl Distribution {
+    /// The quantile in nanoseconds, such as 0.999.
+    pub fn quantile(&self, share: f64) -> f64 {
+        self.times.value_at_quantile(share) as f64
+    }
+}
+
+/// As [`take_turns`], with the time of each operation. `failed` gets each contender that fails, and its error; it does not
+/// take further turns.
+pub fn sample_turns<E>(
+    mut samplers: Vec<Sampler<'_, E>>,
+    rounds: Rounds,
+    mut failed: impl FnMut(&'static str, E),
+) -> Vec<Distribution> {
+    let start = |sampler: &Sampler<'_, E>| Distribution {
+        series: Series { name: sampler.name, ns: Vec::new() },
+        times: Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are valid"),
+    };
+    let mut all: Vec<_> = samplers.iter().map(start).collect();
+    for round in 0..=rounds.rounds {
+        let mut turn = 0;
+        while turn < samplers.len() {
+            let which = (round + turn) % samplers.len();
+            match (samplers[which].run)(rounds.repetitions) {
+                Err(error) => {
+                    failed(samplers[which].name, error);
+                    samplers.remove(which);
+                    all.remove(which);
+                    continue;
+                }
+                Ok(times) if round > 0 => {
+                    let of = &mut all[which];
+                    of.series.ns.push(times.iter().sum::<u64>() as f64 / times.len().max(1) as f64);
+                    times.iter().for_each(|ns| of.times.saturating_record(*ns));
+                }
+                Ok(_) => {}
+            }
+            turn += 1;
+        }
+    }
+    all
 }
 
 /// Lets the contenders take turns. Each round begins with a different contender. The first round is a warm-up and does
@@ -84,6 +162,25 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(quantile(&[3.0, 1.0, 2.0], 0.99), 3.0);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_contender_that_fails_takes_no_further_turns() {
+        let rounds = Rounds { rounds: 3, repetitions: 100 };
+        let fixed = |name, ns| Sampler { name, run: Box::new(move |count| Ok(vec![ns; count as usize])) };
+        let mut left = 2;
+        let run = move |count| {
+            left -= 1;
+            if left == 0 { Err("gone") } else { Ok(vec![5; count as usize]) }
+        };
+        let failing = Sampler { name: "failing", run: Box::new(run) };
+        let mut failures = Vec::new();
+        let samplers = vec![fixed("fast", 2), failing, fixed("slow", 30)];
+        let all = sample_turns(samplers, rounds, |name, error| failures.push((name, error)));
+        assert_eq!(failures, [("failing", "gone")]);
+        assert_eq!(all.iter().map(|one| one.series.name).collect::<Vec<_>>(), ["fast", "slow"]);
+        assert_eq!(all[1].series.ns, [30.0; 3]);
+        assert_eq!((all[1].quantile(0.5), all[1].quantile(0.999)), (30.0, 30.0));
     }
 
     #[test]

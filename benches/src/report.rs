@@ -1,5 +1,6 @@
 //! The results, as a page for people and as JSON for programs.
 
+use crate::Chart;
 use serde::Serialize;
 use std::{
     fmt::{self, Write as _},
@@ -10,12 +11,14 @@ use std::{
 /// All results.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
+    /// What was measured, and on which machine: names and values.
+    pub head: Vec<(&'static str, String)>,
     /// One section for each benchmark.
     pub sections: Vec<Section>,
 }
 
 /// The results of one benchmark.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Section {
     /// The title of the section.
     pub title: &'static str,
@@ -23,6 +26,8 @@ pub struct Section {
     pub tables: Vec<Table>,
     /// The targets.
     pub targets: Vec<Target>,
+    /// The charts.
+    pub charts: Vec<Chart>,
 }
 
 /// Rows of text.
@@ -34,8 +39,8 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-/// A figure and its target.
-#[derive(Debug, Serialize)]
+/// A figure, what it is compared with, and its target.
+#[derive(Debug, Default, Serialize)]
 pub struct Target {
     /// What the figure measures.
     pub what: &'static str,
@@ -45,6 +50,12 @@ pub struct Target {
     pub measured: String,
     /// Whether the figure meets the target.
     pub met: bool,
+    /// replug's own figure, if it is compared with others.
+    pub ours: Option<String>,
+    /// The best figure of another system, and its name.
+    pub peer: Option<String>,
+    /// The least that is possible, and what it is.
+    pub floor: Option<String>,
 }
 
 impl Report {
@@ -62,11 +73,39 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, section) in self.sections.iter().enumerate() {
-            let gap = if index == 0 { "" } else { "\n" };
-            writeln!(f, "{gap}{section}")?;
+        let head = self.head.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]);
+        writeln!(f, "{}", Table { columns: vec!["run", ""], rows: head.collect() })?;
+        for section in &self.sections {
+            writeln!(f, "{section}\n")?;
         }
-        Ok(())
+        writeln!(f, "## All targets\n")?;
+        write!(f, "{}", self.summary())
+    }
+}
+
+impl Report {
+    /// All targets of all sections, with what they are compared with.
+    fn summary(&self) -> Table {
+        let columns = vec!["figure", "replug", "best other system", "floor", "measured", "target", ""];
+        let row = |target: &Target| {
+            let cell = |cell: &Option<String>| cell.clone().unwrap_or_else(|| "-".to_owned());
+            vec![
+                target.what.to_owned(),
+                cell(&target.ours),
+                cell(&target.peer),
+                cell(&target.floor),
+                target.measured.clone(),
+                target.bound.to_owned(),
+                target.verdict().to_owned(),
+            ]
+        };
+        Table { columns, rows: self.sections.iter().flat_map(|section| &section.targets).map(row).collect() }
+    }
+}
+
+impl Target {
+    fn verdict(&self) -> &'static str {
+        if self.met { "met" } else { "MISSED" }
     }
 }
 
@@ -77,8 +116,8 @@ impl fmt::Display for Section {
             writeln!(f, "{table}")?;
         }
         let row = |target: &Target| {
-            let met = if target.met { "met" } else { "MISSED" };
-            vec![target.what.to_owned(), target.bound.to_owned(), target.measured.clone(), met.to_owned()]
+            let verdict = target.verdict().to_owned();
+            vec![target.what.to_owned(), target.bound.to_owned(), target.measured.clone(), verdict]
         };
         let columns = vec!["target", "bound", "measured", ""];
         write!(f, "{}", Table { columns, rows: self.targets.iter().map(row).collect() })

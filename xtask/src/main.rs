@@ -31,11 +31,8 @@ enum Command {
     Oracle(programs::Oracle),
     /// Test the lifecycle of a plugin with random histories of events, in simulated time
     Simulate(programs::Simulate),
-    /// Run the benchmarks and their baselines, and write target/bench/report.md
-    Bench {
-        /// Run only these benchmarks: call, process, swap, live, http
-        names: Vec<String>,
-    },
+    /// Run the benchmarks and their alternatives, and write target/bench/report.md
+    Bench(programs::Bench),
 }
 
 fn main() -> ExitCode {
@@ -47,7 +44,7 @@ fn main() -> ExitCode {
         Command::Kill(with) => programs::kill(root(), &with),
         Command::Oracle(with) => programs::oracle(root(), &with),
         Command::Simulate(with) => programs::simulate(root(), &with),
-        Command::Bench { names } => programs::bench(root(), &names),
+        Command::Bench(with) => programs::bench(root(), &with),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

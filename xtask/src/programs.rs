@@ -58,6 +58,20 @@ pub(crate) struct Simulate {
     seed: Option<u64>,
 }
 
+/// The arguments of the benchmarks.
+#[derive(clap::Args)]
+pub(crate) struct Bench {
+    /// Run only these benchmarks: call, counts, lanes, process, swap, live, many, http
+    names: Vec<String>,
+    /// First install Go, go-plugin and gRPC with apt-get, so that go-plugin can be measured, too
+    #[arg(long)]
+    install: bool,
+}
+
+/// The packages of Debian and Ubuntu that the Go program in `benches/peers/go` needs.
+const GO_PACKAGES: [&str; 3] =
+    ["golang-go", "golang-github-hashicorp-go-plugin-dev", "golang-google-grpc-dev"];
+
 /// Runs the soak test.
 ///
 /// # Errors
@@ -134,11 +148,26 @@ pub(crate) fn simulate(root: &Path, with: &Simulate) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`soak`].
-pub(crate) fn bench(root: &Path, names: &[String]) -> anyhow::Result<()> {
+/// As [`soak`], and if the packages cannot be installed.
+pub(crate) fn bench(root: &Path, with: &Bench) -> anyhow::Result<()> {
+    if with.install {
+        install(&GO_PACKAGES)?;
+    }
     let mut args = vec!["bench", "--quiet", "--package", "replug-benches", "--"];
-    args.extend(names.iter().map(String::as_str));
+    args.extend(with.names.iter().map(String::as_str));
     cargo(root, &args)
+}
+
+/// Installs packages of Debian.
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let args = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+    let run = || Command::new("apt-get").args(&args).status();
+    let remedy = || format!("install them by other means: {}", packages.join(", "));
+    let status = run().with_context(|| format!("cannot run apt-get; {}", remedy()))?;
+    if !status.success() {
+        bail!("`apt-get {}` failed ({status}): run it as root, or {}", args.join(" "), remedy());
+    }
+    Ok(())
 }
 
 fn cargo(root: &Path, args: &[&str]) -> anyhow::Result<()> {

@@ -1,6 +1,8 @@
-//! The cost of a call: the typed handle, compared with the bare function pointer that it ultimately calls.
+//! The cost of a call: the typed handle, compared with the bare function pointer that it ultimately calls, and with the
+//! calls of other plugin systems.
 
-use anyhow::{Context, Result};
+use crate::peers::{Missing, Peers};
+use anyhow::{Context, Result, ensure};
 use arc_swap::ArcSwap;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use replug::{CallError, Handle, Host};
@@ -9,8 +11,10 @@ use replug_api::{
     abi::{Edge, Object},
     call::{Bound, Failed},
 };
-use replug_benches::{Contender, Rounds, Section, Series, Table, Target, take_turns};
-use replug_interfaces::{Counter, CounterClient};
+use replug_benches::{
+    Chart, Contender, Plot, Point, Role, Rounds, Section, Series, Table, Target, take_turns,
+};
+use replug_interfaces::{Counter, CounterClient, Greeter};
 use replug_tests::sandbox::{Sandbox, Std};
 use serde_json::json;
 use std::{
@@ -24,18 +28,26 @@ use std::{
 };
 
 const ID: &str = "dev.replug.numbered";
+const GREETER: &str = "dev.replug.hello-world";
 const BARE: &str = "function pointer of the same signature, hoisted";
 const TYPED: &str = "typed handle";
+/// What a call through a peer reaches after a reload.
+const NEW: &str = "the new version";
+const NO_RELOAD: &str = "it cannot reload";
+const PLAIN: &str = "`extern \"C\" fn(u64) -> u64` found by dlsym, without panic guard";
 const RESOLVED_BINARY: &str = "resolved method, with types";
 const RESOLVED_JSON: &str = "resolved method, with JSON";
 
 const ONE_THREAD: Rounds = Rounds { rounds: 60, repetitions: 400_000 };
+const TEXTS: Rounds = Rounds { rounds: 60, repetitions: 50_000 };
 const TWO_THREADS: Rounds = Rounds { rounds: 40, repetitions: 2_000_000 };
 
-/// Measures a method without a lock or an allocation in it: `fn increment(&self, by: u64) -> u64`.
+/// Measures a method without a lock or an allocation in it, `fn increment(&self, by: u64) -> u64`, and one that returns a
+/// new text, `fn greet(&self, name: &str) -> String`.
 pub(crate) fn measure() -> Result<Section> {
     let sandbox = Sandbox::fresh("bench")?;
     let package = sandbox.add("tests/fixtures/numbered")?;
+    sandbox.add_released("plugins/hello-world")?;
     let host =
         Host::builder().plugins(sandbox.plugins_dir()).state_dir(sandbox.state_dir()).build().wait()?;
     let typed: Handle<dyn Counter> = host.get(ID)?;
@@ -53,12 +65,11 @@ pub(crate) fn measure() -> Result<Section> {
 
     let hoisted = bare();
     let (mutex, rwlock, swapped) = (Mutex::new(bare()), RwLock::new(bare()), ArcSwap::from_pointee(bare()));
-    let contenders = vec![
+    let peers = Peers::open();
+    let mut contenders = vec![
         contender(BARE, |by| hoisted.increment(by).unwrap_or_default()),
         contender(TYPED, |by| typed.increment(by).unwrap_or_default()),
-        contender("`extern \"C\" fn(u64) -> u64` found by dlsym, without panic guard", |by| {
-            (probe.plain)(by)
-        }),
+        contender(PLAIN, |by| (probe.plain)(by)),
         contender("the pointer in an arc-swap", |by| swapped.load().increment(by).unwrap_or_default()),
         contender("the pointer in a std Mutex", |by| {
             mutex.lock().map_or(0, |it| it.increment(by).unwrap_or_default())
@@ -86,7 +97,9 @@ pub(crate) fn measure() -> Result<Section> {
             })
         },
     ];
+    contenders.extend(peers.numbers());
     let series = take_turns(contenders, ONE_THREAD);
+    let texts = texts(&host, &peers)?;
     let scaling = take_turns(
         vec![
             crowd("typed handle, 1 thread", 1, |by| typed.increment(by).unwrap_or_default()),
@@ -97,53 +110,171 @@ pub(crate) fn measure() -> Result<Section> {
         TWO_THREADS,
     );
     host.shutdown().wait();
-    Ok(section(&series, &scaling))
+    Ok(section(&series, &texts, &scaling, &peers))
 }
 
-fn section(series: &[Series], scaling: &[Series]) -> Section {
-    let row = |one: &Series| {
-        let ratio = one.ratio_to(&series[0]);
-        vec![one.name.to_owned(), format!("{:.2}", one.median()), format!("{ratio:.2}")]
+/// Measures the method that returns a text.
+fn texts(host: &Host, peers: &Peers) -> Result<Vec<Series>> {
+    let greeter: Handle<dyn Greeter> = host.get(GREETER)?;
+    ensure!(greeter.greet("World")? == "Hello, World!", "the plugin does not greet");
+    let run = |repetitions: u64| {
+        let began = Instant::now();
+        for _ in 0..repetitions {
+            drop(black_box(greeter.greet(black_box("World"))));
+        }
+        began.elapsed()
+    };
+    let typed = Contender { name: TYPED, run: Box::new(run), one_in: 1 };
+    Ok(take_turns([typed].into_iter().chain(peers.texts()).collect(), TEXTS))
+}
+
+fn section(series: &[Series], texts: &[Series], scaling: &[Series], peers: &Peers) -> Section {
+    let reaches = |name| match name {
+        BARE | PLAIN => "the old version",
+        name => peers.reaches(name).unwrap_or(NEW),
+    };
+    let missing = |(name, why): Missing| vec![name.to_owned(), "-".to_owned(), "-".to_owned(), why];
+    let row = |base: &Series, one: &Series| {
+        let cells = [format!("{:.2}", one.median()), format!("{:.2}", one.ratio_to(base))];
+        [one.name.to_owned()].into_iter().chain(cells).chain([reaches(one.name).to_owned()]).collect()
+    };
+    let rows = |all: &[Series]| -> Vec<Vec<String>> {
+        let measured = all.iter().map(|one| row(&all[0], one));
+        measured.chain(peers.failed().into_iter().map(missing)).collect()
     };
     let throughput = |one: &Series| vec![one.name.to_owned(), format!("{:.0}", 1e3 / one.median())];
-    let ratio = series[1].ratio_to(&series[0]);
-    let [by_json, by_types] = [RESOLVED_JSON, RESOLVED_BINARY].map(|name| {
-        let found = series.iter().find(|one| one.name == name);
-        found.map_or(f64::INFINITY, |one| one.ratio_to(&series[0]))
-    });
-    let (typed, machine) = (scaling[0].ratio_to(&scaling[1]), scaling[2].ratio_to(&scaling[3]));
     Section {
         title: "A call in process",
         tables: vec![
             Table {
-                columns: vec!["one thread", "ns a call", "times the pointer"],
-                rows: series.iter().map(row).collect(),
+                columns: vec![
+                    "a number, one thread",
+                    "ns a call",
+                    "times the pointer",
+                    "after a reload, a call reaches",
+                ],
+                rows: rows(series),
+            },
+            Table {
+                columns: vec![
+                    "a text, one thread",
+                    "ns a call",
+                    "times the handle",
+                    "after a reload, a call reaches",
+                ],
+                rows: rows(texts),
             },
             Table {
                 columns: vec!["throughput", "million calls a second"],
                 rows: scaling.iter().map(throughput).collect(),
             },
         ],
-        targets: vec![
-            Target {
-                what: "typed call, relative to the hoisted pointer",
-                bound: "at most 1.5 times",
-                measured: format!("{ratio:.2} times"),
-                met: ratio <= 1.5,
-            },
-            Target {
-                what: "resolved method with JSON, relative to the hoisted pointer",
-                bound: "at most 25 times",
-                measured: format!("{by_json:.1} times (with types {by_types:.1})"),
-                met: by_json <= 25.0 && by_types < by_json,
-            },
-            Target {
-                what: "throughput of two threads, relative to one",
-                bound: "at least 1.8 times",
-                measured: format!("{typed:.2} times (function pointer: {machine:.2})"),
-                met: typed >= 1.8,
-            },
-        ],
+        targets: targets(series, scaling, peers),
+        charts: vec![chart(series, peers)],
+    }
+}
+
+/// The fastest other system whose calls reach the new version after a reload.
+fn fastest<'a>(series: &'a [Series], peers: &Peers) -> Option<&'a Series> {
+    let reloading = series.iter().filter(|one| peers.reaches(one.name) == Some(NEW));
+    reloading.min_by(|one, other| one.median().total_cmp(&other.median()))
+}
+
+fn ns(one: &Series) -> String {
+    format!("{:.2} ns", one.median())
+}
+
+fn targets(series: &[Series], scaling: &[Series], peers: &Peers) -> Vec<Target> {
+    let (pointer, typed) = (&series[0], &series[1]);
+    let fastest = fastest(series, peers);
+    let ratio = typed.ratio_to(pointer);
+    let [json, types] = [RESOLVED_JSON, RESOLVED_BINARY].map(|name| {
+        let found = series.iter().find(|one| one.name == name);
+        (found.map(ns), found.map_or(f64::INFINITY, |one| one.ratio_to(pointer)))
+    });
+    let scaled = [scaling[0].ratio_to(&scaling[1]), scaling[2].ratio_to(&scaling[3])];
+    let floor = Some(format!("{} (function pointer)", ns(pointer)));
+    let peer = fastest.map(|peer| format!("{} ({})", ns(peer), peer.name));
+    vec![
+        Target {
+            what: "typed call, relative to the hoisted pointer",
+            bound: "at most 1.5 times",
+            measured: format!("{ratio:.2} times"),
+            met: ratio <= 1.5,
+            ours: Some(ns(typed)),
+            peer: peer.clone(),
+            floor: floor.clone(),
+        },
+        Target {
+            what: "typed call, relative to the fastest other system that reaches the new version",
+            bound: "less than 1 time",
+            measured: fastest.map_or_else(
+                || "no such system was measured".to_owned(),
+                |peer| format!("{:.2} times", typed.ratio_to(peer)),
+            ),
+            met: fastest.is_some_and(|peer| typed.ratio_to(peer) < 1.0),
+            ours: Some(ns(typed)),
+            peer,
+            floor: floor.clone(),
+        },
+        Target {
+            what: "resolved method with JSON, relative to the hoisted pointer",
+            bound: "at most 25 times",
+            measured: format!("{:.1} times (with types {:.1})", json.1, types.1),
+            met: json.1 <= 25.0 && types.1 < json.1,
+            ours: json.0,
+            floor,
+            ..Target::default()
+        },
+        Target {
+            what: "throughput of two threads, relative to one",
+            bound: "at least 1.8 times",
+            measured: format!("{:.2} times", scaled[0]),
+            met: scaled[0] >= 1.8,
+            ours: Some(format!("{:.2} times", scaled[0])),
+            floor: Some(format!("{:.2} times (function pointer)", scaled[1])),
+            ..Target::default()
+        },
+    ]
+}
+
+fn chart(series: &[Series], peers: &Peers) -> Chart {
+    let (pointer, typed) = (&series[0], &series[1]);
+    let point = |one: &Series| {
+        let (role, name) = match (one.name, peers.reaches(one.name)) {
+            (BARE, _) => (Role::Floor, "function pointer, no plugin system".to_owned()),
+            (name, None) if !name.starts_with("the pointer") && name != PLAIN => {
+                (Role::Ours, format!("replug: {name}"))
+            }
+            (name, Some(NEW)) => (Role::Peer, name.to_owned()),
+            (name, Some(NO_RELOAD)) => (Role::Peer, format!("{name} (no reload)")),
+            (name, Some(_)) if !name.starts_with("libloading") => {
+                (Role::Peer, format!("{name} (old version)"))
+            }
+            _ => return None,
+        };
+        Some(Point { name: name.replace('`', ""), role, ns: one.median() })
+    };
+    let mut points: Vec<Point> = series.iter().filter_map(point).collect();
+    points.sort_by(|one, other| one.ns.total_cmp(&other.ns));
+    let next = fastest(series, peers).map(|peer| {
+        let system = peer.name.split(':').next().unwrap_or(peer.name);
+        format!(", and {:.2} times that of {system}, the next system that reloads", typed.ratio_to(peer))
+    });
+    Chart {
+        file: "call".into(),
+        title: format!(
+            "A call through replug's typed handle takes {}: {:.2} times the time of a function pointer{}",
+            ns(typed),
+            typed.ratio_to(pointer),
+            next.unwrap_or_default()
+        ),
+        subject: format!(
+            "increment(by: u64) -> u64 in process, one thread, medians of {} rounds",
+            ONE_THREAD.rounds
+        ),
+        axis: "time of a call (logarithmic)".into(),
+        plot: Plot::Points { points },
     }
 }
 

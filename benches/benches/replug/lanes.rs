@@ -1,10 +1,18 @@
-//! The cost of a call into another process over each of the two lanes, compared with the minimum for two processes that
-//! sleep: one message in each direction over a socket. Also the same with one processor, for one to eight callers, and for
-//! texts of up to 16 MiB.
+//! The cost of a call into another process over each of the two lanes, compared with the minimum for two processes, which is
+//! one message in each direction, and with another plugin system. Also the same with one processor, for one to eight
+//! callers, and for texts of up to 16 MiB.
 
-use anyhow::{Context, Result, ensure};
+use crate::{
+    floor::{Echo, MESSAGE, SharedPages, Waiting},
+    go_plugin::{GoPlugin, PROTOCOLS},
+    peers::Missing,
+};
+use anyhow::{Context, Error, Result, ensure};
 use replug::{Handle, Host};
-use replug_benches::{Contender, Rounds, Section, Series, Table, Target, take_turns};
+use replug_benches::{
+    Chart, Contender, Distribution, Line, Plot, Role, Rounds, Sampler, Section, Series, Table, Target,
+    sample_turns, take_turns,
+};
 use replug_interfaces::{Counter, Greeter};
 use replug_tests::{
     numbered::Numbered,
@@ -14,10 +22,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::{
     env, fs,
     hint::black_box,
-    io::{self, Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
-    process::{Child, Command},
+    process::Command,
     sync::Barrier,
     thread,
     time::{Duration, Instant},
@@ -25,13 +31,18 @@ use std::{
 
 /// The lanes, as in a manifest.
 const LANES: [&str; 2] = ["socket", "shared-memory"];
-/// The bytes of a message in each direction: about those of a call of a method with one number.
-const MESSAGE: usize = 32;
-/// The argument with which this program becomes the other end of the socket.
-const ECHO: &str = "--echo";
+const MESSAGES: &str = "one message each way, 32 bytes, over a Unix socket";
+const SPIN: &str = "one message each way through shared memory, both sides spin";
+const FUTEX: &str = "one message each way through shared memory, both sides sleep (futex)";
+const OVER_SOCKET: &str = "typed handle, over a socket";
+const OVER_MEMORY: &str = "typed handle, over shared memory";
 /// The argument with which this program measures on one processor.
 const ONE_PROCESSOR: &str = "--one-processor";
 const ROUNDS: Rounds = Rounds { rounds: 40, repetitions: 2_000 };
+/// For the distribution of the durations of single calls.
+const CALLS: Rounds = Rounds { rounds: 40, repetitions: 1_000 };
+/// The messages through shared memory before each turn, until the other side runs.
+const WARM_UP: usize = 200;
 /// The texts that a method returns, in bytes.
 const TEXTS: [usize; 8] = [64, 1 << 10, 8 << 10, 32 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20];
 const TEXT_ROUNDS: usize = 15;
@@ -42,7 +53,6 @@ const TURN_BYTES: usize = 4 << 20;
 pub(crate) fn another_part_if_asked() -> Result<()> {
     let mut arguments = env::args().skip(1);
     match arguments.next().as_deref() {
-        Some(ECHO) => echo(),
         Some(ONE_PROCESSOR) => {
             let folder = arguments.next().context("no folder was named")?;
             // This is the only thread, so all later ones and all children inherit the mask.
@@ -52,50 +62,14 @@ pub(crate) fn another_part_if_asked() -> Result<()> {
             one.set(first.context("no processor is allowed")?);
             sched_setaffinity(None, &one)?;
             let host = Host::builder().plugins(&folder).build().wait()?;
-            let calls = take_turns(callers(&host)?, Rounds { rounds: 20, repetitions: 2_000 });
-            println!("{} {}", calls[0].median(), calls[1].median());
+            let rounds = Rounds { rounds: 20, repetitions: 2_000 };
+            let calls = sample_turns(callers(&host)?, rounds, |name, error| eprintln!("{name}: {error:#}"));
+            calls.iter().for_each(|calls| println!("{}", calls.series.median()));
             host.shutdown().wait();
         }
         _ => return Ok(()),
     }
     std::process::exit(0)
-}
-
-/// Echoes messages until the end of the standard input.
-fn echo() {
-    let stream = io::stdin();
-    let stream = std::os::fd::AsFd::as_fd(&stream).try_clone_to_owned().map(UnixStream::from);
-    if let Ok(mut stream) = stream {
-        let mut message = [0; MESSAGE];
-        while stream.read_exact(&mut message).is_ok() && stream.write_all(&message).is_ok() {}
-    }
-}
-
-/// The other end of a socket, in a process of its own.
-struct Echo {
-    stream: UnixStream,
-    child: Child,
-}
-
-impl Echo {
-    fn start() -> Result<Self> {
-        let (stream, theirs) = UnixStream::pair()?;
-        let child = Command::new(env::current_exe()?).arg(ECHO).stdin(OwnedFd::from(theirs)).spawn()?;
-        Ok(Self { stream, child })
-    }
-
-    fn round_trip(&mut self) {
-        let mut message = [1; MESSAGE];
-        let back = self.stream.write_all(&message).and_then(|()| self.stream.read_exact(&mut message));
-        back.expect("the other end answers until this one is closed");
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
-        let _ = self.child.wait();
-    }
 }
 
 /// Writes a plugin for each lane.
@@ -118,24 +92,21 @@ fn id(kind: &str, lane: &str) -> String {
 }
 
 /// A caller for each lane, of a method that does nothing.
-fn callers(host: &Host) -> Result<Vec<Contender<'static>>> {
-    let names = ["typed handle, over a socket", "typed handle, over shared memory"];
-    LANES
-        .into_iter()
-        .zip(names)
-        .map(|(lane, name)| {
-            let handle: Handle<dyn Counter> = host.get(&id("counter", lane))?;
-            handle.value().context("the plugin did not start")?;
-            ensure!(
-                host.info(&id("counter", lane))
-                    .is_ok_and(|info| info.lane.is_some_and(|used| used.name() == lane)),
-                "calls do not go over the lane of the manifest"
-            );
-            let run =
-                move |repetitions| timed(repetitions, || drop(black_box(handle.increment(black_box(1)))));
-            Ok(Contender { name, run: Box::new(run), one_in: 1 })
-        })
-        .collect()
+fn callers(host: &Host) -> Result<Vec<Sampler<'static, Error>>> {
+    let caller = |(lane, name)| {
+        let handle: Handle<dyn Counter> = host.get(&id("counter", lane))?;
+        handle.value().context("the plugin did not start")?;
+        ensure!(
+            host.info(&id("counter", lane))
+                .is_ok_and(|info| info.lane.is_some_and(|used| used.name() == lane)),
+            "calls do not go over the lane of the manifest"
+        );
+        Ok(Sampler::new(name, move || {
+            black_box(handle.increment(black_box(1))?);
+            Ok(())
+        }))
+    };
+    LANES.into_iter().zip([OVER_SOCKET, OVER_MEMORY]).map(caller).collect()
 }
 
 /// Measures both lanes.
@@ -154,17 +125,44 @@ pub(crate) fn measure() -> Result<Section> {
     let greeter = sandbox.add_released("plugins/hello-world")?;
     install(served.path(), "text", &fs::read(sandbox.build(&greeter, Std::Shared)?)?)?;
     let host = Host::builder().plugins(served.path()).build().wait()?;
-    let mut echo = Echo::start()?;
-    let message = Contender {
-        name: "one message each way, 32 bytes, over a Unix socket",
-        run: Box::new(|repetitions| timed(repetitions, || echo.round_trip())),
-        one_in: 1,
-    };
-    let calls = take_turns([vec![message], callers(&host)?].into_iter().flatten().collect(), ROUNDS);
+    let go = GoPlugin::start();
+    let (calls, missing) = calls(&host, &go)?;
     let crowds = crowds(&host)?;
-    let texts = texts(&host)?;
+    let texts = texts(&host, go.as_ref().ok())?;
     host.shutdown().wait();
-    Ok(section(&calls, &alone, &crowds, &texts))
+    Ok(section(&calls, missing, &alone, &crowds, &texts))
+}
+
+/// One caller of a method with a number, and its floors and peers.
+fn calls(host: &Host, go: &Result<GoPlugin>) -> Result<(Vec<Distribution>, Vec<Missing>)> {
+    let mut echo = Echo::start(MESSAGE)?;
+    let mut samplers = vec![Sampler::new(MESSAGES, move || echo.round_trip())];
+    samplers.extend(callers(host)?);
+    for (name, waiting) in [(SPIN, Waiting::Spin), (FUTEX, Waiting::Futex)] {
+        // The other side lives only for the turn, because a side that spins takes a processor from all other contenders.
+        let turn = move |count| {
+            let mut pages = SharedPages::start(waiting)?;
+            (0..WARM_UP).for_each(|_| pages.round_trip());
+            let mut once = Sampler::new(name, || {
+                pages.round_trip();
+                Ok(())
+            });
+            (once.run)(count)
+        };
+        samplers.push(Sampler { name, run: Box::new(turn) });
+    }
+    let mut missing = Vec::new();
+    for (protocol, name) in PROTOCOLS {
+        match go {
+            Ok(go) => {
+                let go = go.clone();
+                samplers.push(Sampler { name, run: Box::new(move |count| go.call(protocol, count)) });
+            }
+            Err(error) => missing.push((name, format!("not measured: {error:#}"))),
+        }
+    }
+    let calls = sample_turns(samplers, CALLS, |name, error| missing.push((name, format!("{error:#}"))));
+    Ok((calls, missing))
 }
 
 /// Many callers of one plugin: for each number of callers, the lanes.
@@ -178,21 +176,43 @@ fn crowds(host: &Host) -> Result<Vec<(u64, Vec<Series>)>> {
     Ok([1, 2, 8].into_iter().map(crowd).collect())
 }
 
-/// A method that returns its text with a greeting around it: for each length, the lanes.
-fn texts(host: &Host) -> Result<Vec<(usize, Vec<Series>)>> {
+/// A text of one length: both lanes, the messages over a socket, and the peers. The order is that of [`text_columns`].
+struct Text {
+    len: usize,
+    /// None if a contender cannot send a text of this length.
+    ns: Vec<Option<f64>>,
+}
+
+/// A method that returns its text in a greeting.
+fn texts(host: &Host, go: Option<&GoPlugin>) -> Result<Vec<Text>> {
     let greeters: Vec<Handle<dyn Greeter>> =
         LANES.iter().map(|lane| host.get(&id("text", lane))).collect::<Result<_, _>>()?;
     let mut all = Vec::new();
     for len in TEXTS {
         let text = "x".repeat(len);
-        let lanes = LANES.into_iter().zip(&greeters).map(|(name, greeter)| {
+        let mut samplers: Vec<Sampler<'_, Error>> = Vec::new();
+        for (name, greeter) in LANES.into_iter().zip(&greeters) {
             let text = &text;
-            let run =
-                move |repetitions| timed(repetitions, || drop(black_box(greeter.greet(black_box(text)))));
-            Contender { name, run: Box::new(run), one_in: 1 }
+            samplers.push(Sampler::new(name, move || {
+                black_box(greeter.greet(black_box(text))?);
+                Ok(())
+            }));
+        }
+        let mut echo = Echo::start(len)?;
+        samplers.push(Sampler::new(MESSAGES, move || echo.round_trip()));
+        for (protocol, name) in PROTOCOLS {
+            if let Some(go) = go.cloned() {
+                samplers.push(Sampler { name, run: Box::new(move |count| go.text(protocol, count, len)) });
+            }
+        }
+        let names: Vec<_> = samplers.iter().map(|sampler| sampler.name).collect();
+        let repetitions = (TURN_BYTES / len).clamp(1, 200) as u64;
+        // gRPC has a maximum length.
+        let measured = sample_turns(samplers, Rounds { rounds: TEXT_ROUNDS, repetitions }, |name, error| {
+            eprintln!("{name}, {}: {error:#}", bytes(len));
         });
-        let repetitions = (TURN_BYTES / len).clamp(1, 500) as u64;
-        all.push((len, take_turns(lanes.collect(), Rounds { rounds: TEXT_ROUNDS, repetitions })));
+        let of = |name| measured.iter().find(|one| one.series.name == name).map(|one| one.series.median());
+        all.push(Text { len, ns: names.into_iter().map(of).collect() });
         ensure!(
             greeters.iter().all(|greeter| greeter.greet("x").is_ok_and(|back| back == "Hello, x!")),
             "a plugin has stopped"
@@ -201,35 +221,46 @@ fn texts(host: &Host) -> Result<Vec<(usize, Vec<Series>)>> {
     Ok(all)
 }
 
+/// The headings of the table of texts, for as many columns as there are.
+fn text_columns(count: usize) -> Vec<&'static str> {
+    let mut columns =
+        vec!["text each way", "socket, µs a call", "shared memory", "messages over a Unix socket"];
+    columns.extend(PROTOCOLS.map(|(_, name)| name));
+    columns.truncate(count + 1);
+    columns
+}
+
 fn section(
-    calls: &[Series],
+    calls: &[Distribution],
+    missing: Vec<Missing>,
     alone: &[f64],
     crowds: &[(u64, Vec<Series>)],
-    texts: &[(usize, Vec<Series>)],
+    texts: &[Text],
 ) -> Section {
-    let row = |one: &Series| {
-        let ratio = one.ratio_to(&calls[0]);
-        vec![one.name.to_owned(), format!("{:.2}", one.median() / 1e3), format!("{ratio:.2}")]
+    let row = |one: &Distribution| {
+        let us = [0.5, 0.99, 0.999].map(|share| format!("{:.2}", one.quantile(share) / 1e3));
+        let ratio = format!("{:.2}", one.series.ratio_to(&calls[0].series));
+        let mean = format!("{:.2}", one.series.median() / 1e3);
+        [one.series.name.to_owned(), mean].into_iter().chain(us).chain([ratio]).collect()
     };
+    let missing = missing.into_iter().map(|(name, why)| {
+        let empty = std::iter::repeat_n("-".to_owned(), 4);
+        [name.to_owned()].into_iter().chain(empty).chain([why]).collect()
+    });
     let per_second = |one: &Series| format!("{:.0}", 1e6 / one.median());
     let crowd = |(callers, lanes): &(u64, Vec<Series>)| {
         [callers.to_string()].into_iter().chain(lanes.iter().map(per_second)).collect()
     };
-    let text = |(len, lanes): &(usize, Vec<Series>)| {
-        let us = lanes.iter().map(|lane| format!("{:.1}", lane.median() / 1e3));
-        let ratio = format!("{:.2}", lanes[1].ratio_to(&lanes[0]));
-        [bytes(*len)].into_iter().chain(us).chain([ratio]).collect()
+    let text = |text: &Text| {
+        let us = text.ns.iter().map(|ns| ns.map_or("-".to_owned(), |ns| format!("{:.1}", ns / 1e3)));
+        [bytes(text.len)].into_iter().chain(us).collect()
     };
-    let (ratio, memory) = (calls[1].ratio_to(&calls[0]), calls[2].median() / 1e3);
-    let with_one = alone[1] / alone[0];
-    let scaling = crowds[0].1[0].ratio_to(&crowds[1].1[0]);
-    let worst = texts.iter().map(|(_, lanes)| lanes[1].ratio_to(&lanes[0])).fold(0.0, f64::max);
     Section {
         title: "A call into a plugin in a child process",
         tables: vec![
             Table {
-                columns: vec!["one caller", "µs a call", "to the messages"],
-                rows: calls.iter().map(row).collect(),
+                columns: vec!["one caller", "µs a call", "p50", "p99", "p99.9", "to the messages"],
+                rows: calls.iter().map(row).chain(missing).collect(),
             },
             Table {
                 columns: vec!["host and plugin on one processor", "µs a call"],
@@ -244,42 +275,132 @@ fn section(
                 rows: crowds.iter().map(crowd).collect(),
             },
             Table {
-                columns: vec!["text each way", "socket, µs a call", "shared memory", "to the socket"],
+                columns: text_columns(texts.first().map_or(0, |text| text.ns.len())),
                 rows: texts.iter().map(text).collect(),
             },
         ],
-        targets: vec![
-            Target {
-                what: "call over a socket to one message each way",
-                bound: "at most 1.4 times",
-                measured: format!("{ratio:.2} times"),
-                met: ratio <= 1.4,
-            },
-            Target {
-                what: "call over shared memory",
-                bound: "at most 1.2 µs",
-                measured: format!("{memory:.2} µs"),
-                met: memory <= 1.2,
-            },
-            Target {
-                what: "on one processor, a call over shared memory to one over a socket",
-                bound: "at most 1.1 times",
-                measured: format!("{with_one:.2} times"),
-                met: with_one <= 1.1,
-            },
-            Target {
-                what: "a text over shared memory to one over a socket, whatever its length",
-                bound: "at most 1.1 times",
-                measured: format!("{worst:.2} times"),
-                met: worst <= 1.1,
-            },
-            Target {
-                what: "throughput of two callers to one, over a socket",
-                bound: "at least 1.6 times",
-                measured: format!("{scaling:.2} times"),
-                met: scaling >= 1.6,
-            },
-        ],
+        targets: targets(calls, alone, crowds, texts),
+        charts: vec![chart(texts)],
+    }
+}
+
+fn find<'a>(calls: &'a [Distribution], name: &str) -> Option<&'a Series> {
+    calls.iter().find(|one| one.series.name == name).map(|one| &one.series)
+}
+
+fn targets(
+    calls: &[Distribution],
+    alone: &[f64],
+    crowds: &[(u64, Vec<Series>)],
+    texts: &[Text],
+) -> Vec<Target> {
+    let ratio =
+        |name, to| find(calls, name).zip(find(calls, to)).map_or(f64::NAN, |(one, to)| one.ratio_to(to));
+    let us = |name| find(calls, name).map(|one| format!("{:.2} µs", one.median() / 1e3));
+    let fastest = PROTOCOLS.into_iter().filter_map(|(_, name)| find(calls, name));
+    let fastest = fastest.min_by(|one, other| one.median().total_cmp(&other.median()));
+    let peer = fastest.and_then(|peer| Some(format!("{} ({})", us(peer.name)?, peer.name)));
+    let messages = us(MESSAGES).map(|us| format!("{us} (messages)"));
+    let to_messages = ratio(OVER_SOCKET, MESSAGES);
+    let memory = find(calls, OVER_MEMORY).map_or(f64::NAN, Series::median) / 1e3;
+    let with_one = alone[1] / alone[0];
+    let scaling = crowds[0].1[0].ratio_to(&crowds[1].1[0]);
+    let worst = texts.iter().filter_map(|text| Some(text.ns[1]? / text.ns[0]?)).fold(0.0, f64::max);
+    vec![
+        Target {
+            what: "call over a socket to one message each way",
+            bound: "at most 1.4 times",
+            measured: format!("{to_messages:.2} times"),
+            met: to_messages <= 1.4,
+            ours: us(OVER_SOCKET),
+            peer: peer.clone(),
+            floor: messages.clone(),
+        },
+        Target {
+            what: "call over a socket, relative to the faster protocol of go-plugin",
+            bound: "less than 1 time",
+            measured: fastest.map_or_else(
+                || "go-plugin was not measured".to_owned(),
+                |peer| format!("{:.2} times", ratio(OVER_SOCKET, peer.name)),
+            ),
+            met: fastest.is_some_and(|peer| ratio(OVER_SOCKET, peer.name) < 1.0),
+            ours: us(OVER_SOCKET),
+            peer: peer.clone(),
+            floor: messages,
+        },
+        Target {
+            what: "call over shared memory",
+            bound: "at most 1.2 µs",
+            measured: format!("{memory:.2} µs"),
+            met: memory <= 1.2,
+            ours: us(OVER_MEMORY),
+            peer,
+            floor: us(SPIN).map(|us| format!("{us} (spin)")),
+        },
+        Target {
+            what: "on one processor, a call over shared memory to one over a socket",
+            bound: "at most 1.1 times",
+            measured: format!("{with_one:.2} times"),
+            met: with_one <= 1.1,
+            ..Target::default()
+        },
+        Target {
+            what: "a text over shared memory to one over a socket, whatever its length",
+            bound: "at most 1.1 times",
+            measured: format!("{worst:.2} times"),
+            met: worst <= 1.1,
+            ..Target::default()
+        },
+        Target {
+            what: "throughput of two callers to one, over a socket",
+            bound: "at least 1.6 times",
+            measured: format!("{scaling:.2} times"),
+            met: scaling >= 1.6,
+            ..Target::default()
+        },
+    ]
+}
+
+/// The texts of each contender, and a claim about a text of 1 KiB.
+fn chart(texts: &[Text]) -> Chart {
+    let names = ["replug, over a socket", "replug, over shared memory", "messages over a Unix socket"];
+    let peers = PROTOCOLS.map(|(_, name)| name);
+    let roles = [Role::Ours, Role::Ours, Role::Floor, Role::Peer, Role::Peer];
+    let line = |(index, (name, role)): (usize, (&str, Role))| {
+        let point = |text: &Text| Some((text.len as f64, text.ns.get(index).copied().flatten()?));
+        Line { name: name.to_owned(), role, points: texts.iter().filter_map(point).collect() }
+    };
+    let lines: Vec<Line> = names.into_iter().chain(peers).zip(roles).enumerate().map(line).collect();
+    let at = |index: usize| lines[index].points.iter().find(|(len, _)| *len == 1024.0).map(|(_, ns)| *ns);
+    let us = |ns: f64| format!("{:.1} us", ns / 1e3);
+    let title = match (at(0), at(1), at(3)) {
+        (Some(socket), Some(memory), Some(peer)) => format!(
+            "A round trip of 1 KiB takes {} over shared memory and {} over a socket, {:.2} and {:.2} times the time of go-plugin over net/rpc",
+            us(memory),
+            us(socket),
+            memory / peer,
+            socket / peer
+        ),
+        (Some(socket), Some(memory), None) => {
+            format!(
+                "A round trip of 1 KiB takes {} over shared memory and {} over a socket",
+                us(memory),
+                us(socket)
+            )
+        }
+        _ => "Round trips by length".to_owned(),
+    };
+    Chart {
+        file: "round-trip".into(),
+        title,
+        subject: format!(
+            "greet(name: &str) -> String in a child process, one caller, medians of {TEXT_ROUNDS} rounds"
+        ),
+        axis: "time of a call (logarithmic)".into(),
+        plot: Plot::Lines {
+            bytes: "length of the text in each direction (logarithmic)".into(),
+            lines: lines.into_iter().filter(|line| !line.points.is_empty()).collect(),
+        },
     }
 }
 

@@ -1,9 +1,10 @@
 //! The time that a trial adds to a reload, the start of a process, and the time until a caller returns if the plugin does
 //! not answer. `lanes.rs` measures the calls.
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::go_plugin::{GoPlugin, PROTOCOLS};
+use anyhow::{Context, Error, Result, bail, ensure};
 use replug::{CallError, EventKind, Events, Handle, Host};
-use replug_benches::{Section, Target, quantile};
+use replug_benches::{Section, Table, Target, quantile};
 use replug_interfaces::Counter;
 use replug_tests::{
     Probe, misbehave,
@@ -39,7 +40,7 @@ pub(crate) fn measure() -> Result<Section> {
     (1..=RELOADS).try_for_each(|number| {
         artifacts.put(number, &binary)?;
         host.reload(ID).wait()?;
-        Ok::<_, anyhow::Error>(())
+        Ok::<_, Error>(())
     })?;
     let mut preflight = Vec::new();
     while let Some(event) = events.try_next() {
@@ -47,21 +48,23 @@ pub(crate) fn measure() -> Result<Section> {
             preflight.push(stages.preflight);
         }
     }
-    let starts = starts(&host)?;
+    let starts = starts(&host, &handle)?;
     host.shutdown().wait();
     let slept = Slept {
         cancelled: sleep("until-cancelled", CANCELS, |_| Ok(()))?,
         killed: sleep("sleep", SLEEPS, restarted)?,
     };
-    Ok(section(&Lives { preflight, starts, slept }))
+    Ok(section(&Lives { preflight, starts, go: go_starts(), slept }))
 }
 
 /// Durations of lifecycle events of a plugin, in milliseconds.
 struct Lives {
     /// The trials of new versions.
     preflight: Vec<f64>,
-    /// From the command that starts a stopped plugin, which has passed its trial, until it is ready in a new process.
+    /// From the command that starts a stopped plugin, which has passed its trial, until a new process has answered a call.
     starts: Vec<f64>,
+    /// The same for go-plugin, which makes no trial, over each protocol.
+    go: Vec<(&'static str, Result<Vec<f64>>)>,
     slept: Slept,
 }
 
@@ -82,14 +85,23 @@ struct Back {
     again: Vec<f64>,
 }
 
-fn starts(host: &Host) -> Result<Vec<f64>> {
+fn starts(host: &Host, handle: &Handle<dyn Counter>) -> Result<Vec<f64>> {
     let start = |_| {
         host.stop(ID).wait()?;
         let began = Instant::now();
         host.start(ID).wait()?;
+        handle.value()?;
         Ok(ms_since(began))
     };
     (0..STARTS).map(start).collect()
+}
+
+fn go_starts() -> Vec<(&'static str, Result<Vec<f64>>)> {
+    let starts = |protocol| {
+        let go = GoPlugin::start()?;
+        (0..STARTS).map(|_| Ok(go.start_plugin(protocol)? as f64 / 1e6)).collect()
+    };
+    PROTOCOLS.map(|(protocol, name)| (name, starts(protocol))).into()
 }
 
 fn sleep(action: &str, times: usize, settled: impl Fn(&mut Events) -> Result<()>) -> Result<Back> {
@@ -132,21 +144,38 @@ fn ms_since(began: Instant) -> f64 {
 
 fn section(lives: &Lives) -> Section {
     let (trial, start) = (quantile(&lives.preflight, 0.5), quantile(&lives.starts, 0.5));
+    let cells = |values: &[f64]| [0.5, 0.99].map(|share| format!("{:.1}", quantile(values, share)));
+    let row = |(name, starts): (&str, Result<&Vec<f64>, &Error>)| {
+        let cells =
+            starts.map_or_else(|error| ["-".into(), format!("not measured: {error:#}")], |it| cells(it));
+        [name.to_owned()].into_iter().chain(cells).collect()
+    };
+    let go = lives.go.iter().map(|(name, starts)| (*name, starts.as_ref()));
+    let fastest =
+        lives.go.iter().filter_map(|(name, starts)| Some((*name, quantile(starts.as_ref().ok()?, 0.5))));
+    let fastest = fastest.min_by(|(_, one), (_, other)| one.total_cmp(other));
     Section {
         title: "The life of a plugin in a child process",
-        tables: Vec::new(),
+        tables: vec![Table {
+            columns: vec!["from the start of a process until it has answered a call", "p50 ms", "p99 ms"],
+            rows: [("replug", Ok(&lives.starts))].into_iter().chain(go).map(row).collect(),
+        }],
         targets: vec![
             Target {
                 what: "preflight with its trial",
                 bound: "at most 25 ms",
                 measured: format!("{trial:.1} ms (p50 of {} reloads)", lives.preflight.len()),
                 met: trial <= 25.0,
+                ..Target::default()
             },
             Target {
-                what: "start of a stopped plugin, from the command until it is ready in a new process",
+                what: "start of a stopped plugin, from the command until a new process has answered a call",
                 bound: "at most 15 ms",
                 measured: format!("{start:.1} ms (p50 of {STARTS})"),
                 met: start <= 15.0,
+                ours: Some(format!("{start:.1} ms")),
+                peer: fastest.map(|(name, ms)| format!("{ms:.1} ms ({name})")),
+                ..Target::default()
             },
             back(
                 "caller of a plugin that sleeps until it is cancelled, with a deadline of 100 ms",
@@ -154,6 +183,7 @@ fn section(lives: &Lives) -> Section {
             ),
             back("caller of a plugin that sleeps forever, with a deadline of 100 ms", &lives.slept.killed),
         ],
+        charts: Vec::new(),
     }
 }
 
@@ -168,5 +198,6 @@ fn back(what: &'static str, calls: &Back) -> Target {
             "{back:.1} ms (p50), {longest:.1} ms (longest of {count}); the plugin answers again {again:.1} ms later"
         ),
         met: longest <= 150.0,
+        ..Target::default()
     }
 }
