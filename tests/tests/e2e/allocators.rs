@@ -2,7 +2,11 @@
 //! memory of the host's allocator. A plugin with C code may need static thread-local storage, of which a process has
 //! little.
 
-use replug::{EventKind, Handle, event::Stage, manifest::Mode};
+use replug::{
+    EventKind, Handle,
+    event::{RetireOutcome, Stage},
+    manifest::Mode,
+};
 use replug_builder::artifact::{inspect, inspect::StdLinkage};
 use replug_tests::{
     Lab, Source, Tally,
@@ -10,7 +14,7 @@ use replug_tests::{
     compiled,
 };
 use serde_json::json;
-use std::{fs, process::Command};
+use std::{fs, process::Command, thread};
 
 /// An allocator that aborts the process if it frees memory of another allocator.
 const TAGGED: &str = r#"
@@ -188,6 +192,23 @@ fn a_plugin_moves_to_a_process_when_static_tls_runs_out() {
         _ => None,
     });
     assert!(refused.contains("GLIBC_TUNABLES=glibc.rtld.optional_static_tls="), "{refused}");
+}
+
+#[test]
+fn static_tls_of_an_unloaded_plugin_is_used_by_its_next_start() {
+    let mut lab = Lab::in_mode("static-tls-again", Mode::Auto);
+    lab.set_manifest("[reload]\nunload = \"verified\"\ndrain_timeout = \"10s\"");
+    lab.write_source(&static_tls(256));
+    lab.start();
+    for _ in 0..5 {
+        // The library can be unmapped only after this thread has ended.
+        let tally = tally(&lab);
+        assert_eq!(thread::spawn(move || tally.version()).join().unwrap(), Ok(1));
+        assert_eq!(lab.host().info(&lab.id()).unwrap().runs_in, Some(Mode::InProcess));
+        lab.host().stop(&lab.id()).wait().unwrap();
+        assert_eq!(lab.retired().1, RetireOutcome::Unloaded);
+        lab.host().start(&lab.id()).wait().unwrap();
+    }
 }
 
 #[test]

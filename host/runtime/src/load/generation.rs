@@ -83,7 +83,7 @@ impl Live {
             Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. } | LoadError::OtherStd { .. })
         ) {
             observer.mapped();
-            take_static_tls(spec.static_tls_bytes);
+            take_static_tls(spec.path, spec.static_tls_bytes);
         }
         let opened = opened?;
         opened.contains_panics()?;

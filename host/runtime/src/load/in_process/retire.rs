@@ -5,6 +5,7 @@ use super::{
     inside::{self, Inside},
     instance::Instance,
     services,
+    static_tls::give_back_static_tls,
 };
 use crate::{
     load::warn,
@@ -56,13 +57,17 @@ impl Instance {
             tracing::warn!("{}: {reason}: it stays mapped", gone.path().display());
             return RetireOutcome::StillMapped;
         }
+        let path = gone.path().to_owned();
         // SAFETY: 1. The visitors are all threads that ran a call or a lifecycle step of the instance: each was
         // recorded before it left the call, and no call runs now. The kernel no longer knows these threads, so
         // their thread-local destructors have run. No other thread has a return address in the library's code. 2. The
         // instance, which held the interfaces, was dropped, and every record, too, because the generation was drained.
         // The library handles no signal.
         match unsafe { gone.unload() } {
-            Unloaded::Verified => RetireOutcome::Unloaded,
+            Unloaded::Verified => {
+                give_back_static_tls(&path);
+                RetireOutcome::Unloaded
+            }
             Unloaded::StillMapped => RetireOutcome::StillMapped,
         }
     }

@@ -4,26 +4,62 @@
 //! thread-local data at fixed offsets (`-ftls-model=initial-exec`) takes a part of the block. After the library is
 //! unmapped, its part can be used again only if no other library has taken a part later.
 
+use parking_lot::Mutex;
 use std::{
     env,
-    sync::atomic::{AtomicU64, Ordering},
+    path::{Path, PathBuf},
 };
 
 /// How many bytes glibc reserves for libraries that are opened after the program has started, unless its tunables set
 /// a different number.
 pub const STATIC_TLS_LIMIT: u64 = 512;
 
-/// How many bytes the opened generations use. All hosts of the process share this count.
-static USED: AtomicU64 = AtomicU64::new(0);
+/// The parts that the generations of all hosts of this process have taken.
+static TAKEN: Mutex<Taken> = Mutex::new(Taken { parts: Vec::new() });
 
-/// Counts a library that was opened and uses this many bytes.
-pub(crate) fn take_static_tls(bytes: u64) {
-    USED.fetch_add(bytes, Ordering::Relaxed);
+/// The taken parts of the block, in the order in which they were taken.
+struct Taken {
+    parts: Vec<Part>,
 }
 
-/// How many bytes of static thread-local storage the libraries of the opened generations use.
+struct Part {
+    /// The private copy from which the library was opened.
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Taken {
+    fn take(&mut self, path: &Path, bytes: u64) {
+        if bytes > 0 {
+            self.parts.push(Part { path: path.to_owned(), bytes });
+        }
+    }
+
+    /// The loader takes back only the part that was taken last. Any other part is lost: the loader does not take it
+    /// back later either.
+    fn give_back(&mut self, path: &Path) {
+        self.parts.pop_if(|last| last.path == path);
+    }
+
+    fn used(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+}
+
+/// Counts a library that was opened from this path and uses this many bytes.
+pub(crate) fn take_static_tls(path: &Path, bytes: u64) {
+    TAKEN.lock().take(path, bytes);
+}
+
+/// Notes that the library that was opened from this path was unmapped.
+pub(super) fn give_back_static_tls(path: &Path) {
+    TAKEN.lock().give_back(path);
+}
+
+/// How many bytes of static thread-local storage the libraries of the opened generations use, or have used and cannot
+/// give back.
 pub fn static_tls_used() -> u64 {
-    USED.load(Ordering::Relaxed)
+    TAKEN.lock().used()
 }
 
 /// How many bytes are reserved for libraries that are opened after the program has started, according to glibc's
@@ -70,10 +106,29 @@ mod tests {
     }
 
     #[test]
-    fn static_tls_used_is_the_sum_of_the_bytes_of_all_libraries() {
-        let before = static_tls_used();
-        take_static_tls(3);
-        take_static_tls(4);
-        assert!(static_tls_used() >= before + 7);
+    fn only_the_part_that_was_taken_last_can_be_used_again() {
+        let mut taken = Taken { parts: Vec::new() };
+        let [first, second, third, without] = ["first", "second", "third", "without"].map(Path::new);
+        taken.take(first, 100);
+        taken.take(without, 0);
+        taken.take(second, 20);
+        taken.take(third, 3);
+        assert_eq!(taken.used(), 123);
+        taken.give_back(without);
+        taken.give_back(second);
+        assert_eq!(taken.used(), 123);
+        taken.give_back(third);
+        assert_eq!(taken.used(), 120);
+        taken.give_back(first);
+        assert_eq!(taken.used(), 120, "the part of the second library is above");
+    }
+
+    #[test]
+    fn static_tls_used_counts_an_opened_library_until_it_is_unmapped() {
+        let path = Path::new("/a/private/copy.so");
+        take_static_tls(path, 7);
+        let with = static_tls_used();
+        give_back_static_tls(path);
+        assert_eq!(static_tls_used(), with - 7);
     }
 }
