@@ -314,16 +314,7 @@ fn is_there() -> bool {
 
 /// Installs Debian's Chromium, if that is allowed.
 fn install() -> bool {
-    if !needs::may_install() || !rustix::process::geteuid().is_root() {
-        return false;
-    }
-    let _alone = needs::alone_with_apt();
-    let apt = |args: &[&str]| {
-        let mut apt = Command::new("apt-get");
-        let apt = apt.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
-        apt.status().is_ok_and(|status| status.success())
-    };
-    apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"])
+    needs::may_install() && needs::apt_install(&["chromium", "chromium-driver"])
 }
 
 fn base64(text: &str) -> Vec<u8> {

@@ -32,6 +32,7 @@ pub mod hold;
 pub mod http;
 pub mod lab;
 pub mod load;
+pub mod mounts;
 pub mod needs;
 pub mod neighbour;
 pub mod numbered;

@@ -6,6 +6,7 @@ use std::{
     env,
     fs::File,
     io::{self, Write as _},
+    process::{Command, Stdio},
     thread,
 };
 
@@ -14,6 +15,20 @@ use std::{
 pub fn may_install() -> bool {
     let is = |name, wanted| env::var_os(name).is_some_and(|value| value == wanted);
     is("CI", "true") || is("REPLUG_INSTALL", "1")
+}
+
+/// Installs packages of Debian. Returns whether they are installed now. Only root can install packages.
+pub fn apt_install(packages: &[&str]) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return false;
+    }
+    let _alone = alone_with_apt();
+    let apt = |args: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        let apt = apt.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+        apt.status().is_ok_and(|status| status.success())
+    };
+    apt(&["update"]) && apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
 }
 
 /// A lock for running `apt-get`, which cannot run twice at the same time.

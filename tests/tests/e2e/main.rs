@@ -26,6 +26,7 @@ mod deadlines;
 mod deaths;
 mod ending_threads;
 mod endings;
+mod file_systems;
 mod folders;
 mod inherits;
 mod interruptions;
