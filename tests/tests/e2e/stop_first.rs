@@ -1,11 +1,13 @@
 //! Plugins with an exclusive resource, which need `[reload] order = "stop-first"`.
 
 use replug::{CallError, EventKind, Generation, Handle, HostError, event::Stage, manifest::Mode};
-use replug_tests::{Lab, Probe, misbehave};
+use replug_tests::{Hold, Lab, Probe, misbehave};
+use serde_json::json;
 use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
 const MODES: [Mode; 2] = [Mode::InProcess, Mode::Process];
@@ -61,6 +63,39 @@ fn a_plugin_with_an_exclusive_resource_is_replaced_while_calls_wait() {
         assert!(failed.is_empty(), "{failed:?}");
         assert_eq!((probe.version(), probe.increment(1)), (Ok(2), Ok(8)), "the new version has the state");
         assert!(gap(&mut lab).is_some_and(|gap| gap > 0.0));
+    }
+}
+
+#[test]
+fn a_call_in_the_gap_waits_until_its_deadline_or_the_next_version() {
+    for mode in MODES {
+        let mut lab = running("in-the-gap", mode);
+        let hold = Hold::new(lab.dir());
+        let (host, id, probe, by_name) = (lab.host().clone(), lab.id(), lab.probe(), lab.handle());
+        let init = format!("version=2 do=init:continue@{}", hold.path());
+        lab.install_with(locking(&lab, &init), STOP_FIRST);
+        thread::scope(|scope| {
+            let reload = scope.spawn(|| host.reload(&id).wait());
+            let inside = hold.entered();
+            // The old version is stopped, and the new one is in `init`.
+            for error in [
+                Handle::within(&probe, Duration::from_millis(20)).version().unwrap_err().to_string(),
+                by_name
+                    .invoke_json("version", json!([]))
+                    .timeout(Duration::from_millis(20))
+                    .wait()
+                    .unwrap_err()
+                    .to_string(),
+            ] {
+                assert!(error.contains("deadline of 20ms passed: the call was not made"), "{error}");
+            }
+            let waiting = scope.spawn(|| probe.version());
+            let waiting_by_name = scope.spawn(|| by_name.invoke_json("version", json!([])).wait());
+            drop(inside);
+            assert_eq!(reload.join().unwrap().unwrap(), Generation(2));
+            assert_eq!(waiting.join().unwrap(), Ok(2));
+            assert_eq!(waiting_by_name.join().unwrap(), Ok(json!(2)));
+        });
     }
 }
 
@@ -135,7 +170,7 @@ fn a_call_that_outlasts_the_drain_timeout_keeps_its_version_serving() {
     let manifest = format!("{STOP_FIRST}\ndrain_timeout = \"50ms\"");
     lab.install_with(locking(&lab, "version=1"), &manifest);
     lab.start();
-    let hold = replug_tests::Hold::new(lab.dir());
+    let hold = Hold::new(lab.dir());
     let probe = lab.probe();
     thread::scope(|scope| {
         let call = scope.spawn(|| probe.hold(hold.path()));
