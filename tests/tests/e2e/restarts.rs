@@ -219,6 +219,30 @@ fn a_rollback_persists_across_restarts_until_an_edit_or_a_reload() {
 }
 
 #[test]
+fn a_rollback_of_a_prebuilt_plugin_persists_until_its_artifact_changes() {
+    let mut lab = Lab::new("prebuilt-rolled-back");
+    lab.install(misbehave("version=1"));
+    lab.start();
+    lab.install(misbehave("version=2"));
+    lab.reload().unwrap();
+    lab.host().rollback(&lab.id(), None).wait().unwrap();
+    for _ in 0..2 {
+        restart(&mut lab);
+        assert_eq!(version(&lab), 1);
+        // A stop and a start do not install the newest version either.
+        lab.host().stop(&lab.id()).wait().unwrap();
+        lab.host().start(&lab.id()).wait().unwrap();
+        assert_eq!(version(&lab), 1);
+    }
+    lab.shut_down();
+    lab.install(misbehave("version=3"));
+    lab.start();
+    lab.reloaded();
+    lab.reloaded();
+    assert_eq!(version(&lab), 3);
+}
+
+#[test]
 fn the_reason_of_a_rollback_is_known_after_a_restart() {
     let confirm = "[reload]\nconfirm = { window = \"10m\", max_error_rate = 0.2, min_calls = 5 }";
     let mut lab = scripted("taken-back", "version=1", confirm);

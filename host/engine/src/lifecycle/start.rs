@@ -43,8 +43,10 @@ enum Trying {
 impl Lifecycle {
     /// Starts the plugin. `stored` lists the stored versions, the best first.
     pub(super) fn start(&mut self, by: StartBy, stored: Vec<StoredVersion>, takes_time: bool) -> Effects {
-        // A prebuilt artifact needs no build, so no stored version is started before it.
-        let rest = if takes_time { self.that_may_run(stored) } else { Vec::new() };
+        // A prebuilt artifact needs no build, so no stored version is started before it, unless the plugin was rolled
+        // back from it.
+        let stored_first = takes_time || self.history.rolled_back_from().is_some();
+        let rest = if stored_first { self.that_may_run(stored) } else { Vec::new() };
         self.start = Some(Start { by, stage: StartStage::Stored, rest: rest.into(), trying: None });
         self.try_next()
     }

@@ -18,6 +18,8 @@ impl World {
         let takes_time = self.dice.chance(7, 8);
         let stored = if self.dice.chance(1, 4) { Vec::new() } else { self.stored() };
         let mut kept_out = self.kept_out();
+        let stored_first = takes_time || self.machine.history.rolled_back_from().is_some();
+        let may_serve_stored = stored.iter().any(|version| !kept_out.contains(&version.digest));
         let mut work = self.step(Input::Start { by, stored, takes_time });
         let (mut tried, mut answered, mut built, mut unfit) = (BTreeSet::new(), false, false, None);
         loop {
@@ -26,7 +28,7 @@ impl World {
                     let wanted = self.watch.is_wanted;
                     self.watch
                         .rule(wanted, || format!("{digest:?} is started although the plugin was stopped"));
-                    let may_run = !kept_out.contains(&digest) && (takes_time || built);
+                    let may_run = !kept_out.contains(&digest) && (stored_first || built);
                     self.watch.rule(may_run, || format!("{digest:?} must not be started before the build"));
                     let is_first = tried.insert((digest, built));
                     self.watch.rule(is_first, || format!("{digest:?} is tried twice"));
@@ -62,6 +64,10 @@ impl World {
                 }
                 Some(Work::BuildSource) => {
                     self.watch.rule(!built, || "a start builds twice".into());
+                    let comes_first = stored_first && may_serve_stored && self.watch.is_wanted;
+                    self.watch.rule(!comes_first || !tried.is_empty(), || {
+                        "a start skips the stored versions".into()
+                    });
                     built = true;
                     let serves = self.rebuild(Aim::Check) || self.serves.is_some();
                     kept_out = self.kept_out();
