@@ -29,10 +29,10 @@ impl Crashes {
         self.recorded.contains(&digest)
     }
 
-    /// Whether the process of a version can end. It cannot if the version runs in the host's process because there are no
-    /// child processes.
+    /// Whether the process of a version can end. It cannot if the version runs in the host's process: with the mode
+    /// `in-process`, and with the mode `auto` if there are no child processes.
     pub(super) fn may_happen(&self, mode: Mode) -> bool {
-        mode != Mode::Auto || self.processes == Processes::Possible
+        mode == Mode::Process || mode == Mode::Auto && self.processes == Processes::Possible
     }
 
     pub(super) fn are_known(&self) -> bool {
