@@ -26,7 +26,7 @@ pub enum Plot {
         /// The rows, from the top.
         points: Vec<Point>,
     },
-    /// A line for each contender: nanoseconds by bytes, on logarithmic axes.
+    /// A line for each contender: nanoseconds against bytes, on logarithmic axes.
     Lines {
         /// The label of the axis of the bytes.
         bytes: String,
@@ -40,7 +40,7 @@ pub enum Plot {
     },
 }
 
-/// What a contender is in the comparison.
+/// The role of a contender in the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -48,7 +48,7 @@ pub enum Role {
     Ours,
     /// What a user could choose instead.
     Peer,
-    /// The least that is possible.
+    /// The same task without a plugin system, for comparison.
     Floor,
 }
 

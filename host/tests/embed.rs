@@ -12,7 +12,8 @@ const ID: &str = "dev.replug.calculator";
 fn calculator() -> Vec<u8> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // With the features that the command enables, cargo uses the dependencies that it has compiled for the command.
+    // `--package replug-cli` makes cargo select the same features as for the command `replug`, so that it uses the
+    // dependencies that it has already compiled for that command.
     let cargo =
         cargo.args(["build", "--quiet", "--lib", "--package", "calculator", "--package", "replug-cli"]);
     let cargo = cargo.current_dir(workspace);

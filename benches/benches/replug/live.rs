@@ -109,7 +109,8 @@ pub(crate) fn measure() -> Result<Section> {
     let chart = Chart {
         file: "live".into(),
         title: format!(
-            "From a save to the new code takes {:.0} ms, {share:.2} times a cargo build of the same edit{}",
+            "The time from a save to the new code is {:.0} ms, {share:.2} times that of a cargo build of the \
+             same edit{}",
             median(live),
             beside.unwrap_or_default()
         ),
@@ -120,7 +121,12 @@ pub(crate) fn measure() -> Result<Section> {
     Ok(Section {
         title: "From the save to the new code",
         tables: vec![Table {
-            columns: vec!["edit of one line, profile dev without settings", "p50 ms", "least", "most"],
+            columns: vec![
+                "edit of one line, profile dev with cargo's default settings",
+                "p50 ms",
+                "least",
+                "most",
+            ],
             rows,
         }],
         targets: vec![
@@ -168,7 +174,8 @@ struct Other {
     failed: Option<String>,
 }
 
-/// hot-lib-reloader with each debounce. `cargo build` is started at once on a save.
+/// Starts a program with hot-lib-reloader for each debounce. The program does not build: for each edit, the benchmark
+/// itself runs `cargo build` immediately after the save.
 fn start_others() -> Vec<Other> {
     let programs = peers::build();
     let start = |(debounce, name)| {
@@ -206,7 +213,10 @@ fn dx() -> String {
         Err(_) => "not measured: `dx` is not on the PATH (`cargo install dioxus-cli` installs it)".to_owned(),
         Ok(output) => {
             let version = String::from_utf8_lossy(&output.stdout);
-            format!("not measured: the benchmark has no program for it ({} is installed)", version.trim())
+            format!(
+                "not measured: the benchmark contains no program that `dx` could reload ({} is installed)",
+                version.trim()
+            )
         }
     }
 }

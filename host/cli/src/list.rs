@@ -1,4 +1,5 @@
-//! `replug list`: lists the plugins of a folder without building or loading them. If a host runs, its state is shown.
+//! `replug list`: lists the plugins of a folder without building or loading them. If a host runs, the list shows the
+//! state of the plugins in it.
 
 use super::{
     args::{Place, Plugins},
@@ -22,7 +23,7 @@ use std::path::Path;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Status: available (there is a library), source_only (the plugin must be built), incomplete (there is neither
-library nor source); with a running host also ready, running, stopped, error.
+library nor source); with a running host also ready (serves, no call runs), running (serves, calls run), stopped, error.
 Exit status 1 if a manifest cannot be used.
 
 Examples:
@@ -109,7 +110,7 @@ fn described(plugins: &[Listed], dir: &Path, unusable: usize) -> String {
         let new = shell::invocation();
         let dir = shell::quoted(&dir.to_string_lossy());
         if unusable > 0 {
-            return format!("no usable plugins in {dir}, and {unusable} unusable");
+            return format!("no usable plugins in {dir} ({unusable} cannot be used)");
         }
         return format!("no plugins in {dir}: create one with `{new} new my-plugin --dir {dir}`");
     }

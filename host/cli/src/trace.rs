@@ -92,9 +92,9 @@ pub(super) fn listen(settings: &LogSettings, more: Option<AnyLayer>) -> Listenin
         LogFormat::Json => lines.json().with_filter(own).boxed(),
     };
     let layers: Vec<_> = [Wants.with_filter(plugins).boxed(), lines].into_iter().chain(more).collect();
-    // `try_init` would also collect the records of the crate `log`, but only in a build of the whole workspace, which
-    // enables that feature. An error means that a subscriber is already installed, for example by another test. That
-    // subscriber stays installed.
+    // If the feature `tracing-log` of `tracing-subscriber` is enabled, `try_init` also collects the records of the
+    // crate `log`. Only a build of the whole workspace enables it. An error of this call means that a subscriber is
+    // already installed, for example by another test. That subscriber stays installed.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers));
     Listening { own: own_handle, plugins: plugins_handle }
 }

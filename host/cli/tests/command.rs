@@ -143,7 +143,7 @@ fn a_list_prints_valid_plugins_and_the_errors_of_the_others() {
 
     fs::remove_dir_all(dir.path().join("plugins/greeter")).unwrap();
     let run = replug(dir.path(), &["list"]);
-    assert_eq!(run.out, "no usable plugins in plugins, and 1 unusable\n");
+    assert_eq!(run.out, "no usable plugins in plugins (1 cannot be used)\n");
 }
 
 #[test]

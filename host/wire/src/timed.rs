@@ -1,4 +1,4 @@
-//! A connection with an absolute deadline, which data that arrives slowly does not extend.
+//! A connection with an absolute deadline. Data that arrives slowly does not extend the deadline.
 
 use std::{
     io::{self, IoSlice, Read, Write},

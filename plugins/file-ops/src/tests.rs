@@ -6,7 +6,8 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::os::unix::{fs::symlink, net::UnixListener};
 use tempfile::TempDir;
 
-/// A data folder with `files` in it, beside files that must not be reachable.
+/// A temporary data folder. The plugin may use only its subfolder `files`. The file `secret` beside that folder must
+/// not be reachable.
 struct World {
     dir: TempDir,
     files: Files,

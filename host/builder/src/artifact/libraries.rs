@@ -1,9 +1,15 @@
 //! The libraries that a shared object needs: where the dynamic loader will search for them, and which of them belong to
 //! the object.
 //!
-//! The search follows ld.so(8), except that it reads the configured folders instead of the loader's cache of them, and
-//! that it prefers the run path for the shared libstd. A library that is found here may still fail to load, but this
-//! search never misses a library that the loader would find.
+//! The search follows ld.so(8), with these differences:
+//!
+//! * It searches the folders that `/etc/ld.so.conf` and the files in `/etc/ld.so.conf.d` name, instead of reading the
+//!   loader's cache.
+//! * It prefers the run path for the shared libstd.
+//! * It does not expand `$LIB` and `$PLATFORM`, does not search the subfolders `glibc-hwcaps`, and does not use the
+//!   `DT_RPATH` of the program.
+//!
+//! So this search may find a library that the loader does not find, and may miss a library that the loader finds.
 //!
 //! A library is the object's **own** if the loader finds it by the object's run path, outside of the system's folders.
 //! Such a library comes with the plugin, changes with it, and is a part of the artifact. The shared libstd is never the
@@ -19,11 +25,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders below which no library belongs to a plugin. The stores of Nix and Guix are immutable.
+/// Folders below which no library belongs to a plugin. The last two are the stores of Nix and Guix, which are
+/// immutable.
 const SYSTEM_DIRS: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"];
 
-/// The names of libraries that a process can have only once, or that a plugin must share with its host. Such a library
-/// is never the plugin's own, wherever its file is.
+/// How the names of the libraries begin that a process can have only once, or that a plugin must share with its host.
+/// Such a library is never the plugin's own, wherever its file is.
 const RUNTIME: [&str; 10] = [
     "libc.so.",
     "libm.so.",
@@ -45,10 +52,11 @@ pub(super) fn is_std(name: &str) -> bool {
 /// The libraries that an object needs, and those of them that belong to it.
 #[derive(Debug, Default)]
 pub(super) struct Libraries {
-    /// The libraries that the object needs directly, in the loader's search order.
+    /// The libraries that the object needs directly, in the order of its `DT_NEEDED` entries.
     pub(super) needed: Vec<Needed>,
-    /// The libraries that belong to the object, in the loader's order: the name by which a library is needed, and its
-    /// path. A library that is needed under several names is listed once for each name.
+    /// The libraries that belong to the object, in the order in which the loader opens them (breadth first): the name
+    /// by which a library is needed, and its path. A library that is needed under several names is listed once for each
+    /// name.
     pub(super) own: Vec<(String, PathBuf)>,
     /// The missing libraries that the libraries in `own` need. Each entry has the path of the library in `own`, and the
     /// missing library with the folders that were searched.
@@ -60,7 +68,8 @@ pub(super) struct Libraries {
     pub(super) places: BTreeSet<PathBuf>,
 }
 
-/// The paths of known libraries, by the name by which a library is needed.
+/// The paths of libraries that need no search, such as the copies in the store, by the name by which a library is
+/// needed.
 pub(super) type Known = BTreeMap<String, PathBuf>;
 
 impl Libraries {
@@ -181,8 +190,8 @@ impl Search {
             };
         }
         // For the libstd, the run path comes first, because it names the toolchain that has built the object, while
-        // `cargo run` puts its own toolchain into LD_LIBRARY_PATH. The loader does not search for a libstd, because the
-        // host opens it before the object.
+        // `cargo run` puts its own toolchain into LD_LIBRARY_PATH. This order does not contradict the loader: the host
+        // opens the libstd before the object, so the loader does not search for it.
         let first: &[PathBuf] = if is_std(name) { &self.run_path } else { &[] };
         if let Some(dir) = first.iter().chain(&self.dirs).find(|dir| dir.join(name).is_file()) {
             return (Lookup::Found(dir.join(name)), self.run_path.contains(dir));

@@ -52,8 +52,8 @@ pub(super) struct Toolchain {
     pub(super) cargo: PathBuf,
     /// The folder of the shared standard library of the compiler that cargo uses.
     pub(super) libdir: PathBuf,
-    /// The files and folders that change if another toolchain or compiler is selected or installed at the same paths,
-    /// for example by `rustup default` and `rustup update`.
+    /// At least one of these files and folders changes if another toolchain or compiler is selected (for example by
+    /// `rustup default`), or is installed at the same path (for example by `rustup update`).
     pub(super) places: BTreeSet<PathBuf>,
     path: OsString,
 }
@@ -69,7 +69,7 @@ impl Toolchain {
         };
         let named = named_compiler(settings);
         let (own, (sysroot, libdir)) = match &named {
-            // There may be no other compiler.
+            // An error of `own` is ignored, because the named compiler may be the only one.
             Some(rustc) => (own.ok(), sysroot_of(command(rustc), root).await?),
             None => {
                 let own = own?;
@@ -116,7 +116,7 @@ fn program_file(program: &Path, root: &Path) -> Option<PathBuf> {
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// The file in which rustup keeps the default toolchain and the toolchains of folders.
+/// The file in which rustup keeps the default toolchain and the toolchains that `rustup override` has set for folders.
 fn rustup_settings() -> Option<PathBuf> {
     let named = env::var_os("RUSTUP_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let home = named.or_else(|| Some(env::home_dir()?.join(".rustup")))?;

@@ -47,7 +47,7 @@ pub(crate) fn tick(ns: f64) -> String {
     format!("{value:.0} {unit}")
 }
 
-/// The exponents of the first and the last power of ten of the smallest axis with all these values.
+/// The smallest axis from one power of ten to another that contains all these values: the exponents of both powers.
 pub(crate) fn decades(values: impl Iterator<Item = f64>) -> (i32, i32) {
     let (least, most) =
         values.fold((f64::MAX, 1.0_f64), |(least, most), value| (least.min(value.max(1.0)), most.max(value)));

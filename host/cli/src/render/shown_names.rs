@@ -1,4 +1,4 @@
-//! The names under which the output lists plugins: short where that is clear.
+//! The names under which the output lists plugins: short if the short name is unambiguous.
 
 use replug::PluginId;
 use std::{

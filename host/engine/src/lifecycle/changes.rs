@@ -18,8 +18,8 @@ impl Lifecycle {
         }
         let is_manifest = seen.change.what == What::Manifest;
         if self.intent == Intent::Rest {
-            // The change causes no build, so it is no sign that the builds write the file. The start of the plugin builds
-            // the source.
+            // The plugin is stopped, so the change counts as an edit by a user, and causes no build now. The next start
+            // of the plugin builds the source.
             self.overlap.edited();
             let change = seen.change.clone();
             let work = is_manifest.then_some(Work::ReadManifest { change, builds: true });
@@ -33,7 +33,7 @@ impl Lifecycle {
             Settled::Repeat(change) => Effects::work(Work::BuildChange(change)),
             settled => {
                 let change = seen.change.clone();
-                // The build itself writes an unstable manifest.
+                // If the manifest is unstable, the build itself writes it, so the change causes no build.
                 let builds = !self.overlap.is_unstable(&change.path);
                 warning(settled).and_then(is_manifest.then_some(Work::ReadManifest { change, builds }))
             }
@@ -76,8 +76,8 @@ impl Lifecycle {
         if let Settled::Repeat(change) = settled {
             return self.begin_again(build, Some(change));
         }
-        // The manifest has changed during the repeated builds, too, so the build itself probably writes it. The current
-        // content takes effect without another build.
+        // If the manifest has changed in spite of the repeated builds, the build itself probably writes it. Its current
+        // content then takes effect without another build.
         let reads_manifest = self.overlap.has_changed(&self.manifests.latest().file, contents);
         self.build_goes_on(build.is_examined());
         warning(settled).and_then(Some(Work::Examine { reads_manifest }))
@@ -93,8 +93,8 @@ impl Lifecycle {
         self.overlap.began()
     }
 
-    /// The time at which the suspected files are to be checked. They are checked while the plugin is idle, because a
-    /// build makes the check unnecessary.
+    /// When to check the files that [`Overlap`](super::overlap::Overlap) suspects to be written by every build. They
+    /// are checked while the plugin is idle, because a build makes the check unnecessary.
     pub(super) fn check_due(&self) -> Option<Instant> {
         let is_idle = matches!(self.activity, Activity::Idle);
         self.overlap.check_due().filter(|_| is_idle)

@@ -44,7 +44,8 @@ impl Lifecycle {
         AfterCrash::of(self.policy.mode, self.processes)
     }
 
-    /// The stored versions that may run. The build of the source reports the other versions.
+    /// The stored versions that may run. If the build of the source results in one of the other versions, the attempt
+    /// to install it reports why it must not run.
     pub(super) fn that_may_run(&self, stored: Vec<StoredVersion>) -> Vec<Digest> {
         let has_place =
             |version: &StoredVersion| !version.has_crashed || self.after_crash() == AfterCrash::Outside;
@@ -52,16 +53,17 @@ impl Lifecycle {
         may_run.map(|version| version.digest).collect()
     }
 
-    /// Records a crash in a child process, so that the artifact is not loaded into the host's process. `has_crashed`:
-    /// a crash of the artifact is recorded already.
+    /// Records a crash in a child process, so that the artifact is not loaded into the host's process. No effect if a
+    /// crash of the artifact is already recorded, or if the mode is not `auto`.
     pub(super) fn demotion(&self, death: &Death) -> Option<Effect> {
         let demotes = self.policy.mode == Mode::Auto && !death.has_crashed;
         let (digest, signal) = (death.version.digest, death.exit.signal.clone());
         demotes.then_some(Effect::Demote { digest, signal })
     }
 
-    /// The effects of a start by a user, which ends a quarantine: an artifact that was not allowed to run may run. An
-    /// artifact that has crashed the host still runs in a child process, if that is possible.
+    /// The effects that end a quarantine when a user starts the plugin. `quarantined`: a version is quarantined.
+    /// `crashed`: an artifact is recorded as crashed. A crashed artifact still runs in a child process, if that is
+    /// possible.
     pub(super) fn lifts(&self, (quarantined, crashed): (bool, bool)) -> Vec<Effect> {
         let lifts_crashes = crashed && self.after_crash() == AfterCrash::Nowhere;
         let quarantine = quarantined.then_some(Effect::LiftQuarantine);

@@ -105,8 +105,8 @@ pub(crate) enum Work {
     Examine { reads_manifest: bool },
     /// Build because of this change; [`Input::Build`].
     BuildChange(Change),
-    /// Read the manifest, because of this change; [`Input::ManifestRead`]. With `builds`, do the work that remains after
-    /// that.
+    /// Read the manifest, because of this change; [`Input::ManifestRead`]. With `builds`, then build if the edit of the
+    /// manifest requires it.
     ReadManifest { change: Change, builds: bool },
     /// Report this change again as a new command; [`Input::Command`].
     ReportAgain(Change),

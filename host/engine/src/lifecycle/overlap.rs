@@ -21,8 +21,8 @@
 //!   file unchanged.
 //!
 //! The last rule fails if a user also saves the file during that last build: the file then counts as unstable, and the
-//! edit is not built. No rule can avoid this without building endlessly. For every number of builds, a user can save
-//! the file during each of them.
+//! edit is not built. No rule can avoid this without building endlessly. However many builds a rule allows, a user can
+//! save the file during each of them.
 
 use crate::{
     build::OwnWrites,
@@ -47,8 +47,8 @@ pub(crate) struct Observation {
     pub(crate) content: Option<Content>,
     /// The time of the last change of the file. `None` if this time cannot be compared with the host's clock.
     pub(crate) changed: Option<SystemTime>,
-    /// The time of the last change of the file or of a folder above it. A move of a folder does not change the times of
-    /// the files in it. `None` if one of these times cannot be compared with the host's clock.
+    /// The latest of these times: the last change of the file, and of each folder above it. A move of a folder does not
+    /// change the times of the files in it. `None` if one of these times cannot be compared with the host's clock.
     pub(crate) changed_or_moved: Option<SystemTime>,
     /// The time of the observation.
     pub(crate) at: SystemTime,
@@ -79,11 +79,11 @@ pub(super) struct Overlap {
     /// The files that the compiler may have read between two changes. They count as changed even if they have their
     /// original content again when the build ends.
     doubtful: BTreeSet<PathBuf>,
-    /// For each folder, the number of builds in a row that changes in the folder have superseded. A certain edit resets
-    /// all numbers. A build that leaves the folder unchanged resets the folder's number.
+    /// For each folder, the number of builds in a row that changes in the folder have superseded. A change that is
+    /// certainly an edit resets all numbers. A build that leaves the folder unchanged resets the folder's number.
     cuts: BTreeMap<PathBuf, u32>,
-    /// For each [source](Self::source), the number of additional builds in a row that it has caused. A certain edit
-    /// resets all numbers. A build that leaves the source unchanged resets the source's number.
+    /// For each [source](Self::source), the number of additional builds in a row that it has caused. A change that is
+    /// certainly an edit resets all numbers. A build that leaves the source unchanged resets the source's number.
     repeats: BTreeMap<PathBuf, u32>,
     /// The sources that each build may write with different content.
     unstable: BTreeMap<PathBuf, Doubt>,

@@ -103,7 +103,7 @@ impl Worker {
         }
     }
 
-    /// The stored versions to start before the source is built, the best first.
+    /// The stored versions that a start may consider, with what is recorded about them, the best first.
     fn stored(&self) -> Vec<StoredVersion> {
         let known = self.record.to_start_with().into_iter();
         let stored = known.filter(|digest| self.context.store.get(*digest).is_some());

@@ -1,4 +1,4 @@
-//! A call by name: before it begins, and as a future.
+//! Calls by name: the prepared call, and the future of its result.
 
 #[cfg(test)]
 mod tests;

@@ -58,7 +58,8 @@ fn open_lane(service: &mut Service) -> Lane<Channel<UnixStream>> {
 fn calculator(state: &Path) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // With the features that the command enables, cargo uses the dependencies that it has compiled for the command.
+    // `--package replug-cli` makes cargo select the same features as for the command `replug`, so that it uses the
+    // dependencies that it has already compiled for that command.
     let cargo =
         cargo.args(["build", "--quiet", "--lib", "--package", "calculator", "--package", "replug-cli"]);
     assert!(cargo.current_dir(workspace).status().unwrap().success(), "the calculator builds");

@@ -37,7 +37,8 @@ impl Store {
         Some(Held { artifact, files })
     }
 
-    /// Opens a file, unless another [`Held`] has it open: many artifacts share a library.
+    /// Opens a file. If another [`Held`] has it open, returns that open file, because many artifacts may share a
+    /// library.
     fn held_file(&self, path: PathBuf) -> Option<Arc<File>> {
         let mut held = self.held.lock();
         if let Some(file) = held.get(&path).and_then(Weak::upgrade) {

@@ -1,5 +1,5 @@
-//! Tests with two compilers. The second compiler is a script that runs the real rustc with a sysroot of its own, and
-//! states another version.
+//! Tests with two compilers. Each is a script that runs the real rustc with a sysroot of its own, and states a version
+//! of its own.
 
 use super::{
     inputs::{ON_HELPER, contains_text},
@@ -41,8 +41,8 @@ impl Bench {
     }
 }
 
-/// A package whose dependency contains the release of its compiler, and two toolchains. Cargo's configuration names
-/// the compiler.
+/// Two toolchains, and a package whose dependency contains the release of the compiler that built it. Cargo's
+/// configuration names the compiler `named`.
 fn with_compiler(named: &str) -> Bench {
     let bench = Bench::with_helper(ON_HELPER);
     let says = "pub const SAYS: &str = if cfg!(release_90) { \"<1.90>\" } else { \"<1.91>\" };";

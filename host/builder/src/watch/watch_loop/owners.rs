@@ -1,5 +1,5 @@
-//! The inputs of all plugins, and an index from paths to the plugins that they belong to. So the time that a change of a
-//! file takes does not depend on the number of plugins.
+//! The inputs of all plugins, and an index from paths to the plugins that they belong to. With the index, the time to
+//! find the plugins of a changed file does not depend on the number of all plugins.
 
 use crate::watch::{Inputs, content::is_ignored_below};
 use replug_model::id::PluginId;
@@ -114,10 +114,14 @@ mod tests {
         owners.set(&other, inputs(&["/w/common.h"], &["/w/one/src", "/w/other"], &[]));
         assert_eq!(names(&owners, "/w/common.h"), ["a.one", "a.other"]);
         assert_eq!(names(&owners, "/w/one/src/lib.rs"), ["a.one", "a.other"]);
-        assert_eq!(names(&owners, "/w/one/src"), ["a.one"], "a folder is not a file of itself");
+        assert_eq!(names(&owners, "/w/one/src"), ["a.one"], "a folder is not below itself");
         assert_eq!(names(&owners, "/w/one/Cargo.toml"), ["a.one"]);
         assert_eq!(names(&owners, "/w/one/out/made.rs"), [""; 0]);
-        assert_eq!(names(&owners, "/w/one/out/kept"), ["a.one"], "a listed file counts everywhere");
+        assert_eq!(
+            names(&owners, "/w/one/out/kept"),
+            ["a.one"],
+            "a listed file is an input even in an excepted folder"
+        );
         assert_eq!(names(&owners, "/w/one/target/x"), [""; 0]);
         assert_eq!(names(&owners, "/w/one-more/lib.rs"), [""; 0]);
         assert!(

@@ -120,7 +120,7 @@ mod tests {
         taken.give_back(third);
         assert_eq!(taken.used(), 120);
         taken.give_back(first);
-        assert_eq!(taken.used(), 120, "the part of the second library is above");
+        assert_eq!(taken.used(), 120, "the second library's part was taken later, and is lost");
     }
 
     #[test]

@@ -52,8 +52,8 @@ impl World {
         self.files.unread().any(|it| it == path) && !self.machine.overlap.is_unstable(path)
     }
 
-    /// Whether the newest source may not serve, because a user has saved a file during so many builds that the file
-    /// counts as written by each build.
+    /// Whether it is acceptable that the newest source does not serve: every file of the user that was not read is
+    /// known to the lifecycle as unstable, and there is at least one such file.
     pub(super) fn is_known_as_unstable(&self) -> bool {
         let overlap = &self.machine.overlap;
         self.files.unread().all(|path| overlap.is_unstable(path)) && self.files.unread().next().is_some()

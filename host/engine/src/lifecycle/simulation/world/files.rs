@@ -134,7 +134,7 @@ impl Files {
         Change { plugin: super::plugin(), path, saved_at: now, what, before: Some(before) }
     }
 
-    /// A user saves a file. `text` determines the content: new, as before the last save, or unchanged.
+    /// A user saves a file. `text` determines the content: new, that of an earlier source, or unchanged.
     pub(super) fn save(&mut self, is_lib: bool, text: Text, now: SystemTime) -> Change {
         let path = if is_lib { LIB } else { INPUT };
         self.is_saved[usize::from(!is_lib)] = true;

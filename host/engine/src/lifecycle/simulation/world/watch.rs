@@ -39,7 +39,7 @@ pub(super) struct Watch {
     /// For each folder, the number of builds that changes in it have superseded while they compiled.
     superseded: BTreeMap<PathBuf, u32>,
     superseded_in_a_row: BTreeMap<PathBuf, u32>,
-    /// A file, or the folder of a new file, and the number of consecutive builds that it has repeated.
+    /// A file, or the folder of a new file, and the number of consecutive builds that were repeated because of it.
     repeated_in_a_row: Option<(PathBuf, u32)>,
     has_task: bool,
     /// Whether the serving version was stopped to make room for a version that does not serve yet.

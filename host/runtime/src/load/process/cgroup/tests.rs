@@ -116,7 +116,7 @@ fn sweep_removes_only_cgroups_of_dead_hosts() {
 }
 
 #[test]
-fn sweep_ends_no_process_whose_host_has_exited_or_whose_pid_is_reused() {
+fn sweep_kills_no_process_that_a_host_has_left_or_that_reuses_its_pid() {
     let Ok(place) = CgroupParent::find(Path::new("/proc")) else {
         return eprintln!("skipped: no cgroup is delegated");
     };

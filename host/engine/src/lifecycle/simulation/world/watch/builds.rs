@@ -98,7 +98,7 @@ impl Watch {
             let is_bounded = *in_a_row <= EDITS;
             self.rule(is_bounded, || format!("{change:?} supersedes a build too often"));
         } else {
-            // A completed build ends the row of each file that it has left unchanged.
+            // After a completed build, the number of superseded builds in a row is counted from zero for every folder.
             self.superseded_in_a_row.clear();
             let source = if is_new { folder } else { change.path.clone() };
             let before = self.repeated_in_a_row.take().filter(|(it, _)| *it == source);
@@ -151,7 +151,9 @@ impl Watch {
             }
             Work::ConsiderAgain => {
                 let considers = self.builds.is_some_and(|builds| builds.considers);
-                self.rule(considers, || "no change is considered that may be observed again".into());
+                self.rule(considers, || {
+                    "a change is to be observed again, but no change is being considered".into()
+                });
                 self.build_comes_to(At::Change);
             }
             Work::Examine { .. } => {
