@@ -133,12 +133,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Raises the soft limit of open files to the hard limit. A host keeps up to ten files open for each plugin, and the usual
-/// soft limit of 1024 is too low for many plugins. Child processes inherit the limit. If it cannot be raised, a plugin
-/// that needs more files reports the error.
+/// Raises the soft limit of open files. A host keeps up to ten files open for each plugin, and the usual soft limit of 1024
+/// is too low for many plugins. Child processes inherit the limit, so it is not raised to an arbitrary hard limit: some
+/// programs close every descriptor below the limit when they start. If it cannot be raised, a plugin that needs more
+/// files reports the error.
 fn raise_open_files() {
+    const ENOUGH: u64 = 65_536;
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let enough = limit.maximum.map_or(ENOUGH, |most| most.min(ENOUGH));
+    if limit.current.is_some_and(|current| current < enough) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(enough), ..limit });
+    }
 }
 
 /// Runs an async command. One thread is enough, because a host has a runtime of its own.

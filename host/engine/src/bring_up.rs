@@ -42,7 +42,8 @@ pub(crate) enum Moved {
     Crashed(Demotion),
     /// The artifact would exceed a limit of this process.
     Unaffordable(PreflightError),
-    /// The dynamic loader has too little static thread-local storage left for the artifact in this process.
+    /// The artifact cannot be loaded into this process, which has too little static thread-local storage left, or another
+    /// standard library.
     NoRoom(LoadError),
     /// A panic in the plugin would abort this process.
     PanicAborts,
@@ -52,6 +53,16 @@ impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crashed(demotion) => write!(f, "{demotion}"),
+            // The texts of these errors advise to let the plugin move to a child process.
+            Self::NoRoom(LoadError::NoStaticTls { reason, .. }) => {
+                write!(f, "the host cannot load it: it has too little static TLS left: {reason}")
+            }
+            Self::NoRoom(LoadError::OtherStd { needed, loaded, .. }) => write!(
+                f,
+                "the host cannot load it: it needs the standard library {}, and the host has loaded {}",
+                needed.display(),
+                loaded.display()
+            ),
             Self::NoRoom(error) => write!(f, "the host cannot load it: {error}"),
             Self::Unaffordable(error) => write!(f, "it would exceed a limit of the host: {error}"),
             Self::PanicAborts => {
@@ -205,7 +216,7 @@ impl Candidate<'_> {
     pub(crate) fn bring_up(&mut self) -> Result<Arc<Live>, ReloadCause> {
         let live = match self.place {
             Place::Inside => match self.bring_in() {
-                // Without a trial, only the load shows that the version cannot run in this process.
+                // A trial in a child process does not show that the version cannot run in this process.
                 Err(ReloadCause::Load(
                     error @ (LoadError::NoStaticTls { .. } | LoadError::OtherStd { .. }),
                 )) => {

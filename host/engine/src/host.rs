@@ -330,8 +330,7 @@ impl Host {
             // Replaced generations may still run calls.
             let mut retiring = context.retiring.subscribe();
             let _ = tokio::time::timeout(LAST_CALLS, retiring.wait_for(|count| *count == 0)).await;
-            // This takes milliseconds at most.
-            give_back();
+            let _ = tokio::task::spawn_blocking(give_back).await;
             context.state.remove_run();
             let mut attachments = host.inner.attachments.lock().await;
             attachments.close();

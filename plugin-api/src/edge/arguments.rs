@@ -87,6 +87,14 @@ impl<'a> Arguments<'a> {
     ///
     /// - As for [`Arguments::take`].
     pub fn take_bytes(&mut self) -> Result<Vec<u8>, Refusal> {
+        if let Source::Array(array) = &mut self.source
+            && let Some(text) = array.next::<Box<RawValue>>()
+        {
+            // The text is checked first, because serde_json accepts control characters in a string that is read as bytes.
+            let value = serde_json::from_str(text.get()).map(|Bytes(bytes)| bytes);
+            self.taken += 1;
+            return value.map_err(|error| self.bad_argument(self.taken - 1, &without_position(&error)));
+        }
         self.decode::<Bytes>().map(|bytes| bytes.0)
     }
 
@@ -341,6 +349,20 @@ mod tests {
             Refusal::BadArguments(message) => message.into_string(),
             other => panic!("{other:?}"),
         })
+    }
+
+    #[test]
+    fn bytes_in_an_array_are_a_list_or_a_valid_string() {
+        let taken = |json: &str| {
+            let mut arguments = Arguments::read(Encoding::Json, json.as_bytes(), &["bytes"], Alone::No)?;
+            let bytes = arguments.take_bytes()?;
+            arguments.end().map(|()| bytes)
+        };
+        assert_eq!(taken("[[1, 255]]").ok(), Some(vec![1, 255]));
+        assert_eq!(taken(r#"["a\nb"]"#).ok(), Some(b"a\nb".to_vec()));
+        for bad in ["[\"a\nb\"]", "[[256]]", "[]", "[[1], 2]", "[[1]"] {
+            assert!(taken(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

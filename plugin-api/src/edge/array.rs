@@ -13,10 +13,11 @@ pub(super) struct Array<'a> {
 }
 
 impl<'a> Array<'a> {
-    /// Begins to read these bytes, if they begin like an array.
+    /// Begins to read these bytes, if they are text that begins like an array.
     #[inline]
     pub(super) fn begin(whole: &'a [u8]) -> Option<Self> {
         let rest = without_space(whole).strip_prefix(b"[")?;
+        str::from_utf8(rest).ok()?;
         Some(Self { whole, rest, is_at_first: true })
     }
 
@@ -92,6 +93,7 @@ mod tests {
         }
         assert!(Array::begin(b"[]").unwrap().has_ended());
         assert!(Array::begin(b"{}").is_none());
+        assert!(Array::begin(b"[\"\xff\"]").is_none(), "it is not text");
     }
 
     #[test]

@@ -293,7 +293,8 @@ fn a_host_raises_its_soft_limit_of_open_files() {
     let limits = fs::read_to_string(format!("/proc/{}/limits", host.pid())).unwrap();
     let open = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
     let open: Vec<_> = open.split_whitespace().collect();
-    assert_eq!(open[0], open[1], "the soft and the hard limit");
+    let [soft, hard] = [open[0], open[1]].map(|limit| limit.parse().unwrap_or(u64::MAX));
+    assert_eq!(soft, hard.min(65_536));
     assert!(host.interrupt().success());
 }
 

@@ -16,7 +16,7 @@ impl Worker {
         let times: Option<Vec<SystemTime>> = path.ancestors().map(changed_at).collect();
         Observation {
             own,
-            content: (own != OwnWrites::None).then(|| Content::of(path)),
+            content: (own != OwnWrites::None || moment == Moment::During).then(|| Content::of(path)),
             changed: changed_at(path),
             changed_or_moved: times.and_then(|times| times.into_iter().max()),
             at: SystemTime::now(),

@@ -107,13 +107,17 @@ impl Invocation {
         }
         let found = live.method(&method).map_err(CallError::Unknown)?;
         pin.mark(found);
-        let written;
-        let arguments = match &arguments {
+        let (written, text);
+        let arguments = match arguments {
+            // The value is dropped before the call: it may take much more memory than its text.
             Arguments::Value(value) => {
-                written = write_json(value);
+                written = write_json(&value);
                 &*written
             }
-            Arguments::Text(text) => text.get().as_bytes(),
+            Arguments::Text(given) => {
+                text = given;
+                text.get().as_bytes()
+            }
         };
         let watch = Stopwatch::start();
         let outcome = found.invoke(Encoding::Json, arguments);

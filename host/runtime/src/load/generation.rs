@@ -2,7 +2,7 @@
 
 use super::{
     HostReporter, LoadError,
-    in_process::{self, Opened, take_static_tls},
+    in_process::{self, Opened, static_tls_order, take_static_tls},
     process::{self, ProcessError, Purpose, Start},
 };
 use crate::registry::{
@@ -59,6 +59,14 @@ pub trait Observer {
     fn mapped(&self);
 }
 
+/// Whether the library is mapped. A library that was opened stays mapped, even if it was rejected afterwards.
+fn is_mapped(opened: &Result<Opened, LoadError>) -> bool {
+    !matches!(
+        opened,
+        Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. } | LoadError::OtherStd { .. })
+    )
+}
+
 impl Live {
     /// Loads an artifact into this process, and makes the instance.
     ///
@@ -75,15 +83,15 @@ impl Live {
         note(&mut lease, (&identity, &spec), None);
         let opened = observer.take(Step::Load, || {
             let _marked = lease.mark(Step::Load);
-            Ok::<_, O::Error>(in_process::open(spec.path, spec.shared_std))
+            let _order = static_tls_order();
+            let opened = in_process::open(spec.path, spec.shared_std);
+            if is_mapped(&opened) {
+                take_static_tls(spec.path, spec.static_tls_bytes);
+            }
+            Ok::<_, O::Error>(opened)
         })?;
-        // A library that was opened stays mapped, even if it is rejected.
-        if !matches!(
-            opened,
-            Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. } | LoadError::OtherStd { .. })
-        ) {
+        if is_mapped(&opened) {
             observer.mapped();
-            take_static_tls(spec.path, spec.static_tls_bytes);
         }
         let opened = opened?;
         opened.contains_panics()?;

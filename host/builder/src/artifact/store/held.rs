@@ -8,7 +8,10 @@ use replug_model::id::Digest;
 use std::{
     fs::{self, File, Permissions},
     io,
-    os::{fd::AsRawFd, unix::fs::PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
@@ -41,7 +44,12 @@ impl Store {
     /// library.
     fn held_file(&self, path: PathBuf) -> Option<Arc<File>> {
         let mut held = self.held.lock();
-        if let Some(file) = held.get(&path).and_then(Weak::upgrade) {
+        // The store may have replaced a damaged file.
+        let is_same = |file: &Arc<File>| {
+            let identity = |metadata: io::Result<fs::Metadata>| metadata.ok().map(|it| (it.dev(), it.ino()));
+            identity(file.metadata()) == identity(fs::metadata(&path))
+        };
+        if let Some(file) = held.get(&path).and_then(Weak::upgrade).filter(is_same) {
             return Some(file);
         }
         held.retain(|_, file| file.strong_count() > 0);

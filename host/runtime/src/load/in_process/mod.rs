@@ -35,6 +35,6 @@ pub use keys::tls_keys_used;
 pub use open::LoadError;
 pub(crate) use open::{Opened, open};
 pub(crate) use stack::stack_left;
-pub(crate) use static_tls::take_static_tls;
 pub use static_tls::{STATIC_TLS_LIMIT, static_tls_limit, static_tls_used};
 pub(in crate::load) use static_tls::{TUNABLES, more_static_tls};
+pub(crate) use static_tls::{static_tls_order, take_static_tls};

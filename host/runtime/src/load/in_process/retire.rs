@@ -5,7 +5,7 @@ use super::{
     inside::{self, Inside},
     instance::Instance,
     services,
-    static_tls::give_back_static_tls,
+    static_tls::{give_back_static_tls, static_tls_order},
 };
 use crate::{
     load::warn,
@@ -58,6 +58,7 @@ impl Instance {
             return RetireOutcome::StillMapped;
         }
         let path = gone.path().to_owned();
+        let _order = static_tls_order();
         // SAFETY: 1. The visitors are all threads that ran a call or a lifecycle step of the instance: each was
         // recorded before it left the call, and no call runs now. The kernel no longer knows these threads, so
         // their thread-local destructors have run. No other thread has a return address in the library's code. 2. The

@@ -46,6 +46,13 @@ impl Taken {
     }
 }
 
+/// Held while a library is opened and counted, and while it is unmapped and no longer counted. So the parts are counted
+/// in the order in which the loader takes them. The loader opens only one library at a time anyway.
+pub(crate) fn static_tls_order() -> impl Drop {
+    static ORDER: Mutex<()> = Mutex::new(());
+    ORDER.lock()
+}
+
 /// Counts a library that was opened from this path and uses this many bytes.
 pub(crate) fn take_static_tls(path: &Path, bytes: u64) {
     TAKEN.lock().take(path, bytes);
