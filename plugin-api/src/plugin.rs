@@ -78,7 +78,11 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     ///
     /// An error abandons the reload: this instance keeps serving.
     fn save(&self) -> Result<Self::State, PluginError> {
-        Err(PluginError::new("save_missing", "the plugin has state but does not implement `Plugin::save`"))
+        Err(PluginError::new(
+            "save_missing",
+            "the running version has state but does not implement `Plugin::save`, so no other version can take over: \
+             implement `save` and `restore`, then run `replug stop --discard` and `replug reload` for this plugin",
+        ))
     }
 
     /// Restores the state that an older instance saved. `from_version` is the `STATE_VERSION` of that instance.

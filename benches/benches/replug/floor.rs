@@ -86,7 +86,8 @@ impl Drop for Echo {
 /// What a side of shared memory does until the other side has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// It reads again and again, and keeps a processor busy.
+    /// It reads again and again, and keeps a processor busy. It sleeps only when no message has come for a long time, so
+    /// that it does not take a processor from the other contenders.
     Spin,
     /// It sleeps.
     Futex,
@@ -105,16 +106,22 @@ impl Waiting {
 #[repr(C, align(128))]
 struct Direction {
     turn: AtomicU32,
+    /// 1 while the receiver sleeps.
+    asleep: AtomicU32,
     words: [AtomicU64; MESSAGE / 8],
 }
+
+/// How often a side that spins looks for a message before it sleeps: for about a millisecond.
+const LOOKS: u32 = 300_000;
 
 impl Direction {
     fn send(&self, turn: u32, words: [u64; MESSAGE / 8], waiting: Waiting) {
         for (place, word) in self.words.iter().zip(words) {
             place.store(word, Ordering::Relaxed);
         }
-        self.turn.store(turn, Ordering::Release);
-        if waiting == Waiting::Futex {
+        // Either the receiver sees the turn before it sleeps, or this side sees that the receiver sleeps.
+        self.turn.store(turn, Ordering::SeqCst);
+        if waiting == Waiting::Futex || self.asleep.load(Ordering::SeqCst) == 1 {
             // It fails only for bad arguments.
             let _ = futex::wake(&self.turn, futex::Flags::empty(), 1);
         }
@@ -122,13 +129,21 @@ impl Direction {
 
     /// Waits for another message than `last`, and returns its number.
     fn receive(&self, last: u32, waiting: Waiting) -> (u32, [u64; MESSAGE / 8]) {
+        let mut looks = if waiting == Waiting::Spin { LOOKS } else { 0 };
         let turn = loop {
-            match self.turn.load(Ordering::Acquire) {
-                turn if turn != last => break turn,
-                _ if waiting == Waiting::Spin => spin_loop(),
-                // It also returns if the number has changed, or a signal has arrived.
-                _ => drop(futex::wait(&self.turn, futex::Flags::empty(), last, None)),
+            let turn = self.turn.load(Ordering::Acquire);
+            if turn != last {
+                break turn;
             }
+            if looks > 0 {
+                looks -= 1;
+                spin_loop();
+                continue;
+            }
+            self.asleep.store(1, Ordering::SeqCst);
+            // It also returns if the number has changed, or a signal has arrived.
+            let _ = futex::wait(&self.turn, futex::Flags::empty(), last, None);
+            self.asleep.store(0, Ordering::SeqCst);
         };
         (turn, std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed)))
     }

@@ -81,9 +81,15 @@ impl Renderer {
             EventKind::ConfigureFailed { error, kept_generation, .. } => {
                 format!("{}: {error}", self.failure(id, "configuration rejected", *kept_generation))
             }
-            EventKind::BuildUnchanged { warnings } => {
+            EventKind::BuildUnchanged { rolled_back, warnings } => {
                 let serving = self.serving(id).map(|generation| generation.to_string()).unwrap_or_default();
-                below(warnings, self.line(id, format!("{DIM}{serving} unchanged{DIM:#}")))
+                let what = match rolled_back {
+                    true => format!(
+                        "{WARN}{serving} still serves after a rollback{WARN:#}: edit or `reload` the source to go forward"
+                    ),
+                    false => format!("{DIM}{serving} unchanged{DIM:#}"),
+                };
+                below(warnings, self.line(id, what))
             }
             EventKind::RolledBack { from, reason } => {
                 self.line(id, format!("{WARN}rolled back{WARN:#} from {from}: {reason}"))

@@ -194,7 +194,11 @@ fn a_rollback_persists_across_restarts_until_an_edit_or_a_reload() {
     lab.host().rollback(&lab.id(), None).wait().unwrap();
     for _ in 0..2 {
         restart(&mut lab);
-        unchanged(&mut lab);
+        let rolled_back = lab.wait_for(|event| match event.kind {
+            EventKind::BuildUnchanged { rolled_back, .. } => Some(rolled_back),
+            _ => None,
+        });
+        assert!(rolled_back, "the source differs from what serves");
         assert_eq!(version(&lab), 1);
         let versions = lab.host().versions(&lab.id()).unwrap();
         let generations: Vec<_> = versions.iter().map(|version| version.generation.0).collect();

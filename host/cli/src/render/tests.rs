@@ -75,7 +75,7 @@ fn the_warnings_of_a_good_build_are_shown_above_its_line() {
         text,
         "\nwarning: unused variable: `x`\ncalculator g1 live in 10 ms (load 0.00, swap 0.00), calls waited 4 ms"
     );
-    let unchanged = EventKind::BuildUnchanged { warnings: warnings() };
+    let unchanged = EventKind::BuildUnchanged { rolled_back: false, warnings: warnings() };
     let text = plain(renderer.lines(&event(CALCULATOR, None, unchanged)));
     assert_eq!(text, "\nwarning: unused variable: `x`\ncalculator g1 unchanged");
 }

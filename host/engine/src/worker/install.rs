@@ -221,7 +221,8 @@ impl Worker {
                     Installed::PassedOver => Input::PassedOver,
                     _ => Input::Unchanged,
                 });
-                self.emit(EventKind::BuildUnchanged { warnings: cause.warnings });
+                let rolled_back = matches!(installed, Installed::PassedOver);
+                self.emit(EventKind::BuildUnchanged { rolled_back, warnings: cause.warnings });
                 return attempt.before;
             }
         };

@@ -81,10 +81,13 @@ pub enum EventKind {
     },
     /// A build was cancelled because the source changed again.
     BuildSuperseded,
-    /// A build produced no new artifact, so no new generation was loaded. The result of the build is the serving
-    /// artifact. At the start of the host or the plugin, the result may also be an artifact from which the plugin
-    /// was rolled back; it is not loaded again.
+    /// No new generation was loaded after a build. The result of the build is the serving artifact or, with
+    /// `rolled_back`, the artifact from which the plugin was rolled back.
     BuildUnchanged {
+        /// Whether the source differs from what serves: the plugin was rolled back from the result of the build, which is
+        /// not loaded again until the source is edited or the plugin is reloaded by command.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rolled_back: bool,
         /// The compiler's warnings; empty if nothing was compiled.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,

@@ -234,7 +234,7 @@ mod tests {
         ] {
             sink.plugin(&one, kind);
         }
-        sink.plugin(&other, EventKind::BuildUnchanged { warnings: Vec::new() });
+        sink.plugin(&other, EventKind::BuildUnchanged { rolled_back: false, warnings: Vec::new() });
 
         let tally = sink.tally().of(&one);
         let reloads: Vec<_> = tally.reloads.into_iter().collect();

@@ -225,8 +225,15 @@ impl Source {
 
     fn read(package: PathBuf) -> Result<Self> {
         let file = package.join("src/lib.rs");
-        let original = fs::read_to_string(&file)?;
-        ensure!(original.contains(Self::GREETING), "{} has no {}", file.display(), Self::GREETING);
+        // The user may have edited the greeting.
+        let edited = fs::read_to_string(&file)?;
+        let greeting =
+            edited.split_once("format!(").and_then(|(_, rest)| rest.split_once(')')).map(|it| it.0);
+        let greeting = greeting.context(
+            "plugins/hello-world/src/lib.rs has no greeting of the form `format!(\"..\")`: restore it, for example with `git checkout plugins/hello-world`",
+        )?;
+        let original = edited.replacen(greeting, Self::GREETING, 1);
+        fs::write(&file, &original)?;
         Ok(Self { file, original })
     }
 

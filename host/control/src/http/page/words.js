@@ -13,7 +13,9 @@ export const WORDS = {
   build_progress: (event) => ["building", event.total === undefined ? event.doing : `${event.done}/${event.total}: ${event.doing}`, "detail"],
   build_failed: (event) => ["does not compile", event.error, "bad"],
   build_superseded: () => ["build cancelled", "the source has changed again", "detail"],
-  build_unchanged: () => ["unchanged", "the build result is the version that serves already", "quiet"],
+  build_unchanged: (event) => (event.rolled_back
+    ? ["still rolled back", "the build result is the version that was rolled back; edit or reload the source to load it again", "quiet"]
+    : ["unchanged", "the build result is the version that serves already", "quiet"]),
   reloaded: (event, cause) => [`g${event.generation} serves`, file(cause), "note"],
   reload_failed: (event) => [`rejected at ${event.stage}`, event.error, "bad"],
   rolled_back: (event) => ["rolled back", `from g${event.from}: ${event.reason}`, "note"],
