@@ -54,7 +54,7 @@ pub struct Target {
     pub ours: Option<String>,
     /// The best figure of another system, and its name.
     pub peer: Option<String>,
-    /// The least that is possible, and what it is.
+    /// The figure of the same task without a plugin system, and what it is.
     pub floor: Option<String>,
 }
 
