@@ -59,7 +59,7 @@ impl fmt::Display for Moved {
             }
             Self::NoRoom(LoadError::OtherStd { needed, loaded, .. }) => write!(
                 f,
-                "the host cannot load it: it needs the standard library {}, and the host has loaded {}",
+                "the host cannot load it: it needs the standard library {}, and the host has loaded a different library of that name, {}",
                 needed.display(),
                 loaded.display()
             ),
