@@ -1,6 +1,7 @@
 //! A test that leaves something behind fails, and each kind of leak is found.
 
 use super::Lab;
+use crate::wait::poll_until;
 use std::{
     any::Any,
     fs,
@@ -34,7 +35,11 @@ struct Leaked(Child);
 
 impl Leaked {
     fn into(lab: &Lab) -> Self {
-        Self(Command::new("sleep").arg("100000").current_dir(lab.dir()).spawn().unwrap())
+        let child = Command::new("sleep").arg("100000").current_dir(lab.dir()).spawn().unwrap();
+        // The arguments of a process can be read only some time after it has started its program.
+        let arguments = format!("/proc/{}/cmdline", child.id());
+        poll_until(|| fs::read(&arguments).is_ok_and(|arguments| !arguments.is_empty()));
+        Self(child)
     }
 }
 
