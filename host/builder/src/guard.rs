@@ -10,7 +10,7 @@
 //! The builds are not children of the guard. So other processes reap them, and the kernel may reuse their process ids
 //! and group ids. Therefore the guard kills by pidfd only. After the guard has looked up data by process id, it checks
 //! with the pidfd that the process still exists. If not, the guard ignores the data. The guard trusts a group id only
-//! while the group contains a build process that the guard has stopped.
+//! while the group contains a build process that the guard has suspended with SIGSTOP.
 //!
 //! There is no guard if the program has not called [`guarded_by`]. The guard kills a build process with another
 //! standard input only if the process is in the group of a process that the guard recognizes.
@@ -120,7 +120,8 @@ fn kill(process: &OwnedFd) {
     let _ = pidfd_send_signal(process, Signal::KILL);
 }
 
-/// A build process that the guard has stopped. A stopped process cannot exit by itself, so its group id is not reused.
+/// A build process that the guard has suspended with SIGSTOP. A suspended process cannot exit by itself, so its group
+/// id is not reused.
 struct Marked {
     pid: Pid,
     process: OwnedFd,
@@ -128,7 +129,7 @@ struct Marked {
 }
 
 impl Marked {
-    /// Stops the process with this id, if its standard input is `mark`.
+    /// Suspends the process with this id, if its standard input is `mark`.
     fn hold(pid: Pid, mark: &Path) -> Option<Self> {
         let process = hold(pid)?;
         let input = fs::read_link(format!("/proc/{}/fd/0", pid.as_raw_pid())).ok()?;
@@ -136,7 +137,7 @@ impl Marked {
         (input == mark && marked.stop()).then_some(marked)
     }
 
-    /// Stops the process, and returns whether it exists.
+    /// Suspends the process, and returns whether it exists.
     fn stop(&self) -> bool {
         pidfd_send_signal(&self.process, Signal::STOP).is_ok()
     }

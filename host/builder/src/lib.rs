@@ -6,7 +6,7 @@
 //! * Built files are identified by their content. An artifact in the store never changes, and every copy of it is
 //!   verified.
 //! * A build can be cancelled at any moment. If the program that waits for a build exits, the build is killed.
-//! * Building unchanged sources does not call cargo.
+//! * A build without cargo gives the artifact that cargo would have built from the same files.
 //!
 //! This crate imports `replug-config`, for the manifests that configure builds, and `replug-model`. It does not depend
 //! on the wire protocol or on the loading of plugins. The crate `replug` re-exports the API of this crate for embedding

@@ -6,7 +6,7 @@
 use super::WireError;
 use replug_api::abi::Encoding;
 
-/// The number of bytes of interface, method and encoding.
+/// The number of bytes before the arguments: interface, method and encoding.
 const CALL_HEAD: usize = 7;
 
 /// A call of a method, with encoded arguments.
@@ -61,7 +61,7 @@ impl<'a> Call<'a> {
 pub enum Answer<'a> {
     /// The method returned this value, in the encoding of the call.
     Returned(&'a [u8]),
-    /// The method returned this error of its own, in the encoding of the call.
+    /// The method returned this error, a value of its own error type, in the encoding of the call.
     Refused(&'a [u8]),
     /// The arguments do not fit the method; the text is the reason.
     BadArguments(&'a str),
@@ -74,7 +74,7 @@ pub enum Answer<'a> {
         /// The panic's message.
         message: &'a str,
     },
-    /// The instance has no such interface or method.
+    /// The plugin has no such interface or method.
     NoSuchMethod,
     /// The plugin has no instance: none was created yet, or it was dropped.
     NotRunning,

@@ -1,5 +1,5 @@
-//! The host's end: sends requests over the control connection, commands over the service connection and calls over
-//! lanes, and reads the plugin's reports.
+//! The host's end: sends requests over the control connection, service commands over the service connection and calls
+//! over lanes, and reads the plugin's reports.
 //!
 //! This module sets no deadline by itself. The owner of a connection may set one on its stream.
 
@@ -34,7 +34,7 @@ pub struct Greeting {
     /// The read end of a pipe: when all its write ends are closed, the shim kills itself and the processes that it has
     /// started.
     pub lifeline: OwnedFd,
-    /// The shim's end of the connection for commands. The host writes to the other end with [`Service`].
+    /// The shim's end of the service connection. The host writes to the other end with [`Service`].
     pub service: UnixStream,
 }
 
@@ -194,10 +194,8 @@ fn refused<T>(request: &'static str, reply: Reply) -> Result<T, RequestError> {
     }
 }
 
-/// The service connection to a shim. The shim executes commands on this connection immediately, and does not answer
-/// them.
-///
-/// So the host can open a lane or cancel a call without waiting for a lifecycle step of the plugin.
+/// The service connection to a shim. The shim executes the commands on this connection immediately, even during a
+/// lifecycle step of the plugin, and does not answer them.
 #[derive(Debug)]
 pub struct Service {
     channel: Channel<DescriptorSender>,
@@ -229,7 +227,8 @@ impl Service {
         Ok((id, ours))
     }
 
-    /// Opens one more lane with shared memory: `memory` is what the host writes and what the shim writes, each of `bytes`.
+    /// Opens one more lane with shared memory. `memory` has the descriptors of two memories of `bytes` bytes each: the
+    /// first one is written by the host, and the second one by the shim.
     ///
     /// # Errors
     ///
@@ -252,7 +251,7 @@ impl Service {
         LaneId(self.lanes)
     }
 
-    /// Signals to a call that its caller no longer waits. The answer still arrives.
+    /// Cancels a call whose caller no longer waits. The plugin may check for this. The answer still arrives.
     ///
     /// # Errors
     ///
@@ -280,7 +279,8 @@ impl Service {
 pub struct Lane<C> {
     carrier: C,
     last: RequestId,
-    /// Whether a call was sent completely, may have been read, and has not been answered yet.
+    /// Whether the lane awaits an answer: the last call was sent completely, the shim may have read it, and no answer
+    /// has arrived yet.
     awaits: bool,
 }
 
@@ -317,7 +317,7 @@ impl<C: Carrier> Lane<C> {
         self.carrier.memory()
     }
 
-    /// The id of the call that has not been answered yet. If a call has failed and this is `None`, the plugin has not
+    /// The id of the call whose answer is awaited. `None` after a failed [`Lane::call`] means that the plugin has not
     /// begun the call.
     pub fn awaited(&self) -> Option<RequestId> {
         self.awaits.then_some(self.last)
@@ -329,8 +329,8 @@ impl<C: Carrier> Lane<C> {
     ///
     /// * [`WireError::TooLarge`] if the arguments are too large: nothing was sent, and the lane is still usable.
     /// * [`WireError::TimedOut`] with an [awaited](Lane::awaited) answer: [`Lane::late_answer`] may still get it.
-    /// * [`WireError::Unread`]: no answer is awaited, because the shim has not read the call.
-    /// * Any other [`WireError`], and also [`WireError::Unread`]: the lane must be closed.
+    /// * [`WireError::Unread`]: the shim has exited and has not read the call. The lane must be closed.
+    /// * Any other [`WireError`]: the lane must be closed.
     pub fn call(&mut self, call: Call<'_>) -> Result<Answer<'_>, WireError> {
         self.last = self.last.next();
         self.awaits = false;
@@ -340,7 +340,7 @@ impl<C: Carrier> Lane<C> {
     }
 
     /// Continues to wait for the answer to a call for which [`Lane::call`] has already returned
-    /// [`WireError::TimedOut`]. Afterwards, the lane is usable again.
+    /// [`WireError::TimedOut`]. After the answer has arrived, the lane is usable again.
     ///
     /// # Errors
     ///
@@ -352,7 +352,8 @@ impl<C: Carrier> Lane<C> {
 
     fn answer(&mut self) -> Result<Answer<'_>, WireError> {
         let received = self.carrier.receive();
-        // Nothing is sent before the previous answer has arrived, so the unread data is this call.
+        // `Unread` means that the shim has not read some of the sent data. A lane sends nothing before the previous
+        // answer has arrived, so the unread data belongs to this call.
         self.awaits = !matches!(received, Err(WireError::Unread));
         let answer = Answer::decode(received?.reply_to(self.last, Kind::Answer)?)?;
         self.awaits = false;

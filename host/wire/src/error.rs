@@ -54,7 +54,7 @@ pub enum WireError {
         /// The request that was answered.
         answered: RequestId,
     },
-    /// A reply of a type that this request does not have.
+    /// A reply of a type that does not belong to the request.
     #[error("the reply to `{request}` has the wrong type")]
     OtherReply {
         /// The request.

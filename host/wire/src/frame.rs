@@ -14,7 +14,7 @@ pub const MAX_FRAME: u32 = 256 << 20;
 
 /// The number of bytes of length, kind and id.
 const HEADER: usize = 13;
-/// The number of bytes that a frame's length field counts in addition to the payload: those of kind and id.
+/// The number of bytes that a frame's length field counts besides the payload: the bytes of kind and id.
 const COUNTED: usize = HEADER - 4;
 /// A whole frame of the kind [`Kind::Bell`].
 pub const BELL: [u8; HEADER] = {
@@ -140,7 +140,7 @@ impl<S> Channel<S> {
         Self::with_max_frame(stream, MAX_FRAME)
     }
 
-    /// A channel whose frames are at most `max_frame` bytes long. The length field does not count.
+    /// A channel whose frames are at most `max_frame` bytes long, without their length fields.
     pub fn with_max_frame(stream: S, max_frame: u32) -> Self {
         let window = vec![0; WINDOW].into_boxed_slice();
         Self { stream, max_frame, window, start: 0, end: 0, large: Vec::new(), begun: None }

@@ -19,7 +19,7 @@ pub enum Kind {
     Answer = 5,
     /// A [`Report`](super::Report) of the shim.
     Report = 6,
-    /// A [`Command`](super::Command) of the host, on the service connection.
+    /// A service [`Command`](super::Command) of the host.
     Command = 7,
     /// Wakes a peer that waits for a message in the shared memory of a lane; it has no payload.
     Bell = 8,

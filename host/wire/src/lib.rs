@@ -1,6 +1,10 @@
 //! The protocol between a replug host and a *shim*, the child process that runs a plugin. This crate starts neither
 //! process.
 //!
+//! A shim has four kinds of connections to its host. The *control connection* carries requests, such as lifecycle
+//! steps, and their replies. The *service connection* carries service commands, which the shim executes immediately.
+//! A third connection carries the reports of the plugin. Each *lane* carries one call at a time, and its answer.
+//!
 //! This crate guarantees:
 //!
 //! * **No input is trusted.** The peer may be a malfunctioning plugin. The crate checks each length before use. Memory
@@ -57,11 +61,12 @@ pub const PROTOCOL: u32 = 4;
 
 /// The first argument of a shim process. The second is the host's process id.
 ///
-/// This is an argument and not an environment variable, because processes that the plugin starts inherit variables.
+/// The marker is an argument and not an environment variable, because processes that the plugin starts inherit
+/// variables.
 pub const SHIM_MARKER: &str = "__replug-shim";
 
-/// The third argument of a shim that keeps the capabilities of its host: for the trial of a version that is going to
-/// run in the host's own process.
+/// The third argument of a shim that keeps the capabilities of its host. Such a shim runs the trial of a version that
+/// is going to run in the host's own process.
 pub const SHIM_KEEPS_CAPABILITIES: &str = "keep-capabilities";
 
 /// Decodes any bytes, for the fuzzer and for the test that replays its findings.

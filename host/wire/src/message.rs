@@ -1,7 +1,8 @@
 //! The messages between host and shim, except calls: encoded as postcard, one message per frame.
 //!
 //! Every new field or variant requires a new value of [`PROTOCOL`](super::PROTOCOL). The exception is [`Hello`]: its
-//! form never changes, so that two different versions can at least report the difference.
+//! fields never change, and a later version may only append others. So a host and a shim of different versions can at
+//! least report the difference.
 
 use super::{Limits, RequestId, WireError};
 use replug_model::{
@@ -92,7 +93,7 @@ impl Request {
     }
 }
 
-/// A command of the host, which is executed immediately, even during a lifecycle step. There is no reply.
+/// A service command of the host. The shim executes it immediately, even during a lifecycle step, and does not reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Serves calls on the connection whose descriptor is sent along.
@@ -105,8 +106,8 @@ pub enum Command {
         /// The size of each of the two memories, in bytes.
         bytes: u32,
     },
-    /// Signals to the call that its caller no longer waits. The shim ignores the command if the call has returned, or
-    /// if the lane is closed.
+    /// Cancels a call whose caller no longer waits. The plugin may check for this. The shim ignores the command if the
+    /// call has returned, or if the lane is closed.
     Cancel {
         /// The lane of the call.
         lane: LaneId,

@@ -2,9 +2,9 @@
 //!
 //! Compiled code calls `__rust_dealloc` and similar functions, under mangled names. A library with its own copy of std
 //! defines these functions: they call the `#[global_allocator]` of the library, or std's own `__rdl_dealloc`. A library
-//! that links the shared libstd imports these functions from libstd. If such a library has a `#[global_allocator]`, it
-//! defines these functions itself, while libstd still uses its own allocator. The process then aborts or corrupts its
-//! memory as soon as one allocator frees a block that the other one allocated.
+//! that links the shared libstd imports these functions from libstd. If such a library has a `#[global_allocator]`, the
+//! library defines these functions itself, while libstd still uses its own allocator. The process then aborts or
+//! corrupts its memory as soon as one allocator frees a block that the other one allocated.
 
 use super::{elf::Dynamic, libraries::is_std};
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
@@ -64,7 +64,8 @@ mod tests {
     use super::*;
     use std::{fs, process::Command};
 
-    /// Compiles a library that frees memory and exports the root symbol of a plugin, and determines its allocator.
+    /// Compiles a library that frees memory and exports the symbol by which plugins are recognized, and determines its
+    /// allocator.
     fn built(folder: &Path, args: &[&str]) -> Allocator {
         let source = format!(
             "use std::alloc::{{GlobalAlloc, Layout, System}};

@@ -27,7 +27,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The symbol that `replug_api::export!` defines and that the root module of `replug-api` refers to.
+/// The symbol that `replug_api::export!` defines. The root module, the table of functions that `replug-api` exports from
+/// every plugin, refers to it.
 const HOOKS_SYMBOL: &str = "__replug_plugin_hooks";
 
 const PAGE_BYTES: u64 = 4096;
@@ -132,7 +133,7 @@ pub enum StdLinkage {
     Static,
 }
 
-/// Whether a shared object has the symbols of a plugin.
+/// Whether a shared object has the symbols of a plugin: the root module and the symbol of `replug_api::export!`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RootSymbol {

@@ -29,8 +29,8 @@ use std::{
 /// immutable.
 const SYSTEM_DIRS: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"];
 
-/// How the names of the libraries begin that a process can have only once, or that a plugin must share with its host.
-/// Such a library is never the plugin's own, wherever its file is.
+/// The beginnings of the names of some libraries: a process can have such a library only once, or a plugin must share it
+/// with its host. Such a library is never the plugin's own, wherever its file is.
 const RUNTIME: [&str; 10] = [
     "libc.so.",
     "libm.so.",

@@ -43,7 +43,7 @@ enum Field {
 }
 
 impl Names<'_> {
-    /// Writes the new names into the shared object `file`. After an error, `file` may have been changed in part.
+    /// Writes the new names into the shared object `file`. After an error, `file` may be partly changed.
     pub(super) fn put_into(&self, file: &mut Vec<u8>) -> Result<(), String> {
         let Some(table) = Table::find(file.as_slice())? else { return Ok(()) };
         let edits = self.edits(&table, file)?;

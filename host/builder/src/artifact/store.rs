@@ -81,15 +81,15 @@ pub struct Store {
     seen_std: Arc<Mutex<BTreeMap<PathBuf, (CopyStamp, Library)>>>,
     /// The last [`Store::put`] of each build output, by the output's path.
     puts: Arc<Mutex<BTreeMap<PathBuf, Put>>>,
-    /// The files of the store that this process has written or hashed, with their digests, by path. No program writes
-    /// to a stored file, so a file that still has its identity also has its digest.
+    /// The files of the store that this process has written or hashed, with their digests, by path. A file whose
+    /// [`Identity`] is unchanged still has its digest.
     checked: Arc<Mutex<BTreeMap<PathBuf, (Identity, Digest)>>>,
     /// The files that a [`Held`] has open, by path.
     held: Arc<Mutex<BTreeMap<PathBuf, Weak<File>>>>,
 }
 
-/// A build output that was stored. When a stopped plugin is started, the host stores the same output again. This record
-/// then saves a second copy, and a second check of the stored file.
+/// A build output that was stored. When a stopped plugin is started, the host stores the same output again. With this
+/// value, it need not copy the output or check the stored file a second time.
 #[derive(Clone, Debug)]
 struct Put {
     output: CopyStamp,
@@ -157,7 +157,7 @@ impl Store {
         if copied.bytes != before.bytes || CopyStamp::of(&from).map_err(unreadable)? != before {
             return Err(StoreError::Changing { path: built.to_owned() });
         }
-        // The store is locked until the artifact's record names its libraries, so that no other process removes the
+        // The store is locked until the artifact's library list is written, so that no other process removes the
         // libraries as unused.
         let _held = self.hold_libraries();
         let companions = match dynamic(incoming.as_ref().map_or(&from, NamedTempFile::as_file)) {
@@ -240,8 +240,8 @@ impl Store {
         })
     }
 
-    /// Records that the file at `path` has this digest as long as it has this identity. Without an identity, removes
-    /// the record.
+    /// Remembers that the file at `path` has this digest as long as it has this identity. Without an identity, forgets
+    /// the file.
     fn note_checked(&self, path: &Path, digest: Digest, identity: io::Result<Identity>) {
         let mut checked = self.checked.lock();
         match identity {
@@ -304,7 +304,7 @@ impl Store {
         Artifact { digest, copy_of: path.clone(), path, bytes, companions: Companions::none(digest) }
     }
 
-    /// The artifact with this digest in the store, with the libraries from its record.
+    /// The artifact with this digest in the store, with the libraries in its library list.
     fn found(&self, digest: Digest, bytes: u64) -> Artifact {
         let artifact = self.artifact(digest, bytes);
         Artifact { companions: self.record_of(&artifact), ..artifact }

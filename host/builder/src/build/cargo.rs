@@ -35,8 +35,8 @@ pub(super) struct Output {
 
 /// Builds the plugin's package.
 ///
-/// The second value of the result is the template with which the next edit can be built without cargo. It is `None` if
-/// cargo has to build the next edit, too.
+/// The second value of the result is the [`Template`] with which the next edit can be built without cargo. It is `None`
+/// if cargo has to build the next edit, too.
 pub(super) async fn build(
     manifest: &Manifest,
     facts: &PackageFacts,

@@ -1,5 +1,5 @@
 //! Cargo's fingerprints, by which cargo decides whether a unit is fresh. Cargo compares the times of a unit's files
-//! with the time of its fingerprint. It always builds a unit without a fingerprint.
+//! with the time of the unit's fingerprint, and always builds a unit without a fingerprint.
 
 use super::units::{Kind, Unit};
 use std::{
@@ -52,8 +52,8 @@ impl Fingerprint {
     }
 
     /// Whether this fingerprint must be deleted when cargo has to rebuild `unit`. When cargo rebuilds a crate, it also
-    /// rebuilds the units that depend on the crate. When it rebuilds a script without declared inputs, it does not
-    /// rebuild the units that depend on the script, not even the script's own crate.
+    /// rebuilds the units that depend on the crate. But when cargo runs a build script without declared inputs again,
+    /// it rebuilds no unit that depends on the script, not even the script's own crate.
     pub(super) fn goes_with(&self, unit: &Unit) -> bool {
         let of_script = unit.kind == Kind::ScriptRun && self.kind == Kind::Crate;
         self.is_of(unit) || of_script && self.package == unit.package
@@ -63,7 +63,7 @@ impl Fingerprint {
     pub(super) fn remove(&self) -> io::Result<()> {
         let profile = self.dir.ancestors().nth(2).zip(self.dir.file_name());
         if let Some((profile, name)) = profile.filter(|_| self.kind == Kind::ScriptRun) {
-            // If the output of the run is missing, cargo also rebuilds the units that depend on the run.
+            // If the output of a build script's run is missing, cargo also rebuilds the units that depend on the run.
             is_gone(fs::remove_file(profile.join("build").join(name).join("output")))?;
         }
         is_gone(fs::remove_dir_all(&self.dir))

@@ -48,7 +48,7 @@ use turns::Turns;
 pub struct Builder {
     dir: BuildDir,
     facts: Mutex<HashMap<FactsKey, Arc<PackageFacts>>>,
-    /// For each plugin, the recorded call of rustc that builds the plugin's own crate without cargo.
+    /// For each plugin, the recorded call of rustc by which the plugin's own crate is built without cargo.
     templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
     /// For each plugin, the input files of its last successful build, and the files that messages of later failed
     /// builds have named.
@@ -179,8 +179,8 @@ impl Builder {
             .await
             .map_err(|silence::TooSilent| BuildError::TimedOut { root: manifest.root.clone(), after })??;
         inputs.files.insert(manifest.file.clone());
-        // With `as_of`, the watcher would report every file that changed since the build began. A build script of the
-        // author may write files next to its sources, and each build would trigger the next one.
+        // With `as_of`, the watcher would report every file that changed since the build began. The author's build
+        // script may write files next to the sources, so each build would trigger the next one.
         let scripted = matches!(method(manifest), Ok(Method::Script(_)));
         inputs.as_of = Some(as_of).filter(|_| !scripted);
         Ok(Built { artifact, inputs, took: began.elapsed(), warnings })
@@ -260,7 +260,7 @@ impl Builder {
                 manifest.id
             );
         }
-        // The template would repeat a call of rustc that links the unsuitable standard library.
+        // This template would repeat a call of rustc that links the unsuitable standard library.
         self.templates.lock().remove(&key(manifest));
         let mut output = self.compile_with(other, manifest, facts).await?;
         output.warnings.extend(other.explained());

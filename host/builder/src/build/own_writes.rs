@@ -34,12 +34,12 @@ pub enum Moment {
     After,
 }
 
-/// The build scripts of path dependencies, by the folder of their package.
+/// The build scripts of the plugin's package and its path dependencies, by the folder of their package.
 #[derive(Debug, Default)]
 pub(super) struct ScriptRuns {
     /// When each script last exited.
     ended: Mutex<BTreeMap<PathBuf, SystemTime>>,
-    /// For each running build, the scripts that it has not reported yet.
+    /// For each running build, the scripts that cargo has not reported as run yet.
     awaited: Mutex<BTreeMap<FactsKey, BTreeSet<PathBuf>>>,
 }
 
@@ -98,7 +98,7 @@ impl ScriptRuns {
             if own.is_some_and(|own| own.contains(folder)) || has_yet_to_begin && has_script(folder) {
                 return OwnWrites::Possible;
             }
-            // The build of another plugin runs the script, while the compiler of this build may read the file.
+            // The build of another plugin runs the script, while the compiler of this plugin's build may read the file.
             if awaited.values().any(|other| other.contains(folder)) {
                 return OwnWrites::Unordered;
             }

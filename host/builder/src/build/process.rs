@@ -133,7 +133,7 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
 
 struct Group {
     leader: Pid,
-    /// A pidfd of the leader, or `None` if the kernel does not support pidfds.
+    /// A pidfd of the group's leader, or `None` if the kernel does not support pidfds.
     process: Option<OwnedFd>,
     reaped: Mutex<bool>,
 }

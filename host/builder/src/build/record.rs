@@ -1,10 +1,10 @@
 //! Records the contents of the files from which cargo has built the units in its target folder.
 //!
 //! Cargo considers a unit fresh if no input file of the unit is newer than the unit. So cargo does not notice a changed
-//! file that was moved, copied or unpacked with an older mtime. The record, a file in the target folder, has a hash of
-//! the content that each input file had when cargo last used it. Before a build, this module compares the current
-//! contents with the recorded contents. If a file differs, this module deletes cargo's fingerprints of the units that
-//! are built from the file, so that cargo rebuilds them.
+//! file that was moved, copied or unpacked with an older mtime. The *input record*, a file in the target folder, has a
+//! hash of the content that each input file had when cargo last used it. Before a build, this module compares the
+//! current contents with the recorded contents. If a file differs, this module deletes cargo's fingerprints of the units
+//! that are built from the file, so that cargo rebuilds them.
 //!
 //! **Never allowed:** a unit that cargo considers fresh but that was built from contents other than the recorded ones.
 
@@ -31,7 +31,7 @@ const NAME: &str = "replug-inputs.json";
 /// The maximum by which file times lag behind the clock: the kernel uses the time of its last tick.
 const TICK: Duration = Duration::from_millis(20);
 
-/// The inputs of all units in a target folder. Stored in that folder as `replug-inputs.json`.
+/// The input record: the inputs of all units in a target folder. Stored in that folder as `replug-inputs.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
     /// The build that is running or that was cancelled, if there is one.
@@ -106,7 +106,7 @@ pub(super) struct Run<'f> {
     before: BTreeMap<PathBuf, InputContent>,
     reported: Reported,
     end: End,
-    /// The lock that excludes other processes from the record, as cargo's own lock excludes them from the target
+    /// The lock that excludes other processes from the input record, as cargo's own lock excludes them from the target
     /// folder.
     _alone: fs::File,
 }
@@ -196,8 +196,9 @@ impl<'f> Run<'f> {
         }
         self.record.units.extend(units);
         if self.end == End::Succeeded {
-            // This is done only after a successful build. After a failed build, the record must keep the inputs of the
-            // units that were not built, because one of these inputs has to change before the build can succeed.
+            // A unit whose list of inputs is gone no longer exists. Such units are removed only after a successful
+            // build. After a failed build, the record must keep the inputs of the units that were not built, because
+            // one of these inputs has to change before the build can succeed.
             self.record.units.retain(|list, _| Path::new(list).exists());
             self.record.plugins.insert(self.facts.package.clone(), keys.clone());
         }

@@ -1,6 +1,6 @@
 //! Builds an edit without cargo. A wrapper records how cargo calls `rustc` for the plugin's package. As long as only
 //! the sources of that package change, this module repeats the recorded call. This saves the time that cargo needs to
-//! determine what has changed.
+//! determine what has changed. A [`Template`] is a recorded call with the conditions under which it may be repeated.
 //!
 //! **Never allowed:** an artifact that cargo would not have built from the same files. If anything but these sources
 //! may have changed, or if `rustc` reports an error outside of the author's source, the template is dropped, and cargo
@@ -45,7 +45,7 @@ exec "$@"
 const NOT_FOR_RUSTC: [&str; 5] =
     ["RUSTC_WORKSPACE_WRAPPER", "REPLUG_NOTE", "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
 
-/// The record of cargo's call of rustc: two files, which the wrapper writes during a build by cargo.
+/// The note of cargo's call of rustc: two files, which the wrapper writes during a build by cargo.
 #[derive(Debug)]
 pub(super) struct Note {
     path: PathBuf,
@@ -124,7 +124,7 @@ impl Beginning {
     }
 
     /// The stamp that the file had when cargo read it. Returns `None` if the file may have been saved since the build
-    /// began. The inner `None` means that the file did not exist.
+    /// began, and `Some(None)` if the file did not exist.
     fn stamp(&self, path: &Path) -> Option<Option<InputStamp>> {
         match self.stamps.get(path) {
             Some(stamp) => Some(*stamp),
@@ -153,7 +153,7 @@ pub(super) struct Template {
 
 impl Template {
     /// Makes a template of the recorded call. The call may come from an earlier build that made the same artifact.
-    /// Returns `None` if the record is unusable, or if a file was saved while cargo built, because it is unknown which
+    /// Returns `None` if the note is unusable, or if a file was saved while cargo built, because it is unknown which
     /// content of the file cargo read.
     pub(super) fn of(
         note: &Note,
@@ -249,8 +249,8 @@ impl Template {
     }
 }
 
-/// The output folders of a template. A lock excludes other templates from them, including templates of other
-/// processes.
+/// A set of output folders, which one template uses. A lock excludes all other templates from them, including those of
+/// other processes.
 #[derive(Debug)]
 struct Folders {
     /// The common prefix of the folders' paths.

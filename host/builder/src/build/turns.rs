@@ -9,8 +9,8 @@ use std::{
 };
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-/// The minimum of the limit on the number of workspaces that are built in parallel. It applies to a machine with fewer
-/// processors.
+/// How many workspaces may be built in parallel on a machine with at most this many processors. On a larger machine,
+/// the limit is the number of its processors.
 const LEAST_SIDE_BY_SIDE: usize = 4;
 
 /// The locks that decide which cargo may run.
@@ -32,7 +32,7 @@ impl Default for Turns {
     }
 }
 
-/// The permission to run cargo. It is returned when this value is dropped.
+/// The permission to run cargo. Dropping this value gives the permission back.
 #[must_use]
 pub(super) struct Turn {
     _workspace: OwnedMutexGuard<()>,

@@ -5,14 +5,14 @@ use slot::{Arrival, LanePort};
 use std::{ops::Deref, sync::atomic::AtomicU64};
 
 #[path = "../../../runtime/src/lane/slot.rs"]
-#[allow(dead_code, reason = "the target uses a part of what the lane uses")]
+#[allow(dead_code, reason = "this target uses only a part of the module")]
 mod slot;
 
 mod sync {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
-/// The words before the body, and one word of body.
+/// The smallest memory of a lane, in words: the 35 words before the body of a message, and one word of the body.
 const WORDS: usize = 36;
 
 struct Region(Vec<AtomicU64>);
@@ -33,7 +33,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut port = LanePort::new(Region(own), Region(words));
     let _ = (port.has_peer(), port.send(1, [b"head", b"body"]), port.last_is_untaken());
     let mut received = Vec::new();
-    // A shim publishes once for each call, but the same word may pass for several messages.
+    // The memory does not change meanwhile, so the loop receives at most one message.
     while let Ok(Some(arrival)) = port.poll() {
         match arrival {
             Arrival::Here { head, body } => {

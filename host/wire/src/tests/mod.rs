@@ -13,7 +13,7 @@ use std::io::{self, Cursor, Read, Write};
 struct Memory {
     input: Cursor<Vec<u8>>,
     output: Vec<u8>,
-    /// The maximum bytes of one read or write; 0 for no limit.
+    /// The maximum number of bytes of one read or write; 0 for no limit.
     at_once: usize,
 }
 

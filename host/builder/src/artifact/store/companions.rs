@@ -2,7 +2,7 @@
 //! needs.
 //!
 //! The store's folder `libraries` contains one copy of each library, in a folder whose name is the SHA-256 of the
-//! library's content. A record next to the artifact's file lists the artifact's libraries.
+//! library's content. The *library list*, a file next to the artifact's file, names the artifact's libraries.
 
 use super::{
     Artifact, INCOMING, READ_ONLY, Store, StoreError,
@@ -127,9 +127,9 @@ impl Store {
         Ok(companions.digest())
     }
 
-    /// Locks the store, so that no other process removes libraries that no record names yet. Dropping the returned file
-    /// releases the lock. Returns `None` if the folder cannot be locked, for example on a file system without locks. In
-    /// that case, nothing prevents such a removal.
+    /// Locks the store, so that no other process removes libraries that no library list names yet. Dropping the returned
+    /// file releases the lock. Returns `None` if the folder cannot be locked, for example on a file system without
+    /// locks. In that case, nothing prevents such a removal.
     pub(super) fn hold_libraries(&self) -> Option<File> {
         let dir = File::open(&self.dir).ok()?;
         flock(&dir, FlockOperation::LockShared).ok()?;
@@ -216,7 +216,7 @@ impl Store {
         })
     }
 
-    /// Writes the record of an artifact's libraries, if it has any.
+    /// Writes the library list of an artifact, if the artifact has libraries.
     pub(super) fn write_record(&self, artifact: &Artifact) -> Result<(), StoreError> {
         let path = artifact.record();
         if artifact.companions.all().next().is_none() || self.record_of(artifact) == artifact.companions {
@@ -230,7 +230,7 @@ impl Store {
         incoming.persist(&path).map(drop).map_err(|error| failed(error.error))
     }
 
-    /// Reads the record of an artifact's libraries. A record of another artifact is ignored.
+    /// Reads the library list of an artifact. Ignores a list that belongs to another artifact.
     pub(super) fn record_of(&self, artifact: &Artifact) -> Companions {
         let read = || {
             let json = fs::read(artifact.record()).ok()?;
@@ -240,7 +240,8 @@ impl Store {
         read().unwrap_or_else(|| Companions::none(artifact.digest))
     }
 
-    /// Removes the records and libraries of removed artifacts. Does nothing while another process stores an artifact.
+    /// Removes the library lists and libraries of removed artifacts. Does nothing while another process stores an
+    /// artifact.
     pub(super) fn remove_unneeded_libraries(&self) -> Result<(), StoreError> {
         let Ok(dir) = File::open(&self.dir) else { return Ok(()) };
         if !self.dir.join(LIBRARIES).is_dir()

@@ -58,7 +58,7 @@ pub(super) struct Copied {
     pub(super) bytes: u64,
 }
 
-/// Which side of a copy failed.
+/// Whether reading the source or writing the copy failed.
 pub(super) enum Failed {
     Read(io::Error),
     Write(io::Error),
