@@ -1,7 +1,7 @@
 //! The build of a plugin: it waits until git has stopped writing files, and then compiles. If a newer change supersedes
 //! the compilation, the build begins again.
 
-use super::{Effect, Effects, Intent, Lifecycle, Phase, Work};
+use super::{Compiled, Effect, Effects, Intent, Lifecycle, Phase, Work, compiled::CompileOutcome};
 use crate::watch::{Change, GRACE};
 use std::time::{Instant, SystemTime};
 
@@ -32,19 +32,6 @@ impl Aim {
         // A command that requires a new generation requires it after an edit, too.
         if self == Self::Renew { Self::Renew } else { Self::Update }
     }
-}
-
-/// The result of a compilation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compiled {
-    Good,
-    /// A prebuilt library is still being copied into the plugin's folder.
-    Incomplete,
-    /// The compilation failed. `may_pass`: files were missing or changed during the compilation, so another attempt may
-    /// succeed.
-    Failed {
-        may_pass: bool,
-    },
 }
 
 /// A build that is in progress.
@@ -142,16 +129,19 @@ impl Lifecycle {
     }
 
     /// Decides whether the build ends or pauses.
-    pub(super) fn compiled(&mut self, compiled: Compiled) -> Effects {
+    pub(super) fn compiled(&mut self, compiled: &Compiled) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
-        match compiled {
-            Compiled::Incomplete if build.waits < WAITS => {
+        match compiled.outcome(self.compile_began()) {
+            CompileOutcome::Incomplete if build.waits < WAITS => {
                 self.pause(Build { waits: build.waits + 1, ..build })
             }
-            Compiled::Failed { may_pass: true } if build.retries < RETRIES => {
+            CompileOutcome::MayPass if build.retries < RETRIES => {
                 self.pause(Build { retries: build.retries + 1, ..build })
             }
-            Compiled::Good | Compiled::Incomplete | Compiled::Failed { .. } => {
+            CompileOutcome::Good
+            | CompileOutcome::Incomplete
+            | CompileOutcome::MayPass
+            | CompileOutcome::Failed => {
                 self.build_ends();
                 let renews = build.aim == Aim::Renew || self.manifests.is_pending();
                 let is_check = build.aim == Aim::Check;

@@ -101,7 +101,7 @@ pub(crate) enum Work {
     /// Observe the changed file again after [`CLOCK_GRAIN`]. A file that is written in several steps is complete then;
     /// [`Input::Considered`].
     ConsiderAgain,
-    /// With `reads_manifest`, read the manifest. Determine the result of the compilation; [`Input::Compiled`].
+    /// With `reads_manifest`, read the manifest. Observe the result of the compilation; [`Input::Compiled`].
     Examine { reads_manifest: bool },
     /// Build because of this change; [`Input::Build`].
     BuildChange(Change),

@@ -29,7 +29,7 @@ pub(crate) enum Input {
     Considered { seen: Observation, is_unread: bool },
     /// The compiler has ended at the time `at`. `contents`: the contents of the files in [`Lifecycle::held`] after that.
     CompilerEnded { at: SystemTime, contents: Contents },
-    /// The worker has determined the result of the compilation.
+    /// The worker has observed the result of the compilation.
     Compiled(Compiled),
     /// The pause of the build is over.
     PauseOver,

@@ -38,7 +38,7 @@
 //!
 //! * which command is carried out next, which one waits, and which one is rejected because of a stop;
 //! * which version a plugin starts with, with which saved state, and what follows if that version does not start;
-//! * which changed files cause a build, and how a build continues;
+//! * which changed files cause a build, how a build continues, and whether a failed build is repeated;
 //! * the work that follows an edit of the manifest or a stop;
 //! * the target of a rollback, and the artifact that a build does not install again after a rollback;
 //! * where an artifact runs that has crashed, and when its quarantine ends;
@@ -51,6 +51,7 @@
 mod budget;
 mod build;
 mod changes;
+mod compiled;
 mod crashed;
 mod effect;
 mod faults;
@@ -73,7 +74,8 @@ use crate::{
     manifest::Manifest,
 };
 use budget::{Failures, Jitter};
-pub(crate) use build::{Aim, Compiled};
+pub(crate) use build::Aim;
+pub(crate) use compiled::{CompileFailure, Compiled, NeededFile};
 pub(crate) use crashed::{AfterCrash, Processes, StoredVersion};
 pub(crate) use effect::{Effect, Effects, Work};
 pub(crate) use faults::{By, Faults};
@@ -252,7 +254,7 @@ impl Lifecycle {
             Input::Changed(seen) => self.changed(now, &seen),
             Input::Considered { seen, is_unread } => self.considered(&seen, is_unread),
             Input::CompilerEnded { at, contents } => self.compiler_ended(now, (at, &contents)),
-            Input::Compiled(compiled) => self.compiled(compiled),
+            Input::Compiled(compiled) => self.compiled(&compiled),
             Input::PauseOver => self.pause_over(),
             Input::Due => self.due_now(now),
             Input::Calls { total, failed } => self.judge(now, (total, failed)),

@@ -6,13 +6,12 @@ use super::{
     cause::{Cause, Why},
 };
 use crate::{
-    artifact::is_cut_off,
-    build::{BuildError, Built, Moment, OwnWrites},
-    error::{HostError, ReloadCause, ReloadError},
+    build::{Built, Moment},
+    error::{HostError, ReloadError},
     event::{EventKind, Stage, Stages},
-    lifecycle::{Compiled, Input, Reading, Work},
+    lifecycle::{Input, Reading, Work},
     reload, spans,
-    watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What, changed_at},
+    watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What},
 };
 use std::{path::PathBuf, pin::Pin, time::SystemTime};
 use tokio::time::sleep;
@@ -135,8 +134,7 @@ impl Worker {
         }
     }
 
-    /// Determines the result of a compilation that was not superseded while it ran. Returns the same values as
-    /// `compile`.
+    /// Ends a compilation that was not superseded while it ran. Returns the same values as `compile`.
     async fn compiled(
         &mut self,
         cause: &mut Cause,
@@ -152,15 +150,10 @@ impl Worker {
         if next == Some(Work::Examine { reads_manifest: true }) {
             self.take_manifest(Reading::Edit).await;
         }
-        let compiled = match &built {
-            _ if self.is_on_its_way(&built) => Compiled::Incomplete,
-            Ok(good) => {
-                self.sources.note_present(&good.inputs);
-                Compiled::Good
-            }
-            Err(error) => Compiled::Failed { may_pass: self.may_be_a_moment(before, error) },
-        };
-        let next = self.step(Input::Compiled(compiled));
+        let next = self.step(Input::Compiled(self.observe_compiled(before, &built)));
+        if let (Ok(good), Some(Work::EndBuild { .. })) = (&built, &next) {
+            self.sources.note_present(&good.inputs);
+        }
         (Some(built), next)
     }
 
@@ -275,46 +268,6 @@ impl Worker {
             Ok(found) => !self.shared.progress.lock().is_latest(&found),
             Err(_) => !self.is_missing(),
         }
-    }
-
-    /// Whether a prebuilt library is still being copied into the plugin's folder: it is missing or incomplete, and it
-    /// or the manifest has changed within [`GRACE`] before the build began, or since then. The build may have taken
-    /// longer than [`GRACE`].
-    fn is_on_its_way(&self, built: &Result<Built, ReloadError>) -> bool {
-        let (manifest, Some(began)) = (self.latest_manifest(), self.lifecycle.compile_began()) else {
-            return false;
-        };
-        if self.is_missing() {
-            return false;
-        }
-        let cause = built.as_ref().map_err(|error| &*error.cause);
-        let path = match cause {
-            Err(ReloadCause::Build(BuildError::NoSource { root })) => root.join("Cargo.toml"),
-            _ if self.context.builder.takes_time(&manifest) => return false,
-            Err(ReloadCause::Build(BuildError::NoBinary { path, .. })) => path.clone(),
-            Err(_) => return false,
-            Ok(built) => built.artifact.clone(),
-        };
-        // The manifest may be incomplete, too, and name a different file when it is complete.
-        let changed = [&path, &manifest.file].into_iter().filter_map(|path| changed_at(path)).max();
-        // The clock of a file server may be ahead of this machine's.
-        let changed = changed.filter(|changed| *changed <= SystemTime::now());
-        // A change after the build began counts as a change at its beginning.
-        let is_recent = |changed| began.duration_since(changed).unwrap_or_default() < GRACE;
-        changed.is_some_and(is_recent) && (built.is_err() || is_cut_off(&path))
-    }
-
-    /// Whether a build may have failed only because files were missing or changed while it ran.
-    fn may_be_a_moment(&self, before: &Stamps, error: &ReloadError) -> bool {
-        // A missing manifest means that the plugin may have been removed. Discovery decides that.
-        if matches!(&*error.cause, ReloadCause::Build(BuildError::TimedOut { .. })) || self.is_missing() {
-            return false;
-        }
-        let manifest = self.latest_manifest();
-        let is_edited = |path: &PathBuf| {
-            self.context.builder.own_writes(&manifest, (Moment::After, path)) == OwnWrites::None
-        };
-        self.sources.have_changed(before, is_edited)
     }
 
     /// Warns about each input that every build of the plugin writes with different content.

@@ -29,11 +29,11 @@ impl Sources {
         Stamps::of(&self.inputs)
     }
 
-    /// Whether an input is missing that existed when the inputs were determined, or an input for which `is_edited`
-    /// returns true has changed since `before`.
-    pub(super) fn have_changed(&self, before: &Stamps, is_edited: impl Fn(&PathBuf) -> bool) -> bool {
+    /// Whether an input is missing or empty that was not when the inputs were determined, and the inputs that have
+    /// changed since `before`.
+    pub(super) fn changes_since(&self, before: &Stamps) -> (bool, BTreeSet<PathBuf>) {
         let now = self.stamps();
-        now.lacks_any_of(&self.present) || before.differing(&now).iter().any(is_edited)
+        (now.lacks_any_of(&self.present), before.differing(&now))
     }
 
     /// The folders in which git may be writing files: those of the inputs, and the plugin's own folder.

@@ -2,6 +2,7 @@
 
 mod builds;
 mod commands;
+mod compiled;
 mod crashed;
 mod edits;
 mod effects;

@@ -1,10 +1,10 @@
 //! Simulated builds, and changes of files.
 
-use super::{Command, World, digest};
+use super::{Command, World, compiled::CompileEnd, digest};
 use crate::{
     build::Moment,
     id::Digest,
-    lifecycle::{Aim, Compiled, Input, Installation, Reading, Ticket, Work},
+    lifecycle::{Aim, Input, Installation, Reading, Ticket, Work},
     record::How,
     watch::{CLOCK_GRAIN, What},
 };
@@ -87,8 +87,9 @@ impl World {
                     if reads_manifest {
                         self.edit(Reading::Edit);
                     }
-                    let compiled = self.result();
-                    is_good = compiled == Compiled::Good;
+                    let (compiled, ended) = self.compilation_ends();
+                    is_good = ended == CompileEnd::Good;
+                    self.watch.compilation_ended(ended);
                     self.step(Input::Compiled(compiled))
                 }
                 Some(Work::Pause) => self.waits().or_else(|| self.step(Input::PauseOver)),
@@ -145,17 +146,6 @@ impl World {
         self.files.compile_ends();
         let (at, contents) = (self.wall(), self.files.contents(self.machine.held()));
         self.step(Input::CompilerEnded { at, contents })
-    }
-
-    /// A random result of a compilation.
-    fn result(&mut self) -> Compiled {
-        match self.dice.below(8) {
-            _ if self.calm => Compiled::Good,
-            0 => Compiled::Failed { may_pass: false },
-            1..3 => Compiled::Failed { may_pass: true },
-            3 => Compiled::Incomplete,
-            _ => Compiled::Good,
-        }
     }
 
     /// A little time passes.

@@ -1,9 +1,12 @@
 //! The rules of builds.
 
-use super::{super::Command, Watch};
+use super::{
+    super::{Command, compiled::CompileEnd},
+    Watch,
+};
 use crate::{
     build::OwnWrites,
-    lifecycle::{Aim, Compiled, Input, Observation, Ticket, Work},
+    lifecycle::{Aim, Input, Observation, Ticket, Work},
     watch::{CLOCK_GRAIN, Change, Content},
 };
 use std::{collections::BTreeMap, time::SystemTime};
@@ -22,8 +25,8 @@ pub(super) struct Builds {
     retries: u32,
     /// How many times the build may still pause for a library that is being copied.
     waits: u32,
-    /// Whether the last compilation has ended because a library is being copied.
-    incomplete: bool,
+    /// How the last compilation has ended.
+    ended: CompileEnd,
     /// The stage of the build.
     pub(super) at: At,
     /// Whether the build has to begin next, or to begin again.
@@ -63,10 +66,8 @@ impl Watch {
     pub(super) fn build_takes(&mut self, input: &Input) {
         let Some(builds) = &mut self.builds else { return };
         builds.considers = matches!(input, Input::Considered { .. });
-        match input {
-            Input::Considered { .. } => builds.at = At::Compiler,
-            Input::Compiled(compiled) => builds.incomplete = *compiled == Compiled::Incomplete,
-            _ => {}
+        if builds.considers {
+            builds.at = At::Compiler;
         }
     }
 
@@ -174,15 +175,16 @@ impl Watch {
                 self.build_comes_to(At::Compiler);
             }
             Work::Pause => {
-                if let Some(builds) = &mut self.builds {
-                    let left = if builds.incomplete { &mut builds.waits } else { &mut builds.retries };
-                    let may_pause = *left > 0;
-                    *left = left.saturating_sub(1);
-                    self.rule(may_pause, || "the build is repeated too often".into());
-                }
+                let may_pause = self.takes_a_pause();
+                self.rule(may_pause, || "the build is repeated too often, or needlessly".into());
                 self.build_comes_to(At::Pause);
             }
-            Work::EndBuild { .. } => self.build_comes_to(At::End),
+            Work::EndBuild { .. } => {
+                let ended = self.builds.map(|builds| builds.ended);
+                let has_to_pause = self.takes_a_pause();
+                self.rule(!has_to_pause, || format!("the build ends after a compilation: {ended:?}"));
+                self.build_comes_to(At::End);
+            }
             _ => {}
         }
     }
@@ -193,11 +195,31 @@ impl Watch {
             aim,
             retries: 2,
             waits: 100,
-            incomplete: false,
+            ended: CompileEnd::Good,
             at: At::Git,
             begins: true,
             considers: false,
         });
+    }
+
+    /// Records how a compilation has ended.
+    pub(in super::super) fn compilation_ended(&mut self, ended: CompileEnd) {
+        if let Some(builds) = &mut self.builds {
+            builds.ended = ended;
+        }
+    }
+
+    /// Whether the build has to be repeated after a pause. Counts the pause.
+    fn takes_a_pause(&mut self) -> bool {
+        let Some(builds) = &mut self.builds else { return false };
+        let left = match builds.ended {
+            CompileEnd::Good | CompileEnd::Failed => return false,
+            CompileEnd::Incomplete => &mut builds.waits,
+            CompileEnd::MayPass => &mut builds.retries,
+        };
+        let has_to_pause = *left > 0;
+        *left = left.saturating_sub(1);
+        has_to_pause
     }
 
     fn build_comes_to(&mut self, at: At) {
