@@ -4,8 +4,12 @@
 
 use object::{
     LittleEndian, ReadRef, elf,
-    read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _},
+    read::{
+        ReadCache,
+        elf::{Dyn as _, FileHeader as _, ProgramHeader as _},
+    },
 };
+use std::fs::File;
 
 pub(super) type Elf = elf::FileHeader64<LittleEndian>;
 
@@ -23,6 +27,11 @@ pub(super) struct Dynamic {
 }
 
 impl Dynamic {
+    /// Reads the dynamic table of an open file, and of the file only the parts that the table needs.
+    pub(super) fn of(file: File) -> Result<Self, String> {
+        Self::read(&ReadCache::new(file))
+    }
+
     /// Reads the dynamic table of the object `data`. The result is empty if the object has no dynamic table.
     pub(super) fn read<'d, R: ReadRef<'d>>(data: R) -> Result<Self, String> {
         let mut dynamic = Self::default();

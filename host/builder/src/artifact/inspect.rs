@@ -165,7 +165,7 @@ pub(super) fn inspect_stored(path: &Path, of: (&Path, &Known)) -> Result<Facts, 
 
 /// The paths of the libraries that belong to the file at `path`, whether they exist or not.
 pub(crate) fn places_of_libraries(path: &Path) -> BTreeSet<PathBuf> {
-    let Ok(Ok(dynamic)) = fs::read(path).map(|bytes| Dynamic::read(bytes.as_slice())) else {
+    let Some(dynamic) = fs::File::open(path).ok().and_then(|file| Dynamic::of(file).ok()) else {
         return BTreeSet::new();
     };
     let libraries = Libraries::of(path, &dynamic, &Known::new());

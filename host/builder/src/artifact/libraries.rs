@@ -19,10 +19,14 @@ use super::{
     elf::Dynamic,
     inspect::{Lookup, Needed},
 };
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    env, fs,
+    env,
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Folders below which no library belongs to a plugin. The last two are the stores of Nix and Guix, which are
@@ -77,7 +81,7 @@ impl Libraries {
     pub(super) fn of(path: &Path, dynamic: &Dynamic, known: &Known) -> Self {
         let mut found = Self::default();
         let mut names = Known::new();
-        let system = System::read();
+        let system = System::current();
         let search = Search::new(path, dynamic, (&[], &system));
         found.needed = found.take(&search, dynamic, (known, &mut names));
         // For each library in `found.own`, at the same index: the RPATHs of the objects through which it was first
@@ -132,8 +136,7 @@ impl Libraries {
 }
 
 fn read(path: &Path) -> Result<Dynamic, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    Dynamic::read(bytes.as_slice())
+    Dynamic::of(File::open(path).map_err(|error| error.to_string())?)
 }
 
 /// The folders of a search, in order.
@@ -183,7 +186,7 @@ impl Search {
         // A name with a slash is a path, and is not searched for.
         if name.contains('/') {
             let path = PathBuf::from(name);
-            let is_own = !path.parent().is_some_and(|dir| System::read().has(dir));
+            let is_own = !path.parent().is_some_and(|dir| System::current().has(dir));
             return match path.is_file() {
                 true => (Lookup::Found(path), is_own),
                 false => (Lookup::Missing(Vec::new()), false),
@@ -210,32 +213,57 @@ impl Search {
     }
 }
 
-/// The library folders of the system, according to the current configuration of the loader.
+/// The library folders of the system, according to the configuration of the loader.
 struct System {
-    /// The folders that the loader's configuration names, in the order in which the loader searches them.
+    /// The folders that the configuration names, in the order in which the loader searches them.
     configured: Vec<PathBuf>,
+    /// The same folders without symbolic links.
+    canonical: Vec<PathBuf>,
 }
 
+/// The configuration of the loader, and the loader's cache. `ldconfig` replaces the cache when it applies a changed
+/// configuration, so a changed file in `/etc/ld.so.conf.d` is noticed when the loader uses it.
+const CONFIGURATION: [&str; 3] = ["/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.cache"];
+
+/// What identifies one version of the files in [`CONFIGURATION`]: the device, inode, size and change time of each.
+type Version = [Option<(u64, u64, u64, (i64, i64))>; CONFIGURATION.len()];
+
 impl System {
+    /// The current configuration. Reads it only if it has changed since the last call in this process, because each
+    /// reload needs it several times.
+    fn current() -> Arc<Self> {
+        static LAST: Mutex<Option<(Version, Arc<System>)>> = Mutex::new(None);
+        let version = CONFIGURATION.map(|path| {
+            let of = fs::metadata(path).ok()?;
+            Some((of.dev(), of.ino(), of.size(), (of.ctime(), of.ctime_nsec())))
+        });
+        let mut last = LAST.lock();
+        match &*last {
+            Some((read, system)) if *read == version => system.clone(),
+            _ => last.insert((version, Arc::new(Self::read()))).1.clone(),
+        }
+    }
+
     fn read() -> Self {
-        let mut files = vec![PathBuf::from("/etc/ld.so.conf")];
-        if let Ok(entries) = fs::read_dir("/etc/ld.so.conf.d") {
+        let [file, dir, _] = CONFIGURATION;
+        let mut files = vec![PathBuf::from(file)];
+        if let Ok(entries) = fs::read_dir(dir) {
             files.extend(entries.flatten().map(|entry| entry.path()));
         }
         let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
-        let configured = texts
+        let configured: Vec<PathBuf> = texts
             .flat_map(|text| text.lines().map(str::trim).map(str::to_owned).collect::<Vec<_>>())
             .filter(|line| line.starts_with('/'))
             .map(PathBuf::from)
             .collect();
-        Self { configured }
+        let canonical = configured.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
+        Self { configured, canonical }
     }
 
     /// Whether the libraries in the folder `dir` belong to the system.
     fn has(&self, dir: &Path) -> bool {
         let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-        SYSTEM_DIRS.iter().any(|system| dir.starts_with(system))
-            || self.configured.iter().any(|configured| configured.canonicalize().is_ok_and(|it| it == dir))
+        SYSTEM_DIRS.iter().any(|system| dir.starts_with(system)) || self.canonical.contains(&dir)
     }
 }
 

@@ -25,7 +25,6 @@ use super::{
     libraries::{Known, Libraries},
 };
 use copying::{Copied, CopyStamp, Failed, Identity, copy};
-use object::read::ReadCache;
 use parking_lot::Mutex;
 use replug_model::id::Digest;
 use rustix::fs::{FlockOperation, flock, fstat};
@@ -379,6 +378,5 @@ impl Store {
 
 /// The dynamic table of a file, or `None` if it cannot be read.
 fn dynamic(file: &File) -> Option<Dynamic> {
-    let cache = ReadCache::new(file.try_clone().ok()?);
-    Dynamic::read(&cache).ok()
+    Dynamic::of(file.try_clone().ok()?).ok()
 }
