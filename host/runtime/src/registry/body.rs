@@ -4,8 +4,8 @@
 //! They never check which kind of body a generation has, or whether the body is a child process. A new kind of body
 //! needs one implementation of [`Body`], and one more case in the engine, which selects the body.
 //!
-//! **Architecture Invariant:** a typed call does not go through the body. The record that the call pins contains
-//! everything that the call needs: the bound interfaces, the column of its counters, and which calls are timed.
+//! **Architecture Invariant:** a typed call does not go through the body. The call table that the call pins contains
+//! everything that the call needs: the edges, the column in which the call is counted, and how often calls are timed.
 
 use super::{ColumnLease, OneIn};
 use crate::{interface::Offered, process_usage::ProcessUsage};
@@ -78,7 +78,7 @@ pub trait Body: Send + Sync {
     /// Sets the most verbose level at which the plugin logs.
     fn set_max_level(&self, level: Level);
 
-    /// The time limit of each call, if there is one. When it passes, the caller gets an error.
+    /// The time limit of each call, if there is one. A caller whose call takes longer gets an error.
     fn call_timeout(&self) -> Option<Duration> {
         None
     }
@@ -107,16 +107,16 @@ pub trait Body: Send + Sync {
     /// the body is [interruptible](Traits::interruptible).
     fn interrupt(&self, reason: &str);
 
-    /// Stops and drops the instance, and frees its resources. No call runs in the body any more, and no call will
-    /// begin.
+    /// Stops and drops the instance, and frees its resources. The caller guarantees that no call runs in the body and
+    /// that none will begin.
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome;
 
     /// Drops an instance that never served. If the instance was started, the caller has stopped it. The caller also
-    /// removes the copy of the artifact.
+    /// removes the private copy of the artifact.
     fn discard(self: Box<Self>, lease: &ColumnLease);
 }
 
-/// A lifecycle step of a plugin failed: it returned an error, or panicked.
+/// A lifecycle step of a plugin failed: the plugin returned an error, panicked or did not answer.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{step}` of {plugin} {}", self.what())]
 pub struct LifecycleError {
@@ -124,9 +124,9 @@ pub struct LifecycleError {
     pub plugin: String,
     /// The step.
     pub step: Step,
-    /// The plugin's message, or the panic's.
+    /// The message of the plugin's error or of the panic, or why the plugin did not answer.
     pub message: String,
-    /// The plugin's error code; `panicked` for a panic.
+    /// The plugin's error code; `panicked` for a panic; `process` if the plugin did not answer.
     pub code: String,
     /// The details of the plugin's error, as JSON, or empty. For a panic, its location.
     pub details: String,
@@ -153,7 +153,8 @@ impl LifecycleError {
 pub struct Traits {
     /// The body uses memory outside of the host's process.
     pub outside_the_process: bool,
-    /// A crash in the body is a crash of the host's process. Threads that run its code are marked in the crash record.
+    /// A crash in the body is a crash of the host's process. The crash record has a mark for each thread that runs the
+    /// body's code.
     pub attributable: bool,
     /// A call in the body can be [aborted](Body::interrupt). Otherwise, a call that does not return keeps its thread.
     pub interruptible: bool,
@@ -162,7 +163,7 @@ pub struct Traits {
     /// The body keeps the limits, the deadlines and the environment variables of the manifest with which it was made. A
     /// change of these settings needs a new instance.
     pub settings_are_fixed: bool,
-    /// Which of a thread's calls are timed. Reading a clock takes longer than many calls in this process, but is
+    /// How often a thread's calls are timed. Reading a clock takes longer than many calls in this process, but is
     /// negligible beside a call into another process.
     pub timed_one_in: OneIn,
 }
@@ -177,7 +178,7 @@ impl Traits {
 /// How to [retire](Body::retire) a body. Only the registry creates this value, for a generation in which no call runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Retire<'a> {
-    /// The column in which the generation's calls are counted and its steps are marked.
+    /// The column of the generation.
     pub(crate) lease: &'a ColumnLease,
     /// The offset in the artifact's file, in bytes, at which its last mapped segment ends.
     pub(crate) loaded_file_bytes: u64,

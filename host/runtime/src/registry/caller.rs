@@ -1,5 +1,5 @@
-//! The path of a call, which is the hot path of the host: from the thread slot through the plugin's slot to the edge,
-//! and back.
+//! The path of a call, which is the hot path of the host: from the calling thread's slot through the plugin's slot to
+//! the edge, and back. The *fast path* handles the usual case, and the *slow path* everything else.
 
 use super::{
     entry::Entry,
@@ -39,12 +39,14 @@ thread_local! {
 #[derive(Clone)]
 pub struct EntryCaller {
     pub(crate) entry: Arc<Entry>,
+    /// The number of the interface's port, in the call table of each generation of the plugin.
     pub(super) port: usize,
 }
 
 // SAFETY: 1. A port holds an object and the methods of the export that it is bound to, as `Live::interface` returned
 // them.
-// 2. The generation is pinned until the outcome has been taken apart, and a panic in it has been read and dropped.
+// 2. The generation is pinned until the outcome has been taken apart. A panic in the outcome has been read and dropped
+// by then.
 unsafe impl Caller for EntryCaller {
     #[inline]
     fn call<T, E>(
@@ -108,7 +110,7 @@ impl EntryCaller {
     }
 }
 
-/// A prepared call of a method: its generation is pinned, and the thread is marked.
+/// A prepared call of a method: the generation is pinned, and the thread has the method's mark.
 struct Ready {
     pin: Pin,
     object: Object,
@@ -127,7 +129,7 @@ impl Ready {
         self,
         call: impl FnOnce(&Record, Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
-        // Each branch ends the call in full: see [`Level::leave`].
+        // Each branch ends the call itself, so that the pin stays in registers: see [`Level::leave`].
         match call(self.pin.record(), self.object, self.export.edge) {
             Ok(value) => {
                 self.pin.count_return();
@@ -199,7 +201,7 @@ pub(crate) fn next_call_is_timed() -> bool {
     ThreadSlot::fast_path_slot().is_none()
 }
 
-/// Keeps the deadline of a call that had to wait for a pin. The deadline applies until this value is dropped.
+/// The deadline that was set for a call that had to wait for a generation, in force until this value is dropped.
 pub(crate) type Rest = Option<Noted>;
 
 /// The newest generation, pinned for the duration of one call.
@@ -212,8 +214,8 @@ pub(crate) struct Pin {
 impl Pin {
     #[inline(always)]
     pub(super) fn record(&self) -> &Record {
-        // SAFETY: `Slot::pin` returned the pointer, not null, for this pin's hazard cell, which is only cleared
-        // when the pin's level is dropped. Until then, no thread frees the record.
+        // SAFETY: `Slot::pin` returned the pointer, not null, for this pin's hazard pointer, which is only cleared
+        // when the pin's level is dropped. Until then, no thread frees the call table.
         unsafe { &*self.record }
     }
 
@@ -230,13 +232,13 @@ impl Pin {
         }
     }
 
-    /// Marks that the thread is about to call this method.
+    /// Sets the thread's mark: the thread is about to call this method.
     #[inline]
     pub(crate) fn mark(&self, method: Method<'_>) {
         self.level.mark(self.live().mark_at(method.interface).method(method.index));
     }
 
-    /// Ends the call, which must have been counted. Faster than a drop, which would check that.
+    /// Ends a call that was counted. Faster than a drop: see [`Level::leave`].
     #[inline]
     pub(crate) fn leave(self) {
         self.level.leave();
@@ -252,7 +254,8 @@ impl Pin {
     }
 }
 
-/// Counts a call that failed. Takes the parts of a pin instead of the pin: see [`Level::leave`].
+/// Counts a call that failed. Takes the parts of a pin instead of the pin, so that the pin stays in registers: see
+/// [`Level::leave`].
 #[cold]
 #[inline(never)]
 fn count_failure(thread_slot: &'static ThreadSlot, record: &Record, why: Failure) {
@@ -262,8 +265,8 @@ fn count_failure(thread_slot: &'static ThreadSlot, record: &Record, why: Failure
 }
 
 impl Entry {
-    /// Pins the generation that serves. Waits while the state is being handed over. The caller must keep the second
-    /// value until the call has returned.
+    /// Pins the generation that serves. If none serves, the gate decides whether this waits or fails. The caller must
+    /// keep the second value until the call has returned.
     #[inline(always)]
     pub(crate) fn pin(&self) -> Result<(Pin, Rest), CallError> {
         let Some(thread_slot) = ThreadSlot::mine() else { return Err(self.thread_is_ending()) };
@@ -272,7 +275,7 @@ impl Entry {
         if record.is_null() { self.pin_slowly(level) } else { Ok((Pin { level, record }, None)) }
     }
 
-    // Takes the parts of a pin instead of a pin. If the address of a pin were taken, the compiler would keep the pin in
+    // Takes the part of a pin instead of a pin. If the address of a pin were taken, the compiler would keep the pin in
     // memory, even on the fast path. The accesses to this memory would take as long as the rest of the path.
     #[cold]
     fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
@@ -364,8 +367,8 @@ fn no_such_port(record: &Record) -> CallError {
     ))
 }
 
-/// Turns a contained panic into the caller's error. Runs on the thread that panicked, while the generation is
-/// pinned.
+/// Converts a panic that the edge has caught into the caller's error. Must be called on the thread that panicked, while
+/// the generation is pinned.
 #[cold]
 pub(crate) fn panicked(live: &Live, method: &str, panic: Panic) -> CallError {
     CallError::Panicked {

@@ -4,8 +4,7 @@
 //! Much of a library's file is debug information, which is not loaded: in the sample calculator, with the default
 //! profile, 2.5 of 3.7 MB. But a backtrace maps the whole file, and std keeps the most recent files mapped. So the file
 //! is never truncated, because that would raise SIGBUS in a reader. Instead, a hole is punched into the part that is
-//! not mapped. A process that opened the file before its name was removed, and maps it later, reads zeros from the
-//! hole.
+//! not mapped. A process that opened the file before its removal, and maps it later, reads zeros from the hole.
 
 use parking_lot::Mutex;
 use replug_model::copy::libraries_of_copy;
@@ -47,12 +46,13 @@ pub fn clear_away(copy: &Path, loaded_bytes: u64) {
 /// Frees the disk space of all copies that have been removed, except for the parts that are mapped. The function reads
 /// the list of all mappings once, which takes milliseconds in a program with many plugins.
 pub fn give_back() {
-    // The lock is held until the end: when this function returns, all earlier copies are done.
+    // The lock is held until the end, so that a concurrent call returns only after this one has freed its copies.
     let mut removed = REMOVED.lock();
     if removed.is_empty() {
         return;
     }
-    // Without the list, or on a file system without holes, the space is freed when the file is unmapped.
+    // If the list of mappings cannot be read, or on a file system without holes, the space is freed when the file is
+    // unmapped.
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for copy in removed.drain(..).filter(|_| !maps.is_empty()) {
         let _ = copy.free(&maps);
@@ -78,8 +78,8 @@ impl RemovedCopy {
     }
 }
 
-/// The lines that contain the inode number or the path. A program with many plugins has thousands of mappings, and only
-/// these lines are parsed. If the path is not text, all lines are returned.
+/// The lines of `maps` that contain the inode number or the path. A program with many plugins has thousands of
+/// mappings, and only these lines are parsed. If the path is not UTF-8, all lines are returned.
 fn lines_about<'a>(maps: &'a str, inode: u64, path: &Path) -> impl Iterator<Item = &'a str> {
     let inode = format!(" {inode} ");
     let needles = match path.to_str() {

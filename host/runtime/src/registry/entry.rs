@@ -1,4 +1,4 @@
-//! A plugin's entry in the registry: its slot with the gate, and the generations that no longer serve.
+//! A plugin's entry in the registry: the slot with the gate, and the generations that no longer serve.
 
 mod pause;
 mod retiring;
@@ -44,9 +44,9 @@ pub struct Entry {
 }
 
 struct Inner {
-    /// The interfaces that typed handles need, by the number of their port.
+    /// The interfaces that typed handles need. The index of an interface is the number of its port in each call table.
     wanted: Vec<&'static InterfaceExport>,
-    /// The generation that serves or is paused.
+    /// The generation that serves, or that is paused because its state is being handed over.
     live: Option<Arc<Live>>,
     /// The time limit of a call, as set by the generation that served last. It includes the time for which the call
     /// waits for a generation.
@@ -55,7 +55,7 @@ struct Inner {
     pause: Option<u64>,
     /// The number of pauses so far.
     pauses: u64,
-    /// Records that no longer serve and may still be in use.
+    /// The call tables that were removed from the slot and may still be in use.
     leaving: Vec<*mut Record>,
     /// The generations that no longer serve and have not been dropped yet.
     retiring: Vec<Weak<Live>>,
@@ -63,7 +63,7 @@ struct Inner {
     past: ByMode<Calls>,
 }
 
-// SAFETY: the pointers in `leaving` own their records, which are `Send`; they are only touched under the lock.
+// SAFETY: the pointers in `leaving` own their call tables, which are `Send`; they are only touched under the lock.
 unsafe impl Send for Inner {}
 
 impl Entry {
@@ -110,19 +110,20 @@ impl Entry {
         matches!(self.slot.why_shut(), Some(Shut::Restarting(_)))
     }
 
-    /// Finds or makes a record that belongs to the generation of `outer` and has all interfaces that handles need now.
-    /// Announces the record in `hazard`. `outer` is the record of an outer call of the calling thread, so another
-    /// hazard cell of the thread announces `outer`. Returns `None` if `outer` is a record of another plugin or still
-    /// serves, or if the plugin is closed.
+    /// Keeps a nested call in the generation of the outer call. `outer` is the call table of an outer call of the
+    /// calling thread, so another hazard pointer of the thread announces it. Finds or makes a call table of the same
+    /// generation with all ports that handles need now, and announces it in `hazard`. Returns `None` if `outer` belongs
+    /// to another plugin or still serves, or if calls to the plugin are rejected.
     pub(super) fn stay_in(&self, outer: *mut Record, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
         let mut inner = self.inner.lock();
         if !inner.leaving.contains(&outer) || matches!(self.slot.why_shut(), Some(Shut::Closed(_))) {
             return None;
         }
-        // SAFETY: records in `leaving` are not freed yet.
+        // SAFETY: call tables in `leaving` are not freed yet.
         let of_outer = unsafe { &*outer };
         let record = if of_outer.ports.count() < inner.wanted.len() {
-            // A handle was made after `outer`. If the generation lacks the handle's interface, the port has no methods.
+            // A handle was made later than `outer`. If the generation lacks the handle's interface, the port has no
+            // methods.
             let port = |&wanted: &&'static InterfaceExport| {
                 port(&of_outer.live, wanted).unwrap_or(Port::WITHOUT_METHODS)
             };
@@ -133,7 +134,7 @@ impl Entry {
         } else {
             outer
         };
-        // The lock keeps other threads from freeing the record before it is announced.
+        // The lock keeps other threads from freeing the call table before it is announced.
         hazard.store(record, Ordering::Relaxed);
         Some(record)
     }
@@ -163,7 +164,8 @@ impl Entry {
     pub fn calls_in_flight(&self) -> usize {
         let inner = self.inner.lock();
         let Some(live) = &inner.live else { return 0 };
-        // Calls that began before a pause, or before another handle was made, use an earlier record of the generation.
+        // Calls that began before a pause, or before another handle was made, use an earlier call table of the same
+        // generation.
         let mut records = inner.records_of(live);
         records.extend(Some(self.slot.peek()).filter(|record| !record.is_null()));
         thread_slot::count_in(&records)
@@ -209,7 +211,7 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// * [`InterfaceMismatch`] if it does not offer an interface that a handle needs
+    /// * [`InterfaceMismatch`] if the generation does not offer an interface that a handle needs
     pub fn accepts(&self, live: &Live) -> Result<(), InterfaceMismatch> {
         ports(live, &self.inner.lock().wanted).map(drop)
     }
@@ -267,12 +269,12 @@ impl Entry {
         self.slot.set_due(due);
     }
 
-    /// Makes this record the serving one, and keeps the old one until no thread uses it.
+    /// Makes this call table the serving one, and keeps the old one until no thread uses it.
     fn open(&self, inner: &mut Inner, record: Record) {
         inner.free_when_unused(self.slot.open(Box::into_raw(Box::new(record))));
     }
 
-    /// Empties the slot, and keeps the old record until no thread uses it.
+    /// Empties the slot, and keeps the old call table until no thread uses it.
     fn shut(&self, inner: &mut Inner, why: Shut) {
         inner.free_when_unused(self.slot.shut(why));
     }
@@ -281,7 +283,7 @@ impl Entry {
         live.map(|live| Retiring { entry: self.clone(), live })
     }
 
-    /// How many calls run on a generation that no longer serves.
+    /// How many calls run on this generation, which no longer serves.
     fn in_use(&self, live: &Arc<Live>) -> usize {
         let mut inner = self.inner.lock();
         inner.sweep();
@@ -303,7 +305,7 @@ impl Entry {
         }
     }
 
-    /// Whether each record of a generation that no longer serves has been freed.
+    /// Whether all call tables of this generation, which no longer serves, have been freed.
     fn is_drained(&self, live: &Arc<Live>) -> bool {
         let mut inner = self.inner.lock();
         inner.sweep();
@@ -328,14 +330,14 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        // Each caller holds the entry, so no record of it is in use.
+        // Each caller holds the entry, so no call table of the entry is in use.
         let inner = self.inner.get_mut();
         inner.free_when_unused(self.slot.shut(Shut::Closed(String::new())));
     }
 }
 
 impl Inner {
-    /// Keeps a record that was removed from the slot until no thread uses it. Ignores null.
+    /// Keeps a call table that was removed from the slot until no thread uses it. Ignores null.
     fn free_when_unused(&mut self, record: *mut Record) {
         if !record.is_null() {
             self.leaving.push(record);
@@ -348,23 +350,23 @@ impl Inner {
         self.retiring.extend(live.map(Arc::downgrade));
     }
 
-    /// The records of a generation that were removed from the slot and may be in use.
+    /// The call tables of a generation that were removed from the slot and may be in use.
     fn records_of(&self, live: &Arc<Live>) -> Vec<*mut Record> {
         let of_it = |&record: &*mut Record| {
-            // SAFETY: records in `leaving` are not freed yet.
+            // SAFETY: call tables in `leaving` are not freed yet.
             Arc::ptr_eq(unsafe { &(*record).live }, live)
         };
         self.leaving.iter().copied().filter(of_it).collect()
     }
 
-    /// Frees the records that no thread uses.
+    /// Frees the removed call tables that no thread uses.
     fn sweep(&mut self) {
         self.leaving.retain(|&record| {
             let used = thread_slot::with_hazards(|hazards| in_use(record, hazards));
             if !used {
-                // SAFETY: the record came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in no
-                // hazard cell. So no thread uses it, and none will (see `Slot::publish`). The record is removed from
-                // the list, so it is freed once.
+                // SAFETY: the call table came from `Box::into_raw` in `open` or `stay_in`, is out of the slot, and in
+                // no hazard pointer. So no thread uses it, and none will (see `Slot::publish`). The table is removed
+                // from the list, so it is freed once.
                 drop(unsafe { Box::from_raw(record) });
             }
             used
@@ -372,7 +374,7 @@ impl Inner {
     }
 }
 
-/// The interfaces of `live` that the handles need, by port.
+/// The ports of `live` for the interfaces that the handles need.
 fn ports(live: &Live, wanted: &[&'static InterfaceExport]) -> Result<Ports, InterfaceMismatch> {
     wanted.iter().map(|wanted| port(live, wanted)).collect()
 }

@@ -1,7 +1,7 @@
 //! The two halves of an asymmetric fence: nearly free for callers, a system call for the thread that swaps.
 //!
-//! A caller announces the record that it is about to use, and then checks that this record still serves. A swapper
-//! replaces the serving record, and then checks which threads have announced the old record. On both sides, the store
+//! A caller announces the call table that it is about to use, and then checks that the table still serves. A swapper
+//! replaces the serving call table, and then checks which threads have announced the old one. On both sides, the store
 //! must become visible before the load of the check. Callers only prevent the compiler from reordering the two. The
 //! swapper makes each running thread of the process execute a full barrier.
 
@@ -30,7 +30,7 @@ pub struct NoMembarrier;
 
 replug_model::readable::readable!(NoMembarrier);
 
-/// Registers this process for `heavy`. Must be called before the first record is published; may be called again.
+/// Registers this process for `heavy`. Must be called before the first call table is published; may be called again.
 ///
 /// # Errors
 ///

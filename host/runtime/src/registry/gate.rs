@@ -1,8 +1,9 @@
-//! The slot, and the gate, which determines what callers do while the slot is empty.
+//! The slot of a plugin, and the gate, which determines what callers do while the slot is empty.
 //!
-//! The slot and the gate change together, under one lock, and in an order on which callers without a lock can rely: the
-//! gate is opened after the slot is filled, and shut before the slot is emptied. So if a caller finds the slot empty
-//! and then the gate open, it finds the slot full when it reads the slot again, unless the gate was shut meanwhile.
+//! The slot and the gate change together, under one lock. Callers read the slot without that lock, so the order of the
+//! changes matters: the gate is opened after the slot is filled, and shut before the slot is emptied. So if a caller
+//! finds the slot empty and then the gate open, the slot is full when the caller reads it again, unless the gate was
+//! shut meanwhile.
 //!
 //! This file is also compiled with a model checker's atomics and locks (`tests/tests/slot_model.rs`), so it imports
 //! them from its parent module.
@@ -66,14 +67,14 @@ impl<T> GatedSlot<T> {
         Self { slot: Slot::empty(), shut, moved: Condvar::new() }
     }
 
-    /// Announces in `hazard` the record that serves, and returns it; null if none serves: see [`Slot::pin`].
+    /// Announces in `hazard` the call table that serves, and returns it; null if none serves: see [`Slot::pin`].
     #[inline(always)]
     pub(super) fn pin(&self, hazard: &AtomicPtr<T>) -> *mut T {
         self.slot.pin(hazard)
     }
 
-    /// Like [`GatedSlot::pin`], but waits for a record while the gate is paused or, for a limited time, while a process
-    /// is restarted. Waits no longer than `until`.
+    /// Like [`GatedSlot::pin`], but waits for a call table during a pause or, for a limited time, while the plugin's
+    /// process is restarted. Waits no longer than `until`.
     pub(super) fn wait(&self, hazard: &AtomicPtr<T>, until: Option<Instant>) -> Result<*mut T, Shut> {
         loop {
             self.pass(until)?;
@@ -105,7 +106,7 @@ impl<T> GatedSlot<T> {
         }
     }
 
-    /// Makes this record the serving one, and returns the previous one, or null. The returned record may still be
+    /// Makes this call table the serving one, and returns the previous one, or null. The returned table may still be
     /// in use.
     pub(crate) fn open(&self, record: *mut T) -> *mut T {
         let mut gate = self.shut.lock();
@@ -116,7 +117,7 @@ impl<T> GatedSlot<T> {
         old
     }
 
-    /// Empties the slot, and returns the record that served, or null. The returned record may still be in use.
+    /// Empties the slot, and returns the call table that served, or null. The returned table may still be in use.
     pub(super) fn shut(&self, why: Shut) -> *mut T {
         let mut gate = self.shut.lock();
         *gate = Some(why);
@@ -126,7 +127,7 @@ impl<T> GatedSlot<T> {
         old
     }
 
-    /// Sets when the terminated process is restarted.
+    /// Sets when the plugin's terminated process is restarted.
     pub(super) fn set_due(&self, due: Instant) {
         if let Some(Shut::Restarting(restart)) = &mut *self.shut.lock() {
             restart.due = Some(due);
@@ -141,12 +142,12 @@ impl<T> GatedSlot<T> {
         }
     }
 
-    /// Why no record serves, if none does.
+    /// Why the slot is empty, if it is.
     pub(super) fn why_shut(&self) -> Option<Shut> {
         self.shut.lock().clone()
     }
 
-    /// The record that serves, or null. Callers only compare the pointer with others.
+    /// The call table that serves, or null. The pointer is only for comparisons with others.
     pub(super) fn peek(&self) -> *mut T {
         self.slot.peek()
     }

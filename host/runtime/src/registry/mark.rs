@@ -1,4 +1,4 @@
-//! Marks: the code that a thread is about to run, in one word that a single store can write.
+//! Marks: which code a thread is about to run, in one word that a single store can write.
 
 use super::thread_slot::{CallColumn, Level, ThreadSlot};
 use replug_model::step::Step;
@@ -11,7 +11,7 @@ use replug_model::step::Step;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(pub(super) u64);
 
-/// The value of the interface's position that marks a lifecycle step: the number is then that of a [`Step`].
+/// This value instead of an interface's position means a lifecycle step: the number is then that of a [`Step`].
 const STEPS: u64 = 0xFFFF;
 
 /// The content of a mark.
@@ -21,7 +21,7 @@ pub(super) struct MarkContents {
     pub(super) doing: Doing,
 }
 
-/// See [`MarkContents`].
+/// The method or lifecycle step in a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     /// A call: the interface by its position, the method by its index.
@@ -68,13 +68,13 @@ impl Mark {
     }
 }
 
-/// While this exists, the calling thread is marked as running a lifecycle step.
+/// The mark of a lifecycle step on the calling thread, for as long as this value exists.
 #[must_use = "the mark ends when this is dropped"]
 pub(crate) struct Marked(#[expect(dead_code, reason = "dropping it removes the mark")] Option<Level>);
 
 impl Marked {
-    /// Marks the calling thread. If the thread is inside too many calls, or is exiting, it stays unmarked, because the
-    /// step is more important than the mark.
+    /// Marks the calling thread. If the thread is inside too many calls, or is exiting, it gets no mark, and the step
+    /// still runs.
     pub(super) fn new(column: CallColumn, step: Step) -> Self {
         let level = ThreadSlot::mine().and_then(ThreadSlot::enter);
         if let Some(level) = &level {

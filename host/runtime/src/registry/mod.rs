@@ -1,10 +1,12 @@
 //! The registry: the serving generation of each plugin, and how the next one replaces it.
 //!
 //! [`Entry`] is a plugin's entry in the registry. It outlives every generation, and handles hold it. `caller.rs` is the
-//! path of a call. A call reads the `slot`, and writes to its thread's `thread_slot`. The `fence` moves the cost of
-//! this synchronization to the thread that swaps. If no generation serves, the `gate` decides whether a call waits or
-//! fails. The registry uses the instance of a generation through [`body`], wherever the instance runs. The
-//! [`crash_record`], which outlives the process, contains what each thread is running.
+//! path of a call. A call reads the slot (`slot.rs`) of its plugin, which points to the call table (`record.rs`) of the
+//! generation that serves. The call writes only to the thread slot (`thread_slot.rs`) of its thread. The asymmetric
+//! fence (`fence.rs`) moves the cost of this synchronization to the thread that swaps. If no generation serves, the
+//! gate (`gate.rs`) decides whether a call waits or fails. The registry uses the instance of a generation through
+//! [`body`], wherever the instance runs. The [`crash_record`], which outlives the process, contains the mark of each
+//! thread.
 //!
 //! **Architecture Invariant:** while a generation serves, a call takes no lock, makes no system call, allocates
 //! nothing and writes no memory that another thread writes.

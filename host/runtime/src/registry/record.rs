@@ -1,4 +1,5 @@
-//! The record that a slot points to: one generation, as callers see it.
+//! The call table that a slot points to, and the generation behind it. A call table (the type [`Record`]) has a *port*
+//! for each interface that a typed handle needs: the object and the edges that the handle calls.
 
 use super::{
     body::{Body, LifecycleError, Traits},
@@ -39,7 +40,7 @@ pub struct Live {
     pub generation: Generation,
     /// The artifact.
     pub digest: Digest,
-    /// The number of this value in this process, from 1.
+    /// The number of this `Live` among all of this process, from 1.
     number: u32,
     /// The body. Lifecycle steps go through the methods of `Live`, which mark the thread.
     pub(super) body: Box<dyn Body>,
@@ -231,11 +232,11 @@ impl Live {
 pub(crate) struct MethodPlace(pub(crate) u64);
 
 impl MethodPlace {
-    /// No place.
+    /// The place of no method.
     pub(crate) const NONE: Self = Self(0);
 }
 
-/// One interface of a generation, ready to call.
+/// One interface of a generation, as typed handles call it.
 #[derive(Clone, Copy)]
 pub(super) struct Port {
     pub(super) object: Object,
@@ -254,7 +255,7 @@ impl Port {
     }
 }
 
-/// The ports of a record, by number. The first port is in the record itself: hosts call most plugins through one
+/// The ports of a call table, by number. The first port is in the table itself: hosts call most plugins through one
 /// interface, and such a call loads one pointer fewer.
 pub(super) struct Ports {
     first: Port,
@@ -286,9 +287,9 @@ impl FromIterator<Port> for Ports {
     }
 }
 
-/// A generation, with a port for each interface that a typed handle needs.
+/// The call table of a generation.
 ///
-/// When a handle needs a further interface, another record of the same generation replaces this one.
+/// When a handle needs a further interface, another call table of the same generation replaces this one.
 pub(crate) struct Record {
     pub(super) column: CallColumn,
     /// See [`Traits::timed_one_in`].

@@ -6,7 +6,8 @@ use super::{
 };
 use replug_model::event::RetireOutcome;
 
-/// Stops and drops the instance of a generation that has served. No call runs in the instance, and none will begin.
+/// Stops and drops the instance of a generation that has served. The caller guarantees that no call runs in the
+/// instance and that none will begin.
 pub fn end(live: Live, unmap: Unmap) -> RetireOutcome {
     let Live { body, lease, loaded_file_bytes, .. } = live;
     body.retire(Retire { lease: &lease, loaded_file_bytes, unmap })

@@ -1,7 +1,7 @@
-//! Repeats a call on the next generation if the process of the pinned generation is dead.
+//! Repeats a call on the next generation if the process of the pinned generation was already dead.
 //!
-//! A caller may pin a generation after its process has died and before the host has taken the generation out of
-//! service. The call cannot have begun, so it waits for the restart, like any later call.
+//! A caller may pin a generation after the generation's process has died and before the host has taken the generation
+//! out of service. The call cannot have begun, so it waits for the restart, like any later call.
 
 use super::{
     caller::{Pin, Rest, lost, panicked},
@@ -57,8 +57,8 @@ impl Entry {
         if unsent.encoding == Encoding::Binary
             && method_difference((unsent.interface, unsent.method), types).is_some()
         {
-            // The arguments would be decoded as values of different types. The next call of the handle compares the
-            // types itself.
+            // The next generation would decode the arguments as values of different types. If the caller calls again,
+            // its handle compares the types.
             return Err(CallError::Restarting { plugin: self.id.to_string(), retry_in_ms: 1 });
         }
         pin.mark(found);

@@ -1,9 +1,9 @@
 //! Thread slots: memory that only the calling thread writes, so that a call writes to no shared cache line.
 //!
-//! A thread slot holds a thread's call counts, and one hazard cell for each call that the thread is inside. Each hazard
-//! cell has a [`Mark`], which is in the [crash record](super::crash_record). A thread slot is made at a thread's first
-//! call. After the thread has exited, another thread reuses the slot. A slot is never freed, so a swapper may read it
-//! at any time.
+//! A thread slot holds a thread's call counts, one for each column, and one hazard pointer for each *level*: each
+//! nested call that the thread is inside. Each level also has a [`Mark`], which is in the [crash
+//! record](super::crash_record). A thread slot is made at a thread's first call. After the thread has exited, another
+//! thread reuses the slot. A thread slot is never freed, so a swapper may read it at any time.
 
 mod count;
 mod ledger;
@@ -36,13 +36,13 @@ use std::{
 
 /// How many nested calls a thread can be inside.
 pub(crate) const MAX_DEPTH: usize = 32;
-/// How many generations of this process can count calls. A power of two, so that a masked column number is always in
-/// bounds.
+/// The number of columns: how many generations can be alive in this process. A power of two, so that a masked column
+/// number is always in bounds.
 const COLUMNS: usize = 4096;
 const _: () = assert!(COLUMNS.is_power_of_two());
 
-/// What a thread announces about one call that it is inside. The hazard cell is the first field, so that one register
-/// holds the addresses of both.
+/// What a thread announces about one call that it is inside. The hazard pointer is the first field, so that its address
+/// is also the address of the announcement and takes no further register.
 #[derive(Debug)]
 #[repr(C)]
 struct Announcement {
@@ -135,7 +135,7 @@ impl ThreadSlot {
         Some(thread_slot)
     }
 
-    /// Makes a slot for the calling thread. `number` is the number of the slot's marks in the crash record.
+    /// Makes a slot for the calling thread. `number` is the position of the slot's marks in the crash record.
     fn allocate(number: usize) -> &'static Self {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the kernel picks an address at which nothing is mapped.
@@ -158,7 +158,7 @@ impl ThreadSlot {
         }
     }
 
-    /// A level for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
+    /// Takes a level for one more call; `None` if the thread is inside [`MAX_DEPTH`] calls.
     ///
     /// Only the owning thread calls this, and drops the levels in reverse order.
     #[inline(always)]
@@ -186,7 +186,8 @@ impl ThreadSlot {
         &self.announced[..self.depth()]
     }
 
-    /// The mark of the innermost call of the calling thread. Safe to call in a signal handler.
+    /// The mark of the innermost call of the calling thread that runs in this process. Safe to call in a signal
+    /// handler.
     pub(super) fn present_mark() -> Mark {
         let Some(thread_slot) = MINE.get() else { return Mark::NOBODY };
         let mut marks =
@@ -194,7 +195,7 @@ impl ThreadSlot {
         marks.find(|mark| mark.read().is_some()).unwrap_or(Mark::NOBODY)
     }
 
-    /// The records of the calls that this thread is inside, the innermost last.
+    /// The call tables of the calls that this thread is inside, the innermost last.
     pub(super) fn own_hazards(&self) -> impl DoubleEndedIterator<Item = *mut Record> + '_ {
         self.announcements().iter().map(|it| it.hazard.load(Ordering::Relaxed))
     }
@@ -221,7 +222,7 @@ impl ThreadSlot {
     }
 }
 
-/// The place of a thread for one call: a hazard cell and a mark, both empty before and after.
+/// The place of a thread for one call: a hazard pointer and a mark, which are both empty before and after the call.
 pub(super) struct Level {
     pub(super) thread_slot: &'static ThreadSlot,
     announcement: &'static Announcement,
@@ -233,7 +234,7 @@ impl Level {
         &self.announcement.hazard
     }
 
-    /// Marks what the thread is about to run.
+    /// Sets the mark: what the thread is about to run.
     #[inline(always)]
     pub(super) fn mark(&self, Mark(mark): Mark) {
         self.announcement.mark.store(mark, Ordering::Relaxed);
@@ -241,18 +242,18 @@ impl Level {
 }
 
 impl Level {
-    /// Ends the call, like a drop, but inlined. A value that is passed to a function that is not inlined has to be in
-    /// memory, even on the fast path.
+    /// Ends a call that was counted. Unlike a drop, this is always inlined and does not check for an unrecorded
+    /// visitor. A value that is passed to a function that is not inlined has to be in memory, even on the fast path.
     #[inline(always)]
     pub(super) fn leave(self) {
         ManuallyDrop::new(self).clear();
     }
 
-    /// Records the thread as a visitor of the generation that it was in, unless an earlier call has done so. This
-    /// covers calls that unwind, which are not counted. So when no thread is in the generation any more, all its
-    /// visitors are recorded.
+    /// Records the thread as a visitor of the generation that it was in, unless the thread has counted a call there:
+    /// counting the first call records the visitor, too. This covers calls that unwind, which are not counted. So when
+    /// no thread is in the generation any more, all its visitors are recorded.
     ///
-    /// Takes the parts of a level instead of the level: see [`Level::leave`].
+    /// Takes the parts of a level instead of the level, for the reason given at [`Level::leave`].
     #[cold]
     #[inline(never)]
     fn note_visit(thread_slot: &'static ThreadSlot, hazard: &'static AtomicPtr<Record>) {
@@ -260,7 +261,7 @@ impl Level {
         if record.is_null() {
             return;
         }
-        // SAFETY: this thread's hazard cell names the record, so it is not freed.
+        // SAFETY: this thread's hazard pointer announces the call table, so the table is not freed.
         let column = unsafe { (*record).column };
         if thread_slot.count(column).read().calls == 0 {
             ledger::note_visitor(column);
@@ -271,7 +272,7 @@ impl Level {
     fn clear(&self) {
         self.mark(Mark::NOBODY);
         slot::unpin(self.hazard());
-        // `next` is not loaded again: the next call would wait for that load.
+        // `next` is computed and not loaded: the next call would wait for a load.
         self.thread_slot.next.store(ptr::from_ref(self.announcement).cast_mut(), Ordering::Relaxed);
     }
 }
@@ -284,13 +285,13 @@ impl Drop for Level {
     }
 }
 
-/// Passes all hazard cells of all threads to `look`.
+/// Passes all hazard pointers of all threads to `look`.
 pub(super) fn with_hazards<R>(look: impl FnOnce(&mut dyn Iterator<Item = &AtomicPtr<Record>>) -> R) -> R {
     let thread_slots = THREAD_SLOTS.read();
     look(&mut thread_slots.iter().flat_map(|thread_slot| &thread_slot.announced).map(|it| &it.hazard))
 }
 
-/// How many running calls, of all threads, use one of these records.
+/// How many running calls, of all threads, use one of these call tables.
 pub(super) fn count_in(records: &[*mut Record]) -> usize {
     with_hazards(|hazards| hazards.filter(|hazard| records.contains(&hazard.load(Ordering::Acquire))).count())
 }

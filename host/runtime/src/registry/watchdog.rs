@@ -1,8 +1,8 @@
 //! Finds calls in this process that do not return. The host cannot abort such calls, but it reports them.
 //!
-//! A call records no start time, because reading a clock costs more than the call. So the watchdog reads all thread
-//! slots at intervals: if a thread still has the same mark, and no call of the thread into that generation has returned
-//! since the last check, the thread is still in the same call.
+//! A call records no start time, because reading a clock costs more than the call. So the watchdog reads the marks and
+//! the call counts in all thread slots at intervals: if a thread still has the same mark, and no call of the thread
+//! into that generation has ended since the last check, the thread is still in the same call.
 
 use super::{
     mark::{Doing, MarkContents},
@@ -19,12 +19,12 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How many times the thread slots are checked within the shortest time limit of calls.
+/// How many times the thread slots are checked within the shortest `call_timeout` of the watched generations.
 const CHECKS: u32 = 4;
-/// The shortest time between two checks, however short the time limit of calls is.
+/// The shortest time between two checks, however short the `call_timeout` is.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Watches the generations in this process whose calls have a deadline. Without such generations, it costs nothing.
+/// Watches the generations in this process whose calls have a time limit. Without such generations, it does nothing.
 #[derive(Default)]
 pub struct Watchdog {
     watched: Mutex<Vec<Watched>>,

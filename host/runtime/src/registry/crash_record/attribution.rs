@@ -1,4 +1,5 @@
-//! Attributes a crash to a plugin, from the marks of the threads in the record.
+//! Attributes a crash to a plugin, from the marks in the crash record and from the notes, which name the generation of
+//! each mark.
 
 use super::{
     layout::{Fault, Kind, thread_slots},
@@ -22,7 +23,7 @@ pub(super) fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Susp
             return vec![raised(note, (String::new(), "a thread of its own".into()), fault)];
         }
     }
-    // The program may have exited by itself while calls were running. So these calls do not prove anything.
+    // The program may have exited by itself while calls were running, so the running calls prove nothing.
     if fault.kind == Kind::Left { Vec::new() } else { in_flight(run_dir, record) }
 }
 
@@ -38,10 +39,10 @@ fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
     suspects
 }
 
-/// An interface, which may be empty, and a method.
+/// The names of an interface, which may be empty, and of a method or lifecycle step.
 type MarkedCode = (String, String);
 
-/// The generation to which a mark refers, and the place in it.
+/// The generation that a mark names, and the code in it.
 fn behind(run_dir: &Path, contents: MarkContents) -> Option<(Note, MarkedCode)> {
     let note = notes::behind(run_dir, contents.column)?;
     let place = match contents.doing {

@@ -1,8 +1,8 @@
-//! Records how this process terminates: the signal, and the thread that caused it.
+//! Records in the crash record how this process terminates: the signal, and the thread that caused it.
 //!
-//! The first host that keeps a record installs the handlers, once. They allocate nothing and take no lock. They record
-//! what they see, restore the previous action and let the same signal happen again. So the handlers change neither the
-//! exit status, nor a core dump, nor the standard library's message about a stack overflow.
+//! The first host that keeps a crash record installs the signal handlers, once. They allocate nothing and take no lock.
+//! They record what they see, restore the previous action and let the same signal happen again. So the handlers change
+//! neither the exit status, nor a core dump, nor the standard library's message about a stack overflow.
 //!
 //! A program may have handlers that must get faults first, such as those of a WebAssembly runtime. Such a program must
 //! install its handlers after its first host is built, and its handlers must pass on the faults that they do not
@@ -37,21 +37,21 @@ const BUS_MCEERR_AO: c_int = 5;
 /// The previous action of each signal.
 static BEFORE: [OnceLock<sigaction>; SIGNALS.len()] = [const { OnceLock::new() }; SIGNALS.len()];
 
-/// The pid of the process that the record describes, or 0. A forked child inherits the handlers and the record, but the
-/// record does not describe the child.
+/// The pid of the process that the crash record describes, or 0. A forked child inherits the handlers and the record,
+/// but the record does not describe the child.
 static PID: AtomicU32 = AtomicU32::new(0);
 
-/// The file to which the record is written when the process terminates, or [`NO_FILE`].
+/// The file to which the crash record is written when the process terminates, or [`NO_FILE`].
 static FILE: AtomicI32 = AtomicI32::new(NO_FILE);
 const NO_FILE: RawFd = -1;
 
-/// Sets the file to which the record is written when the process terminates. The file must stay open until the next
-/// call.
+/// Sets the file to which the crash record is written when the process terminates. The file must stay open until the
+/// next call of this function.
 pub(super) fn write_to(file: Option<BorrowedFd<'_>>) {
     FILE.store(file.map_or(NO_FILE, |file| file.as_raw_fd()), Ordering::Release);
 }
 
-/// Whether this process was forked from the process that the record describes.
+/// Whether this process was forked from the process that the crash record describes.
 pub(super) fn is_in_child() -> bool {
     ![0, process::id()].contains(&PID.load(Ordering::Relaxed))
 }
@@ -125,14 +125,14 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     }
 }
 
-/// `exit` calls this, on the thread that called `exit`.
+/// The `atexit` handler: `exit` calls it on the thread that called `exit`.
 extern "C" fn left() {
     if PID.load(Ordering::Relaxed) != process::id() {
         return;
     }
     output::give_back();
-    // A thread without a mark may be one that a plugin has started itself. The reader of the record finds that out
-    // from the addresses.
+    // A plugin may have started this thread itself; such a thread has no mark. The reader of the record recognizes it
+    // by the return addresses.
     let kind = ThreadSlot::present_mark().read().map_or(Kind::Left, |_| Kind::Exit);
     note(kind, 0, &callers());
 }
@@ -163,7 +163,8 @@ fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
         }
         cell.kind.store(kind as u32, Ordering::Release);
     }
-    // Later, the process that holds the memory writes the file again, with everything that was recorded until then.
+    // After the process has terminated, its parent or recorder writes the file again, with everything that was recorded
+    // until then.
     let file = FILE.load(Ordering::Acquire);
     if file != NO_FILE {
         memory::write_to(file);

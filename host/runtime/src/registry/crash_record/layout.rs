@@ -1,4 +1,4 @@
-//! The layout of the record: a page about the process and how it terminated, then the marks of each thread slot.
+//! The layout of the crash record: a page about the process and how it terminated, then the marks of each thread slot.
 //!
 //! Numbers are in the byte order of the machine: a record is read only on the machine that wrote it, before the
 //! next boot.
@@ -31,13 +31,13 @@ const ADDRESSES_AT: usize = FAULT_AT + 16;
 /// How many addresses are recorded of the thread that terminated the process.
 pub(super) const ADDRESSES: usize = 32;
 
-/// How the process terminated, as far as it could record this. `None`, `Sent` and `Left` may be replaced by any later
-/// kind in this list. `Exit` and `Raised` are final.
+/// How the process terminated, as far as is recorded. `None`, `Sent` and `Left` may be replaced by any later kind in
+/// this list. `Exit` and `Raised` are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// Nothing was recorded.
     None = 0,
-    /// Another process sent a signal, or the signal was not for a particular thread.
+    /// A signal that another process sent, or that was not for a particular thread.
     Sent = 1,
     /// `main` returned, or a thread called `exit` outside of any call into a plugin.
     Left = 2,
@@ -45,7 +45,7 @@ pub(super) enum Kind {
     Exit = 3,
     /// A thread caused a signal by an instruction, or raised one.
     Raised = 4,
-    /// A thread is writing the record.
+    /// A thread is writing how the process terminates.
     Claimed = 5,
 }
 
@@ -64,8 +64,8 @@ pub(super) struct Fault {
     pub(super) signal: i32,
     /// The mark of the thread that terminated the process.
     pub(super) mark: u64,
-    /// After a signal: the address of the instruction that raised it, or 0. After an exit: the return addresses,
-    /// the innermost first. The remaining ones are 0.
+    /// After a signal: the address of the instruction that raised it, or 0. After an exit: the return addresses of the
+    /// thread, the innermost first. The unused elements are 0.
     pub(super) addresses: [u64; ADDRESSES],
 }
 
@@ -95,7 +95,7 @@ impl Header {
         record
     }
 
-    /// The header of a record of this version, written since the machine was booted.
+    /// Reads the header. `None` if the record has another version, or was written before the machine was booted.
     pub(super) fn read(record: &[u8]) -> Option<Self> {
         let whole = record.len() == RECORD_BYTES;
         let ours = record.starts_with(&MAGIC) && number(record, VERSION_AT)? == VERSION;
@@ -121,15 +121,15 @@ impl Fault {
         })
     }
 
-    /// The bytes at [`FAULT_AT`] if another process has observed how the process terminated. The signal is 0 if there
-    /// was no signal.
+    /// The bytes at [`FAULT_AT`] that another process writes after it has observed how this process terminated. The
+    /// signal is 0 if there was no signal.
     pub(super) fn seen(kind: Kind, signal: i32) -> [u8; 8] {
         let [kind, signal] = [kind as u32, signal.cast_unsigned()].map(u32::to_ne_bytes);
         std::array::from_fn(|at| if at < 4 { kind[at] } else { signal[at - 4] })
     }
 }
 
-/// The marks of each thread slot, the innermost last.
+/// The marks of each thread slot, with the mark of the innermost call last.
 pub(super) fn thread_slots(record: &[u8]) -> impl Iterator<Item = impl DoubleEndedIterator<Item = u64>> {
     let thread_slots = record.get(HEADER_BYTES..).unwrap_or_default().chunks_exact(THREAD_SLOT_BYTES);
     thread_slots

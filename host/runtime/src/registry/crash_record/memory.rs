@@ -1,9 +1,9 @@
-//! The memory of the record: a sealed file without a name. Only processes that have a descriptor of the file can access
-//! it.
+//! The memory of the crash record: a sealed file without a name. Only processes that have a descriptor of the file can
+//! access it.
 //!
 //! The file is mapped once, at an address that the kernel chooses, and stays mapped, so that a thread can keep a
-//! reference to its marks. The file is in memory. With a file on disk, another process could truncate the file, or the
-//! disk could become full; then a thread that writes a mark would get SIGBUS. Another process, which outlives this one,
+//! reference to its marks. The file is in memory, not on disk: another process could truncate a file on disk, or the
+//! disk could become full, and then a thread that writes a mark would get SIGBUS. A process that outlives this one
 //! holds the same file and writes its content to disk: the [parent](crate::parent), or a [recorder](crate::recorder).
 //!
 //! **Architecture Invariant:** no mapping ever replaces another in this process. The only exception is a forked
@@ -28,7 +28,7 @@ use std::{
 /// The marks of the nested calls that a thread runs, the outermost first.
 pub(in crate::registry) type Marks = [AtomicU64; MAX_DEPTH];
 
-/// The place where the process records how it terminates.
+/// The [`Fault`](super::layout::Fault) in the memory, as atomics: how the process terminates.
 #[repr(C)]
 pub(super) struct FaultCell {
     pub(super) kind: AtomicU32,
@@ -65,14 +65,14 @@ pub(super) enum Holder {
 }
 
 static REGION: OnceLock<Option<Region>> = OnceLock::new();
-/// The memory that the parent has created for this process.
+/// The memory file that the parent has created for this process.
 static GIVEN: OnceLock<File> = OnceLock::new();
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 /// The seals fix the length: no process can truncate the file while others have it mapped.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// Creates the memory for a record, and allocates all of it at once.
+/// Creates the memory file for a crash record, and allocates all of its memory at once.
 ///
 /// # Errors
 ///
@@ -84,7 +84,8 @@ pub(crate) fn make() -> io::Result<File> {
     Ok(file.into())
 }
 
-/// Uses memory that the parent has created and holds for the record of this process. Only the first call has an effect.
+/// Uses the memory file that the parent has created and holds for the crash record of this process. Only the first call
+/// has an effect.
 ///
 /// # Errors
 ///
@@ -93,7 +94,7 @@ pub(crate) fn adopt(file: File) -> io::Result<()> {
     if !fcntl_get_seals(&file)?.contains(SEALS) || file.metadata()?.len() != RECORD_BYTES as u64 {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    // An error means that the memory was given before. A process has only one parent.
+    // An error means that this function was called before. A process has only one parent.
     let _ = GIVEN.set(file);
     Ok(())
 }
@@ -135,13 +136,13 @@ unsafe extern "C" fn forked() {
         unsafe { mremap_fixed(own, RECORD_BYTES, RECORD_BYTES, MremapFlags::MAYMOVE, region.start.cast()) };
 }
 
-/// The file with the marks; `None` if other processes cannot access the marks.
+/// The memory file and its holder; `None` if other processes cannot access the marks.
 pub(super) fn memory() -> Option<&'static SharedRegion> {
     region()?.shared.as_ref()
 }
 
-/// The marks of the thread slot with that number. If the record has no room for the slot, other processes cannot read
-/// its marks.
+/// The marks of the thread slot with that number. If the crash record has no room for the slot, the marks are in other
+/// memory, which other processes cannot read.
 pub(in crate::registry) fn marks(thread_slot: usize) -> &'static Marks {
     match region() {
         Some(region) if thread_slot < THREAD_SLOTS => {
@@ -160,7 +161,7 @@ pub(super) fn fault() -> Option<&'static FaultCell> {
     Some(unsafe { &*region.start.add(FAULT_AT).cast() })
 }
 
-/// Writes the whole record to a file, from its beginning. Safe to call in a signal handler.
+/// Writes the whole crash record to the beginning of a file. Safe to call in a signal handler.
 pub(super) fn write_to(descriptor: std::os::fd::RawFd) {
     let Some(region) = REGION.get().and_then(Option::as_ref) else { return };
     let mut done = 0;

@@ -1,23 +1,25 @@
 //! The crash record: which code of which plugin each thread was running when the process terminated. The record is kept
-//! in memory that outlives the process. After the process has terminated, the record is written to a file.
+//! in memory that outlives the process. After the process has terminated, the record is written to a file. A *note*, a
+//! file for each column, names the generation that the column in a mark stands for.
 //!
 //! ```text
-//!  sealed memory                    the header: process, boot, how it terminated  `fault.rs` writes it at termination
-//!                                   one row of marks for each thread slot         each thread writes it at each call
-//!  run/<pid>-<n>/thread_slots       a copy of the sealed memory                   written after termination, see below
-//!  run/<pid>-<n>/lanes/<lane>.json  the generation that a column belongs to       `notes.rs` writes it at each load
+//!  sealed memory                      a header: process, boot, how it terminated  `fault.rs` writes it at termination
+//!                                     one row of marks for each thread slot       each thread writes it at each call
+//!  run/<pid>-<n>/thread_slots         a copy of the sealed memory                 written after termination, see below
+//!  run/<pid>-<n>/lanes/<column>.json  the note of a column                        `notes.rs` writes it at each load
 //! ```
 //!
 //! `layout.rs` defines the layout; `memory.rs` creates and maps the memory; `read.rs` reads the file of a terminated
 //! process; `attribution.rs` attributes the crash to a plugin; `line.rs` finds the source line; `output.rs` saves the
-//! last output on the standard error. Several processes may write the file, each time as a whole:
+//! last output on the standard error. Several processes may write the copy `thread_slots`, each time as a whole:
 //!
-//! * the process itself, when a signal or `exit` terminates it and its handlers run;
+//! * the process itself, when a signal or `exit` terminates it and the handlers of `fault.rs` run;
 //! * its [parent](crate::parent), which holds the memory, after every termination;
 //! * without a parent, a [recorder](crate::recorder), which holds the memory, after every termination. A program that
 //!   does not call `run_if_asked` has no recorder.
 //!
-//! A process has one record, however many hosts it has. Each host links the file into its own run folder.
+//! A process has one record, however many hosts it has. Each host links the file `thread_slots` into its own run
+//! folder.
 
 mod attribution;
 mod fault;
@@ -56,18 +58,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The record that a host keeps.
+/// The crash record that a host keeps in its run folder.
 #[derive(Debug)]
 pub struct CrashRecord {
     run_dir: PathBuf,
 }
 
-/// The record of this process.
+/// The crash record of this process.
 static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
 
 struct Kept {
     file: File,
-    /// How many hosts keep the record.
+    /// How many hosts of this process keep the record.
     hosts: usize,
     /// Writes the record after this process has terminated, if no parent does.
     _recorder: Option<Recorder>,
@@ -86,8 +88,9 @@ pub struct RecordError {
 replug_model::readable::readable!(RecordError);
 
 impl CrashRecord {
-    /// Creates the record of this process in the run folder of a host. The record exists until this value is dropped or
-    /// the process terminates. `program` is the program that can be run as a recorder.
+    /// Creates the crash record of this process in the run folder of a host, or links the existing one there. The host
+    /// keeps the record until this value is dropped or the process terminates. `program` is the program that can be run
+    /// as a recorder.
     ///
     /// # Errors
     ///
@@ -105,8 +108,8 @@ impl CrashRecord {
         let mut kept = KEPT.lock();
         match &mut *kept {
             Some(known) if is_linked(&known.file, &path).map_err(failed)? => known.hosts += 1,
-            // No host has a file of the previous record now, so a new record begins. A host whose run folder was
-            // removed meanwhile gets no new file.
+            // No run folder contains the file of the previous record any more, so a new record begins. A host whose run
+            // folder was removed meanwhile is counted, but gets no new file.
             others => {
                 let hosts = others.take().map_or(0, |before| before.hosts) + 1;
                 *kept = Some(begin(&path, program, hosts).map_err(failed)?);

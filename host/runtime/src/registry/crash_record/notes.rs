@@ -8,13 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder of the notes in a run folder.
+/// The name of the folder of the notes, in a run folder.
 pub(super) const NOTES_NAME: &str = "lanes";
 
 /// The maximum length of a note, in bytes. A longer file was not written by this program.
 const MAX_NOTE_BYTES: u64 = 1 << 20;
 
-/// The generation that a column belongs to.
+/// A note: the generation that a column belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Note {
     /// The plugin.

@@ -17,16 +17,16 @@ use std::{
 
 const NONE: RawFd = -1;
 
-/// The reading end of the pipe, and the descriptor to which its content is copied. Both stay open once they are
-/// set.
+/// The reading end of the pipe, and the original descriptor 2, to which the content of the pipe is copied. Both stay
+/// open once they are set.
 static PIPE: AtomicI32 = AtomicI32::new(NONE);
 static ORIGINAL: AtomicI32 = AtomicI32::new(NONE);
 
 /// Whether the reader has read data from the pipe that it has not yet written to the original descriptor.
 static UNDERWAY: AtomicBool = AtomicBool::new(false);
 
-/// How many milliseconds the terminating process waits for the reader to write the data that it has read. On a busy
-/// machine, the reader may have to wait for a CPU.
+/// How many milliseconds the terminating process waits until the reader has written the data that the reader has
+/// already read. On a busy machine, the reader may have to wait for a CPU.
 const PATIENCE: u32 = 2000;
 
 /// Reads the pipe that replaces descriptor 2, until its end. Writes everything first to the original target of
@@ -65,8 +65,8 @@ pub fn pass_on(pipe: PipeReader, original: File, mut each: impl FnMut(&[u8])) ->
     }
 }
 
-/// Restores the original descriptor 2, and writes the rest of the pipe there. Does only what POSIX allows in a
-/// signal handler: atomics, `dup2`, `nanosleep`, `read`, `write`.
+/// Restores the original descriptor 2, and writes the rest of the pipe to it. Does only what POSIX allows in a signal
+/// handler: atomics, `dup2`, `nanosleep`, `read`, `write`.
 pub(super) fn give_back() {
     let (pipe, original) = (PIPE.load(Ordering::Acquire), ORIGINAL.load(Ordering::Acquire));
     if pipe == NONE {
@@ -77,8 +77,8 @@ pub(super) fn give_back() {
     // SAFETY: neither descriptor is ever closed; the buffer has the given length, and `moment` is a place to read from.
     unsafe {
         libc::dup2(original, libc::STDERR_FILENO);
-        // The reader writes the data that it has already read. The wait is limited, because the reader may be this
-        // thread.
+        // Waits until the reader has written the data that it has already read. The wait is limited, because the reader
+        // may be this thread.
         for _ in 0..PATIENCE {
             if !UNDERWAY.load(Ordering::SeqCst) {
                 break;

@@ -1,4 +1,4 @@
-//! Reads the record of a terminated process. The file may contain anything, so each field is checked.
+//! Reads the crash record of a terminated process. The file may contain anything, so each field is checked.
 
 use super::{
     attribution::suspects,
@@ -15,7 +15,7 @@ use std::{
     process::ExitStatus,
 };
 
-/// The crash of a process: it terminated without shutting its host down.
+/// The crash of a process, as its crash record describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
     /// The pid of the process.
@@ -34,7 +34,7 @@ pub enum End {
     Signal(&'static str),
     /// A call to `exit` in a plugin's code, or a call to `_exit` whose status another process has [noted](note_end).
     Exit,
-    /// The process recorded no cause, as after `SIGKILL` or `_exit`.
+    /// No cause is recorded, as after `SIGKILL` or `_exit`.
     Unknown,
 }
 
@@ -66,8 +66,8 @@ pub enum Attribution {
     InFlight,
 }
 
-/// Reads the crash record in the run folder of a terminated process; `None` if the process shut down properly, or if
-/// the folder contains no valid record.
+/// Reads the crash record in the run folder of a terminated process. `None` if the process exited and no plugin caused
+/// the exit, or if the folder contains no valid record.
 pub fn read(run_dir: &Path) -> Option<Crash> {
     let record = contents(run_dir).ok()?;
     let header = Header::read(&record)?;
@@ -82,11 +82,11 @@ pub fn read(run_dir: &Path) -> Option<Crash> {
     Some(Crash { pid: header.pid, end, suspects })
 }
 
-/// Records how a process terminated, if the process could not record that itself. `status` comes from the caller's wait
-/// for the process.
+/// Adds to the crash record how a process terminated, if the process could not record that itself. `status` comes from
+/// the caller's wait for the process.
 ///
-/// If a process has exited and its record contains no exit, it called `_exit`, not `exit`. In that case, the plugins
-/// whose code was running are suspected.
+/// If a process has exited and its crash record contains no exit, the process called `_exit`, not `exit`. In that case,
+/// the plugins whose code was running are suspected.
 ///
 /// # Errors
 ///
@@ -106,7 +106,8 @@ pub fn note_end(run_dir: &Path, status: ExitStatus) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the record in `memory` to the run folder of a terminated process, where the next host reads it.
+/// Writes the crash record in the file `memory` to the run folder of a terminated process, where the next host reads
+/// it.
 ///
 /// # Errors
 ///

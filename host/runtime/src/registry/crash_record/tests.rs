@@ -1,4 +1,4 @@
-//! Tests how records are read, including damaged records, and to which plugin a crash is attributed.
+//! Tests how crash records are read, including damaged ones, and to which plugin a crash is attributed.
 
 use super::{
     layout::{FAULT_AT, HEADER_BYTES, Header, Kind, RECORD_BYTES, RECORD_NAME, THREAD_SLOT_BYTES},

@@ -35,7 +35,8 @@ impl Entry {
         Err(PauseError::Deadline { deadline, running })
     }
 
-    /// Ends a pause whose owner may be stuck: the paused generation serves again.
+    /// Ends a pause from outside, because the thread that owns the [`Paused`] may be stuck: the paused generation
+    /// serves again.
     pub fn resume(&self) {
         let mut inner = self.inner.lock();
         let (Some(_), Some(live)) = (inner.pause.take(), inner.live.clone()) else { return };
@@ -59,12 +60,13 @@ impl Paused {
 }
 
 impl Paused {
-    /// Takes the generation out of service. Calls keep waiting until another generation serves, or the plugin is
-    /// closed. `None` if the pause was ended meanwhile.
+    /// Takes the generation out of service. Calls keep waiting until another generation serves, or the host rejects
+    /// calls to the plugin. `None` if the pause was ended meanwhile.
     pub fn vacate(self) -> Option<(Vacant, Retiring)> {
         let entry = self.entry.clone();
         let number = self.number;
-        // Calls keep waiting after `self` is dropped. From then on, `vacant` resets `HANDING_OVER`.
+        // From here on, `vacant` keeps `HANDING_OVER` set, and resets it when dropped. Calls keep waiting after `self`
+        // is dropped.
         let vacant = Vacant::new();
         let mut inner = entry.inner.lock();
         if inner.pause != Some(number) {
@@ -113,7 +115,7 @@ pub enum PauseError {
     /// No generation serves.
     #[error("no generation serves")]
     NothingServes,
-    /// An earlier hand-over was abandoned, and its `save` has not returned.
+    /// An earlier reload was abandoned while it handed the state over, and its `save` has not returned.
     #[error("`save` of an earlier reload has not returned yet: wait for it, or restart the host")]
     HandingOver,
     /// Calls were still running.

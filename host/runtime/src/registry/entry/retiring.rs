@@ -26,7 +26,7 @@ impl Retiring {
             return Err(self);
         }
         let Self { entry, mut live } = self;
-        // Other code that lists generations may hold references to this one, but only briefly.
+        // Code that lists generations may hold further references to this one, but only briefly.
         loop {
             // The counts move to `past` under the lock, so that a thread that sums up the calls counts each call
             // exactly once.

@@ -4,12 +4,12 @@ use super::Calls;
 use replug_model::metrics::Failure;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The calls of one thread into one generation. Its size is that of a cache line, so that its address is computed
-/// with a shift.
+/// The calls of one thread into one generation. A count has the size of a cache line, so that its place in an array is
+/// computed with a shift.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(in crate::registry) struct Count {
-    /// The calls that returned. They are counted separately, so that no reader sees a counter decrease.
+    /// The calls that returned. Returned and failed calls are counted separately, so that no counter ever decreases.
     returned: AtomicU64,
     /// The calls that failed, in the order of [`Failure::ALL`].
     failures: [AtomicU64; 5],

@@ -1,4 +1,5 @@
-//! The ledger: the data of each living generation, except the counts of living threads.
+//! The ledger: for each column, the calls of the threads that have exited, and the *visitors*: the threads that ever
+//! ran code of the generation.
 
 use super::{COLUMNS, Calls, Count, THREAD_SLOTS, Tid, own_tid};
 use crate::registry::{
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use replug_model::step::Step;
 use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
-/// The data of a column, except the counts of living threads.
+/// The data of one column in the ledger.
 #[derive(Debug, Default)]
 struct Account {
     taken: bool,
@@ -22,7 +23,7 @@ struct Account {
 /// All accounts, by column.
 static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
 
-/// Adds the counts of an exiting thread.
+/// Adds the counts of an exiting thread to the ledger.
 pub(super) fn settle(counts: &[Count]) {
     // A column that was never leased has no counts, and its memory is not touched.
     for (account, count) in LEDGER.lock().iter_mut().zip(counts) {
@@ -48,7 +49,7 @@ pub struct TooManyGenerations;
 
 replug_model::readable::readable!(TooManyGenerations);
 
-/// The column in which a living generation counts its calls. It is released when the generation has retired.
+/// The column that a living generation owns. Dropping this value, when the generation has retired, frees the column.
 #[derive(Debug)]
 pub struct ColumnLease {
     column: CallColumn,
@@ -91,8 +92,8 @@ impl ColumnLease {
         self.column
     }
 
-    /// Writes a note that describes the generation of this column into the crash record. The note is removed when the
-    /// column is released.
+    /// Writes the note of this column, which describes the generation to the reader of the crash record. The note is
+    /// removed when this lease is dropped.
     pub(crate) fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
         let path = record.note(self.column.number());
         note.write(&path)?;
@@ -100,8 +101,8 @@ impl ColumnLease {
         Ok(())
     }
 
-    /// Marks the calling thread as running a lifecycle step of the generation in this process, for as long as the
-    /// result exists.
+    /// Sets the mark of the calling thread to this lifecycle step of the generation, for as long as the result exists.
+    /// The step must run in this process.
     pub(crate) fn mark(&self, step: Step) -> Marked {
         note_visitor(self.column);
         Marked::new(self.column, step)

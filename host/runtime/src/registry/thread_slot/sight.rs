@@ -1,14 +1,13 @@
-//! The calls that the threads are inside, as another thread observes them.
+//! Observes, from another thread, the calls that threads are inside. The watchdog uses this.
 
 use super::{COLUMNS, THREAD_SLOTS, Tid};
 use crate::registry::mark::Mark;
 use std::sync::atomic::Ordering;
 
-/// A call that a thread is inside, as another thread observes it. As long as no field changes, the thread is in the
-/// same call.
+/// A call that a thread is inside. As long as no field changes between observations, the thread is in the same call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) struct Sighting {
-    /// The thread slot, and the depth of the call in it.
+    /// The number of the thread slot, and the number of calls around this one.
     pub(in crate::registry) place: (usize, usize),
     pub(in crate::registry) mark: Mark,
     pub(in crate::registry) tid: Tid,
