@@ -1,5 +1,6 @@
-//! A plugin behaves the same in the host's process and in a child process. Each test runs in both modes, and in a child
-//! process over both lanes.
+//! A plugin behaves the same in the host's process and in a child process. Each test runs three times: in the host's
+//! process, in a child process that is called through shared memory, and in a child process that is called over a
+//! socket.
 
 mod values;
 
@@ -44,7 +45,7 @@ everywhere! {
     a_text_of_8_mebibytes_round_trips,
     eight_concurrent_callers_lose_no_call,
     errors_name_wrong_arguments_and_unknown_methods,
-    a_call_made_by_a_subscriber_during_a_call_is_answered,
+    a_call_by_a_tracing_subscriber_inside_a_call_is_answered,
     reloads_under_load_fail_no_call_and_serve_no_older_version,
     a_state_survives_a_reload_and_a_rollback,
     a_log_event_has_generation_and_spans_and_is_truncated,
@@ -255,7 +256,7 @@ fn errors_name_wrong_arguments_and_unknown_methods(mode: Mode) {
     assert_eq!(unknown, "no method `ehco`; did you mean `echo`?");
 }
 
-fn a_call_made_by_a_subscriber_during_a_call_is_answered(mode: Mode) {
+fn a_call_by_a_tracing_subscriber_inside_a_call_is_answered(mode: Mode) {
     let mut lab = running("nested", mode);
     let probe = lab.probe();
     let inner = std::sync::Arc::new(AtomicU64::new(0));

@@ -14,7 +14,7 @@ use std::{
 
 /// A file that no build script writes.
 const LIB: &str = "/plugin/src/lib.rs";
-/// A file that the build script may write according to the host, but that only a user writes.
+/// A file that only a user writes. The host assumes that the build script may write it, too.
 const INPUT: &str = "/plugin/gen/input.proto";
 /// A file that only the build script writes.
 const STAMP: &str = "/plugin/gen/stamp.rs";
@@ -26,15 +26,15 @@ const MANIFEST: &str = "/plugin/plugin.toml";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
     Nothing,
-    /// The same content again, in two steps.
+    /// The same file twice: first with different content, then with its previous content.
     Same,
-    /// A file, with different content.
+    /// The same file, with different content in each build.
     Stamp,
-    /// A file with a different name.
+    /// A new file, with a different name in each build.
     NewFile,
-    /// A file that belongs to a package without a build script, with different content.
+    /// A file that no build script may write, with different content in each build.
     Macro,
-    /// The manifest, with different content.
+    /// The manifest, with different content in each build.
     Manifest,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Files {
     has_script: bool,
     contents: BTreeMap<PathBuf, u64>,
     times: BTreeMap<PathBuf, SystemTime>,
-    /// The number of different contents.
+    /// The number of contents that [`Files::fresh`] has made, over all files. Each content is a number.
     texts: u64,
     /// The different contents of the user's files. The index is the number of the source.
     sources: Vec<Texts>,
@@ -204,7 +204,8 @@ impl Files {
         }
     }
 
-    /// Whether each of these files may be unstable: builds write it, or a user has saved it during a compilation.
+    /// Whether a warning that builds write these files is justified. Builds do not write the two files of the user, so
+    /// each of them may be among these files only if the user has saved it during a compilation.
     pub(super) fn seem_unstable(&self, paths: &[PathBuf]) -> bool {
         let may_be = |(path, count): (&str, u32)| !paths.contains(&path.into()) || count >= 1;
         [LIB, INPUT].into_iter().zip(self.saved_during).all(may_be)
