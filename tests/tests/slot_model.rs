@@ -387,7 +387,7 @@ struct Visited {
 }
 
 impl Visited {
-    /// One call of this thread. As in the runtime, the visit is noted before the hazard cell is cleared: when a call
+    /// One call of this thread. As in the runtime, the visit is noted before the hazard pointer is cleared: when a call
     /// that returns is counted, or while a call unwinds. Returns the number of the record on which the call ran.
     fn call(&self, thread: usize, end: End) -> usize {
         let hazard = &self.world.hazards[thread];
