@@ -38,7 +38,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "C library, shared",
         "the library is a file next to the artifact: tests/tests/e2e/own_libraries.rs tests this case",
     ),
-    ("toolchain file", "it needs a second toolchain, and tests do not install one"),
+    ("toolchain file", "only rustup reads it: tests/tests/e2e/toolchains.rs tests this case"),
     ("binary, script", "replug does not know how they are built: the author declares the inputs"),
 ];
 

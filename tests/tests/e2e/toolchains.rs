@@ -1,5 +1,5 @@
-//! Plugins that another compiler builds than the one in PATH. The other compiler is a script that writes a line for each
-//! call and runs the real rustc.
+//! Plugins that another compiler builds than the one in PATH. The other compiler is a script that runs the real rustc, and
+//! in most tests writes a line for each call.
 
 use replug_tests::{
     Lab, Source,
@@ -127,4 +127,58 @@ fn a_plugin_is_built_without_a_rustc_in_path() {
     let output = build.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(compilations(&lab), 1);
+}
+
+/// Makes a toolchain in the test's folder whose compiler is the real one with `--cfg toolchain_NAME`.
+fn toolchain(lab: &Lab, name: &str) {
+    let (sysroot, own) = (rustc(&["--print", "sysroot"]), lab.dir().join(name));
+    fs::create_dir_all(own.join("bin")).unwrap();
+    symlink(sysroot.join("lib"), own.join("lib")).unwrap();
+    symlink(sysroot.join("bin/cargo"), own.join("bin/cargo")).unwrap();
+    let script = format!(
+        "#!/bin/sh\nexec {}/bin/rustc --sysroot {} --cfg toolchain_{name} \"$@\"\n",
+        sysroot.display(),
+        own.display()
+    );
+    lab.write_script(&format!("../../{name}/bin/rustc"), &script);
+}
+
+#[test]
+fn an_edit_of_the_toolchain_file_builds_with_the_other_toolchain() {
+    if Command::new("rustup").arg("--version").output().is_err() {
+        eprintln!("skipped: only rustup reads `rust-toolchain.toml`, and it is not installed");
+        return;
+    }
+    let mut lab = Lab::new("toolchain-file");
+    for name in ["one", "two", "three"] {
+        toolchain(&lab, name);
+    }
+    let select = |lab: &Lab, name: &str| {
+        let path = lab.dir().join(name);
+        lab.write("rust-toolchain.toml", format!("[toolchain]\npath = \"{}\"\n", path.display()));
+    };
+    select(&lab, "one");
+    let by_toolchain = "        if cfg!(toolchain_one) { 1 } else if cfg!(toolchain_two) { 2 } else { 3 }\n";
+    lab.write_source(&Source::new(1).edited("        1\n", by_toolchain));
+    let start = |lab: &mut Lab| {
+        let mut dev = command(lab, &["dev", "--json"]);
+        // A toolchain in the environment has precedence over the file.
+        dev.env_remove("RUSTUP_TOOLCHAIN");
+        Dev::of(dev)
+    };
+    let mut dev = start(&mut lab);
+    dev.wait_for("reloaded");
+    assert_eq!(version(&lab), json!(1));
+    select(&lab, "two");
+    dev.wait_for("reloaded");
+    assert_eq!(version(&lab), json!(2));
+    assert!(dev.interrupt().success());
+
+    // An edit while no host runs.
+    select(&lab, "three");
+    let mut dev = start(&mut lab);
+    while version(&lab) != json!(3) {
+        dev.wait_for("reloaded");
+    }
+    assert!(dev.interrupt().success());
 }
