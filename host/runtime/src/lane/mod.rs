@@ -6,9 +6,11 @@
 //! frame of the kind `Bell`. So a deadline or the exit of the other process wakes it, as on a lane without memory, and
 //! an idle lane needs no processor time.
 //!
-//! `slot.rs` has the protocol in the memory, `memory.rs` maps it, and `spin.rs` decides how long to spin.
+//! `slot.rs` has the protocol in the memory, `memory.rs` maps it, `spin.rs` decides whether to spin, and `processor.rs`
+//! finds and changes the processor of a thread.
 
 mod memory;
+mod processor;
 mod slot;
 mod spin;
 #[cfg(test)]
@@ -22,14 +24,16 @@ use memory::LaneMapping;
 use replug_wire::{BELL, Carrier, Channel, Frame, Kind, RequestId, Timed, WireError};
 use rustix::net::{SendFlags, send};
 use slot::{Arrival, LanePort};
-use spin::Spin;
 pub use spin::{LONGEST_SPIN, usable_processors};
+use spin::{PeerPlace, Spin, Waiting};
 use std::{
     io::{self, Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
+    thread,
+    time::Instant,
 };
 
 /// The size of a lane's memory in each direction, in bytes. For longer messages, the memory has no advantage over the
@@ -64,6 +68,17 @@ pub fn probe() -> io::Result<()> {
     Ok(())
 }
 
+/// Checks that a thread of this process can move to another processor. Returns false if it may use only one.
+///
+/// # Errors
+///
+/// * The kernel's error
+pub fn probe_move() -> io::Result<bool> {
+    // The mask of the calling thread stays untouched.
+    let moved = thread::Builder::new().spawn(|| processor::leave(processor::current()))?.join();
+    moved.unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")))
+}
+
 /// The memory of a lane, mapped by the host.
 #[derive(Debug)]
 pub(crate) struct HostMemory(Memory);
@@ -78,7 +93,7 @@ impl HostMemory {
     pub(crate) fn make() -> io::Result<(Self, [OwnedFd; 2])> {
         let (own, calls) = LaneMapping::to_write(LANE_BYTES)?;
         let (peer, answers) = LaneMapping::to_read(LANE_BYTES)?;
-        Ok((Self(Memory::new(LanePort::new(own, peer))), [calls, answers]))
+        Ok((Self(Memory::new(LanePort::new(own, peer), Spin::of_host())), [calls, answers]))
     }
 }
 
@@ -94,10 +109,8 @@ impl ShimMemory {
     fn map(self) -> io::Result<Memory> {
         let [calls, answers] = self.files;
         let bytes = usize::try_from(self.bytes).map_err(|_| io::ErrorKind::InvalidData)?;
-        Ok(Memory::new(LanePort::new(
-            LaneMapping::written(answers, bytes)?,
-            LaneMapping::read(calls, bytes)?,
-        )))
+        let port = LanePort::new(LaneMapping::written(answers, bytes)?, LaneMapping::read(calls, bytes)?);
+        Ok(Memory::new(port, Spin::of_shim()))
     }
 }
 
@@ -218,8 +231,8 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(port: LanePort<LaneMapping>) -> Self {
-        Self { port, spin: Spin::new(), received: Vec::new(), has_sent: false }
+    fn new(port: LanePort<LaneMapping>, spin: Spin) -> Self {
+        Self { port, spin, received: Vec::new(), has_sent: false }
     }
 
     fn poll(&self) -> Result<Option<Arrival>, WireError> {
@@ -230,10 +243,15 @@ impl Memory {
 
     /// Waits for a message. If it comes over the channel, the next frame of the channel is the message.
     fn wait<S: Stream>(&mut self, channel: &mut Channel<S>) -> Result<Arrival, WireError> {
-        let Self { port, spin, .. } = self;
+        let here = processor::current();
+        self.port.runs_on(Some(here));
+        let peer = if self.port.peer_runs_on(here) { PeerPlace::Here } else { PeerPlace::Elsewhere };
+        let since = self.spin.measures(peer).then(Instant::now);
         // Until the other end uses the memory, its messages come over the socket.
-        if port.has_peer() {
-            spin.until(|| !matches!(port.poll(), Ok(None)));
+        let waiting = if self.port.has_peer() { self.spin.next_wait(peer) } else { Waiting::Sleep };
+        if waiting == Waiting::Spin || waiting == Waiting::Move && self.leave(here) {
+            let port = &self.port;
+            self.spin.until(|| !matches!(port.poll(), Ok(None)));
         }
         let mut arrival = self.poll()?;
         if arrival.is_none() {
@@ -242,12 +260,25 @@ impl Memory {
             self.port.awake();
             arrival = Some(slept?);
         }
+        if let Some(since) = since.filter(|_| waiting == Waiting::Sleep) {
+            self.spin.has_slept(since.elapsed());
+        }
         if arrival == Some(Arrival::Elsewhere) {
             while channel.next_kind().map_err(|error| self.ended(error))? == Kind::Bell {
                 remove_bell(channel)?;
             }
         }
         Ok(arrival.unwrap_or(Arrival::Elsewhere))
+    }
+
+    /// Moves the calling thread to another processor than this one. Returns whether that succeeded.
+    fn leave(&mut self, here: usize) -> bool {
+        // The other end, which runs as soon as this one has left, may spin.
+        self.port.runs_on(None);
+        let left = processor::leave(here).unwrap_or(false);
+        self.port.runs_on(Some(processor::current()));
+        self.spin.has_moved(left);
+        left
     }
 
     /// Waits on the socket. The other end has been told that this end sleeps.

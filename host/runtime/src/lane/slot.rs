@@ -17,6 +17,9 @@ use std::ops::Deref;
 
 /// The state of the end that writes this memory: one of the constants below.
 const STATE: usize = 0;
+/// The processor on which this end began to wait, plus 1. 0 if it is unknown, or about to change. Rarely written, like the
+/// state.
+const PROCESSOR: usize = 1;
 /// The sequence number of the last message that this end has received completely.
 const TAKEN: usize = 16;
 /// The sequence number and the lengths of the last message that this end has sent. Words that different events write are
@@ -48,6 +51,8 @@ pub(crate) struct LanePort<M> {
     sent: u32,
     /// The sequence number of the last message received.
     received: u32,
+    /// What this end has published as its processor.
+    processor: u64,
 }
 
 /// A message that has been sent to this end, and not been received yet.
@@ -71,7 +76,7 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
     /// If the memory has no room for a message.
     pub(crate) fn new(own: M, peer: M) -> Self {
         assert!(own.len() > BODY && peer.len() > BODY, "the memory of a lane is too small");
-        Self { own, peer, sent: 0, received: 0 }
+        Self { own, peer, sent: 0, received: 0, processor: 0 }
     }
 
     /// Announces that this end uses the memory.
@@ -84,6 +89,21 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
         // All loads of the other end's memory are relaxed: it is mapped read-only, and other loads may be
         // implemented by a write.
         self.peer[STATE].load(Ordering::Relaxed) != ABSENT
+    }
+
+    /// Publishes the processor on which this end runs; `None` if it is about to change.
+    pub(crate) fn runs_on(&mut self, processor: Option<usize>) {
+        let processor = processor.map_or(0, |number| number as u64 + 1);
+        // The other end reads this word for each message, so a store without a change would cost both ends time.
+        if self.processor != processor {
+            self.processor = processor;
+            self.own[PROCESSOR].store(processor, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the other end has last published this processor. A wrong answer costs time only.
+    pub(crate) fn peer_runs_on(&self, processor: usize) -> bool {
+        self.peer[PROCESSOR].load(Ordering::Relaxed) == processor as u64 + 1
     }
 
     /// Whether a message of these parts fits in the slot.

@@ -1,16 +1,18 @@
-//! How long an end of a lane spins before it sleeps.
+//! How an end of a lane waits for a message: it spins, or it sleeps at once, or it first moves to another processor.
 //!
 //! A thread that sleeps takes several microseconds to wake up. A thread that spins sees a message in less than one. But a
 //! spinning thread uses a processor that others need, possibly the thread that is about to send the message. So an end
 //! spins only if its process may use more than one processor, only for a short time, and less often without success: after
 //! each spin in vain, it sleeps without a spin in the next waits, in twice as many as the last time.
+//!
+//! If both ends run on one processor, no spin can succeed. Each end publishes its processor, and sleeps at once if the
+//! other end's is the same. The kernel may leave both ends there: it wakes a thread on the processor of the thread that
+//! wakes it, and each of them sleeps before the kernel distributes the load. So if calls follow each other faster than a
+//! spin lasts, the shim's end moves to another processor, where it spins. The host's end never moves, because its thread
+//! belongs to the embedding program. A move is useless if the other processors are busy, or if the kernel brings the ends
+//! together again. So after each useless move, the end waits for twice as many such calls before the next one.
 
-use std::{
-    hint::spin_loop,
-    num::NonZero,
-    thread::available_parallelism,
-    time::{Duration, Instant},
-};
+use std::{hint::spin_loop, num::NonZero, thread::available_parallelism, time::Duration, time::Instant};
 
 /// The longest time that an end spins.
 pub const LONGEST_SPIN: Duration = Duration::from_micros(20);
@@ -18,62 +20,166 @@ pub const LONGEST_SPIN: Duration = Duration::from_micros(20);
 const MOST_SKIPPED: u32 = 64;
 /// The looks between two readings of the clock, which takes as long as several looks.
 const LOOKS: u32 = 32;
+/// The number of short sleeps in a row before the first move.
+const LEAST_PATIENCE: u32 = 16;
+/// The most short sleeps before a move. They take some 300 ms, and a move costs less than a hundredth of that.
+const MOST_PATIENCE: u32 = 1 << 16;
+/// The successful spins after a move that make it useful. Each saves some microseconds, and a move costs some 50.
+const USEFUL: u32 = 256;
 
-/// Whether the next waits spin.
+/// Where the other end runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PeerPlace {
+    /// On the processor of this end, so it cannot run while this end does.
+    Here,
+    /// Perhaps on another processor.
+    Elsewhere,
+}
+
+/// How an end waits for the next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    Sleep,
+    Spin,
+    /// Move to another processor. If that succeeds, spin.
+    Move,
+}
+
+/// Decides how an end waits.
 #[derive(Debug)]
 pub(super) struct Spin {
     allowed: bool,
+    /// Whether this end may move to another processor.
+    moves: bool,
     /// The time of a spin in vain.
     longest: Duration,
     /// The number of waits that do not spin.
     skip: u32,
     /// The value that `skip` had after the last spin in vain.
     skipped: u32,
+    /// The sleeps in a row on the other end's processor that were shorter than a spin.
+    short: u32,
+    /// The value of `short` at which this end moves.
+    patience: u32,
+    /// The successful spins since the last move.
+    found: u32,
+    /// Whether this end spins in every wait.
+    #[cfg(test)]
+    always: bool,
 }
 
 impl Spin {
-    /// Spins if this process may use more than one processor.
-    pub(super) fn new() -> Self {
-        Self { allowed: usable_processors() > 1, longest: LONGEST_SPIN, skip: 0, skipped: 0 }
+    /// Spins if this process may use more than one processor, and never moves.
+    pub(super) fn of_host() -> Self {
+        Self {
+            allowed: usable_processors() > 1,
+            moves: false,
+            longest: LONGEST_SPIN,
+            skip: 0,
+            skipped: 0,
+            short: 0,
+            patience: LEAST_PATIENCE,
+            found: 0,
+            #[cfg(test)]
+            always: false,
+        }
+    }
+
+    /// Spins and moves if this process may use more than one processor.
+    pub(super) fn of_shim() -> Self {
+        Self { moves: true, ..Self::of_host() }
     }
 
     /// Never spins.
     #[cfg(test)]
     pub(super) fn never() -> Self {
-        Self { allowed: false, ..Self::new() }
+        Self { allowed: false, ..Self::of_host() }
     }
 
-    /// Always spins until the message is there.
+    /// Spins until the message is there.
     #[cfg(test)]
     pub(super) fn always() -> Self {
-        Self { allowed: true, longest: Duration::from_secs(3600), ..Self::new() }
+        Self { always: true, longest: Duration::from_secs(3600), ..Self::of_host() }
     }
 
-    /// Spins until `done`, if that is likely to be soon. Returns whether it is.
-    pub(super) fn until(&mut self, done: impl Fn() -> bool) -> bool {
+    /// Moves in the next wait on the other end's processor.
+    #[cfg(test)]
+    pub(super) fn about_to_move() -> Self {
+        Self { allowed: true, short: LEAST_PATIENCE, ..Self::of_shim() }
+    }
+
+    /// How to wait for the next message.
+    pub(super) fn next_wait(&mut self, peer: PeerPlace) -> Waiting {
+        #[cfg(test)]
+        if self.always {
+            return Waiting::Spin;
+        }
         if !self.allowed {
-            return false;
+            return Waiting::Sleep;
         }
-        if self.skip > 0 {
-            self.skip -= 1;
-            return false;
+        match peer {
+            PeerPlace::Here if self.short >= self.patience => Waiting::Move,
+            PeerPlace::Here => Waiting::Sleep,
+            PeerPlace::Elsewhere if self.skip > 0 => {
+                self.skip -= 1;
+                Waiting::Sleep
+            }
+            PeerPlace::Elsewhere => Waiting::Spin,
         }
-        let mut until = None;
-        loop {
-            for _ in 0..LOOKS {
-                if done() {
-                    self.skipped /= 2;
-                    return true;
-                }
+    }
+
+    /// Whether the length of this end's sleeps matters if the other end is at this place.
+    pub(super) fn measures(&self, peer: PeerPlace) -> bool {
+        self.allowed && self.moves && peer == PeerPlace::Here
+    }
+
+    /// Notes the length of a sleep that matters.
+    pub(super) fn has_slept(&mut self, length: Duration) {
+        self.short = if length < self.longest { self.short.saturating_add(1) } else { 0 };
+    }
+
+    /// Notes a move, or that this end cannot move.
+    pub(super) fn has_moved(&mut self, succeeded: bool) {
+        self.patience = match succeeded {
+            true if self.found >= USEFUL => LEAST_PATIENCE,
+            true => (self.patience * 2).min(MOST_PATIENCE),
+            // Later, this thread may be allowed to use other processors.
+            false => MOST_PATIENCE,
+        };
+        (self.short, self.found, self.skip) = (0, 0, 0);
+    }
+
+    /// Notes a spin.
+    fn has_spun(&mut self, found: bool) {
+        if found {
+            self.skipped /= 2;
+            self.found = self.found.saturating_add(1);
+        } else {
+            self.skipped = (self.skipped * 2).clamp(1, MOST_SKIPPED);
+            self.skip = self.skipped;
+        }
+    }
+
+    /// Spins until `done`, or in vain.
+    pub(super) fn until(&mut self, done: impl Fn() -> bool) {
+        let look = || {
+            let done = done();
+            if !done {
                 spin_loop();
+            }
+            done
+        };
+        let mut until = None;
+        let found = loop {
+            if (0..LOOKS).any(|_| look()) {
+                break true;
             }
             let now = Instant::now();
             if now >= *until.get_or_insert(now + self.longest) {
-                self.skipped = (self.skipped * 2).clamp(1, MOST_SKIPPED);
-                self.skip = self.skipped;
-                return false;
+                break false;
             }
-        }
+        };
+        self.has_spun(found);
     }
 }
 
@@ -85,35 +191,126 @@ pub fn usable_processors() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
+    use PeerPlace::{Elsewhere, Here};
 
-    fn looks(spin: &mut Spin, found: bool) -> u32 {
-        let looks = Cell::new(0);
-        let look = || {
-            looks.set(looks.get() + 1);
-            found
-        };
-        assert!(!spin.until(look) || found);
-        looks.get()
+    const SHORT: Duration = Duration::from_micros(5);
+
+    fn shim() -> Spin {
+        Spin { allowed: true, ..Spin::of_shim() }
+    }
+
+    /// Makes calls that follow each other quickly while both ends are on one processor, until the end moves. Returns the
+    /// number of calls.
+    fn calls_before_a_move(spin: &mut Spin) -> u32 {
+        let mut calls = 0;
+        while spin.next_wait(Here) == Waiting::Sleep {
+            assert!(spin.measures(Here));
+            spin.has_slept(SHORT);
+            calls += 1;
+        }
+        calls
     }
 
     #[test]
     fn spins_in_vain_become_rare_and_a_success_brings_them_back() {
-        let mut spin = Spin { allowed: true, ..Spin::new() };
-        let spins = (0..1000).filter(|_| looks(&mut spin, false) > 0).count();
+        let mut spin = Spin { allowed: true, ..Spin::of_host() };
+        let waits = |spin: &mut Spin, found| {
+            let spins = spin.next_wait(Elsewhere) == Waiting::Spin;
+            if spins {
+                spin.has_spun(found);
+            }
+            spins
+        };
+        let spins = (0..1000).filter(|_| waits(&mut spin, false)).count();
         // After 1, 2, 4, .. 64 skipped waits, and then after 64 each time.
         assert_eq!(spins, 21);
         spin.skip = 0;
         while spin.skipped > 0 {
-            assert_eq!(looks(&mut spin, true), 1);
+            assert!(waits(&mut spin, true));
         }
-        looks(&mut spin, false);
+        waits(&mut spin, false);
         assert_eq!(spin.skip, 1);
     }
 
     #[test]
-    fn an_end_with_one_processor_never_spins() {
-        let mut spin = Spin::never();
-        assert_eq!((0..100).map(|_| looks(&mut spin, true)).sum::<u32>(), 0);
+    fn a_spin_ends_with_the_message_or_after_its_longest_time() {
+        let mut spin = Spin::always();
+        spin.until(|| true);
+        assert_eq!((spin.found, spin.skip), (1, 0));
+        spin.longest = Duration::ZERO;
+        spin.until(|| false);
+        assert_eq!((spin.found, spin.skip), (1, 1));
+    }
+
+    #[test]
+    fn an_end_with_one_processor_neither_spins_nor_moves() {
+        let mut spin = Spin { allowed: false, ..Spin::of_shim() };
+        for peer in [Here, Elsewhere] {
+            for _ in 0..MOST_PATIENCE * 2 {
+                assert_eq!(spin.next_wait(peer), Waiting::Sleep);
+                assert!(!spin.measures(peer));
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_on_the_processor_of_its_peer_does_not_spin() {
+        for mut spin in [Spin { allowed: true, ..Spin::of_host() }, shim()] {
+            assert_eq!(spin.next_wait(Here), Waiting::Sleep);
+            assert_eq!(spin.next_wait(Elsewhere), Waiting::Spin);
+        }
+    }
+
+    #[test]
+    fn only_the_shim_moves_and_only_for_quick_calls() {
+        assert!(!Spin { allowed: true, ..Spin::of_host() }.measures(Here));
+        let mut spin = shim();
+        assert!(!spin.measures(Elsewhere));
+        for _ in 0..MOST_PATIENCE {
+            // Never enough short sleeps in a row.
+            for length in [SHORT; LEAST_PATIENCE as usize - 1].into_iter().chain([LONGEST_SPIN]) {
+                assert_eq!(spin.next_wait(Here), Waiting::Sleep);
+                spin.has_slept(length);
+            }
+        }
+        assert_eq!(calls_before_a_move(&mut spin), LEAST_PATIENCE);
+    }
+
+    #[test]
+    fn useless_moves_become_rare_and_a_useful_one_brings_them_back() {
+        let mut spin = shim();
+        let mut calls = LEAST_PATIENCE;
+        for _ in 0..20 {
+            assert_eq!(calls_before_a_move(&mut spin), calls);
+            spin.has_moved(true);
+            calls = (calls * 2).min(MOST_PATIENCE);
+            (1..USEFUL).for_each(|_| spin.has_spun(true));
+        }
+        assert_eq!(calls, MOST_PATIENCE);
+        spin.has_spun(true);
+        calls_before_a_move(&mut spin);
+        spin.has_moved(true);
+        assert_eq!(calls_before_a_move(&mut spin), LEAST_PATIENCE);
+    }
+
+    #[test]
+    fn an_end_that_cannot_move_rarely_tries_again() {
+        let mut spin = shim();
+        calls_before_a_move(&mut spin);
+        spin.has_moved(false);
+        assert_eq!(calls_before_a_move(&mut spin), MOST_PATIENCE);
+    }
+
+    #[test]
+    fn an_end_spins_after_a_move_whatever_it_found_before() {
+        let mut spin = shim();
+        for _ in 0..100 {
+            if spin.next_wait(Elsewhere) == Waiting::Spin {
+                spin.has_spun(false);
+            }
+        }
+        calls_before_a_move(&mut spin);
+        spin.has_moved(true);
+        assert_eq!(spin.next_wait(Elsewhere), Waiting::Spin);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use replug_wire::{Answer, Call, Encoding, Lane};
+use rustix::thread::sched_getaffinity;
 use std::{
     cell::Cell,
     os::fd::BorrowedFd,
@@ -151,6 +152,31 @@ fn ends_that_spin_make_no_system_call_for_a_call() {
     }
     assert_eq!(lane.carrier().channel.stream().uses.get(), before);
     shim.join().unwrap();
+}
+
+#[test]
+fn a_shim_on_the_processor_of_its_caller_leaves_it() {
+    let (mut lane, (theirs, memory)) = pair();
+    let mut shim = Line::of_shim(theirs, Some(memory));
+    let mask = sched_getaffinity(None).unwrap();
+    for number in 0.. {
+        let (host, memory) = (lane.carrier_mut().memory.as_mut().unwrap(), shim.memory.as_mut().unwrap());
+        memory.spin = Spin::about_to_move();
+        let here = processor::current();
+        host.port.runs_on(Some(here));
+        assert!(!host.port.send(number, [b"head", b""]), "nobody sleeps");
+        assert_eq!(shim.receive().unwrap().id, RequestId(number));
+        let memory = shim.memory.as_mut().unwrap();
+        // The kernel may have moved this thread before it waited.
+        if !memory.spin.measures(PeerPlace::Here) || memory.spin.next_wait(PeerPlace::Here) == Waiting::Move {
+            continue;
+        }
+        assert_eq!(sched_getaffinity(None).unwrap(), mask, "it may use the same processors as before");
+        // The kernel may have moved this thread back.
+        if mask.count() == 1 || !lane.carrier().memory.as_ref().unwrap().port.peer_runs_on(here) {
+            break;
+        }
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) fn examine(budget: &Budget) -> Vec<Finding> {
         memory(available_bytes(), getrlimit(Resource::As).current, budget),
         membarrier(membarrier_query()),
         cgroup(delegated()),
-        lanes(lane::probe(), lane::usable_processors()),
+        lanes(lane::probe(), lane::usable_processors(), lane::probe_move()),
     ]
 }
 
@@ -189,21 +189,34 @@ pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
         .remedy(REMEDY)
 }
 
-pub(super) fn lanes(memory: io::Result<()>, processors: usize) -> Finding {
+/// `moves` is whether a thread can move to another processor.
+pub(super) fn lanes(memory: io::Result<()>, processors: usize, moves: io::Result<bool>) -> Finding {
     const NAME: &str = "process lanes";
     if let Err(error) = memory {
         return Finding::warn(NAME, format!("sockets only: cannot create sealed shared memory: {error}"))
             .costs("each call into a child process needs two wake-ups of a thread")
             .remedy("use a 64-bit Linux 3.17 or later; in a container, use a seccomp profile that allows memfd_create(2)");
     }
-    let wait = match processors {
-        1 => "a waiting thread sleeps at once, because this process may use only one processor".to_owned(),
-        some => format!(
-            "a waiting thread spins for up to {} before it sleeps, because this process may use {some} processors",
-            humantime::format_duration(lane::LONGEST_SPIN)
-        ),
+    if processors == 1 {
+        let reason = "because this process may use only one processor";
+        return Finding::ok(NAME, format!("shared memory; a waiting thread sleeps at once, {reason}"));
+    }
+    let spins = format!(
+        "shared memory; a waiting thread spins for up to {} before it sleeps, because this process may use {processors} \
+         processors",
+        humantime::format_duration(lane::LONGEST_SPIN)
+    );
+    let reason = match moves {
+        Ok(true) => {
+            let moves = "a plugin's thread that shares a processor with its caller moves to another one";
+            return Finding::ok(NAME, format!("{spins}; {moves}"));
+        }
+        Ok(false) => "a thread may use only one processor".to_owned(),
+        Err(error) => format!("sched_setaffinity(2) fails: {error}"),
     };
-    Finding::ok(NAME, format!("shared memory; {wait}"))
+    Finding::warn(NAME, format!("{spins}; a plugin's thread cannot move to another processor: {reason}"))
+        .costs("if a plugin's thread shares a processor with its caller, each call needs two wake-ups of a thread")
+        .remedy("in a container, use a seccomp profile that allows sched_setaffinity(2)")
 }
 
 fn mib(bytes: u64) -> String {

@@ -58,14 +58,17 @@ fn a_missing_requirement_has_a_cost_and_a_remedy() {
     assert_helpful(&system::cgroup(with(&["memory"])), Status::Warn);
     let whole = system::cgroup(with(&["memory", "pids"]));
     assert_eq!(whole.status, Status::Ok);
-    assert_helpful(&system::lanes(Err(io::ErrorKind::Unsupported.into()), 2), Status::Warn);
+    assert_helpful(&system::lanes(Err(io::ErrorKind::Unsupported.into()), 2, Ok(true)), Status::Warn);
+    let refused = Err(io::ErrorKind::PermissionDenied.into());
+    assert_helpful(&system::lanes(Ok(()), 2, refused), Status::Warn);
 }
 
 #[test]
 fn the_lanes_of_processes_spin_only_if_another_processor_may_be_used() {
-    let found = |processors| system::lanes(Ok(()), processors).found;
+    let found = |processors| system::lanes(Ok(()), processors, Ok(processors > 1)).found;
     assert!(found(1).contains("sleeps at once"), "{}", found(1));
     assert!(found(4).contains("spins for up to 20us"), "{}", found(4));
+    assert!(found(4).contains("moves to another one"), "{}", found(4));
 }
 
 #[test]
