@@ -5,7 +5,7 @@ use super::Input;
 use super::{AfterCrash, Aim, BeginsWith, Exit, Next, Rollback, Ticket, VersionId};
 #[cfg(doc)]
 use crate::watch::CLOCK_GRAIN;
-use crate::{id::Digest, manifest::Manifest, watch::Change};
+use crate::{id::Digest, manifest::Manifest, record::Wanted, watch::Change};
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -40,6 +40,8 @@ pub(crate) enum Effect {
     Refuse(Ticket),
     /// Set the time of the restart that callers wait for.
     ExpectRestart(Instant),
+    /// Record whether the plugin should run.
+    RememberWanted(Wanted),
     /// Make the manifest in force visible to the rest of the host.
     Publish(Arc<Manifest>),
     /// Report a crash, and how soon the process is restarted.

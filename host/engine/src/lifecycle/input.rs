@@ -4,9 +4,9 @@
 use super::Lifecycle;
 use super::{
     Aim, CommandKind, Compiled, Config, Contents, Death, Ending, History, Installation, NotInstalled,
-    Observation, ProcessSettings, Reading, StartBy, StoredVersion, Ticket, VersionId,
+    Observation, ProcessSettings, Programs, Reading, StopWhy, StoredVersion, Ticket, VersionId,
 };
-use crate::{id::Digest, manifest::Manifest};
+use crate::{id::Digest, manifest::Manifest, record::Wanted};
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 /// A report of the worker to the lifecycle.
@@ -54,13 +54,15 @@ pub(crate) enum Input {
     ManifestRefused { manifest: Arc<Manifest>, text: String },
     /// The serving version rejects its configuration, or there is no version to roll back to.
     Refused(String),
-    /// A user or the host wants the plugin to run.
+    /// A user wants the plugin to run.
     Wanted,
+    /// The host starts its plugins, or has found the plugin.
+    HostStarts(Programs),
     /// A user starts the plugin. `quarantined`: a version is quarantined. `crashed`: a version is recorded as crashed.
     StartAsked { serves: bool, quarantined: bool, crashed: bool },
-    /// The plugin should start. `stored` lists the stored versions, the best first. `takes_time`: the plugin is built from
-    /// its source.
-    Start { by: StartBy, stored: Vec<StoredVersion>, takes_time: bool },
+    /// The start begins. `stored` lists the stored versions, the best first. `takes_time`: the plugin is built from its
+    /// source.
+    Start { stored: Vec<StoredVersion>, takes_time: bool },
     /// The attempt to install a stored version has ended. `is_unfit`: the version has rejected its configuration.
     Tried { serves: bool, is_unfit: bool },
     /// The caller that waits for the start was answered.
@@ -95,8 +97,8 @@ pub(crate) enum Input {
     CheckpointEnded { late: bool },
     /// A command to roll back to this artifact. `None`: to the previous version.
     RollBack(Option<Digest>),
-    /// A command to stop. The plugin's state is saved, unless `discards` is set.
-    Stop { discards: bool },
+    /// A command to stop.
+    Stop(StopWhy),
     /// The generation that served has ended. `checkpoint`: a checkpoint existed before.
     Ended { ending: Ending, checkpoint: bool },
 }
@@ -104,6 +106,8 @@ pub(crate) enum Input {
 /// The facts about a plugin from earlier hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
+    /// Whether the plugin should run.
+    pub(crate) wanted: Wanted,
     /// Why the manifest cannot be used. `None` if it can be used.
     pub(crate) unusable: Option<String>,
     /// Why the newest source does not serve. `None` if no such fault was recorded.

@@ -8,7 +8,8 @@
 //!
 //! | part | states | inputs that end the state |
 //! |---|---|---|
-//! | [`Intent`]: whether the plugin should run | `Rest`, `Run` | `Wanted`; a command to stop |
+//! | [`Intent`]: whether the plugin should run now | `Rest`, `Run` | `Wanted`, `HostStarts`; a command to stop |
+//! | [`Wanted`]: whether the plugin should run in each host | `AsManifest`, `Running`, `Stopped`, `Unregistered` | `Wanted`, `Stop` |
 //! | [`Service`]: the serving generation | `Stopped`: no generation has served since the last stop | `Served` |
 //! | | `Down`: the process of the last generation has ended | `Served`, `Stop`, a failed restart |
 //! | | `GivenUp`: the last generation was quarantined, or did not start again | `Served`, `Stop` |
@@ -37,7 +38,7 @@
 //! The lifecycle decides:
 //!
 //! * which command is carried out next, which one waits, and which one is rejected because of a stop;
-//! * which version a plugin starts with, with which saved state, and what follows if that version does not start;
+//! * whether the plugin starts with its host, with which version it starts, with which saved state, and what follows if that version does not start;
 //! * which changed files cause a build, how a build continues, and whether a failed build is repeated;
 //! * the work that follows an edit of the manifest or a stop;
 //! * the target of a rollback, and the artifact that a build does not install again after a rollback;
@@ -68,10 +69,12 @@ mod service;
 mod simulation;
 mod start;
 mod steps;
+mod wanted;
 
 use crate::{
     id::{Digest, Generation, PluginId},
     manifest::Manifest,
+    record::Wanted,
 };
 use budget::{Failures, Jitter};
 pub(crate) use build::Aim;
@@ -95,9 +98,9 @@ use saved::Saved;
 use service::Service;
 pub(crate) use service::{Death, Exit};
 use start::Start;
-pub(crate) use start::StartBy;
 use std::{sync::Arc, time::Instant};
 pub(crate) use steps::StepState;
+pub(crate) use wanted::{Programs, StopWhy};
 
 /// An artifact, and one generation of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +109,7 @@ pub(crate) struct VersionId {
     pub(crate) digest: Digest,
 }
 
-/// Whether the plugin should run.
+/// Whether the plugin should run now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Intent {
     Rest,
@@ -148,6 +151,7 @@ pub(crate) struct Lifecycle {
     overrides: Option<Override>,
     faults: Faults,
     intent: Intent,
+    wanted: Wanted,
     service: Service,
     activity: Activity,
     start: Option<Start>,
@@ -167,7 +171,7 @@ impl Lifecycle {
     /// The lifecycle of a plugin that has not run yet in this host. `processes`: whether the host can run child processes.
     /// The pauses before the plugin's restarts vary with `seed`.
     pub(crate) fn new(manifest: Arc<Manifest>, past: Past, (processes, seed): (Processes, u64)) -> Self {
-        let Past { unusable, source, saved_at_stop, history } = past;
+        let Past { wanted, unusable, source, saved_at_stop, history } = past;
         Self {
             plugin: manifest.id.clone(),
             policy: Policy::of(&manifest),
@@ -176,6 +180,7 @@ impl Lifecycle {
             overrides: None,
             faults: Faults::of_the_past(unusable, source),
             intent: Intent::Rest,
+            wanted,
             service: Service::Stopped,
             activity: Activity::Idle,
             start: None,
@@ -242,11 +247,13 @@ impl Lifecycle {
                 self.served(now, (version, stateful))
             }
             Input::RollBack(to) => self.roll_back(to),
-            Input::Stop { discards } => self.stop(discards),
+            Input::Stop(why) => self.stop(why),
             Input::Ended { ending, checkpoint } => self.ended(ending, checkpoint),
             Input::Died(death) => self.died(now, death),
             Input::Build(aim) => self.build_begins(aim),
-            Input::Start { by, stored, takes_time } => self.start(by, stored, takes_time),
+            Input::Wanted => self.user_wants(),
+            Input::HostStarts(programs) => self.host_starts(&programs),
+            Input::Start { stored, takes_time } => self.start(stored, takes_time),
             Input::Tried { serves, is_unfit } => self.tried(serves, is_unfit),
             Input::StartAnswered => self.start_is_answered(),
             Input::SourceTried { serves, stored } => self.source_tried(serves, stored),
@@ -279,7 +286,6 @@ impl Lifecycle {
             Input::ManifestUnusable(text) => self.faults.manifest_is_unusable(text),
             Input::ManifestRefused { manifest, text } => self.manifest_refused(manifest, text),
             Input::Refused(text) => self.faults.is_refused(text, self.activity.configures()),
-            Input::Wanted => self.intent = Intent::Run,
             Input::CheckpointEnded { late } => {
                 self.task = None;
                 if late {
@@ -300,10 +306,12 @@ impl Lifecycle {
             | Input::NotInstalled(_)
             | Input::Served { .. }
             | Input::RollBack(_)
-            | Input::Stop { .. }
+            | Input::Stop(_)
             | Input::Ended { .. }
             | Input::Died(_)
             | Input::Build(_)
+            | Input::Wanted
+            | Input::HostStarts(_)
             | Input::Start { .. }
             | Input::Tried { .. }
             | Input::StartAnswered

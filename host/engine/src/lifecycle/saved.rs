@@ -1,6 +1,6 @@
 //! The state that was saved last: whether the next version begins with it, and whether a stop keeps it.
 
-use super::{BeginsWith, Effect, Effects, Lifecycle, Phase, Policy, Work, service::Service};
+use super::{BeginsWith, Effect, Effects, Lifecycle, Phase, Policy, StopWhy, Work, service::Service};
 
 /// The kind of the state that was saved last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +37,15 @@ impl Saved {
 
 impl Lifecycle {
     /// Begins a stop of the plugin by a command.
-    pub(super) fn stop(&mut self, discards: bool) -> Effects {
+    pub(super) fn stop(&mut self, why: StopWhy) -> Effects {
+        let discards = why == StopWhy::Discarded;
         // A plugin whose process has ended counts as running, because it was about to be restarted.
         let was_up = !matches!(self.service, Service::Stopped | Service::GivenUp { .. });
         self.activity.comes_to(Phase::Stop { discards, was_up });
         self.service = Service::Stopped;
         self.failures = Default::default();
         self.faults = Default::default();
-        Effects::work(Work::EndService { saves: !discards, report: was_up })
+        self.wants_after(why).and_then(Some(Work::EndService { saves: !discards, report: was_up }))
     }
 
     /// The generation that served has ended. `checkpoint`: a checkpoint existed before.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 /// The initiator of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StartBy {
+pub(super) enum StartBy {
     /// A user or client, who gets the error if the version rejects its configuration.
     Command,
     /// The host. `same_program`: the version has served in the host's current program, which has the same interfaces,
@@ -41,13 +41,19 @@ enum Trying {
 }
 
 impl Lifecycle {
+    /// Begins a start. The worker then reports the stored versions.
+    pub(super) fn start_begins(&mut self, by: StartBy) {
+        self.start = Some(Start { by, stage: StartStage::Stored, rest: VecDeque::new(), trying: None });
+    }
+
     /// Starts the plugin. `stored` lists the stored versions, the best first.
-    pub(super) fn start(&mut self, by: StartBy, stored: Vec<StoredVersion>, takes_time: bool) -> Effects {
+    pub(super) fn start(&mut self, stored: Vec<StoredVersion>, takes_time: bool) -> Effects {
         // A prebuilt artifact needs no build, so no stored version is started before it, unless the plugin was rolled
         // back from it.
         let stored_first = takes_time || self.history.rolled_back_from().is_some();
         let rest = if stored_first { self.that_may_run(stored) } else { Vec::new() };
-        self.start = Some(Start { by, stage: StartStage::Stored, rest: rest.into(), trying: None });
+        let Some(start) = &mut self.start else { return Effects::default() };
+        start.rest = rest.into();
         self.try_next()
     }
 
@@ -63,6 +69,9 @@ impl Lifecycle {
         };
         if work != Work::EndStart {
             self.failures = Failures::default();
+        }
+        if work == Work::BringUp {
+            self.start_begins(StartBy::Command);
         }
         Effects::of(lifts).and_then(Some(work))
     }

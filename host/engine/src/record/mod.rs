@@ -61,10 +61,11 @@ impl Accepted {
 }
 
 /// Whether a plugin should run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Wanted {
     /// `auto_start` in the plugin's manifest decides.
+    #[default]
     AsManifest,
     /// Yes: a user has started the plugin.
     Running,
@@ -156,15 +157,7 @@ impl Record {
         }
     }
 
-    /// Whether the plugin starts with its host.
-    pub(crate) fn starts_with_host(&self, auto_start: bool) -> bool {
-        match self.wanted {
-            Wanted::AsManifest => auto_start,
-            Wanted::Running => true,
-            Wanted::Stopped | Wanted::Unregistered => false,
-        }
-    }
-
+    /// Whether the plugin should run.
     pub(crate) fn wanted(&self) -> Wanted {
         self.wanted
     }

@@ -47,18 +47,6 @@ fn after(history: &[Happens]) -> Record {
 }
 
 #[test]
-fn auto_start_decides_the_start_unless_a_user_has_decided() {
-    let starts =
-        |history: &[Happens]| [true, false].map(|auto_start| after(history).starts_with_host(auto_start));
-    assert_eq!(starts(&[]), [true, false]);
-    assert_eq!(starts(&[Serves(A, How::Built)]), [true, false]);
-    assert_eq!(starts(&[Set(Wanted::Stopped)]), [false, false]);
-    assert_eq!(starts(&[Set(Wanted::Unregistered)]), [false, false]);
-    assert_eq!(starts(&[Set(Wanted::Running)]), [true, true], "a user has started the plugin");
-    assert_eq!(starts(&[Set(Wanted::Stopped), Set(Wanted::AsManifest)]), [true, false]);
-}
-
-#[test]
 fn a_host_starts_the_last_version_or_else_the_last_confirmed_one() {
     let first = |history: &[Happens]| after(history).to_start_with();
     assert_eq!(first(&[]), []);

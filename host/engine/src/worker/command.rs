@@ -4,9 +4,8 @@ use super::{Config, Configured};
 use crate::{
     error::HostError,
     id::{Digest, Generation, PluginId},
-    lifecycle::CommandKind,
+    lifecycle::{CommandKind, StopWhy},
     manifest::{Manifest, ManifestError},
-    record::Wanted,
     watch::Change,
 };
 use std::sync::Arc;
@@ -82,36 +81,8 @@ pub(crate) enum StartWhy {
     WithHost,
 }
 
-/// Why a plugin is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StopWhy {
-    /// A user stops the plugin.
-    Asked,
-    /// A user stops the plugin, and discards its state.
-    Discarded,
-    /// A user unregisters the plugin, which then counts as never started.
-    Unregistered,
-    /// The plugin's folder or manifest was removed.
-    Removed,
-    /// The manifest has a different id now, and therefore belongs to a different plugin.
-    Renamed,
-    /// The host shuts down.
-    ShutDown,
-}
-
 impl StopWhy {
-    /// What the plugin's record is to say after this stop about whether the plugin should run. `None` leaves the record
-    /// unchanged.
-    pub(super) fn wanted(self) -> Option<Wanted> {
-        match self {
-            Self::Asked | Self::Discarded => Some(Wanted::Stopped),
-            Self::Unregistered => Some(Wanted::Unregistered),
-            // If the plugin is found again, it counts as a new plugin.
-            Self::Removed | Self::Renamed => Some(Wanted::AsManifest),
-            Self::ShutDown => None,
-        }
-    }
-
+    /// The reason that callers and events get.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Asked => "it was stopped; `start` it",

@@ -24,7 +24,7 @@ mod sources;
 mod stop;
 mod supervise;
 
-pub(crate) use crate::lifecycle::Config;
+pub(crate) use crate::lifecycle::{Config, StopWhy};
 use crate::{
     artifact::Held,
     context::Context,
@@ -39,7 +39,7 @@ use crate::{
     watch::Watcher,
 };
 use cause::Cause;
-pub(crate) use command::{Command, Reply, StartWhy, StopWhy};
+pub(crate) use command::{Command, Reply, StartWhy};
 pub use configure::Configured;
 use mailbox::Mailbox;
 use parking_lot::Mutex;
@@ -102,7 +102,7 @@ impl Worker {
         let lifecycle = Lifecycle::new(manifest.clone(), past, (context.processes(), shell::any_number()));
         let mut progress = Progress::of(&record);
         progress.faults = lifecycle.faults().clone();
-        progress.starts_with_host = with_host.is_some() && record.starts_with_host(manifest.auto_start);
+        progress.starts_with_host = with_host.is_some() && lifecycle.starts_with_host();
         progress.note_read(&manifest);
         let entry = Arc::new(Entry::new(manifest.id.clone(), why_at_rest(record.wanted())));
         let handle = WorkerHandle {
@@ -176,7 +176,6 @@ impl Worker {
                 let _ = reply.send(done);
             }
             Command::Stop(why, reply) => {
-                self.note_stop(why);
                 self.stop(why).await;
                 if let (StopWhy::Removed | StopWhy::Renamed, Some(watcher)) = (why, &self.watcher) {
                     watcher.remove(self.id());
@@ -205,7 +204,7 @@ impl Worker {
                 // If the build fails but another version serves, the start has succeeded.
                 done.or_else(|error| self.shared.entry.live().map(|live| live.generation).ok_or(error))
             }
-            _ => self.start_where_stopped().await,
+            _ => self.bring_up(&mut None).await,
         }
     }
 
@@ -213,8 +212,6 @@ impl Worker {
     fn want(&mut self) {
         self.do_now(Input::Wanted);
         self.shared.progress.lock().unregistered = false;
-        // The record is written when a version serves, or before the source is built.
-        self.record.note(|record| record.set_wanted(Wanted::Running));
     }
 
     /// Records and reports that the serving version rejects its configuration, or that there is no version to roll back

@@ -1,14 +1,14 @@
 //! The start of a plugin from its record, and the worker's changes to the record.
 
-use super::{Reply, StopWhy, Worker, cause::Cause, crash_recovery::refuses_state};
+use super::{Reply, Worker, cause::Cause, crash_recovery::refuses_state};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::Stages,
     id::{Digest, Generation},
     job::Source,
-    lifecycle::{Input, StartBy, StoredVersion, Work},
+    lifecycle::{Input, Programs, StopWhy, StoredVersion, Work},
     manifest::Manifest,
-    record::{How, Served},
+    record::{How, Record, Served},
     registry::Live,
 };
 use std::{fs, os::unix::fs::MetadataExt, sync::Arc, time::SystemTime};
@@ -20,39 +20,32 @@ impl Worker {
     /// a different program, the start is answered after the source was built, because the program's interfaces may have
     /// changed.
     pub(super) async fn start_with_host(&mut self, reply: Reply<Generation>) {
-        let starts = self.record.starts_with_host(self.manifest().auto_start);
+        let last = self.record.serving().and_then(|serving| serving.program.clone());
+        let work = self.step(Input::HostStarts(Programs { last, own: own_program() }));
+        let starts = work == Some(Work::BringUp);
         self.shared.progress.lock().starts_with_host = starts;
         if !starts {
             self.watch_sources().await;
             let _ = reply.send(Err(self.stopping()));
             return;
         }
-        self.do_now(Input::Wanted);
         self.shared.progress.lock().unregistered = false;
-        let known = self.record.serving().and_then(|serving| serving.program.clone());
-        let same_program = known.is_some() && known == own_program();
         let mut reply = Some(reply);
-        let done = self.bring_up(StartBy::Host { same_program }, &mut reply).await;
+        let done = self.bring_up(&mut reply).await;
         self.shared.progress.lock().starts_with_host = false;
         if let Some(reply) = reply {
             let _ = reply.send(done);
         }
     }
 
-    /// Starts the plugin, from the store if possible. Returns after the source was built.
-    pub(super) async fn start_where_stopped(&mut self) -> Result<Generation, HostError> {
-        self.bring_up(StartBy::Command, &mut None).await
-    }
-
     /// Starts the plugin, as the lifecycle requests. If the start is answered before the source is built, `reply`
     /// receives the answer.
-    async fn bring_up(
+    pub(super) async fn bring_up(
         &mut self,
-        by: StartBy,
         reply: &mut Option<Reply<Generation>>,
     ) -> Result<Generation, HostError> {
         let takes_time = self.context.builder.takes_time(&self.manifest());
-        let mut work = self.step(Input::Start { by, stored: self.stored(), takes_time });
+        let mut work = self.step(Input::Start { stored: self.stored(), takes_time });
         let mut done = Err(self.stopping());
         // The error of a stored version that rejects its configuration.
         let mut unfit = None;
@@ -163,16 +156,12 @@ impl Worker {
         });
     }
 
-    /// Records whether the plugin should run after this stop, and whether it was removed.
+    /// Writes the record at a stop. Records whether the plugin was removed.
     pub(super) fn note_stop(&mut self, why: StopWhy) {
-        self.record.change(|record| {
-            if let Some(wanted) = why.wanted() {
-                record.set_wanted(wanted);
-            }
-            if let StopWhy::Removed | StopWhy::Renamed = why {
-                record.is_gone();
-            }
-        });
+        if let StopWhy::Removed | StopWhy::Renamed = why {
+            self.record.note(Record::is_gone);
+        }
+        self.record.save();
     }
 
     /// Removes the artifacts to which the plugin can no longer be rolled back from the store.

@@ -16,6 +16,7 @@ use std::{
 /// The facts about earlier hosts from a plugin's record.
 pub(super) fn past(record: &Record) -> Past {
     Past {
+        wanted: record.wanted(),
         unusable: None,
         source: record.rollback_reason().map(str::to_owned),
         saved_at_stop: record.state().is_some(),
@@ -117,6 +118,8 @@ impl Worker {
                     command.refuse(self.id());
                 }
             }
+            // The record is written when a version serves, before the source is built, or when the plugin is stopped.
+            Effect::RememberWanted(wanted) => self.record.note(|record| record.set_wanted(wanted)),
             Effect::ExpectRestart(due) => self.shared.entry.restart_due(due),
             Effect::Publish(manifest) => {
                 *self.shared.manifest.lock() = manifest;

@@ -25,7 +25,8 @@ impl Worker {
     /// Carries out a command to stop.
     pub(super) async fn stop(&mut self, why: StopWhy) {
         self.take_deaths();
-        let work = self.step(Input::Stop { discards: why == StopWhy::Discarded });
+        let work = self.step(Input::Stop(why));
+        self.note_stop(why);
         let Some(Work::EndService { saves, report }) = work else { return };
         self.doing(None);
         self.shared.progress.lock().unregistered |= why == StopWhy::Unregistered;

@@ -18,11 +18,8 @@ mod worker;
 use super::{Dice, Moves};
 use crate::{
     id::{Digest, PluginId},
-    lifecycle::{
-        Confirm, Death, Exit, Input, Lifecycle, Past, Policy, Processes, Service, Ticket, VersionId, Work,
-    },
-    manifest::Mode,
-    record::How,
+    lifecycle::{Death, Exit, Input, Lifecycle, Past, Policy, Processes, Service, Ticket, VersionId, Work},
+    record::{How, Wanted},
     watch::Change,
 };
 pub(super) use commands::Command;
@@ -50,6 +47,9 @@ pub(super) struct World {
     machine: Lifecycle,
     watch: Watch,
     policy: Policy,
+    /// Whether the plugin should run, according to its users, and what its record states.
+    wanted: Wanted,
+    remembered: Wanted,
     /// The content of the manifest's file.
     file: Says,
     /// The manifest that the lifecycle has published as the manifest in force.
@@ -101,10 +101,15 @@ impl World {
         let mut dice = Dice::new(seed);
         let file = Says::new(&mut dice);
         let processes = if dice.chance(2, 3) { Processes::Possible } else { Processes::Impossible };
+        let wanted = [Wanted::AsManifest, Wanted::Running, Wanted::Stopped, Wanted::Unregistered];
+        let wanted = wanted[dice.below(4) as usize];
+        let past = Past { wanted, ..Past::default() };
         let files = Files::new(&mut dice);
         let crashes = Crashes::new(processes, &mut dice);
         Self {
-            machine: Lifecycle::new(Arc::new(file.manifest()), Past::default(), (processes, dice.roll())),
+            machine: Lifecycle::new(Arc::new(file.manifest()), past, (processes, dice.roll())),
+            wanted,
+            remembered: wanted,
             file,
             published: file,
             is_fixed: false,
@@ -215,7 +220,8 @@ impl World {
     /// Simulates an event outside of the worker, or the passing of time.
     fn happens(&mut self) {
         match self.dice.below(20) {
-            0..3 => self.give(Command::Start),
+            0 | 1 => self.give(Command::Start),
+            2 => self.give(Command::HostStart),
             3..7 => {
                 self.save();
             }
@@ -262,26 +268,6 @@ impl World {
     /// The time of the simulated wall clock.
     fn wall(&self) -> SystemTime {
         files::wall(self.now - self.begin)
-    }
-
-    fn give(&mut self, command: Command) {
-        if command == Command::Edit {
-            let change = self.files.save_manifest(self.wall());
-            return self.give_change(command, change);
-        }
-        let ticket = Ticket(self.commands.len() as u64);
-        self.commands.insert(ticket, command);
-        self.watch.given(ticket, command);
-        self.inbox.push_back(ticket);
-    }
-
-    /// Gives a command that reports a changed file.
-    fn give_change(&mut self, command: Command, change: Change) {
-        let ticket = Ticket(self.commands.len() as u64);
-        self.changes.insert(ticket, change);
-        self.commands.insert(ticket, command);
-        self.watch.given(ticket, command);
-        self.inbox.push_back(ticket);
     }
 
     /// The worker receives the deaths.
@@ -383,16 +369,4 @@ fn plugin() -> PluginId {
 
 fn digest(source: u8) -> Digest {
     Digest([source; 32])
-}
-
-fn policy(dice: &mut Dice) -> Policy {
-    let confirm = Confirm { window: dice.up_to(Duration::from_secs(1)), max_error_rate: 0.5, min_calls: 5 };
-    Policy {
-        mode: [Mode::Auto, Mode::InProcess, Mode::Process][dice.below(3) as usize],
-        restart_pause: Duration::from_millis(1 + dice.below(500)),
-        max_deaths: 1 + dice.below(4),
-        death_window: Duration::from_secs(1 + dice.below(60)),
-        confirm: dice.chance(2, 3).then_some(confirm),
-        checkpoint: dice.chance(1, 2).then(|| Duration::from_millis(100 + dice.below(2000))),
-    }
 }

@@ -1,6 +1,10 @@
 //! The commands of a history, and the saved state of the simulated plugin.
 
-use crate::lifecycle::CommandKind;
+use super::World;
+use crate::{
+    lifecycle::{CommandKind, Ticket},
+    watch::Change,
+};
 
 /// The commands of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +12,8 @@ pub(in super::super) enum Command {
     Save,
     Reload,
     Start,
+    /// The host starts the plugin.
+    HostStart,
     Rollback,
     Configure,
     Edit,
@@ -21,7 +27,9 @@ impl Command {
     pub(in super::super) fn kind(self) -> CommandKind {
         match self {
             Self::Save | Self::Edit => CommandKind::Change,
-            Self::Reload | Self::Start | Self::Rollback | Self::Configure => CommandKind::Client,
+            Self::Reload | Self::Start | Self::HostStart | Self::Rollback | Self::Configure => {
+                CommandKind::Client
+            }
             Self::Return | Self::Defaults | Self::Move => CommandKind::Notice,
             Self::Stop => CommandKind::Stop,
         }
@@ -44,5 +52,27 @@ impl Store {
     pub(super) fn fresh(&mut self) -> u64 {
         self.states += 1;
         self.states
+    }
+}
+
+impl World {
+    pub(super) fn give(&mut self, command: Command) {
+        if command == Command::Edit {
+            let change = self.files.save_manifest(self.wall());
+            return self.give_change(command, change);
+        }
+        let ticket = Ticket(self.commands.len() as u64);
+        self.commands.insert(ticket, command);
+        self.watch.given(ticket, command);
+        self.inbox.push_back(ticket);
+    }
+
+    /// Gives a command that reports a changed file.
+    pub(super) fn give_change(&mut self, command: Command, change: Change) {
+        let ticket = Ticket(self.commands.len() as u64);
+        self.changes.insert(ticket, change);
+        self.commands.insert(ticket, command);
+        self.watch.given(ticket, command);
+        self.inbox.push_back(ticket);
     }
 }

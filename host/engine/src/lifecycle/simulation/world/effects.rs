@@ -32,6 +32,7 @@ impl World {
                 self.reported.extend(paths.iter().cloned());
                 self.watch.rule(may_be, || format!("{paths:?} are reported as written by every build"));
             }
+            Effect::RememberWanted(wanted) => self.remembered = wanted,
             Effect::Publish(manifest) => self.published = Says::of(&manifest),
             Effect::LoseCheckpoint(_) => {
                 // A file that cannot be renamed stays.

@@ -40,6 +40,7 @@ pub(super) fn name_of(input: &Input) -> &'static str {
         Input::ManifestRefused { .. } => "ManifestRefused",
         Input::Refused(_) => "Refused",
         Input::Wanted => "Wanted",
+        Input::HostStarts(_) => "HostStarts",
         Input::Served { .. } => "Served",
         Input::Install(_) => "Install",
         Input::NotInstalled(_) => "NotInstalled",
@@ -51,7 +52,7 @@ pub(super) fn name_of(input: &Input) -> &'static str {
         Input::TaskEnded { .. } => "TaskEnded",
         Input::CheckpointEnded { .. } => "CheckpointEnded",
         Input::RollBack(_) => "RollBack",
-        Input::Stop { .. } => "Stop",
+        Input::Stop(_) => "Stop",
         Input::Ended { .. } => "Ended",
     }
 }

@@ -1,17 +1,28 @@
 //! Simulated stops and checkpoints.
 
 use super::World;
-use crate::lifecycle::{Ending, Input, Work};
+use crate::lifecycle::{Ending, Input, StopWhy, Work};
 
 impl World {
     /// Simulates a command to stop.
     pub(super) fn stop(&mut self) {
         self.hear();
-        let discards = self.dice.chance(1, 4);
+        let reasons = [
+            StopWhy::Asked,
+            StopWhy::Discarded,
+            StopWhy::Unregistered,
+            StopWhy::Removed,
+            StopWhy::Renamed,
+            StopWhy::ShutDown,
+        ];
+        let why = reasons[self.dice.below(6) as usize];
+        let discards = why == StopWhy::Discarded;
+        self.wants_after(why);
         let (before, was_up) = (self.store.saved, self.watch.is_up);
         let serves = self.serves.take();
         self.watch.stopped();
-        let work = self.step(Input::Stop { discards });
+        let work = self.step(Input::Stop(why));
+        self.is_remembered();
         let is_so = work == Some(Work::EndService { saves: !discards, report: was_up });
         self.watch.rule(is_so, || format!("a stop leads to {work:?}; the plugin ran: {was_up}"));
         let mut expected = before.filter(|_| was_up).or(self.watch.promised);

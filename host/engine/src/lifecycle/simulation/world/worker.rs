@@ -1,6 +1,6 @@
 //! The simulated work of the worker: commands, builds and rollbacks, with random results.
 
-use super::{Command, World};
+use super::{Command, World, starts::By};
 use crate::{
     id::Digest,
     lifecycle::{Aim, Input, Reading, Rollback, Ticket, Work},
@@ -34,11 +34,11 @@ impl World {
                 self.change_is_carried_out(ticket);
             }
             Command::Reload => {
-                self.watch.wanted();
-                self.step(Input::Wanted);
+                self.user_wants();
                 self.rebuild(Aim::Renew);
             }
             Command::Start => self.start_by_command(),
+            Command::HostStart => self.start_by_host(),
             Command::Rollback => self.roll_back(),
             Command::Configure => self.configure(),
             Command::Edit => self.change_is_carried_out(ticket),
@@ -47,8 +47,7 @@ impl World {
 
     /// Simulates a command to start.
     fn start_by_command(&mut self) {
-        self.watch.wanted();
-        self.step(Input::Wanted);
+        self.user_wants();
         let (serves, quarantined) = (self.serves.is_some(), !self.quarantined.is_empty());
         let crashed = self.crashes.are_known();
         let lifts_crashes = crashed && self.crashes.exclude(self.policy.mode);
@@ -71,7 +70,7 @@ impl World {
             Some(Work::BuildSource) => {
                 self.rebuild(Aim::Renew);
             }
-            Some(Work::BringUp) => self.start(),
+            Some(Work::BringUp) => self.start(By::Command),
             _ => {}
         }
         self.watch.rule(work.as_ref() == Some(&expected), || {

@@ -16,6 +16,7 @@ impl Watch {
                             | Command::Edit
                             | Command::Reload
                             | Command::Start
+                            | Command::HostStart
                             | Command::Rollback
                             | Command::Configure
                     )
@@ -61,6 +62,7 @@ impl Watch {
             | Effect::Demote { .. }
             | Effect::LiftQuarantine
             | Effect::LiftDemotions
+            | Effect::RememberWanted(_)
             | Effect::Publish(_)
             | Effect::ReportUnclearBuild
             | Effect::ForgetState
