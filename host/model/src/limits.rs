@@ -59,7 +59,7 @@ pub struct LimitsSpec {
 pub const LIMITS_KEYS: &[&str] = &["memory", "cpu_time", "open_files", "file_size", "processes", "cgroup"];
 
 impl LimitsSpec {
-    /// The keys that set a limit.
+    /// The keys that are set. `cgroup` counts as set only if its value is `required`.
     pub fn keys(self) -> Vec<&'static str> {
         let Limits { memory_bytes, cpu_seconds, open_files, file_size_bytes, processes } = self.kernel;
         let asked = [

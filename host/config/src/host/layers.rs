@@ -107,14 +107,15 @@ impl Layers {
         self
     }
 
-    /// Sets a default. All other layers override it.
+    /// Sets the default of a key. All other layers override it.
     #[must_use]
     pub fn fallback(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
         self.fallbacks.push(Setting::of(key, "the default", value.into()));
         self
     }
 
-    /// Sets a value that overrides all other layers. `flag` is the name of the flag in messages, such as `--state-dir`.
+    /// Sets the value of a key, which overrides all other layers. `flag` is the name of the flag in messages, such as
+    /// `--state-dir`.
     #[must_use]
     pub fn flag(mut self, key: &str, flag: &str, value: impl Into<serde_json::Value>) -> Self {
         self.flags.push(Setting::of(key, flag, value.into()));
@@ -232,8 +233,8 @@ impl Layers {
             let value = as_value(text);
             Some(match value.as_str() {
                 Some(names) if keys::LISTS.contains(&key.as_str()) => Setting::of(key, &name, split(names)),
-                // As in the file, a duration is shorthand for a table with the key `window`. Layers merge tables key by
-                // key.
+                // A duration is short for a table with the key `window`. The variable sets that key, because layers
+                // merge tables key by key.
                 Some(_) if key == "defaults.reload.confirm" => {
                     Setting::of("defaults.reload.confirm.window", &name, value)
                 }

@@ -21,7 +21,7 @@ pub(super) const PROCESS_KEYS: &[&str] = &[
     "lane",
 ];
 
-/// The smallest permitted value of a limit, and the reason. With less memory, a process cannot start and run a call.
+/// The smallest permitted values of limits, each with the reason. Below them, a process cannot start and run a call.
 const LEAST_MEMORY_BYTES: (u64, &str) =
     (1 << 20, "a process needs more memory; write \"512MiB\", or a number of bytes");
 const LEAST_OPEN_FILES: (u64, &str) =

@@ -79,13 +79,13 @@ pub enum EventKind {
         /// The compiler's messages.
         diagnostics: Vec<Diagnostic>,
     },
-    /// A build was cancelled because the source changed again.
+    /// The build begins again, because the source changed again or files of the plugin were missing.
     BuildSuperseded,
     /// No new generation was loaded after a build. The result of the build is the serving artifact or, with
     /// `rolled_back`, the artifact from which the plugin was rolled back.
     BuildUnchanged {
-        /// Whether the source differs from what serves: the plugin was rolled back from the result of the build, which is
-        /// not loaded again until the source is edited or the plugin is reloaded by command.
+        /// Whether the plugin was rolled back from the result of the build. The result is not loaded again until the
+        /// source is edited or the plugin is reloaded by command.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         rolled_back: bool,
         /// The compiler's warnings; empty if nothing was compiled.
@@ -120,9 +120,9 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gap_ms: Option<f64>,
     },
-    /// The last call of an old generation has ended.
+    /// A generation that no longer serves has ended, after its last call.
     GenerationRetired {
-        /// How the old generation ended.
+        /// How the generation ended.
         outcome: RetireOutcome,
     },
     /// An earlier artifact serves again, as a new generation.
@@ -150,8 +150,7 @@ pub enum EventKind {
     },
     /// The plugin has rejected a new configuration, and keeps the previous configuration.
     ConfigureFailed {
-        /// The manifest with the new configuration. None if a command has passed the new configuration; the command then
-        /// changes nothing.
+        /// The manifest with the new configuration. None if a command has passed the new configuration.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<PathBuf>,
         /// The reason, and what to do.
@@ -224,7 +223,7 @@ pub enum EventKind {
         /// The signal that ended the previous host, if the signal is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
-        /// The plugins with a call or lifecycle step in progress, with the method or step.
+        /// Each plugin that had a call or lifecycle step in progress, with the method or step.
         in_flight: Vec<String>,
         /// The known facts about the crash.
         reason: String,
@@ -240,10 +239,10 @@ pub enum EventKind {
         /// The reason.
         reason: String,
     },
-    /// A `tracing` event of the plugin, or a line that its process has written. At most 100 of each kind are emitted
-    /// per second. If there were more, one of the emitted events reports how many were omitted. Under `replug dev` and
-    /// `replug run`, a line that is written in the host's process is emitted as such an event, too. If more than one
-    /// plugin may have written the line, the event names no plugin.
+    /// A `tracing` event of the plugin, or a line that its process has written. In a second, at most 100 `tracing`
+    /// events and 100 lines of each stream are emitted, and one more event with the number of omitted ones. Under
+    /// `replug dev` and `replug run`, a line that is written in the host's process is emitted as such an event, too. If
+    /// more than one plugin may have written the line, the event names no plugin.
     Log {
         /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
         level: String,

@@ -27,7 +27,7 @@ pub enum ReloadOutcome {
     Reloaded,
     /// The build produced no new artifact.
     Unchanged,
-    /// A newer save cancelled the build.
+    /// The build began again, because the source changed again or files of the plugin were missing.
     Superseded,
     /// The build failed.
     BuildFailed,
