@@ -1,5 +1,5 @@
-//! Runs an artifact in a trial, and then makes an instance of it. The artifact's mode and crash history determine
-//! whether the instance is made in this process or in a child process.
+//! Runs an artifact in a trial, and then makes an instance of it, in this process or in a child process. The manifest's
+//! `mode`, earlier crashes of the artifact, the result of the trial and the limits of this process determine where.
 
 use crate::{
     artifact::{Artifact, Facts},
@@ -42,8 +42,8 @@ pub(crate) enum Moved {
     Crashed(Demotion),
     /// The artifact would exceed a limit of this process.
     Unaffordable(PreflightError),
-    /// The artifact cannot be loaded into this process, which has too little static thread-local storage left, or another
-    /// standard library.
+    /// The artifact cannot be loaded into this process, which has too little static thread-local storage left, or has
+    /// loaded a different standard library.
     NoRoom(LoadError),
     /// A panic in the plugin would abort this process.
     PanicAborts,
@@ -53,7 +53,7 @@ impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crashed(demotion) => write!(f, "{demotion}"),
-            // The texts of these errors advise to let the plugin move to a child process.
+            // The messages of these errors are not used, because they advise to run the plugin in a child process.
             Self::NoRoom(LoadError::NoStaticTls { reason, .. }) => {
                 write!(f, "the host cannot load it: it has too little static TLS left: {reason}")
             }
@@ -104,7 +104,7 @@ impl Place {
         }
     }
 
-    /// Why the version does not run where its manifest prefers.
+    /// Why the version runs in a child process, although its manifest prefers the host's process.
     pub(crate) fn moved(self) -> Option<Moved> {
         match self {
             Self::Inside => None,
@@ -170,7 +170,7 @@ impl Candidate<'_> {
         self.apply_report(found)
     }
 
-    /// Removes the verdict of a version that passed its trial but failed to start.
+    /// Forgets that the version passed its trial, because it failed to start. The next attempt repeats the trial.
     pub(crate) fn forget_verdict(&self) {
         self.context.verdicts.forget(&self.tried());
     }
@@ -216,7 +216,7 @@ impl Candidate<'_> {
     pub(crate) fn bring_up(&mut self) -> Result<Arc<Live>, ReloadCause> {
         let live = match self.place {
             Place::Inside => match self.bring_in() {
-                // A trial in a child process does not show that the version cannot run in this process.
+                // These errors depend on this process, so the trial, which is a process of its own, cannot detect them.
                 Err(ReloadCause::Load(
                     error @ (LoadError::NoStaticTls { .. } | LoadError::OtherStd { .. }),
                 )) => {

@@ -37,7 +37,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     /// The crash record of this process, if one is kept.
     pub(crate) crash_record: Option<CrashRecord>,
-    /// The artifacts that have crashed a host.
+    /// The artifacts that have crashed.
     pub(crate) demotions: Demotions,
     /// The saved states on disk.
     pub(crate) checkpoints: Checkpoints,

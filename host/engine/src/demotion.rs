@@ -227,7 +227,7 @@ fn unexplained(crash: &Crash) -> Option<EventKind> {
         [] => "no plugin was running".into(),
         some => {
             format!(
-                "{} were running; the crash cannot be attributed to one of them, so none of them is moved to a child process",
+                "in progress: {}; the crash cannot be attributed to one plugin, so no plugin is moved to a child process",
                 some.join(", ")
             )
         }

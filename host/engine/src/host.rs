@@ -239,6 +239,7 @@ impl Host {
     ///
     /// * [`HostError::UnknownPlugin`]
     /// * [`HostError::Reload`] if the new version failed to start; the previous generation keeps serving
+    /// * [`HostError::WrongState`] if a stop of the plugin was requested before the reload ended
     pub fn reload(&self, id: &str) -> Pending<Result<Generation, HostError>> {
         self.command(id, Command::Reload)
     }
@@ -249,7 +250,10 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// As [`Host::reload`], and [`HostError::WrongState`] if the plugin does not run.
+    /// As [`Host::reload`], and also:
+    ///
+    /// * [`HostError::WrongState`] if the plugin does not run
+    /// * [`HostError::NoEarlierVersion`] if `to` is `None` and there is no such artifact
     pub fn rollback(&self, id: &str, to: Option<Digest>) -> Pending<Result<Generation, HostError>> {
         self.command(id, |reply| Command::Rollback(to, reply))
     }

@@ -39,7 +39,8 @@ pub struct PluginInfo {
     pub process_id: Option<u32>,
     /// The resources that the child process uses now.
     pub process: Option<ProcessUsage>,
-    /// How the last call reached the child process, if the plugin runs in a child process that was called.
+    /// How the last call was passed to the child process. `None` if the plugin does not run in a child process, or no
+    /// method of it was called.
     pub lane: Option<LaneKind>,
     /// The limits of the child process that are in force, and the keys of `[limits]` that are not in force. No limit is
     /// in force if the serving generation runs in the host's process.

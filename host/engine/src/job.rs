@@ -37,7 +37,8 @@ pub(crate) struct Job {
     pub(crate) artifact: Arc<OnceLock<Digest>>,
     /// Where the artifact runs if it is recorded as crashed.
     pub(crate) after_crash: AfterCrash,
-    /// If the build results in this artifact, the serving artifact is not replaced.
+    /// The artifact from which the plugin was rolled back. If the build results in it, the serving artifact is not
+    /// replaced.
     pub(crate) passed_over: Option<Digest>,
     /// The version that was stopped to make room for this version, if any.
     pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,
@@ -94,7 +95,7 @@ impl Stopped {
     }
 }
 
-/// The save of the serving version, whose state the new version gets.
+/// The save of the serving version's state, which the new version gets.
 pub(crate) const SAVING: Overdue = Overdue {
     stage: Stage::Migrate,
     step: Step::Save,

@@ -56,7 +56,7 @@ impl Settings {
 /// |---|---|
 /// | `build` | the output of build scripts, and of cargo if a configuration sets the state folder; see [`BuildDir`](crate::BuildDir) |
 /// | `artifacts` | the store |
-/// | `run/<pid>-<n>` | the libraries that this process has loaded, its crash record, and a file that is locked while the host runs; removed when the host ends |
+/// | `run/<pid>-<n>` | the run folder of one host: the private copies of artifacts, the crash record, and a file that is locked while the host runs; removed when the host ends |
 /// | `data/<id>` | the plugin's own data |
 /// | `demoted/<id>.json` | the plugin's artifacts that have crashed, and therefore do not run in the host's process |
 /// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, or the state that it had when it was stopped |

@@ -1,4 +1,4 @@
-//! The run folder of a host: the libraries that its process has loaded, and its crash record.
+//! The run folder of a host: the private copies of artifacts, and the crash record.
 //!
 //! A host holds the lock of a file in its run folder until it ends. If another process can take the lock, the host has
 //! ended. A pid does not prove that a host still runs: a restarted container has the same pids as before, and two

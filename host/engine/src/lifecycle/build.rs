@@ -1,5 +1,5 @@
 //! The build of a plugin: it waits until git has stopped writing files, and then compiles. If a newer change supersedes
-//! the compilation, the build begins again.
+//! the compilation, or the compilation fails because files are missing, the build begins again.
 
 use super::{Compiled, Effect, Effects, Intent, Lifecycle, Phase, Work, compiled::CompileOutcome};
 use crate::watch::{Change, GRACE};
@@ -161,7 +161,7 @@ impl Lifecycle {
         self.begin_again(build, None)
     }
 
-    /// Begins the build again, because of this change, if any, and reports that the compilation was superseded.
+    /// Begins the build again because of this change or, if there is none, because files were missing. Reports that.
     pub(super) fn begin_again(&mut self, build: Build, by: Option<Change>) -> Effects {
         self.build_goes_on(Build { stage: BuildStage::Waiting, ..build });
         Effects::of([Effect::ReportSuperseded { by }]).and_then(Some(Work::WaitForGit))

@@ -1,4 +1,5 @@
 //! Changed files: which of them cause a build, begin a running build again, or require that the manifest is read.
+//! [`Overlap`](super::overlap::Overlap) decides whether a change during a build counts as an edit.
 
 use super::{
     Activity, Contents, Effect, Effects, Intent, Lifecycle, Observation, Work,
@@ -33,7 +34,7 @@ impl Lifecycle {
             Settled::Repeat(change) => Effects::work(Work::BuildChange(change)),
             settled => {
                 let change = seen.change.clone();
-                // If the manifest is unstable, the build itself writes it, so the change causes no build.
+                // If every build writes the manifest, or is suspected of it, this change causes no build.
                 let builds = !self.overlap.is_unstable(&change.path);
                 warning(settled).and_then(is_manifest.then_some(Work::ReadManifest { change, builds }))
             }
@@ -47,8 +48,7 @@ impl Lifecycle {
         let judgment =
             if build.considers_again() { self.overlap.judge_again(seen) } else { self.overlap.judge(seen) };
         let judgment = match judgment {
-            // The manifest may have been edited before the build began, but the build uses the manifest that was read
-            // last.
+            // The manifest is older than the build, but the build uses the manifest that was read last, which differs.
             Judgment::Included if is_unread => self.overlap.cuts(&seen.change),
             judgment => judgment,
         };

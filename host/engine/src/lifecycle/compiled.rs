@@ -34,7 +34,7 @@ pub(crate) struct NeededFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CompileFailure {
     pub(crate) timed_out: bool,
-    /// Whether an input is missing or empty that was not when the inputs were determined.
+    /// Whether an input is missing or empty now, but was not when the inputs were determined.
     pub(crate) lacks_input: bool,
     /// For each input that has changed since the compilation began: whether the build may have written it.
     pub(crate) changed: Vec<OwnWrites>,
@@ -99,8 +99,8 @@ mod tests {
         if millis < 0 { BEGAN - distance } else { BEGAN + distance }
     }
 
-    /// A truncated library. The times of its change and of the manifest's are in milliseconds after the begin of the
-    /// compilation, which is observed after two seconds.
+    /// A truncated library, observed two seconds after the compilation began. `changed` and `manifest_changed` are the
+    /// times at which the library and the manifest last changed, in milliseconds after the compilation began.
     fn truncated(changed: i64, manifest_changed: i64) -> Compiled {
         let (changed, manifest_changed) = (Some(at(changed)), Some(at(manifest_changed)));
         let needed = NeededFile { is_complete: false, changed, manifest_changed, at: at(2000) };
@@ -123,7 +123,11 @@ mod tests {
             assert_eq!(outcome(&compiled), CompileOutcome::Incomplete, "{changed} {manifest_changed}");
         }
         assert_eq!(outcome(&truncated(-300, -300)), CompileOutcome::Good, "preflight rejects it");
-        assert_eq!(outcome(&truncated(2001, -9000)), CompileOutcome::Good, "its time proves nothing");
+        assert_eq!(
+            outcome(&truncated(2001, -9000)),
+            CompileOutcome::Good,
+            "a time in the future proves nothing"
+        );
         assert_eq!(truncated(1500, -9000).outcome(None), CompileOutcome::Good, "no compilation has begun");
     }
 

@@ -66,8 +66,8 @@ pub(crate) enum Effect {
     RememberGood,
     /// Report the build that failed while the manifest was missing, unless the manifest is still missing.
     ReportUnclearBuild,
-    /// Report that the compilation was superseded and begins again. The change `by` is its new cause. If `by` is a
-    /// change of the manifest, the manifest is read before the build begins again.
+    /// Report that the build begins again, because of the change `by` or, if that is `None`, because files were
+    /// missing. If `by` is a change of the manifest, the manifest is read before the build begins again.
     ReportSuperseded { by: Option<Change> },
     /// Warn that every build writes these files with different content.
     WarnOfUnstable(Vec<PathBuf>),
@@ -124,8 +124,7 @@ pub(crate) enum Work {
     /// Cancel the build, and the command that it is part of.
     CancelBuild,
     /// Install the version, with this state. If the artifact is recorded as crashed, it runs where [`AfterCrash`] says;
-    /// [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or
-    /// [`Input::NotInstalled`].
+    /// [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or [`Input::NotInstalled`].
     Install(BeginsWith, AfterCrash),
     /// Restart the version that was stopped to make room, with the state that it has saved; [`Input::Served`] or
     /// [`Input::NotInstalled`].

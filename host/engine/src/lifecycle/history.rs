@@ -31,7 +31,7 @@ pub(crate) enum Rollback {
     To { from: Generation, digest: Digest },
     /// The plugin does not run.
     NotRunning,
-    /// No earlier version has served.
+    /// There is no earlier version to roll back to.
     NothingEarlier,
 }
 

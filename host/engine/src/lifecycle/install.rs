@@ -97,7 +97,7 @@ impl Lifecycle {
                 self.faults.serves(how == How::Built);
                 let mut effects = Effects::default();
                 if !Arc::ptr_eq(&manifest, self.manifests.in_force()) {
-                    // The previous version could not apply the manifest of this version.
+                    // The manifest of this version was pending, because the previous version could not apply it.
                     self.faults.manifest_is_accepted();
                     effects = self.accept(now, manifest);
                 }

@@ -43,7 +43,8 @@ pub(crate) struct Observation {
     pub(crate) change: Change,
     /// Whether the build may have written the file.
     pub(crate) own: OwnWrites,
-    /// The content of the file. `None` if no step of the build writes the file: then the content is not needed.
+    /// The content of the file. `None` if it is not needed: no build runs, and no known step of the build writes the
+    /// file.
     pub(crate) content: Option<Content>,
     /// The time of the last change of the file. `None` if this time cannot be compared with the host's clock.
     pub(crate) changed: Option<SystemTime>,
@@ -85,20 +86,20 @@ pub(super) struct Overlap {
     /// For each [source](Self::source), the number of additional builds in a row that it has caused. A change that is
     /// certainly an edit resets all numbers. A build that leaves the source unchanged resets the source's number.
     repeats: BTreeMap<PathBuf, u32>,
-    /// The sources that each build may write with different content.
+    /// What is known about the [sources](Self::source) that have changed during too many builds in a row.
     unstable: BTreeMap<PathBuf, Doubt>,
     /// When to check the suspected files, and the change of one of them.
     check: Option<(Instant, Change)>,
 }
 
-/// What is known about a source that has changed during many builds in a row.
+/// What is known about a [source](Overlap::source) that has changed during too many builds in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubt {
     /// Either a user or the build has written the source.
     Suspected,
-    /// The next build decides.
+    /// The next build decides whether the build writes the source.
     Checked,
-    /// The build writes the source. The host has reported this.
+    /// Every build writes the source, and the host has reported this: the source is unstable.
     Proven,
 }
 
@@ -226,7 +227,7 @@ impl Overlap {
         self.held.get(path).is_some_and(|held| held.before != contents.get(path).copied())
     }
 
-    /// Whether every build writes the file with different content.
+    /// Whether every build writes the file with different content, or is suspected of it.
     pub(super) fn is_unstable(&self, path: &Path) -> bool {
         self.unstable.contains_key(path)
     }
@@ -247,7 +248,7 @@ impl Overlap {
         Some(change)
     }
 
-    /// Whether the file has changed during the build and has the same content now as when the build began.
+    /// Whether the file changed during the build, and then had the same content as when the build began.
     fn is_as_before(&self, seen: &Observation) -> bool {
         let before = self.held.get(&seen.change.path).and_then(|held| held.before);
         before.is_some() && before == seen.content

@@ -15,7 +15,7 @@ pub(crate) enum CommandKind {
     Change,
     /// A command from a user or client, who gets an answer. A stop makes the command pointless.
     Client,
-    /// A fact that holds whether the plugin is stopped or not.
+    /// A report that holds whether the plugin is stopped or not, such as a move of its folder. No stop rejects it.
     Notice,
     /// Stop the plugin.
     Stop,

@@ -1,4 +1,4 @@
-//! The last check before a library is opened: whether it can be loaded, and whether this process has the resources for
+//! The checks of an artifact before its trial: whether it can be loaded, and whether this process has the resources for
 //! it.
 //!
 //! This module uses only the [`Facts`] of an artifact: it opens no file, and runs no code of the plugin. If it rejects

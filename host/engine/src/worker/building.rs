@@ -29,8 +29,8 @@ enum Awaited<T> {
 }
 
 impl Worker {
-    /// Builds as the lifecycle requests, until no edit supersedes the build. Returns whether the
-    /// result becomes a new generation even if it is unchanged, and the result.
+    /// Builds as the lifecycle requests, until no edit supersedes the build. Returns whether the result becomes a new
+    /// generation even if it is unchanged, and the result.
     ///
     /// # Errors
     ///

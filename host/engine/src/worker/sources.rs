@@ -29,7 +29,7 @@ impl Sources {
         Stamps::of(&self.inputs)
     }
 
-    /// Whether an input is missing or empty that was not when the inputs were determined, and the inputs that have
+    /// Whether an input is missing or empty now, but was not when the inputs were determined, and the inputs that have
     /// changed since `before`.
     pub(super) fn changes_since(&self, before: &Stamps) -> (bool, BTreeSet<PathBuf>) {
         let now = self.stamps();

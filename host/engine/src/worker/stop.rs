@@ -55,7 +55,7 @@ impl Worker {
         let (hand_over, handed_over) = oneshot::channel();
         let retired = tokio::spawn(blocking(move || {
             let drained = retiring.drain(Some(deadline));
-            // If the generation still runs calls, its state is saved like a checkpoint.
+            // If the generation still runs calls, its state is saved while they run, as for a checkpoint.
             let live = drained.as_ref().unwrap_or_else(Retiring::live);
             // An error means that the receiver no longer waits.
             let _ = hand_over.send(if saves { save(live) } else { Ok(None) });

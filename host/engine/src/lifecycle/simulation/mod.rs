@@ -1,11 +1,11 @@
 //! A randomized simulation of the lifecycle: in each of many histories of inputs, it checks the outputs of the
 //! lifecycle. A seed determines a history, and time is simulated.
 //!
-//! A [`World`] simulates the worker and its environment, including the files of the plugin. It carries out the work that
-//! the lifecycle requests. Builds and versions fail at random, builds write their own inputs, processes end, and commands
-//! and edits arrive during all work. The world computes the expected
-//! outputs of the lifecycle independently, and records the first output that violates a rule. `cargo xtask simulate`
-//! runs other histories, or repeats one history and prints all its events.
+//! A [`World`] simulates the worker and its environment, including the files of the plugin. It carries out the work
+//! that the lifecycle requests. Builds and versions fail at random, builds write their own inputs, processes end, and
+//! commands and edits arrive during all work. The world computes the expected outputs of the lifecycle independently,
+//! and records the first output that violates a rule. `cargo xtask simulate` runs other histories, or repeats one
+//! history and prints all its events.
 
 mod world;
 

@@ -52,8 +52,8 @@ impl World {
         self.files.unread().any(|it| it == path) && !self.machine.overlap.is_unstable(path)
     }
 
-    /// Whether it is acceptable that the newest source does not serve: every file of the user that was not read is
-    /// known to the lifecycle as unstable, and there is at least one such file.
+    /// Whether it is acceptable that the newest source does not serve: some files of the user were not read, and the
+    /// lifecycle knows or suspects that the builds write each of them.
     pub(super) fn is_known_as_unstable(&self) -> bool {
         let overlap = &self.machine.overlap;
         self.files.unread().all(|path| overlap.is_unstable(path)) && self.files.unread().next().is_some()
@@ -148,7 +148,7 @@ impl World {
         self.step(Input::CompilerEnded { at, contents })
     }
 
-    /// A little time passes.
+    /// Lets a little time pass.
     fn passes(&mut self) {
         self.now += self.dice.up_to(Duration::from_millis(40));
     }

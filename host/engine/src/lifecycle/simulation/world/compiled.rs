@@ -18,7 +18,7 @@ pub(super) enum CompileEnd {
     Failed,
 }
 
-/// The time within which a file that changes counts as being copied.
+/// A file counts as being copied if it has changed within this time, in milliseconds.
 const COPIES: u64 = 300;
 
 impl World {
@@ -92,7 +92,7 @@ impl World {
         CompileFailure { timed_out: false, lacks_input, changed }
     }
 
-    /// A failure for which another attempt is useless, for its own reason or because the manifest `is_missing`.
+    /// A failure after which the build is not repeated. If the manifest `is_missing`, this can be any failure.
     fn final_failure(&mut self, is_missing: bool) -> CompileFailure {
         match self.dice.chance(1, 2) {
             true if is_missing => self.passing_failure(),

@@ -18,7 +18,7 @@ pub(super) struct Crashes {
 }
 
 impl Crashes {
-    /// An earlier host may have recorded a crash.
+    /// At random, no crash, or one crash that an earlier host has recorded.
     pub(super) fn new(processes: Processes, dice: &mut Dice) -> Self {
         let crashed = super::digest(dice.below(6) as u8);
         let recorded = dice.chance(1, 2).then_some(crashed).into_iter().collect();

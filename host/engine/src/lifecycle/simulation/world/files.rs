@@ -26,13 +26,13 @@ const MANIFEST: &str = "/plugin/plugin.toml";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
     Nothing,
-    /// The same file twice: first with different content, then with its previous content.
+    /// [`STAMP`] twice: first with different content, then with its previous content.
     Same,
-    /// The same file, with different content in each build.
+    /// [`STAMP`], with different content in each build.
     Stamp,
     /// A new file, with a different name in each build.
     NewFile,
-    /// A file that no build script may write, with different content in each build.
+    /// [`MACRO`], with different content in each build.
     Macro,
     /// The manifest, with different content in each build.
     Manifest,
@@ -50,7 +50,7 @@ pub(super) struct Files {
     times: BTreeMap<PathBuf, SystemTime>,
     /// The number of contents that [`Files::fresh`] has made, over all files. Each content is a number.
     texts: u64,
-    /// The different contents of the user's files. The index is the number of the source.
+    /// All contents that the two files of the user have had together. Each pair is a source; its index is its number.
     sources: Vec<Texts>,
     /// Whether the build script is running, and when it last ended.
     script_runs: bool,

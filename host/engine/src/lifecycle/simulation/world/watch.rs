@@ -32,18 +32,22 @@ pub(super) struct Watch {
     open: BTreeMap<Ticket, Command>,
     /// The last command that was passed to the lifecycle.
     received: Option<Ticket>,
+    /// The command that is being carried out.
     under_way: Option<Ticket>,
+    /// The build in progress.
     builds: Option<Builds>,
     /// The number of compilations.
     pub(super) compiles: u64,
-    /// For each folder, the number of builds that changes in it have superseded while they compiled.
+    /// For each folder, the number of compilations that changes in the folder have superseded.
     superseded: BTreeMap<PathBuf, u32>,
+    /// The same number, counted since the last compilation that was not superseded.
     superseded_in_a_row: BTreeMap<PathBuf, u32>,
     /// A file, or the folder of a new file, and the number of consecutive builds that were repeated because of it.
     repeated_in_a_row: Option<(PathBuf, u32)>,
     has_task: bool,
     /// Whether the serving version was stopped to make room for a version that does not serve yet.
     pub(super) is_on_the_way: bool,
+    /// The serving version, according to the inputs of the lifecycle.
     current: Option<VersionId>,
     /// The version that has served last since the last stop.
     pub(super) last: Option<VersionId>,

@@ -128,7 +128,7 @@ impl Watch {
         self.rule(!missed, || format!("{seen:?} does not supersede the build"));
     }
 
-    /// The counts of superseded and repeated builds begin again.
+    /// Resets the counts of consecutive builds that were superseded or repeated.
     pub(super) fn row_ends(&mut self) {
         self.superseded_in_a_row.clear();
         self.repeated_in_a_row = None;

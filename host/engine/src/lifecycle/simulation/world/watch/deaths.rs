@@ -1,4 +1,4 @@
-//! The rules about deaths: which versions may run again, and when.
+//! The rules about deaths (unexpected exits of processes): which versions may run again, and when.
 
 use super::{Expected, Watch};
 use crate::{
