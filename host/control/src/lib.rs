@@ -7,7 +7,7 @@
 //!        | HTTP over the Unix socket      | HTTP(S) over TCP
 //!        v                                v
 //!  http/listen/         accepts connections up to a limit, and identifies their clients
-//!  http/guard.rs        authorizes each request (peer, Host, Origin, token) before any byte of the body is read
+//!  http/guard.rs        authorizes each request (user, Host, Origin, token) before any byte of the body is read
 //!  http/routes/         routes each request by its path, and parses it into a Command
 //!  command/execute.rs   executes the Command on the Host, and returns an Answer
 //!  http/envelope.rs     writes the answer or the error in the common format

@@ -104,8 +104,8 @@ pub struct Plugin {
     pub cpu: Option<f64>,
     /// The number of open descriptors of the plugin's child process; null if the plugin has none.
     pub open_files: Option<u64>,
-    /// How the last call reached the plugin's process, `shared-memory` or `socket`, if the plugin runs in a child process
-    /// that was called.
+    /// How the last call was passed to the plugin's child process: `shared-memory` or `socket`. Null if the plugin does
+    /// not run in a child process, or no method of it was called.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub lane: Option<LaneKind>,
@@ -177,7 +177,7 @@ pub struct Executed {
     pub result: Box<RawValue>,
 }
 
-/// The result of a new configuration.
+/// The answer to a new configuration.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConfigTaken {
     /// The plugin's id.

@@ -90,7 +90,7 @@ impl Calls {
         Queued(self)
     }
 
-    /// Adds a thread if the queue is not empty, because a request has waited for too long.
+    /// Called if a request has waited for too long: wakes or starts another thread, unless the queue is empty.
     fn hurry(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if !state.queue.is_empty() {

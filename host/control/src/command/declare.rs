@@ -30,7 +30,7 @@ impl Effect {
     }
 }
 
-/// Possible failures: an error code and its description. `/openapi.json` lists them by the HTTP status of the code.
+/// Possible failures, each with its description. `/openapi.json` lists them by the HTTP status of their codes.
 pub(crate) type Failures = &'static [(Code, &'static str)];
 
 /// The possible failures of a request that names a plugin.

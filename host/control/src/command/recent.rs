@@ -70,11 +70,11 @@ struct Rings {
     newest: u64,
 }
 
-/// The events that a reader gets in one step.
+/// The next events of a reader.
 pub(crate) struct Batch {
     /// The number of selected events that left the rings before the reader read them, since the last batch.
     pub(crate) too_slow: u64,
-    /// The number of wanted events that had left the rings before the reader was created. 0 in later batches.
+    /// The number of selected events that had left the rings before the reader was created. 0 in later batches.
     pub(crate) away: u64,
     pub(crate) events: Vec<Numbered>,
 }
@@ -196,8 +196,8 @@ pub(crate) struct Reader {
     recent: Arc<Recent>,
     filter: Filter,
     last: u64,
-    /// The number of wanted events that had left the rings before the reader was created. 0 after a batch has reported
-    /// it.
+    /// The number of selected events that had left the rings before the reader was created. 0 after a batch has
+    /// reported it.
     away: u64,
     /// For each ring, the number of the last event that has left the ring and that a batch has counted.
     gone: [u64; 2],

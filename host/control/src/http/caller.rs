@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-/// A request, with the facts about its client that the handler needs.
+/// The client of a request, and the id of the request.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) who: Who,
@@ -34,11 +34,11 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// A connection, with the facts that its requests need.
+/// The client of a connection, and whether the connection is in use.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) who: Who,
-    /// The origin of the process that connected, if it is known.
+    /// Whether a plugin started the process that connected. An error if this cannot be determined.
     pub(super) origin: io::Result<Origin>,
     /// The address of this host to which the client connected.
     pub(super) local: Option<IpAddr>,
@@ -60,8 +60,8 @@ impl Connection {
     }
 }
 
-/// The origin of the process with this pid. A client without a pid runs in a pid namespace that is not visible from
-/// this process. No descendant of this process runs in such a namespace, so the client is not a process of a plugin.
+/// Whether a plugin started the process with this pid. A client without a pid runs in a pid namespace that is not
+/// visible from this process. No descendant of this process runs in such a namespace, so no plugin started the client.
 fn origin_of(pid: Option<i32>) -> io::Result<Origin> {
     match pid.and_then(Pid::from_raw) {
         Some(pid) => lineage::origin(pid),

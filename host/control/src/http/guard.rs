@@ -44,7 +44,7 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 /// The checks for TCP.
-pub(super) struct Gate {
+pub(super) struct TcpChecks {
     pub(super) token: String,
     /// The names that `Host` may have in addition to this machine's own names. An entry is a name, or an origin that
     /// contains the name.
@@ -115,11 +115,11 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
             return Err(ControlError::new(Code::OwnPlugin, text));
         }
     }
-    let gate = app.gate.as_ref().filter(|_| matches!(who, Who::Remote(_)));
-    let host = own_host(request, gate, connection.local)?;
-    check_origin(request.headers(), gate, &host)?;
-    if let Some(gate) = gate.filter(|_| !is_open(request.uri().path())) {
-        token::check(request.headers(), &gate.token)?;
+    let checks = app.checks.as_ref().filter(|_| matches!(who, Who::Remote(_)));
+    let host = own_host(request, checks, connection.local)?;
+    check_origin(request.headers(), checks, &host)?;
+    if let Some(checks) = checks.filter(|_| !is_open(request.uri().path())) {
+        token::check(request.headers(), &checks.token)?;
     }
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > MAX_BODY as u64) {
@@ -136,7 +136,11 @@ pub(super) fn is_open(path: &str) -> bool {
 }
 
 /// The `Host` of the request, if it names this host.
-fn own_host(request: &Request, gate: Option<&Gate>, local: Option<IpAddr>) -> Result<String, ControlError> {
+fn own_host(
+    request: &Request,
+    checks: Option<&TcpChecks>,
+    local: Option<IpAddr>,
+) -> Result<String, ControlError> {
     let mut named = request.headers().get_all(HOST).iter();
     let host = match (named.next(), named.next(), request.uri().authority()) {
         (Some(host), None, None) => host.to_str().unwrap_or_default().to_owned(),
@@ -158,8 +162,9 @@ fn own_host(request: &Request, gate: Option<&Gate>, local: Option<IpAddr>) -> Re
     let ip: Option<IpAddr> = name.parse().ok();
     let known = name.eq_ignore_ascii_case("localhost")
         || ip.is_some_and(|ip| ip.is_loopback() || Some(ip) == local)
-        || gate
-            .is_some_and(|gate| gate.allowed_hosts.iter().any(|it| name_in(it).eq_ignore_ascii_case(name)));
+        || checks.is_some_and(|checks| {
+            checks.allowed_hosts.iter().any(|it| name_in(it).eq_ignore_ascii_case(name))
+        });
     if known { Ok(host) } else { Err(foreign()) }
 }
 
@@ -169,10 +174,10 @@ fn name_in(allowed: &str) -> &str {
     authority.split_once(':').map_or(authority, |(name, _)| name)
 }
 
-fn check_origin(headers: &HeaderMap, gate: Option<&Gate>, host: &str) -> Result<(), ControlError> {
+fn check_origin(headers: &HeaderMap, checks: Option<&TcpChecks>, host: &str) -> Result<(), ControlError> {
     for origin in headers.get_all(ORIGIN) {
-        let own = format!("{}://{host}", gate.map_or("http", |gate| gate.scheme));
-        let allowed = gate.iter().flat_map(|gate| &gate.allowed_hosts).filter(|it| it.contains("://"));
+        let own = format!("{}://{host}", checks.map_or("http", |checks| checks.scheme));
+        let allowed = checks.iter().flat_map(|checks| &checks.allowed_hosts).filter(|it| it.contains("://"));
         let is_own =
             |origin: &str| [&own].into_iter().chain(allowed).any(|it| origin.eq_ignore_ascii_case(it));
         if !origin.to_str().is_ok_and(is_own) {
@@ -191,8 +196,8 @@ mod tests {
     use super::*;
     use axum::body::Body;
 
-    fn gate() -> Gate {
-        Gate {
+    fn checks() -> TcpChecks {
+        TcpChecks {
             token: "t".repeat(43),
             allowed_hosts: vec!["box.example".into(), "https://proxied.example".into()],
             scheme: "http",
@@ -201,7 +206,7 @@ mod tests {
 
     fn host(name: &str) -> Result<String, ControlError> {
         let request = Request::builder().header(HOST, name).body(Body::empty()).unwrap();
-        own_host(&request, Some(&gate()), "10.1.2.3".parse().ok())
+        own_host(&request, Some(&checks()), "10.1.2.3".parse().ok())
     }
 
     #[test]
@@ -238,7 +243,7 @@ mod tests {
     fn an_origin_other_than_this_host_or_an_allowed_origin_is_rejected() {
         let check = |origin: &str| {
             let headers = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_str(origin).unwrap())]);
-            check_origin(&headers, Some(&gate()), "localhost:7777")
+            check_origin(&headers, Some(&checks()), "localhost:7777")
         };
         assert!(check("http://localhost:7777").is_ok());
         assert!(check("https://proxied.example").is_ok());
@@ -255,6 +260,6 @@ mod tests {
         ] {
             assert!(check(foreign).is_err(), "{foreign}");
         }
-        assert!(check_origin(&HeaderMap::new(), Some(&gate()), "localhost").is_ok());
+        assert!(check_origin(&HeaderMap::new(), Some(&checks()), "localhost").is_ok());
     }
 }

@@ -13,7 +13,7 @@ mod token;
 
 use super::command::{self, error, execute, filter, recent, schema};
 use execute::Executor;
-use guard::Gate;
+use guard::TcpChecks;
 use recent::Recent;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -23,7 +23,7 @@ struct App {
     executor: Arc<Executor>,
     recent: Arc<Recent>,
     /// The checks for TCP, or `None` if there is no TCP listener.
-    gate: Option<Gate>,
+    checks: Option<TcpChecks>,
     /// The permits for further streams.
     streams: Arc<Semaphore>,
 }

@@ -128,7 +128,7 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
 /// Checks that a request has the token, in constant time.
 pub(super) fn check(headers: &HeaderMap, token: &str) -> Result<(), ControlError> {
     let Some(given) = headers.get(AUTHORIZATION) else {
-        let text = "missing bearer token: send `authorization: Bearer TOKEN` with the token that the host has printed";
+        let text = "missing bearer token: send `authorization: Bearer TOKEN` with the token from the host's token file";
         return Err(ControlError::new(Code::NoToken, text));
     };
     let sent =
@@ -136,7 +136,7 @@ pub(super) fn check(headers: &HeaderMap, token: &str) -> Result<(), ControlError
     match sent {
         Some((_, sent)) if bool::from(sent.ct_eq(token.as_bytes())) => Ok(()),
         _ => {
-            let text = "the token is wrong: the host printed the right one when it created it, and keeps it in its token file";
+            let text = "the token is wrong: send the token from the host's token file";
             Err(ControlError::new(Code::WrongToken, text))
         }
     }

@@ -14,7 +14,7 @@ pub use unix::{socket_path, trust_problem};
 use super::{
     caller::Connection,
     config::{ControlConfig, ListenError},
-    guard::Gate,
+    guard::TcpChecks,
     routes::Api,
     sse::Held,
 };

@@ -152,7 +152,7 @@ impl Serving {
         let app = Arc::new(App {
             executor: Arc::new(executor),
             recent: recent.clone(),
-            gate: tcp.as_ref().map(Tcp::gate),
+            checks: tcp.as_ref().map(Tcp::checks),
             streams: Arc::new(Semaphore::new(STREAMS as usize)),
         });
         let api = Api::of(app.clone());

@@ -1,6 +1,6 @@
 //! The TCP listener. It always requires a token, and requires TLS for an address that other machines can reach.
 
-use super::{Api, Connection, Gate, Pool, TokenFile, converse};
+use super::{Api, Connection, Pool, TcpChecks, TokenFile, converse};
 use crate::http::{
     command::Who,
     config::{HttpConfig, ListenError},
@@ -80,8 +80,8 @@ impl Tcp {
         KeptToken::new(self.file.clone(), &self.token)
     }
 
-    pub(super) fn gate(&self) -> Gate {
-        Gate {
+    pub(super) fn checks(&self) -> TcpChecks {
+        TcpChecks {
             token: self.token.text.clone(),
             allowed_hosts: self.allowed_hosts.clone(),
             scheme: self.scheme,

@@ -25,7 +25,7 @@ struct Live {
     live: bool,
 }
 
-/// The number of plugins by state.
+/// The answer of a host that is ready.
 #[derive(Serialize, ToSchema)]
 struct Ready {
     /// Always true: a host that is not ready answers with status 503.
