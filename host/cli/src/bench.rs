@@ -28,10 +28,10 @@ use tokio::sync::oneshot;
 
 /// Measure calls of a method, in this process and in a child process
 ///
-/// Builds the plugin, loads it into this process and into a child process, and calls the method in turn in each of
-/// these ways, many times, from one thread. Prints the calls per second and the percentiles of their durations, and
-/// which `mode` the numbers suggest. Needs no host, and does not affect a running one: the plugin is loaded for this
-/// command only, with an empty data folder.
+/// Builds the plugin, loads it into this process and into a child process, and calls the method many times in both, in
+/// turn, from one thread. Prints the calls per second and the percentiles of their durations, and which `mode` the
+/// numbers suggest. Needs no host, and does not affect a running one: the plugin is loaded for this command only, with
+/// an empty data folder.
 #[derive(Debug, Args)]
 #[command(
     after_help = "The plugin really executes every call. A method that returns an error is not measured.
@@ -45,7 +45,7 @@ Examples:
 pub(super) struct Bench {
     #[command(flatten)]
     call: CallArgs,
-    /// How long to measure, in seconds, for all rows together
+    /// How long to measure in total, in seconds
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
     /// Write a chart of the percentiles to this file
@@ -124,7 +124,7 @@ async fn start(place: &Place, dir: &BenchDir, call: &CallSpec, body: Body) -> Re
     One::start_with(config, &call.plugin, |builder| builder.build_dir(build_dir)).await
 }
 
-/// Whether the plugin may still run in the other mode after this error.
+/// Whether the plugin may run in the other mode in spite of this error.
 fn depends_on_mode(error: &CliError) -> bool {
     let CliError::Host(HostError::Reload(error)) = error else { return false };
     matches!(error.stage, Stage::Preflight | Stage::Load | Stage::Migrate | Stage::Swap)
@@ -190,8 +190,8 @@ fn measure_all(
     measure::rounds(ways, total).map_err(|error| unmeasured(error.into()))
 }
 
-/// The ways in which a program can call the method. Every lane to a child process has only the first one, because what
-/// the others add is the same in every body.
+/// The ways in which a program can call the method. In a child process, only a call with JSON text is measured, because
+/// the other ways add the same time to a call as in process.
 fn ways_of(lane: Lane, handle: &DynHandle, method: &Method, arguments: &Value) -> Vec<Way> {
     let raw = to_raw_value(arguments).expect("a JSON value can be written");
     let resolved = method.clone();

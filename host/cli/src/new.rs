@@ -152,7 +152,7 @@ fn check(name: &str) -> Result<(), CliError> {
         return refused("it is longer than 64 characters");
     }
     if KEYWORDS.contains(&name) || TAKEN.contains(&name) {
-        return refused("it is reserved by Rust or cargo");
+        return refused("it is reserved by Rust, cargo or replug");
     }
     Ok(())
 }

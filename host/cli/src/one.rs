@@ -21,7 +21,7 @@ impl One {
         Self::start_with(place.config, named, |builder| builder).await
     }
 
-    /// Like [`Self::start`], in a host that `adjust` has changed.
+    /// Like [`Self::start`]. `adjust` changes the builder of the host.
     pub(super) async fn start_with(
         config: HostConfig,
         named: &Named,

@@ -18,8 +18,8 @@ use tracing_subscriber::{
 pub(super) struct Log {
     /// The level of the plugins' logs: off, error, warn, info, debug or trace [default: info]
     ///
-    /// Without this flag, the key `log.plugins` of the configuration applies, or else RUST_LOG. The level of the host's
-    /// own logs depends only on `log.filter` or RUST_LOG.
+    /// Without this flag, the key `log.plugins` of the configuration applies, or else `log.filter` or RUST_LOG. The
+    /// level of the host's own logs depends only on `log.filter` or RUST_LOG.
     #[arg(long, value_name = "LEVEL")]
     log: Option<LevelFilter>,
     /// The format of the host's own logs [default: text]

@@ -19,7 +19,7 @@ const TURN: Duration = Duration::from_millis(10);
 /// The share of the time that warms up.
 const WARM_UP: u32 = 10;
 
-/// The number of samples from which a percentile is given: each needs at least one sample beyond it.
+/// The minimum numbers of samples for the percentiles, so that at least one sample is above each percentile.
 const FOR_P99: u64 = 100;
 const FOR_P99_9: u64 = 1_000;
 
@@ -33,8 +33,8 @@ pub(super) struct Way {
     call: Box<dyn Fn() -> Result<(), Failure> + Send>,
     /// How many calls are timed together.
     batch: u32,
-    /// Whether the first batch of a turn is too short to matter, and is not recorded: the other ways have replaced the
-    /// content of the caches.
+    /// Whether the first batch of a turn is not recorded, because the other ways have replaced the content of the
+    /// caches. Set if a call takes much less time than a turn.
     leads_in: bool,
     calls: u64,
     time: Duration,
@@ -55,7 +55,7 @@ impl Way {
         }
     }
 
-    /// Calls the method until the time has passed, but at least once, and then decides how many calls are timed together.
+    /// Calls the method until the time has passed, but at least once. Then decides how many calls are timed together.
     fn warm_up(&mut self, time: Duration) -> Result<(), Failure> {
         let (since, mut calls) = (Instant::now(), 0);
         loop {

@@ -206,7 +206,7 @@ impl Report {
             return format!("`mode = \"process\"` costs {id} no measurable time: use it");
         }
         let cost = format!(
-            "`mode = \"process\"` costs {id} {} a call, {} of its own time",
+            "`mode = \"process\"` costs {id} {} a call, {} of its time in process",
             duration(added),
             percent(share)
         );
@@ -223,8 +223,8 @@ impl Report {
     }
 }
 
-/// The sentence instead of advice if the plugin did not start in this body. The reason may be the measurement itself: two
-/// instances of a plugin cannot hold the same port.
+/// The sentence instead of advice if the plugin did not start in this body. The reason may be the measurement itself:
+/// two instances of a plugin cannot hold the same port.
 fn incomparable(id: &str, missing: Body) -> String {
     format!(
         "the modes cannot be compared, because {id} did not start {}",
@@ -311,11 +311,11 @@ pub(super) mod tests {
     fn the_advice_follows_from_the_cost_of_a_child_process() {
         assert_eq!(
             advice(275_000.0, 276_100.0),
-            "`mode = \"process\"` costs a.b 1.10 us a call, 0.4 % of its own time: use it"
+            "`mode = \"process\"` costs a.b 1.10 us a call, 0.4 % of its time in process: use it"
         );
         assert_eq!(
             advice(40_000.0, 58_000.0),
-            "`mode = \"process\"` costs a.b 18.0 us a call, 45 % of its own time: use it unless you trust the plugin never to crash"
+            "`mode = \"process\"` costs a.b 18.0 us a call, 45 % of its time in process: use it unless you trust the plugin never to crash"
         );
         assert_eq!(
             advice(1_150.0, 37_000.0),
