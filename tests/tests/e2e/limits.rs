@@ -55,7 +55,7 @@ fn the_limits_in_force_and_the_lacking_limits_are_reported() {
     ];
     assert_eq!(limits.bounds, expected.map(|(of, value)| bound(of, value, Enforcer::Rlimit)));
     assert_eq!((limits.cgroup.as_ref(), limits.lacking.len()), (None, 1), "{limits:?}");
-    assert!(limits.lacking[0].contains("address space of each of its processes"), "{limits:?}");
+    assert!(limits.lacking[0].contains("address space of each process of the plugin"), "{limits:?}");
     assert_eq!(lab.host().info(&lab.id()).unwrap().limits, Some(limits));
 }
 

@@ -27,8 +27,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The symbol that `replug_api::export!` defines. The root module, the table of functions that `replug-api` exports from
-/// every plugin, refers to it.
+/// The symbol that `replug_api::export!` defines. The root module, the table of functions that every plugin exports,
+/// refers to it.
 const HOOKS_SYMBOL: &str = "__replug_plugin_hooks";
 
 const PAGE_BYTES: u64 = 4096;

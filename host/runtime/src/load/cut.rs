@@ -7,8 +7,7 @@ use serde_json::{Map, Value};
 
 /// The maximum length of a text that is kept, in bytes.
 pub(super) const MOST_BYTES: usize = 16 << 10;
-/// How many bytes each JSON value adds to the counted size of its text, so that the number of small values is limited,
-/// too.
+/// How many bytes each JSON value counts in addition to its text, so that the number of small values is limited, too.
 const VALUE_BYTES: usize = 16;
 
 /// Cuts each text of the report to [`MOST_BYTES`].

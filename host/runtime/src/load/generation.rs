@@ -38,7 +38,7 @@ pub struct LoadSpec<'a> {
     pub origin: Option<CodeOrigin>,
 }
 
-/// Observes the steps by which a generation is loaded into this process.
+/// Executes and observes the steps by which a generation is loaded into this process.
 pub trait Observer {
     /// The error with which loading fails.
     type Error: From<TooManyGenerations> + From<LoadError> + From<LifecycleError>;
@@ -59,7 +59,7 @@ pub trait Observer {
     fn mapped(&self);
 }
 
-/// Whether the library is mapped. A library that was opened stays mapped, even if it was rejected afterwards.
+/// Whether the library is mapped: a library that was opened stays mapped, even if it was rejected afterwards.
 fn is_mapped(opened: &Result<Opened, LoadError>) -> bool {
     !matches!(
         opened,
@@ -110,7 +110,8 @@ impl Live {
         Ok(Self::new(identity, lease, Box::new(instance)))
     }
 
-    /// Starts a child process, loads an artifact there, and makes the instance. `entry` is the plugin's entry.
+    /// Starts a child process, loads an artifact there, and makes the instance. `entry` is the plugin's entry in the
+    /// registry.
     ///
     /// # Errors
     ///

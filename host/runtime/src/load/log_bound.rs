@@ -15,7 +15,7 @@ use tracing::level_filters::LevelFilter;
 pub struct LogBound(Arc<AtomicU8>);
 
 impl LogBound {
-    /// A bound with this setting. If it is `None`, the subscriber alone decides.
+    /// A bound with this setting. If the setting is `None`, the subscriber alone decides.
     pub fn new(setting: Option<LevelFilter>) -> Self {
         let bound = Self(Arc::default());
         bound.set(setting);

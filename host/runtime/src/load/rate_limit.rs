@@ -29,8 +29,8 @@ pub(super) enum Decision {
     Emit,
     /// Report the number of items that were left out before it, and then the item itself.
     EmitAfter(u64),
-    /// Leave it out. For the first such item of a window, contains the end of the window: the caller must pass
-    /// this time to [`RateLimit::settle_after`].
+    /// Leave it out. For the first item that is left out of a window, contains the end of the window: the caller must
+    /// pass this time to [`RateLimit::settle_after`].
     LeaveOut(Option<Instant>),
 }
 
@@ -54,7 +54,7 @@ impl RateLimit {
         Decision::LeaveOut((window.left_out == 1).then_some(window.began + WINDOW))
     }
 
-    /// Starts a new window, and returns how many items were left out in the previous one.
+    /// Starts a new window, and returns how many items were left out of the previous one.
     pub(super) fn settle(&self) -> u64 {
         std::mem::replace(&mut *self.window.lock(), Window::begin()).left_out
     }

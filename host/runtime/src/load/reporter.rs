@@ -38,7 +38,7 @@ pub struct HostReporter {
 /// Reports that share a rate limit: the log of a plugin, or the lines of one of its streams.
 #[derive(Clone, Debug)]
 pub(super) struct LimitedReports {
-    /// The unit for the number of items that were left out.
+    /// What the left-out items are called in the message about them.
     unit: &'static str,
     level: Level,
     target: &'static str,
@@ -46,7 +46,7 @@ pub(super) struct LimitedReports {
 }
 
 impl LimitedReports {
-    /// The lines of a stream.
+    /// The rate limit for the lines of a stream.
     pub(super) fn of_lines(stream: &'static str) -> Self {
         Self { unit: "lines", level: Level(3), target: stream, limit: Arc::new(RateLimit::new()) }
     }

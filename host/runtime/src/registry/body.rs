@@ -126,7 +126,7 @@ pub struct LifecycleError {
     pub step: Step,
     /// The message of the plugin's error or of the panic, or why the plugin did not answer.
     pub message: String,
-    /// The plugin's error code; `panicked` for a panic; `process` if the plugin did not answer.
+    /// The plugin's error code; `panicked` for a panic; another code of the host if the plugin gave no valid answer.
     pub code: String,
     /// The details of the plugin's error, as JSON, or empty. For a panic, its location.
     pub details: String,

@@ -12,8 +12,8 @@ use std::{
     },
 };
 
-/// The cancellation of calls that run one after another. Each call has a number above 0. The value is the number of
-/// the call that was cancelled last, or 0.
+/// Which of several calls was cancelled. The calls run one after another, and each has a number above 0. The value is
+/// the number of the call that was cancelled last, or 0.
 #[derive(Debug, Default)]
 pub(crate) struct Cancellation(AtomicU64);
 
@@ -30,8 +30,8 @@ fn replace(inside: CurrentCall) -> CurrentCall {
 }
 
 impl Cancellation {
-    /// Cancels the call with that number. Has no effect on any other call, even if the call with that number has
-    /// returned or has not begun.
+    /// Cancels the call with that number. Has no effect on any other call, even if the call has returned or has not
+    /// begun.
     pub(crate) fn cancel(&self, call: u64) {
         self.0.store(call, Ordering::Relaxed);
     }
@@ -44,7 +44,7 @@ impl Cancellation {
     }
 }
 
-/// Restores the outer call when the inner call returns or panics.
+/// The call around the current one. Dropping this value, when the current call returns or panics, restores it.
 struct Outer(CurrentCall);
 
 impl Drop for Outer {
@@ -53,7 +53,7 @@ impl Drop for Outer {
     }
 }
 
-/// [`HostServices::cancelled`](replug_api::abi::HostServices::cancelled)
+/// Implements [`HostServices::cancelled`](replug_api::abi::HostServices::cancelled).
 pub(super) extern "C" fn cancelled() -> bool {
     INSIDE.with_borrow(|inside| match &**inside {
         Some((calls, call)) => calls.0.load(Ordering::Relaxed) == *call,

@@ -19,14 +19,14 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 /// The program's hook, if plugins can reach it.
 static OWN: OnceLock<Option<Hook>> = OnceLock::new();
 
-/// Keeps the program's hook, if plugins can reach it. Must be called before a library sets its own hook;
-/// [`restore_own`] must be called afterwards.
+/// Keeps the program's hook, if plugins can reach it. Must be called before a library sets its own hook. After the
+/// library has set its hook, [`restore_own`] must be called.
 pub(super) fn take_own() -> Option<&'static Hook> {
     OWN.get_or_init(|| is_shared(library_of_std().as_deref()?).then(panic::take_hook)).as_ref()
 }
 
 /// Replaces the hook that a library has set with the program's hook. The library must still be mapped, because dropping
-/// its hook may run its code.
+/// the library's hook may run code of the library.
 pub(super) fn restore_own() {
     let Some(own) = take_own() else { return };
     panic::set_hook(Box::new(move |info| {

@@ -35,17 +35,20 @@ pub(crate) enum Inside {
 impl fmt::Display for Inside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Thread { tid, name } => write!(f, "the thread `{name}` ({tid}) runs its code"),
+            Self::Thread { tid, name } => write!(f, "the thread `{name}` ({tid}) runs the library's code"),
             Self::Running { tid, name } => {
-                write!(f, "the thread `{name}` ({tid}) never waited in a system call, and may run its code")
+                write!(
+                    f,
+                    "the thread `{name}` ({tid}) never waited in a system call, and may run the library's code"
+                )
             }
-            Self::Unknown { reason } => write!(f, "its threads cannot be inspected: {reason}"),
+            Self::Unknown { reason } => write!(f, "the host's threads cannot be inspected: {reason}"),
         }
     }
 }
 
 /// Waits until no thread except the calling one runs this code. After `patience`, returns an error with a thread that
-/// may still run it.
+/// may still run the code.
 pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result<(), Inside> {
     if code.is_empty() {
         return Err(Inside::Unknown {
@@ -66,7 +69,8 @@ pub(super) fn wait_until_left(code: &[Range<u64>], patience: Duration) -> Result
     }
 }
 
-/// Inspects each thread that is not in `elsewhere` once. Adds the threads that are outside of the code to `elsewhere`.
+/// Inspects each thread that is not in `elsewhere` once, and returns one that may run the code. Adds the threads that
+/// are outside of the code to `elsewhere`.
 fn look(code: &[Range<u64>], (own, elsewhere): (u32, &mut BTreeSet<u32>)) -> io::Result<Option<Inside>> {
     let tasks = Path::new("/proc/self/task");
     let tids: BTreeSet<u32> = fs::read_dir(tasks)?

@@ -90,10 +90,10 @@ impl Instance {
         is_there.then(|| offered.invoke(call.method, call.encoding, call.arguments))
     }
 
-    /// Drops the author's value. No call runs in the instance, and none will begin.
+    /// Drops the author's value. The caller guarantees that no call runs in the instance and that none will begin.
     pub(crate) fn destroy(self) -> (Gone, Result<(), LifecycleError>) {
         // SAFETY: 1: as for `start`. 2: this method consumes `self`, so nothing borrows from the instance afterwards.
-        // Copies of its interfaces exist only in records, which `registry` drops before it destroys the instance.
+        // Copies of its interfaces exist only in call tables, which `registry` drops before it destroys the instance.
         let outcome = self.judge(Step::Drop, unsafe { self.root.destroy()(self.object) });
         (Gone { library: self.library, path: self.path }, outcome)
     }
@@ -216,7 +216,7 @@ fn judge<T>(plugin: &str, step: Step, outcome: Outcome<T, ErrorReport>) -> Resul
         Outcome::Lost => Err(LifecycleError {
             plugin,
             step,
-            message: "the plugin reports that its own answer was lost; rebuild it".into(),
+            message: "the plugin reports that its own answer was lost; rebuild the plugin".into(),
             code: "lost".into(),
             details: String::new(),
         }),

@@ -1,4 +1,4 @@
-//! Opens the library at a path and checks its root module.
+//! Opens the library at a path and checks its root module: the table of functions that every plugin exports.
 
 use super::extent::extent;
 use crate::interface::{RootMismatch, check_root};
@@ -122,8 +122,8 @@ impl Opened {
     }
 }
 
-/// The shared standard libraries that artifacts need. They are kept open, so that they stay mapped when a plugin is
-/// unmapped.
+/// The shared standard libraries that artifacts need. They are kept open, so that they stay mapped after a plugin that
+/// needs them was unmapped.
 static PINNED: Mutex<Vec<Pinned>> = Mutex::new(Vec::new());
 
 struct Pinned {

@@ -51,10 +51,10 @@ impl Instance {
             Ok(()) => gone
                 .wait_until_unused(patience.saturating_sub(began.elapsed()))
                 .map_err(|held| held.to_string()),
-            Err(tid) => Err(format!("the thread {tid} has called it and has not exited")),
+            Err(tid) => Err(format!("the thread {tid} has run the library's code and has not exited")),
         };
         if let Err(reason) = held {
-            tracing::warn!("{}: {reason}: it stays mapped", gone.path().display());
+            tracing::warn!("{}: the library stays mapped: {reason}", gone.path().display());
             return RetireOutcome::StillMapped;
         }
         let path = gone.path().to_owned();
@@ -62,8 +62,8 @@ impl Instance {
         // SAFETY: 1. The visitors are all threads that ran a call or a lifecycle step of the instance: each was
         // recorded before it left the call, and no call runs now. The kernel no longer knows these threads, so
         // their thread-local destructors have run. No other thread has a return address in the library's code. 2. The
-        // instance, which held the interfaces, was dropped, and every record, too, because the generation was drained.
-        // The library handles no signal.
+        // instance, which held the interfaces, was dropped, and so was every call table, because the generation was
+        // drained. The library handles no signal.
         match unsafe { gone.unload() } {
             Unloaded::Verified => {
                 give_back_static_tls(&path);
@@ -73,7 +73,7 @@ impl Instance {
         }
     }
 
-    /// Drops the author's value. Meanwhile, the thread is marked in the crash record. The library stays mapped.
+    /// Drops the author's value. Meanwhile, the thread has a mark in the crash record. The library stays mapped.
     pub(super) fn drop_marked(self, lease: &ColumnLease) -> (Gone, RetireOutcome) {
         let _marked = lease.mark(Step::Drop);
         let (gone, outcome) = self.destroy();
@@ -130,7 +130,7 @@ enum Held {
     #[error("{0}")]
     ByThread(Inside),
     /// The kernel calls the library's code.
-    #[error("it handles {0}")]
+    #[error("the library handles {0}")]
     BySignal(String),
 }
 

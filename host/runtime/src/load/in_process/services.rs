@@ -25,8 +25,8 @@ use std::{
     thread,
 };
 
-/// The reporters of all mapped libraries: by the number that a library passes with each report, and by the library's
-/// path.
+/// The report sinks of all mapped libraries: by the number that a library passes with each log event, and by the
+/// library's path, which is found by the address of a panic.
 ///
 /// A mapped library may report at any time, from a thread of its own. An unmapped library has no entry.
 static REPORTERS: LazyLock<RwLock<Reporters>> = LazyLock::new(RwLock::default);
@@ -34,7 +34,8 @@ static REPORTERS: LazyLock<RwLock<Reporters>> = LazyLock::new(RwLock::default);
 static HOOK_CHANGE: Mutex<()> = Mutex::new(());
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// [`PluginRoot::hook_panics`](replug_api::abi::PluginRoot::hook_panics) of a library.
+/// The function [`PluginRoot::hook_panics`](replug_api::abi::PluginRoot::hook_panics) of a library, which sets or
+/// removes the library's own panic hook.
 pub(super) type HookPanics = extern "C" fn(bool);
 
 #[derive(Default)]
@@ -43,7 +44,7 @@ struct Reporters {
     by_path: HashMap<PathBuf, u64>,
 }
 
-/// Registers a reporter for the library at `path`, and makes the table of functions that the library calls.
+/// Registers a report sink for the library at `path`, and makes the table of functions that the library calls.
 pub(super) fn services(path: &Path, reporter: impl ReportSink, hook: HookPanics) -> HostServices {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let max_level = reporter.max_level().0;
@@ -53,7 +54,7 @@ pub(super) fn services(path: &Path, reporter: impl ReportSink, hook: HookPanics)
     HostServices { reporter: number, max_level, log, panicked, cancelled }
 }
 
-/// Removes the reporter and the panic hook of a library that is about to be unmapped.
+/// Removes the report sink and the panic hook of a library that is about to be unmapped.
 ///
 /// Plugins that link the shared standard library share one hook. For such a plugin, the hook of another library
 /// replaces the removed hook.
@@ -80,7 +81,7 @@ pub(super) fn forget(path: &Path) {
 
 /// Connects a library to the host by its [`PluginRoot::attach`](replug_api::abi::PluginRoot::attach).
 pub(super) fn attach(attach: extern "C" fn(HostServices), services: HostServices) {
-    // Attaching a library changes the hook, if the plugin shares it with the program.
+    // Attaching a library changes the program's hook, if the plugin shares the standard library with the program.
     let _one_at_a_time = HOOK_CHANGE.lock();
     hooks::take_own();
     attach(services);

@@ -21,7 +21,7 @@ pub(crate) fn stack_left() -> Option<usize> {
     (end..start).contains(&here).then(|| here - end)
 }
 
-/// The stack that the C library has allocated for the thread: its lowest usable address, and the address after its
+/// The stack that the C library has allocated for the thread: the lowest usable address, and the address after the
 /// highest. Both are 0 if the C library does not report them.
 fn look() -> (usize, usize) {
     let mut attributes = MaybeUninit::uninit();

@@ -124,7 +124,7 @@ impl Bounds {
         };
         if only_rlimit(LimitedResource::MemoryBytes) {
             lacking.push(
-                "`memory` limits the address space of each of its processes, not the memory of all of them together"
+                "`memory` limits the address space of each process of the plugin, not the memory of all of them together"
                     .into(),
             );
         }

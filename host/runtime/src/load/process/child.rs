@@ -110,7 +110,9 @@ impl Child {
         let reaper = Reaper::of(child, &life);
         bounds.take_in(life.pid())?;
         let no_thread = |error: io::Error| {
-            failed(io::Error::other(format!("cannot start a thread that reads its output: {error}")))
+            failed(io::Error::other(format!(
+                "cannot start a thread that reads the program's output: {error}"
+            )))
         };
         let reporter = Arc::new(start.reporter);
         let end = life.process.clone();
@@ -139,7 +141,7 @@ impl Child {
         Ok(Self { control, service, lanes: Lanes::by(start.lane), life, bounds, _lifeline: lifeline })
     }
 
-    /// Requests a step, and waits for its answer. If no answer comes within the deadline, kills the process.
+    /// Requests a lifecycle step, and waits for the answer. If no answer comes within the deadline, kills the process.
     pub(super) fn ask<T>(
         &self,
         step: Step,
@@ -185,8 +187,8 @@ impl Child {
     /// How the process terminated, and its last output. If the process does not terminate immediately, kills it,
     /// because its connection is unusable.
     ///
-    /// When this method returns, `on_death` has been called, unless the last output of the process is late. In that
-    /// case, `on_death` is called soon.
+    /// When this method returns, `on_death` has been called, unless the last output of the process could not be read in
+    /// time. In that case, `on_death` is called soon afterwards.
     pub(super) fn death(&self) -> (Death, String) {
         let death = self.life.own_death().unwrap_or(Death::Disconnected);
         (death, self.life.tail.text())

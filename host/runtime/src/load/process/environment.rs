@@ -1,5 +1,5 @@
-//! The environment of a child: the variables that any program needs, and those that its plugin's manifest names.
-//! The other variables of the host are not passed on, because they may contain secrets.
+//! The environment of a child: the variables that any program needs, and those that the plugin's manifest names. The
+//! other variables of the host are not passed on, because they may contain secrets.
 
 use replug_model::limits::EnvVar;
 use replug_wire::SHIM_KEEPS_CAPABILITIES;

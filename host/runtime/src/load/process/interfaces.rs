@@ -98,8 +98,8 @@ impl Remote for RemoteInterface {
 }
 
 impl RemoteInterface {
-    /// Makes the call on the next generation. The call cannot have begun in this generation, because its process has
-    /// not received the call.
+    /// Makes the call on the next generation. The call cannot have begun in this generation, because this generation's
+    /// process has not received it.
     #[cold]
     fn unsent(&self, call: Call<'_>, deadline: Option<Deadline>) -> Result<Reply, CallError> {
         let crashed = self.crashed(call.method);

@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-/// A connection to a child for calls.
+/// A lane, with its number.
 pub(super) struct Lane {
     id: LaneId,
     pub(super) wire: wire::Lane<Line<Timed>>,
@@ -37,9 +37,9 @@ type NewConnection = (LaneId, UnixStream);
 /// The idle lanes.
 pub(super) struct Lanes {
     idle: Mutex<Vec<Lane>>,
-    /// The lane that the manifest requests.
+    /// The kind of lane that the manifest requests.
     wanted: limits::LaneKind,
-    /// The lane of the last call that has ended: one of the constants below.
+    /// The kind of lane that the last ended call has used: one of the constants below.
     in_use: AtomicU8,
 }
 
@@ -48,12 +48,12 @@ const MEMORY: u8 = 1;
 const SOCKET: u8 = 2;
 
 impl Lanes {
-    /// No lanes yet.
+    /// An empty set of idle lanes.
     pub(super) fn by(wanted: limits::LaneKind) -> Self {
         Self { idle: Mutex::default(), wanted, in_use: AtomicU8::new(NO_CALL_YET) }
     }
 
-    /// The lane of the last call that has ended.
+    /// The kind of lane that the last ended call has used; `None` if no call has ended yet.
     pub(super) fn in_use(&self) -> Option<limits::LaneKind> {
         match self.in_use.load(Ordering::Relaxed) {
             NO_CALL_YET => None,
@@ -64,7 +64,7 @@ impl Lanes {
 
     fn put_back(&self, mut lane: Lane) {
         let used = if lane.wire.carrier().uses_memory() { MEMORY } else { SOCKET };
-        // A call writes no memory that other callers read, unless something has changed.
+        // Callers share this value. Storing it only if it changes keeps its cache line shared.
         if self.in_use.load(Ordering::Relaxed) != used {
             self.in_use.store(used, Ordering::Relaxed);
         }
@@ -145,8 +145,8 @@ impl Child {
 
     /// Handles, in the background, a lane whose caller no longer waits.
     pub(super) fn give_up(self: &Arc<Self>, lane: Lane, late: Late) {
-        // A call that was not sent completely has not begun. It will never begin, because this return drops the lane,
-        // which closes its connection.
+        // A call that was not sent completely has not begun. It will never begin, because this return drops the lane
+        // and so closes the connection.
         let Some(call) = lane.wire.awaited() else { return };
         let child = self.clone();
         let wait = move || match child.late_answer(lane, call, late.grace) {

@@ -26,8 +26,8 @@ use std::{
 const EXIT_GRACE: Duration = Duration::from_millis(100);
 /// How long to wait, after a process has exited, until its death is known.
 pub(super) const REAP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the last output of a process may take to reach its report sinks, after the process has exited. This is less
-/// than [`REAP_TIMEOUT`], so that a thread that waits for the death gets its cause.
+/// How long the last output of a process may take to reach the report sinks, after the process has exited. This is less
+/// than [`REAP_TIMEOUT`], so that a thread that waits for the death of the process gets the cause.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 /// How long a killed process may take to disappear from its cgroup.
 const EMPTY: Duration = Duration::from_millis(500);
@@ -45,11 +45,11 @@ pub(super) struct Life {
 
 #[derive(Default)]
 struct State {
-    /// Whether the host expects the process to exit. Otherwise, its exit is reported as a crash.
+    /// Whether the host expects the process to exit. Otherwise, the exit is reported as a crash.
     expected: bool,
     death: Option<Death>,
-    /// The open lanes. They are closed when the process exits, because its own child processes may have the other ends
-    /// open.
+    /// The open lanes. They are closed when the process exits, because processes that it has started may keep the other
+    /// ends open.
     lanes: Vec<Weak<UnixStream>>,
     /// Whether the process has exited. Its last output may not have been read yet.
     ended: bool,
@@ -58,7 +58,7 @@ struct State {
 }
 
 impl Life {
-    /// The state of a child that no code has waited for yet.
+    /// The state of a child that was just started, and that no other code has waited for.
     pub(super) fn of(child: &process::Child, tail: Tail, cgroup: Option<Arc<Cgroup>>) -> io::Result<Self> {
         let leader = Pid::from_child(child);
         let process = Arc::new(pidfd_open(leader, PidfdFlags::empty())?);
@@ -70,7 +70,7 @@ impl Life {
         self.leader.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Registers a lane that is closed when the process exits, even if another process has its other end open.
+    /// Registers a lane that is closed when the process exits, even if another process keeps the lane's other end open.
     pub(super) fn end_with_process(&self, lane: Weak<UnixStream>) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.ended {
@@ -99,7 +99,7 @@ impl Life {
         while let Err(rustix::io::Errno::INTR) = poll(&mut end, None) {}
     }
 
-    /// Kills only the process itself. Returns whether it exists; a zombie does.
+    /// Kills only the process itself. Returns whether the process exists; a zombie counts as existing.
     fn kill_leader(&self) -> bool {
         pidfd_send_signal(&self.process, Signal::KILL).is_ok()
     }
@@ -138,8 +138,8 @@ impl Life {
     pub(super) fn own_death(&self) -> Option<Death> {
         self.death_if_near().or_else(|| {
             self.kill();
-            // The wait gives `on_death` time to run. A process that terminated by itself before it was killed was only
-            // slow, and its own cause is reported.
+            // The wait gives `on_death` time to run. If the process terminated by itself before it was killed, that
+            // cause is reported.
             let late = self.death_within(REAP_TIMEOUT);
             late.filter(|death| *death != Death::Signal("SIGKILL".into()))
         })

@@ -1,11 +1,11 @@
 //! Runs an artifact in a child process, the shim. The shim is a second process of the same program. It loads the
 //! artifact with the same code as the host.
 //!
-//! * `child.rs` starts the process and sends it requests; `spawner.rs` has the thread that starts it. `life.rs` kills
-//!   and reaps it, and `output.rs` reports its output.
+//! * `child.rs` starts the process and sends requests to it; `spawner.rs` has the thread that starts the process.
+//!   `life.rs` kills and reaps the process, and `output.rs` reports its output.
 //! * `lanes.rs` has the connections for calls.
-//! * `instance.rs` has the lifecycle steps of a plugin in a child process, which are the same as in this process.
-//! * `interfaces.rs` has the interfaces that handles call, and limits how long calls take.
+//! * `instance.rs` implements `Body` for a plugin in a child process.
+//! * `interfaces.rs` implements the interfaces that handles call, and limits how long calls take.
 //! * `environment.rs` makes the environment of the process; `bounds.rs` and `cgroup.rs` limit its resources.
 //! * `trial.rs` runs a trial in a temporary process.
 //!

@@ -1,6 +1,6 @@
-//! Reports the output of a child. The host always reads its standard output and standard error, so that the child never
-//! blocks on a full pipe, and makes each line a log event. The host also forwards the reports of the plugin. It reads
-//! all three streams until the process has exited, even if another process keeps them open.
+//! Reports the output of a child. The host always reads the child's standard output and standard error, so that the
+//! child never blocks on a full pipe, and makes each line a log event. The host also forwards the reports of the
+//! plugin. It reads all three streams until the child has exited, even if another process keeps them open.
 
 use crate::load::reporter::{HostReporter, LimitedReports, ReportSink};
 use parking_lot::Mutex;
@@ -45,12 +45,12 @@ impl Tail {
     }
 }
 
-/// A stream that a process writes. It ends when the process exits, even if other processes keep the other end open.
+/// A stream that a process writes. The stream ends when the process exits, even if others keep the writing end open.
 pub(super) struct ProcessStream<S> {
     stream: S,
     /// A pidfd, readable after the process has exited.
     end: Arc<OwnedFd>,
-    /// Set after the process has exited: how many of the bytes that the stream contained at that time are still unread.
+    /// Set after the process has exited: how many of the bytes that were in the stream at that time are still unread.
     left: Option<u64>,
 }
 

@@ -10,7 +10,7 @@ use crate::registry::body::{Body as _, LifecycleError};
 use replug_model::step::Step;
 use replug_wire as wire;
 
-/// Why a trial failed. The host never loaded the file.
+/// Why a trial failed. The host does not load the version.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrialError {
