@@ -26,7 +26,7 @@ pub struct Offered {
     fitting: Mutex<Vec<&'static InterfaceExport>>,
 }
 
-/// The target of a call.
+/// Where calls through the interface go: to an instance in this process, or elsewhere.
 enum Target {
     Here(BoundInterface),
     Elsewhere(RemoteObject),

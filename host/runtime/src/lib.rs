@@ -28,7 +28,7 @@
 //! | [`parent`] | a small process that restarts the program after a crash |
 //! | [`recorder`] | a small process that writes the crash record of a host that was killed |
 //! | [`sweeper`] | a small process that removes the socket of a host that was killed |
-//! | [`lineage`] | the mark of the processes that come from a plugin |
+//! | [`lineage`] | recognizes the processes that come from a plugin |
 //! | [`program`] | the program that is started again as a child process |
 //! | [`process_stat`], [`process_usage`] | the state and the resources of a process, as the kernel reports them |
 //! | `signal.rs` | the names of signals |

@@ -1,10 +1,10 @@
 //! Marks the processes that come from a plugin. All descendants of a marked process inherit the mark, and none of them
-//! can remove it.
+//! can remove it. This mark of a process is not related to the marks of threads in the crash record.
 //!
 //! Pid, process group, session and parent all change when a process forks twice and calls `setsid`. Two properties
 //! survive every `fork`, `exec` and change of namespace: `no_new_privs`, which cannot be unset, and a hard resource
 //! limit, which only a process with `CAP_SYS_RESOURCE` in the initial user namespace can raise. So a shim sets both
-//! before it opens the plugin's library. The limit is `RLIMIT_RSS`, for resident memory, which Linux does not enforce.
+//! before it opens the plugin's library. The limit is `RLIMIT_RSS`, on resident memory, which Linux does not enforce.
 //! The shim sets it to a value that no other program uses and that is lower than the host's own limit. A process that
 //! lowers the limit further is still marked, because every limit up to that value counts as a mark.
 //!

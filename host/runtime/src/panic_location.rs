@@ -13,8 +13,8 @@ thread_local! {
 const PANICS_REMEMBERED: usize = 8;
 
 /// The location of the calling thread's last panic with this message, as `file:line:column`. Forgets all panics of
-/// the thread. A panic for which the hook did not run has no location: for example, a panic that a plugin has caught
-/// and resumed with a different message.
+/// the thread. A panic for which no panic hook ran has no location: for example, a panic that a plugin has caught and
+/// resumed with a different message.
 pub(crate) fn take(message: &str) -> Option<String> {
     // If the thread-locals of the thread are already destroyed, no location is known.
     let panics = PANICS.try_with(RefCell::take).ok()?;

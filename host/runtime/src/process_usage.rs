@@ -4,7 +4,8 @@ use crate::process_stat::ProcessStat;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
 
-/// The resources that a plugin's process uses at one moment. Processes that it has started count only in `processes`.
+/// The resources that a plugin's process uses at one moment. Processes that the plugin has started count only in
+/// `processes`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessUsage {
     /// The CPU time of all threads since the process was started, in seconds.
@@ -15,8 +16,8 @@ pub struct ProcessUsage {
     pub open_files: Option<u64>,
     /// The number of threads.
     pub threads: u64,
-    /// The number of processes, including those that the process has started; `None` without a cgroup, which counts
-    /// them.
+    /// The number of processes, including those that the plugin has started, as its cgroup counts them; `None` without
+    /// a cgroup.
     pub processes: Option<u64>,
 }
 

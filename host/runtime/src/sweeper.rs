@@ -122,7 +122,7 @@ pub fn lock(folder: &Path) -> io::Result<File> {
     }
 }
 
-/// What is at the path of a socket.
+/// What is at the path of a socket after [`remove_dead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// Nothing exists at the path.

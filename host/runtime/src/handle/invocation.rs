@@ -159,13 +159,14 @@ impl IntoFuture for Invocation {
 /// The state that a call by name shares with the task that awaits it.
 #[derive(Debug, Default)]
 struct RunningCall {
-    /// The generation in which the call runs. Before the call begins, the generation that served when it was requested.
+    /// The generation in which the call runs. Before the call begins, the generation that served when the call was
+    /// requested.
     generation: AtomicU64,
     calls: Arc<Cancellation>,
 }
 
 impl RunningCall {
-    /// The number of the only call.
+    /// The number of this call in `calls`, which has no other call.
     const CALL: u64 = 1;
 }
 

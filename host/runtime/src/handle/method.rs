@@ -130,14 +130,14 @@ type ErrorType<E> = (fn(&mut Types) -> Option<Type>, fn(&[u8]) -> Result<E, Stri
 
 impl<A: Data, T: Data, E> TypedMethod<A, T, E> {
     fn new(of: &Found, error: ErrorType<E>) -> Result<Self, CallError> {
-        // The place starts empty: the types were not compared with those of the method at the place in `of`.
+        // Without a place, the check below compares the types. `of` has a place at which other types were compared.
         let found = Found { place: AtomicU64::new(MethodPlace::NONE.0), ..of.clone() };
         let typed = Self { found, error, types: PhantomData };
         typed.found.check(&|live, method| typed.compare(live, method))?;
         Ok(typed)
     }
 
-    /// Calls the method. If a new generation serves, first compares the types with those of its method.
+    /// Calls the method. If a new generation serves, first compares the types with those of that generation's method.
     ///
     /// # Errors
     ///
@@ -211,7 +211,7 @@ impl<A, T, E> fmt::Debug for TypedMethod<A, T, E> {
     }
 }
 
-/// Checks a method when it is found.
+/// Checks a method whenever a search has found it.
 type Check<'a> = &'a dyn Fn(&Live, interface::Method<'_>) -> Result<(), CallError>;
 
 /// A method with the place at which it was found.

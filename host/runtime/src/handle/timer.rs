@@ -11,7 +11,7 @@ use tokio::{runtime, sync::oneshot, task::JoinHandle, time::sleep_until};
 /// Waits for a point in time, even after the host has shut down.
 #[derive(Debug)]
 pub(super) enum Timer {
-    /// A task on the host's runtime. After a runtime has shut down, its timers must not be polled, but its tasks may.
+    /// A task on the host's runtime. After the runtime has shut down, its timers must not be polled, but a task may be.
     Host(JoinHandle<()>),
     /// A thread, because the host has shut down.
     Thread(oneshot::Receiver<()>),

@@ -11,7 +11,7 @@ use replug_api::{
     describe::{self, Interface},
 };
 
-/// How a plugin's root module differs from the host's.
+/// How a plugin's root module, the table of functions that every plugin exports, differs from the host's definition.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RootMismatch {
     /// The layout differs.

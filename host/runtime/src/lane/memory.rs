@@ -17,7 +17,7 @@ use std::{
     sync::atomic::AtomicU64,
 };
 
-/// Fixes the length of a file.
+/// The seals that fix the length of a file.
 const FIXED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// One mapped file. Dropping it removes the mapping.
@@ -42,8 +42,8 @@ impl LaneMapping {
     pub(super) fn to_write(bytes: usize) -> io::Result<(Self, OwnedFd)> {
         let file = make(bytes)?;
         let region = Self::map(&file, bytes, ProtFlags::READ | ProtFlags::WRITE)?;
-        // Kernels before 5.1 do not have this seal. Without it, the other process can overwrite what it is about to read.
-        // This process never reads from this file.
+        // Kernels before 5.1 do not have this seal, which keeps the other process from writing to the file. Without the
+        // seal, that process can overwrite only what it reads itself: this process never reads from this file.
         let _ = fcntl_add_seals(&file, SealFlags::FUTURE_WRITE);
         fcntl_add_seals(&file, FIXED)?;
         Ok((region, file))
@@ -111,11 +111,12 @@ impl Deref for LaneMapping {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: 1. `start` is the beginning of a mapping of at least `words` words, which lasts as long as `self`. 2. It is
-        // aligned, because a mapping begins at a page. 3. All bytes are valid atomics, and only atomics access them in
-        // this process; another process is outside of the memory model, and its stores are those of atomics. 4. The file
-        // has all its memory, and cannot shrink. 5. If the mapping is read-only, it is only read: `LanePort` stores only
-        // to its own region, and loads from the other one are relaxed, which std allows for read-only memory.
+        // SAFETY: 1. `start` is the beginning of a mapping of at least `words` words, which lasts as long as `self`. 2.
+        // It is aligned, because a mapping begins at a page. 3. All bytes are valid atomics, and only atomics access
+        // them in this process; another process is outside of the memory model, and its stores are those of atomics. 4.
+        // The file has all its memory, and cannot shrink. 5. If the mapping is read-only, it is only read: `LanePort`
+        // stores only to its own region, and loads from the other one are relaxed, which std allows for read-only
+        // memory.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 }

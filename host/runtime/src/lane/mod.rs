@@ -1,10 +1,11 @@
 //! A lane: passes calls to a child process, and their answers back. Both processes use this module.
 //!
 //! A lane has a socket. It also has shared memory, unless the manifest does not want the memory or one of the two
-//! processes cannot map it. A message that fits is passed in the memory, and a longer one over the socket. A thread that
-//! waits for a message spins for a short time. Then it sleeps on the socket, and a sender that sees this wakes it with a
-//! frame of the kind `Bell`. So a deadline or the exit of the other process wakes it, as on a lane without memory, and
-//! an idle lane needs no processor time.
+//! processes cannot map it. A message that fits is passed in the memory, and a longer one over the socket. A thread
+//! that waits for a message spins for a short time, announces in the memory that it sleeps, and then sleeps on the
+//! socket. A sender wakes a sleeping thread with a *bell*: a frame of the kind `Bell`. Because the thread sleeps on the
+//! socket, a deadline or the exit of the other process wakes it, as on a lane without memory, and an idle lane needs no
+//! processor time.
 //!
 //! `slot.rs` has the protocol in the memory, `memory.rs` maps it, `spin.rs` decides whether to spin, and `processor.rs`
 //! finds and changes the processor of a thread.
@@ -84,8 +85,8 @@ pub fn probe_move() -> io::Result<bool> {
 pub(crate) struct HostMemory(Memory);
 
 impl HostMemory {
-    /// Creates the memory. The descriptors are for the child: that of the file that the host writes, and that of the file
-    /// that the child writes.
+    /// Creates the memory. The descriptors are for the child: that of the file that the host writes, and that of the
+    /// file that the child writes.
     ///
     /// # Errors
     ///
@@ -118,7 +119,7 @@ impl ShimMemory {
 #[derive(Debug)]
 pub(crate) struct Line<S> {
     channel: Channel<S>,
-    /// The kind of all frames that this end receives.
+    /// The kind of all messages that this end receives: calls or answers.
     receives: Kind,
     memory: Option<Memory>,
 }
@@ -157,8 +158,8 @@ impl<S> Line<S> {
 /// Wakes the other end, which sleeps on the socket.
 ///
 /// Does not wait, and does not depend on the deadline: the message was sent, so the other end must see it even if the
-/// deadline passes now. If the socket has no room, the other end has earlier frames to read, and these wake it. If the
-/// other end has terminated, the wait for its answer returns that error.
+/// deadline passes now. Ignores errors: if the socket has no room, the other end has earlier frames to read, and these
+/// wake it. If the other end has terminated, the wait for its answer returns that error.
 fn ring(stream: &impl AsFd) {
     let _ = send(stream, &BELL, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
@@ -199,7 +200,7 @@ impl<S: Stream> Carrier for Line<S> {
             }
             Arrival::Elsewhere => match self.channel.receive() {
                 Ok(frame) => {
-                    // A message that was sent before its sender knew that this end uses the memory is not announced.
+                    // The sender announces a message in the memory only if it knows that this end uses the memory.
                     if memory.poll()? == Some(Arrival::Elsewhere) {
                         memory.port.taken();
                     }
@@ -219,7 +220,7 @@ impl<S: Stream> Carrier for Line<S> {
     }
 }
 
-/// The memory of a lane, as one end uses it.
+/// The memory of a lane, as one end of the lane uses it.
 #[derive(Debug)]
 struct Memory {
     port: LanePort<LaneMapping>,
@@ -271,7 +272,7 @@ impl Memory {
         Ok(arrival.unwrap_or(Arrival::Elsewhere))
     }
 
-    /// Moves the calling thread to another processor than this one. Returns whether that succeeded.
+    /// Moves the calling thread away from the processor `here`. Returns whether that succeeded.
     fn leave(&mut self, here: usize) -> bool {
         // The other end, which runs as soon as this one has left, may spin.
         self.port.runs_on(None);
@@ -281,19 +282,19 @@ impl Memory {
         left
     }
 
-    /// Waits on the socket. The other end has been told that this end sleeps.
+    /// Sleeps on the socket until a message arrives. This end has announced in the memory that it sleeps.
     fn sleep<S: Stream>(&mut self, channel: &mut Channel<S>) -> Result<Arrival, WireError> {
         loop {
             if let Some(arrival) = self.poll()? {
                 return Ok(arrival);
             }
             match channel.next_kind() {
-                // The bell may be an old one: a message may have been found before its bell.
+                // The bell may belong to an earlier message, which was found before its bell.
                 Ok(Kind::Bell) => remove_bell(channel)?,
                 Ok(_) => return Ok(Arrival::Elsewhere),
                 Err(WireError::TimedOut) => return Err(WireError::TimedOut),
                 Err(error) => match self.poll()? {
-                    // The message was sent before the end.
+                    // The message was sent before the connection ended.
                     Some(arrival @ Arrival::Here { .. }) => return Ok(arrival),
                     _ => return Err(self.ended(error)),
                 },
@@ -301,8 +302,8 @@ impl Memory {
         }
     }
 
-    /// The error of a connection that has ended, given the error of the socket: whether the other end has read the last
-    /// message.
+    /// Converts the socket's error for a connection that has ended: to `Unread` if the other end has not received the
+    /// last message, and to `Closed` otherwise.
     fn ended(&self, error: WireError) -> WireError {
         match error {
             WireError::Closed | WireError::Unread | WireError::Truncated { .. } if self.has_sent => {

@@ -9,8 +9,8 @@ pub(super) fn current() -> usize {
     sched_getcpu()
 }
 
-/// Moves the calling thread away from `processor`, to another one that it may use. Afterwards, the thread may use the same
-/// processors as before. Returns false if it may use no other one.
+/// Moves the calling thread away from `processor`, to another one that it may use. Afterwards, the thread may use the
+/// same processors as before. Returns false if it may use no other one.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ pub(super) fn leave(processor: usize) -> io::Result<bool> {
     if others.count() == 0 {
         return Ok(false);
     }
-    // The kernel moves a thread from a processor that it may not use any more before this returns.
+    // Before this call returns, the kernel moves the thread to a processor that the thread may still use.
     sched_setaffinity(None, &others)?;
     restore(&before)?;
     Ok(true)
@@ -34,7 +34,8 @@ pub(super) fn leave(processor: usize) -> io::Result<bool> {
 fn restore(before: &CpuSet) -> io::Result<()> {
     let mut all = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|number| all.set(number));
-    // If only its cgroup limits a thread, its own mask must not do so, because the cgroup may get more processors later.
+    // If only its cgroup limits a thread, its own mask must not do so, because the cgroup may get more processors
+    // later.
     sched_setaffinity(None, &all)?;
     if sched_getaffinity(None)? != *before {
         sched_setaffinity(None, before)?;

@@ -1,43 +1,45 @@
 //! The protocol in the memory of a lane: one slot for a message in each direction.
 //!
 //! Each end writes to its own memory only, and reads the memory of the other end. One store publishes a message: its
-//! sequence number together with its lengths. The receiver copies the message before it decodes the message. The ends take
-//! turns: an end sends its next message only after it has received the answer to the last one. So no end writes to a slot
-//! while the other end reads it, unless it breaks the protocol.
+//! sequence number together with its lengths. The receiver copies the message before it decodes the message. The ends
+//! take turns: an end sends its next message only after it has received the answer to the last one. So no end writes to
+//! a slot while the other end reads it, unless it breaks the protocol.
 //!
-//! An end that sleeps waits on the socket of the lane. It announces this in its memory, and then polls for a message once
-//! more. The sender publishes first, and then reads the announcement. Both execute a full fence between the two steps, so
-//! at least one of them sees what the other wrote: no message is missed.
+//! An end that is about to sleep on the socket of the lane announces this in its memory, and then polls for a message
+//! once more. The sender publishes first, and then reads the announcement. Both execute a full fence between the two
+//! steps, so at least one of them sees what the other wrote: no message is missed.
 //!
-//! **Architecture Invariant:** whatever the other end writes, this end reads only inside of the memory, and returns an error
-//! or a message of the other end.
+//! **Architecture Invariant:** whatever the other end writes, this end reads only inside of the memory, and returns an
+//! error or a message of the other end.
 
 use super::sync::{AtomicU64, Ordering, fence};
 use std::ops::Deref;
 
-/// The state of the end that writes this memory: one of the constants below.
+// The layout of the memory that one end writes, in words. Below, "this end" is the end that writes the memory.
+
+/// The state of this end: [`ABSENT`], [`AWAKE`] or [`ASLEEP`].
 const STATE: usize = 0;
-/// The processor on which this end began to wait, plus 1. 0 if it is unknown, or about to change. Rarely written, like the
-/// state.
+/// The processor on which this end began to wait, plus 1. 0 if it is unknown, or about to change. Rarely written, like
+/// the state.
 const PROCESSOR: usize = 1;
 /// The sequence number of the last message that this end has received completely.
 const TAKEN: usize = 16;
-/// The sequence number and the lengths of the last message that this end has sent. Words that different events write are
-/// 128 bytes apart, because processors transfer two cache lines at once.
+/// The sequence number and the lengths of the last message that this end has sent. The state, [`TAKEN`] and this word
+/// are written at different times. They are 128 bytes apart, because processors transfer two cache lines at once.
 const PUBLISHED: usize = 32;
 /// The number of the call that the message belongs to.
 const ID: usize = 33;
-/// The first bytes of the message.
+/// The head of the message: the first of its two parts, at most 8 bytes.
 const HEAD: usize = 34;
-/// The other bytes of the message.
+/// The body of the message: the second part.
 const BODY: usize = 35;
 
-/// The other end does not use the memory yet.
+/// This end does not use the memory yet.
 const ABSENT: u64 = 0;
 const AWAKE: u64 = 1;
 const ASLEEP: u64 = 2;
 
-/// In the place of the lengths: the message comes over the socket.
+/// This value instead of the lengths means that the message comes over the socket.
 const ELSEWHERE: u32 = u32::MAX;
 const HEAD_BITS: u32 = 4;
 const WORD: usize = size_of::<u64>();
@@ -55,7 +57,7 @@ pub(crate) struct LanePort<M> {
     processor: u64,
 }
 
-/// A message that has been sent to this end, and not been received yet.
+/// A message that has been sent to this end, and that this end has not received yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// The message is in the memory, with these lengths of its head and its body.
@@ -159,7 +161,7 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
         if number == self.received {
             return Ok(None);
         }
-        // What was written before the message was published is visible from here on.
+        // From here on, this thread sees everything that was written before the message was published.
         fence(Ordering::Acquire);
         if number != self.received.wrapping_add(1) {
             return Err(Broken("a message has the wrong number"));
@@ -175,8 +177,8 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
         Ok(Some(Arrival::Here { head, body }))
     }
 
-    /// Copies a message that [`Self::poll`] has found into the beginning of `into`, which grows if necessary. Returns the
-    /// message's id and its length.
+    /// Copies a message that [`Self::poll`] has found into the beginning of `into`, which grows if necessary. Returns
+    /// the number of the message's call, and the length of the message.
     pub(crate) fn receive(&mut self, head: usize, body: usize, into: &mut Vec<u8>) -> (u64, usize) {
         // `poll` has checked the lengths. They are checked again, so that no argument makes this read elsewhere.
         let (head, body) = (head.min(WORD), body.min(capacity(&self.peer)));
@@ -196,22 +198,23 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
         (id, head + body)
     }
 
-    /// Notes that a message has been received completely, here or over the socket.
+    /// Notes that a message has been received completely, through the memory or over the socket.
     pub(crate) fn taken(&mut self) {
         self.received = self.received.wrapping_add(1);
         self.own[TAKEN].store(self.received.into(), Ordering::Release);
     }
 
-    /// Whether the other end has certainly not received the last message that this end has sent. If the other end has
-    /// terminated, it has not begun to process that message.
+    /// Whether the other end has certainly not received the last message that this end has sent. In that case, an other
+    /// end that has terminated has not begun to process the message.
     ///
-    /// Any other number than that of the message before it means that the message may have been received, because a
-    /// plugin that writes to wrong addresses may have overwritten the number.
+    /// The result is `true` only if the number of the last received message is exactly that of the preceding message.
+    /// With every other number, the message may have been received, because a plugin that writes to wrong addresses may
+    /// have overwritten the number.
     pub(crate) fn last_is_untaken(&self) -> bool {
         self.peer[TAKEN].load(Ordering::Relaxed) == u64::from(self.sent.wrapping_sub(1))
     }
 
-    /// Announces that this end is about to sleep. The caller then looks for a message once more before it sleeps.
+    /// Announces that this end is about to sleep. The caller must look for a message once more before it sleeps.
     pub(crate) fn fall_asleep(&self) {
         self.own[STATE].store(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -223,8 +226,8 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
     }
 }
 
-/// The most bytes of a message's body in a memory of this size.
+/// The maximum number of bytes of a message's body in a memory of this size.
 fn capacity(memory: &[AtomicU64]) -> usize {
-    // The field for the length of the body has 28 bits, all of which mean [`ELSEWHERE`].
+    // The field for the length of the body has 28 bits. If all of them are set, the lengths can be [`ELSEWHERE`].
     ((memory.len() - BODY) * WORD).min((1 << (32 - HEAD_BITS)) - 2)
 }

@@ -1,30 +1,36 @@
 //! How an end of a lane waits for a message: it spins, or it sleeps at once, or it first moves to another processor.
 //!
-//! A thread that sleeps takes several microseconds to wake up. A thread that spins sees a message in less than one. But a
-//! spinning thread uses a processor that others need, possibly the thread that is about to send the message. So an end
-//! spins only if its process may use more than one processor, only for a short time, and less often without success: after
-//! each spin in vain, it sleeps without a spin in the next waits, in twice as many as the last time.
+//! A thread that sleeps takes several microseconds to wake up. A thread that spins sees a message in less than one
+//! microsecond. But a spinning thread uses a processor that others need, possibly the thread that is about to send the
+//! message. So an end spins only if its process may use more than one processor, and only for a short time. After a
+//! spin without success, the end sleeps at once in the next waits: first in 1 wait, and after each further spin without
+//! success in twice as many, up to 64. Each successful spin halves this number.
 //!
-//! If both ends run on one processor, no spin can succeed. Each end publishes its processor, and sleeps at once if the
-//! other end's is the same. The kernel may leave both ends there: it wakes a thread on the processor of the thread that
-//! wakes it, and each of them sleeps before the kernel distributes the load. So if calls follow each other faster than a
-//! spin lasts, the shim's end moves to another processor, where it spins. The host's end never moves, because its thread
-//! belongs to the embedding program. A move is useless if the other processors are busy, or if the kernel brings the ends
-//! together again. So after each useless move, the end waits for twice as many such calls before the next one.
+//! If both ends run on one processor, no spin can succeed. So each end publishes its processor, and sleeps at once if
+//! the other end is on the same one. The kernel may leave both ends there: it wakes a thread on the processor of the
+//! thread that causes the wake-up, and each end sleeps before the kernel distributes the load. So if calls follow each
+//! other faster than a spin lasts, the shim's end moves to another processor, and spins there. The host's end never
+//! moves, because its thread belongs to the embedding program. A move is useless if the other processors are busy, or
+//! if the kernel brings the ends together again. So after each useless move, the shim's end waits for twice as many
+//! such calls before the next move.
 
 use std::{hint::spin_loop, num::NonZero, thread::available_parallelism, time::Duration, time::Instant};
 
 /// The longest time that an end spins.
 pub const LONGEST_SPIN: Duration = Duration::from_micros(20);
-/// The most waits without a spin after a spin in vain. A spin in vain costs this part of [`LONGEST_SPIN`] for each wait.
+/// The maximum number of waits that skip the spin. So if no spin ever succeeds, spinning costs only 1/64 of
+/// [`LONGEST_SPIN`] for each wait.
 const MOST_SKIPPED: u32 = 64;
-/// The looks between two readings of the clock, which takes as long as several looks.
+/// How often a spin looks for the message between two readings of the clock. Reading the clock takes as long as several
+/// looks.
 const LOOKS: u32 = 32;
 /// The number of short sleeps in a row before the first move.
 const LEAST_PATIENCE: u32 = 16;
-/// The most short sleeps before a move. They take some 300 ms, and a move costs less than a hundredth of that.
+/// The maximum of the number of short sleeps in a row before a move. So many sleeps take some 300 ms, and a move costs
+/// less than a hundredth of that.
 const MOST_PATIENCE: u32 = 1 << 16;
-/// The successful spins after a move that make it useful. Each saves some microseconds, and a move costs some 50.
+/// A move is useful if at least this many spins succeed before the next move. A successful spin saves some
+/// microseconds, and a move costs some 50.
 const USEFUL: u32 = 256;
 
 /// Where the other end runs.
@@ -51,17 +57,18 @@ pub(super) struct Spin {
     allowed: bool,
     /// Whether this end may move to another processor.
     moves: bool,
-    /// The time of a spin in vain.
+    /// The time after which a spin ends without success.
     longest: Duration,
-    /// The number of waits that do not spin.
+    /// The number of next waits that skip the spin.
     skip: u32,
-    /// The value that `skip` had after the last spin in vain.
+    /// How many waits skip the spin after a spin without success. Each such spin doubles this number, and each
+    /// successful spin halves it.
     skipped: u32,
-    /// The sleeps in a row on the other end's processor that were shorter than a spin.
+    /// The number of sleeps in a row that were shorter than a spin, while the other end was on the same processor.
     short: u32,
     /// The value of `short` at which this end moves.
     patience: u32,
-    /// The successful spins since the last move.
+    /// The number of successful spins since the last move.
     found: u32,
     /// Whether this end spins in every wait.
     #[cfg(test)]
@@ -102,7 +109,7 @@ impl Spin {
         Self { always: true, longest: Duration::from_secs(3600), ..Self::of_host() }
     }
 
-    /// Moves in the next wait on the other end's processor.
+    /// Moves in the next wait in which the other end is on the same processor.
     #[cfg(test)]
     pub(super) fn about_to_move() -> Self {
         Self { allowed: true, short: LEAST_PATIENCE, ..Self::of_shim() }
@@ -149,7 +156,7 @@ impl Spin {
         (self.short, self.found, self.skip) = (0, 0, 0);
     }
 
-    /// Notes a spin.
+    /// Notes a spin, and whether it found the message.
     fn has_spun(&mut self, found: bool) {
         if found {
             self.skipped /= 2;
@@ -160,7 +167,7 @@ impl Spin {
         }
     }
 
-    /// Spins until `done`, or in vain.
+    /// Spins until `done` returns true, but no longer than [`LONGEST_SPIN`].
     pub(super) fn until(&mut self, done: impl Fn() -> bool) {
         let look = || {
             let done = done();
@@ -199,8 +206,8 @@ mod tests {
         Spin { allowed: true, ..Spin::of_shim() }
     }
 
-    /// Makes calls that follow each other quickly while both ends are on one processor, until the end moves. Returns the
-    /// number of calls.
+    /// Makes calls that follow each other quickly while both ends are on one processor, until the end moves. Returns
+    /// the number of calls.
     fn calls_before_a_move(spin: &mut Spin) -> u32 {
         let mut calls = 0;
         while spin.next_wait(Here) == Waiting::Sleep {
@@ -212,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn spins_in_vain_become_rare_and_a_success_brings_them_back() {
+    fn spins_without_success_become_rare_until_spins_succeed() {
         let mut spin = Spin { allowed: true, ..Spin::of_host() };
         let waits = |spin: &mut Spin, found| {
             let spins = spin.next_wait(Elsewhere) == Waiting::Spin;
@@ -222,7 +229,7 @@ mod tests {
             spins
         };
         let spins = (0..1000).filter(|_| waits(&mut spin, false)).count();
-        // After 1, 2, 4, .. 64 skipped waits, and then after 64 each time.
+        // The spins follow 0, 1, 2, 4, .. 64 skipped waits, and then 64 each time.
         assert_eq!(spins, 21);
         spin.skip = 0;
         while spin.skipped > 0 {

@@ -139,12 +139,13 @@ fn ends_that_spin_make_no_system_call_for_a_call() {
         let mut line = Line::of_shim(theirs, Some(ShimMemory { files, bytes: LANE_BYTES as u32 }));
         for _ in 0..101 {
             let id = line.receive().unwrap().id;
-            // The first call may have come over the socket, for which a thread that spins does not look.
+            // From the second call on, all messages come through the memory. The first call may have come over the
+            // socket, and a thread that spins looks only at the memory.
             line.memory.as_mut().unwrap().spin = Spin::always();
             line.send(Kind::Answer, id, [&[0], b"here"]).unwrap();
         }
     });
-    // The shim may map the memory during the first call.
+    // The shim may map the memory only during the first call, which then comes over the socket.
     assert_eq!(lane.call(call(b"first")).unwrap(), Answer::Returned(b"here"));
     let before = lane.carrier().channel.stream().uses.get();
     for _ in 0..100 {
@@ -183,9 +184,9 @@ fn a_shim_on_the_processor_of_its_caller_leaves_it() {
 fn bells_that_nobody_reads_block_no_sender_and_lose_no_message() {
     let (mut lane, (theirs, memory)) = pair();
     let stream = lane.carrier_mut().stream_mut();
-    // A bell does not depend on the deadline: a message that was sent must be found.
+    // The deadline has passed, and the bells are sent nevertheless.
     stream.until(Some(Instant::now()));
-    // More than a socket has room for.
+    // A socket does not have room for so many bells.
     (0..100_000).for_each(|_| ring(&*stream));
     stream.until(None);
     let shim = echo(theirs, Some(memory));
@@ -212,11 +213,11 @@ fn a_deadline_releases_the_caller_and_the_late_answer_frees_the_lane() {
     for len in [10, LANE_BYTES] {
         let sent = bytes(len);
         lane.carrier_mut().stream_mut().until(Some(Instant::now() + Duration::from_millis(1)));
-        // The memory of a socket has room for both.
         assert!(matches!(lane.call(call(b"x")), Err(WireError::TimedOut)));
         assert!(lane.awaited().is_some());
         lane.carrier_mut().stream_mut().until(None);
         let id = shim.receive().unwrap().id;
+        // A longer answer comes over the socket, whose buffer has room for it. So this does not block.
         shim.send(Kind::Answer, id, [&[0], &sent]).unwrap();
         assert!(lane.late_answer().unwrap() == Answer::Returned(&sent));
         assert!(lane.awaited().is_none());
@@ -250,13 +251,13 @@ fn a_call_counts_as_begun_once_the_shim_has_taken_it() {
 }
 
 #[test]
-fn a_call_counts_as_begun_if_the_shim_has_overwritten_its_count() {
+fn a_call_counts_as_begun_if_the_number_of_received_messages_is_invalid() {
     let (mut lane, (theirs, memory)) = pair();
     let region = LaneMapping::written(&memory.files[1], LANE_BYTES).unwrap();
     let mut shim = Line::of_shim(theirs, Some(memory));
     let end = thread::spawn(move || {
         shim.receive().unwrap();
-        // The word that counts the received messages.
+        // The word `TAKEN`: the number of the last message that the shim has received.
         region[16].store(u64::MAX, Ordering::Relaxed);
     });
     assert!(matches!(lane.call(call(b"x")), Err(WireError::Closed)));
@@ -292,7 +293,7 @@ fn a_shim_that_fills_its_memory_with_garbage_gets_an_error() {
         let (mut lane, (theirs, memory)) = pair();
         let region = LaneMapping::written(&memory.files[1], LANE_BYTES).unwrap();
         region.iter().for_each(|word| word.store(random(), Ordering::Relaxed));
-        // The word that publishes a message: half of the time with the number that the host expects.
+        // The word `PUBLISHED`: in half of the rounds, it has the sequence number that the host expects.
         let lengths = random() >> (random() % 64);
         let number = if round % 2 == 0 { 1 } else { random() & 0xffff_ffff };
         region[32].store(number << 32 | lengths & 0xffff_ffff, Ordering::Relaxed);
@@ -316,7 +317,7 @@ fn the_memory_of_a_lane_cannot_be_resized_or_written_by_the_wrong_end() {
         }
     }
     assert!(LaneMapping::written(&answers, LANE_BYTES).is_ok());
-    // The kernel refuses a new mapping of the calls for writing, if it has the seal.
+    // If the kernel supports the seal, it rejects a new writable mapping of the memory for calls.
     let seals = rustix::fs::fcntl_get_seals(&calls).unwrap();
     if seals.contains(rustix::fs::SealFlags::FUTURE_WRITE) {
         assert!(LaneMapping::written(&calls, LANE_BYTES).is_err());

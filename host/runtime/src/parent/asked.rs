@@ -1,8 +1,8 @@
 //! Counts the requests to exit that the program gets, and decides when the parent kills a program that does not exit.
 //!
-//! A signal is only a request: the program may need time to finish its calls. But a plugin in its process may have
-//! replaced the program's signal handlers. Then the program never gets the request. So the parent enforces a repeated
-//! request.
+//! A signal is only a request: the program may need time to finish its calls. But a plugin in the program's process may
+//! have replaced the program's signal handlers, so that the program never gets the request. So the parent enforces a
+//! repeated request.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub(super) enum Interrupt {
     End,
 }
 
-/// The requests so far.
+/// The requests to exit so far.
 #[derive(Debug)]
 pub(super) struct Asked {
     interrupt: Interrupt,

@@ -4,7 +4,8 @@
 //! the program first becomes a parent, which only waits. The parent runs the program once more, with the same
 //! arguments, as its child. The child does the work of the program, with the same standard streams, in the same process
 //! group. The child writes into the crash record which plugin runs. If the child crashes, the parent reads the record
-//! and starts another child. The host in the new child prevents the same version of the plugin from crashing it again.
+//! and starts another child. The host in the new child prevents the same version of the plugin from crashing the
+//! program again.
 //!
 //! * `mod.rs`: distinguishes parent and child, and makes sure that neither outlives the other.
 //! * `watch.rs`: waits for the exit of the child, and forwards signals to it.
@@ -40,7 +41,7 @@ use std::{
 /// The environment variable in which a child gets its [`Badge`].
 const BADGE: &str = "REPLUG_PARENT";
 
-/// The environment variable with the note that a child has left for its successor.
+/// The environment variable with the note that the previous child has left for its successor: see [`carry`].
 const CARRIED: &str = "REPLUG_CARRIED";
 
 /// The prefix of such a note in the notebook. Every other line is the path of a run folder, and no absolute path begins
@@ -199,7 +200,7 @@ fn take_memory(badge: &Badge) -> io::Result<()> {
 }
 
 /// The data that the parent passes to its child in an environment variable. All processes that the child starts inherit
-/// the variable, although they are not children of that parent.
+/// the variable, too, although they are not children of the parent.
 #[derive(Debug, PartialEq, Eq)]
 struct Badge {
     /// The pid of the parent.

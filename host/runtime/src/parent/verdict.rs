@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The parent gives up at this many crashes within [`WINDOW`] that cannot be attributed to a plugin.
+/// After this many crashes within [`WINDOW`] that cannot be attributed to a plugin, the parent does not start the
+/// program again.
 const PATIENCE: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -44,8 +45,8 @@ impl ChildEnd {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
 
-    /// Whether the exit status belongs in the crash record. It does not if another process terminated the child with
-    /// a signal.
+    /// Whether the exit status is added to the crash record. It is not if another process terminated the child with a
+    /// signal.
     pub(super) fn is_attributable(&self) -> bool {
         self.status.signal().is_none_or(|signal| self.is_crash(signal))
     }
@@ -55,7 +56,7 @@ impl ChildEnd {
         CRASH_SIGNALS.contains(&signal) || signal == SIGKILL && self.short_of_memory
     }
 
-    /// A description of the crash of the child; `None` if it did not crash.
+    /// A description of the crash of the child; `None` if the child did not crash.
     fn crash(&self) -> Option<String> {
         let how = match self.status.signal() {
             Some(signal) if !self.is_crash(signal) => return None,

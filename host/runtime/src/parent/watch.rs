@@ -49,8 +49,8 @@ use std::{
 /// parent would otherwise not notice the exit of a child.
 const HANDLED: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
 
-/// If the child crashes within this time after a request to exit, it is not restarted. If it still runs after this
-/// time, the signal was not a request to exit.
+/// If the child crashes within this time after a request to exit, the child is not restarted. If the child still runs
+/// after this time, the signal was not a request to exit.
 const LEAVING: Duration = Duration::from_secs(30);
 
 /// Why no parent process could be set up.
@@ -76,7 +76,7 @@ pub(super) struct Watch {
     /// When the program last got a signal that may be a request to exit.
     asked: Option<Instant>,
     requests: Asked,
-    /// The note of the child for its successor.
+    /// The note of the last child for its successor.
     carried: Option<OsString>,
 }
 

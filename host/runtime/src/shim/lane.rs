@@ -84,7 +84,7 @@ pub(super) fn one(channel: &mut impl Carrier, served: &Served) -> Result<(), Wir
             let location = panic_location::take(panic.message()).unwrap_or_default();
             answer(channel, id, Answer::Panicked { location: &location, message: panic.message() })
         }
-        // This does not happen: no edge in this process loses a call.
+        // This does not happen: only the edges of a plugin in another process lose a call.
         Done::Called(Outcome::Lost) => answer(channel, id, Answer::Broken("its edge returned no result")),
         Done::NoSuchMethod => answer(channel, id, Answer::NoSuchMethod),
         Done::NotRunning => answer(channel, id, Answer::NotRunning),

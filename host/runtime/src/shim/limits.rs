@@ -13,14 +13,13 @@ pub(super) fn no_core() -> Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
 }
 
-/// Makes the kernel kill the plugin's process before the host if memory runs out. The host's `oom_score_adj` may be
-/// negative, which protects the host from the out-of-memory killer. The plugin's process inherits this value, so it is
-/// reset to 0.
+/// Makes sure that a protection of the host from the kernel's out-of-memory killer does not protect the plugin's
+/// process. The protection is a negative `oom_score_adj`, which the plugin's process inherits, so it is reset to 0.
 pub(super) fn end_before_the_host() {
     const FILE: &str = "/proc/self/oom_score_adj";
     let inherited = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());
     if inherited.is_some_and(|it| it < 0) {
-        // Every process may raise its own value, so this does not fail.
+        // Every process may raise its own `oom_score_adj`, so this does not fail.
         let _ = fs::write(FILE, "0");
     }
 }

@@ -1,7 +1,8 @@
 //! The shim: the child process that runs a plugin for a host. It is a second process of the same program.
 //!
-//! The shim loads the artifact with the same code as the host. It serves the lifecycle steps on one connection, urgent
-//! requests on a second one, and calls on further ones. It does not outlive its host. It starts no async runtime.
+//! The shim loads the artifact with the same code as the host. It serves the lifecycle steps on the control connection,
+//! service commands on the service connection, and calls on lanes. It does not outlive its host. It starts no async
+//! runtime.
 //!
 //! The shim takes these steps before any code of the plugin runs:
 //!
@@ -9,8 +10,8 @@
 //!    resets ignored signals.
 //! 2. `guard.rs`: becomes the leader of a session and of a process group, asks the kernel for a signal when the host
 //!    terminates, and checks that the host has not terminated already.
-//! 3. `limits.rs`: turns core dumps off, and makes the kernel kill this process before the host if memory runs out.
-//! 4. `host/runtime/src/lineage.rs`: marks the process and its descendants permanently as a plugin's, with
+//! 3. `limits.rs`: turns core dumps off, and resets an inherited protection from the out-of-memory killer.
+//! 4. `host/runtime/src/lineage.rs`: marks the process and its descendants permanently as processes of a plugin, with
 //!    `no_new_privs` and a resource limit.
 //! 5. `privileges.rs`: gives up its capabilities, except in the trial of an artifact that will run in the host's
 //!    process.

@@ -46,7 +46,7 @@ impl Shim {
     pub(super) fn meet(control: UnixStream) -> Result<(Self, OwnedFd, Service), ShimError> {
         let mut control = Channel::new(DescriptorReceiver::new(control));
         let greeting = Hello::decode(control.receive()?.of_kind(Kind::Hello)?)?;
-        // The shim answers before it checks the host's greeting, so that the host can report the difference.
+        // The shim answers before it checks the host's greeting, so that the host can report a difference of versions.
         control.send(Kind::Hello, RequestId::default(), [&Hello::own().encode()?, &[]])?;
         greeting.check()?;
         let mut take = || control.stream_mut().take().ok_or(WireError::NoDescriptor("hello"));
@@ -58,7 +58,7 @@ impl Shim {
         Ok((shim, lifeline, service))
     }
 
-    /// Serves the host until it requests the exit, or closes the connection.
+    /// Serves the host until the host requests the exit, or closes the connection.
     pub(super) fn serve(&mut self) -> Result<Ended, ShimError> {
         loop {
             let frame = match self.control.receive() {

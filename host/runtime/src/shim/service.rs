@@ -1,4 +1,4 @@
-//! The service connection. It carries urgent requests of the host, which do not wait for the plugin.
+//! The service connection. It carries service commands of the host, which do not wait for the plugin.
 //!
 //! The thread of the connection never runs the author's code, and never waits for a thread that does. So the host can
 //! make further calls, and can mark a call as cancelled, even if the plugin hangs in a call.
@@ -53,7 +53,7 @@ impl Service {
             Command::SetMaxLevel(level) => {
                 self.reporter.set_max_level(level);
                 // The lock is not available while an instance is made or dropped. A new instance reads the level from
-                // the reporter. An instance that is being dropped does not need it.
+                // the reporter. An instance that is being dropped does not need the level.
                 if let Some(instance) = self.instance.try_read() {
                     instance.iter().for_each(|it| it.set_max_level(level));
                 }
@@ -62,7 +62,7 @@ impl Service {
         Ok(())
     }
 
-    /// Serves calls on a new lane, whose memory is of this size if it has any.
+    /// Serves calls on a new lane. `memory` is the size of the lane's memory in bytes, if the lane has memory.
     fn open(&mut self, id: LaneId, memory: Option<u32>) -> Result<(), WireError> {
         let descriptors = self.channel.stream_mut();
         let stream = descriptors.take().ok_or(WireError::NoDescriptor("open_lane"))?;
