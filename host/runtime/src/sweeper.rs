@@ -36,7 +36,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub struct SocketPaths {
     /// The path of the socket.
     pub socket: PathBuf,
-    /// The folder of the socket, if it is only for sockets of hosts. It is removed together with the last socket.
+    /// The folder of the socket, if the folder is only for sockets of hosts. Such a folder is removed together with the
+    /// last socket.
     pub folder: Option<PathBuf>,
 }
 

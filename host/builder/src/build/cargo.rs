@@ -1,4 +1,4 @@
-//! Building with cargo.
+//! Builds the package of a plugin with cargo.
 
 use super::{
     BuildError,

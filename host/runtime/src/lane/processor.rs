@@ -1,4 +1,4 @@
-//! The processor of the calling thread.
+//! Finds and changes the processor of the calling thread.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::io;

@@ -48,7 +48,8 @@ const CARRIED: &str = "REPLUG_CARRIED";
 /// with this byte.
 const CARRY: u8 = b'=';
 
-/// The file in which a child notes the run folders of its hosts, so that its parent finds their crash records.
+/// The notebook: the file in which a child notes the run folders of its hosts, so that the parent finds their crash
+/// records. It also contains the note that [`carry`] stores.
 static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 
 /// Runs the rest of this program in a child process, and restarts it after a crash. Returns only in the child.

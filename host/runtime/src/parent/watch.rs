@@ -66,7 +66,7 @@ replug_model::readable::readable!(NoParent);
 /// The state of the parent.
 pub(super) struct Watch {
     signals: SignalDelivery<UnixStream, WithOrigin>,
-    /// A file in memory, in which the child notes the run folders of its hosts.
+    /// The child's notebook, a file in memory: see [`NOTEBOOK`](super::NOTEBOOK).
     notebook: File,
     /// The memory in which the child keeps its crash record; `None` if the memory cannot be created.
     memory: Option<File>,

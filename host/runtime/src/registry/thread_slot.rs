@@ -250,8 +250,8 @@ impl Level {
     }
 
     /// Records the thread as a visitor of the generation that it was in, unless the thread has counted a call there:
-    /// counting the first call records the visitor, too. This covers calls that unwind, which are not counted. So when
-    /// no thread is in the generation any more, all its visitors are recorded.
+    /// counting the first call records the visitor, too. So calls that unwind, which are not counted, record their
+    /// visitor here. When no thread is in the generation any more, all its visitors are recorded.
     ///
     /// Takes the parts of a level instead of the level, for the reason given at [`Level::leave`].
     #[cold]

@@ -15,7 +15,7 @@ pub enum InspectError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why the file cannot be read.
         source: io::Error,
     },
     /// The file is not an ELF file.

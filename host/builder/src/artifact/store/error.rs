@@ -21,7 +21,7 @@ pub enum StoreError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why the file cannot be read.
         source: io::Error,
     },
     /// The build output is empty.
@@ -56,7 +56,7 @@ pub enum StoreError {
     NotWritable {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be written.
         source: io::Error,
     },
     /// The target of a copy already exists.

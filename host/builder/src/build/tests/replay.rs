@@ -1,4 +1,4 @@
-//! Tests of which edits are built without cargo, and which edits cargo builds.
+//! Tests which edits are built without cargo, and which edits cargo builds.
 
 use super::*;
 use units::{Nested, files_below};
