@@ -4,6 +4,7 @@ mod emptied;
 mod missing;
 mod unsettled;
 mod unusable;
+mod worker_handles;
 
 use crate::{
     context::Context,
@@ -12,50 +13,19 @@ use crate::{
     id::{Generation, PluginId},
     manifest::{self, Discovery, Manifest, ManifestError},
     watch::{Change, Notice, Watcher, What},
-    worker::{Command, StartWhy, StopWhy, Worker, WorkerHandle},
+    worker::{Command, StartWhy, StopWhy, Worker},
 };
 use emptied::Emptied;
 use missing::Missing;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 use unsettled::Unsettled;
 pub(crate) use unusable::{Unusable, restore};
-
-/// The workers of the plugins, in the order in which the plugins were added.
-#[derive(Default)]
-pub(crate) struct WorkerHandles {
-    by_id: BTreeMap<PluginId, WorkerHandle>,
-    /// The plugins that exist, in the order in which they were added. A removed plugin keeps its worker: if the plugin
-    /// is found again, its handles work again, and the numbers of its generations continue.
-    present: Vec<PluginId>,
-    /// Whether each plugin that starts with the host has started or has failed to start.
-    pub(crate) up: bool,
-    /// Whether the host has begun to shut down, and adds no more plugins.
-    pub(crate) shut_down: bool,
-}
-
-impl WorkerHandles {
-    /// The workers of the existing plugins, by id.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &WorkerHandle> {
-        self.by_id.iter().filter(|(id, _)| self.present.contains(id)).map(|(_, worker)| worker)
-    }
-
-    /// All workers. The plugin that was added last comes first, and removed plugins come at the end.
-    pub(crate) fn last_first(&self) -> Vec<WorkerHandle> {
-        let gone = self.by_id.iter().filter(|(id, _)| !self.present.contains(id)).map(|(_, worker)| worker);
-        let present = self.present.iter().rev().filter_map(|id| self.by_id.get(id));
-        present.chain(gone).cloned().collect()
-    }
-
-    /// The worker of an existing plugin.
-    pub(crate) fn get(&self, id: &str) -> Option<&WorkerHandle> {
-        self.all().find(|worker| worker.entry.id.as_str() == id)
-    }
-}
+pub(crate) use worker_handles::WorkerHandles;
 
 /// A manifest that cannot be used.
 struct Broken {
@@ -235,8 +205,11 @@ impl DiscoveryLoop {
             return Vec::new();
         }
         self.remove_missing(&mut workers, &discovery.manifests, &broken);
-        let new = discovery.manifests.into_iter().filter(|found| !workers.present.contains(&found.id));
-        let new: Vec<_> = new.collect();
+        let new: Vec<_> = discovery
+            .manifests
+            .into_iter()
+            .filter(|found| workers.get(found.id.as_str()).is_none())
+            .collect();
         new.into_iter().filter_map(|manifest| self.add(&mut workers, manifest)).collect()
     }
 
@@ -273,7 +246,7 @@ impl DiscoveryLoop {
             if !self.missing.is_gone(id, Instant::now()) {
                 continue;
             }
-            workers.present.retain(|other| other != id);
+            workers.remove(id);
             let why = if is_anothers { StopWhy::Renamed } else { StopWhy::Removed };
             let _ = worker.commands.send(Command::Stop(why, oneshot::channel().0));
         }
@@ -286,7 +259,7 @@ impl DiscoveryLoop {
         let (reply, answer) = oneshot::channel();
         let with_host = self.context.settings.auto_start.then_some(reply);
         let answer = with_host.is_some().then_some(answer);
-        let worker = match workers.by_id.get(&id) {
+        let worker = match workers.known(&id) {
             Some(worker) => {
                 let _ = worker.commands.send(Command::Return(Arc::new(manifest)));
                 if let Some(reply) = with_host {
@@ -299,8 +272,7 @@ impl DiscoveryLoop {
                 Worker::spawn(&self.context, self.watcher.clone(), (manifest, unusable), with_host)
             }
         };
-        workers.present.push(id.clone());
-        workers.by_id.insert(id, worker);
+        workers.add(worker);
         answer
     }
 

@@ -1,7 +1,7 @@
 //! The names of plugins, generations and artifacts.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// A plugin's reverse-domain id, such as `dev.replug.calculator`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +34,13 @@ impl PluginId {
     /// The last part, for display: `calculator` of `dev.replug.calculator`.
     pub fn short(&self) -> &str {
         self.0.rsplit('.').next().unwrap_or(&self.0)
+    }
+}
+
+/// A map with ids as keys can be searched by text. The comparisons and the hash are those of the text.
+impl Borrow<str> for PluginId {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 
