@@ -17,7 +17,7 @@ use crate::{
     preflight::{Budget, Verdicts},
     program::Program,
     record::Records,
-    registry::{CrashRecord, Live, Retiring, Watchdog, body::Unmap, end, give_back},
+    registry::{CrashRecord, Live, Retiring, Watchdog, body::Unmap, end, give_back_later},
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -103,11 +103,11 @@ impl Context {
         // Without a deadline, `drain` returns only when the last call has ended.
         if let Ok(live) = retiring.drain(None) {
             self.finish(live, unmap);
-            give_back();
+            give_back_later();
         }
     }
 
-    /// Ends a generation that runs no more calls. The caller calls [`give_back`] afterwards.
+    /// Ends a generation that runs no more calls. The caller calls [`give_back_later`] afterwards.
     pub(crate) fn finish(&self, live: Live, unmap: Unmap) {
         let (plugin, generation, digest) = (live.plugin.clone(), live.generation, live.digest);
         let private_bytes = live.private_bytes;

@@ -24,7 +24,7 @@ use crate::{
     manifest::Manifest,
     overdue::Overdue,
     preflight,
-    registry::{Entry, Live, Paused, Retiring, clear_away, discard, give_back},
+    registry::{Entry, Live, Paused, Retiring, clear_away, discard, give_back_later},
     spans,
     step::Step,
     stop_first::make_room,
@@ -86,7 +86,7 @@ pub(crate) fn install(context: &Context, job: Job, stages: &mut Stages) -> Resul
     if installed.is_err() {
         // The copy takes disk space, and a host that runs for days may reject many versions.
         clear_away(&copy, facts.loaded_file_bytes);
-        give_back();
+        give_back_later();
     }
     installed
 }

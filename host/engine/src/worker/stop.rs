@@ -9,7 +9,7 @@ use crate::{
     registry::{
         Live, Retiring,
         body::{LifecycleError, Unmap},
-        give_back,
+        give_back_later,
     },
 };
 use std::{
@@ -68,7 +68,7 @@ impl Worker {
                 context.finish(live, unmap);
                 // At a shutdown, the host frees the disk space of all plugins at once.
                 if why != StopWhy::ShutDown {
-                    give_back();
+                    give_back_later();
                 }
             })
         }));

@@ -11,16 +11,52 @@ use replug_model::copy::libraries_of_copy;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::{
     fs::{self, File},
-    io,
+    io, mem,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 /// The largest page size on any Linux machine.
 const PAGE_BYTES: u64 = 64 << 10;
+/// How long removed copies are collected before the list of all mappings is read for them.
+const COLLECT: Duration = Duration::from_secs(1);
+/// The maximum number of removed copies that are collected. Each of them has an open descriptor.
+const MOST_REMOVED: usize = 64;
 
 /// The copies that have been removed and still have all their disk space.
-static REMOVED: Mutex<Vec<RemovedCopy>> = Mutex::new(Vec::new());
+static REMOVED: Mutex<Removed> = Mutex::new(Removed { copies: Vec::new(), is_scheduled: false });
+/// Held while disk space is freed.
+static FREEING: Mutex<()> = Mutex::new(());
+
+struct Removed {
+    copies: Vec<RemovedCopy>,
+    /// Whether a thread will free the disk space.
+    is_scheduled: bool,
+}
+
+/// When to free the disk space of the removed copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Now,
+    /// After [`COLLECT`], on a thread that the caller has to start.
+    Later,
+    /// There is nothing to do: no copy was removed, or a thread is going to free the disk space.
+    Settled,
+}
+
+impl Removed {
+    /// Decides when the disk space is freed. The caller must carry out the decision.
+    fn schedule(&mut self) -> When {
+        match self.copies.len() {
+            0 => When::Settled,
+            count if count >= MOST_REMOVED => When::Now,
+            _ if mem::replace(&mut self.is_scheduled, true) => When::Settled,
+            _ => When::Later,
+        }
+    }
+}
 
 struct RemovedCopy {
     file: File,
@@ -29,8 +65,8 @@ struct RemovedCopy {
     loaded: u64,
 }
 
-/// Removes the private copies of an artifact and of its libraries. [`give_back`] then frees the disk space of the
-/// artifact, except for the first `loaded_bytes`, which may still be mapped.
+/// Removes the private copies of an artifact and of its libraries. [`give_back`] or [`give_back_later`] then frees the
+/// disk space of the artifact, except for the first `loaded_bytes`, which may still be mapped.
 pub fn clear_away(copy: &Path, loaded_bytes: u64) {
     let file = open_to_write(copy);
     // A mapping does not need the name of its file, and the next generation has its own copy. If the removal fails, the
@@ -39,7 +75,7 @@ pub fn clear_away(copy: &Path, loaded_bytes: u64) {
     let _ = fs::remove_dir_all(libraries_of_copy(copy));
     if let Ok(file) = file {
         let loaded = loaded_bytes.next_multiple_of(PAGE_BYTES);
-        REMOVED.lock().push(RemovedCopy { file, path: copy.to_owned(), loaded });
+        REMOVED.lock().copies.push(RemovedCopy { file, path: copy.to_owned(), loaded });
     }
 }
 
@@ -47,15 +83,37 @@ pub fn clear_away(copy: &Path, loaded_bytes: u64) {
 /// the list of all mappings once, which takes milliseconds in a program with many plugins.
 pub fn give_back() {
     // The lock is held until the end, so that a concurrent call returns only after this one has freed its copies.
-    let mut removed = REMOVED.lock();
-    if removed.is_empty() {
+    let _freeing = FREEING.lock();
+    let copies = mem::take(&mut REMOVED.lock().copies);
+    if copies.is_empty() {
         return;
     }
     // If the list of mappings cannot be read, or on a file system without holes, the space is freed when the file is
     // unmapped.
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for copy in removed.drain(..).filter(|_| !maps.is_empty()) {
+    for copy in copies.iter().filter(|_| !maps.is_empty()) {
         let _ = copy.free(&maps);
+    }
+}
+
+/// Like [`give_back`], but on another thread and for all copies that are removed within a second. So a reload does not
+/// take longer if the program has more mappings. If many copies were removed, the disk space is freed at once.
+pub fn give_back_later() {
+    let when = REMOVED.lock().schedule();
+    let later = || {
+        thread::sleep(COLLECT);
+        REMOVED.lock().is_scheduled = false;
+        give_back();
+    };
+    match when {
+        When::Settled => {}
+        When::Now => give_back(),
+        When::Later => {
+            if thread::Builder::new().name("replug-space".into()).spawn(later).is_err() {
+                REMOVED.lock().is_scheduled = false;
+                give_back();
+            }
+        }
     }
 }
 
@@ -168,6 +226,17 @@ mod tests {
             unsafe { munmap(start, LENGTH) }.unwrap();
         });
         assert!(bytes >= LENGTH as u64, "{bytes}");
+    }
+
+    #[test]
+    fn removed_copies_are_collected_up_to_a_maximum() {
+        let mut removed = Removed { copies: Vec::new(), is_scheduled: false };
+        assert_eq!(removed.schedule(), When::Settled, "no copy was removed");
+        let copy = || RemovedCopy { file: tempfile::tempfile().unwrap(), path: PathBuf::new(), loaded: 0 };
+        removed.copies.push(copy());
+        assert_eq!([removed.schedule(), removed.schedule()], [When::Later, When::Settled]);
+        removed.copies.resize_with(MOST_REMOVED, copy);
+        assert_eq!(removed.schedule(), When::Now, "although a thread is going to free the disk space");
     }
 
     #[test]

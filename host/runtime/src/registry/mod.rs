@@ -38,7 +38,7 @@ mod sync {
 pub use caller::{EntryCaller, TimedCaller};
 pub(crate) use caller::{lost, next_call_is_timed, panicked};
 pub use calls::CallsIn;
-pub use clear_away::{clear_away, give_back};
+pub use clear_away::{clear_away, give_back, give_back_later};
 pub use crash_record::{CodeOrigin, CrashRecord};
 pub use entry::PauseError;
 pub use entry::{Entry, Paused, Retiring, Vacant};
