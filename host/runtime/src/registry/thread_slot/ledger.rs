@@ -23,10 +23,12 @@ struct Account {
 /// All accounts, by column.
 static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
 
-/// Adds the counts of an exiting thread to the ledger.
+/// Adds the counts of the calling thread, which is exiting, to the ledger.
 pub(super) fn settle(counts: &[Count]) {
-    // A column that was never leased has no counts, and its memory is not touched.
-    for (account, count) in LEDGER.lock().iter_mut().zip(counts) {
+    let tid = own_tid();
+    // A thread becomes a visitor of a generation with its first call. The memory of the other counts is not touched: a
+    // program with many plugins has a count for each of them.
+    for (account, count) in LEDGER.lock().iter_mut().zip(counts).filter(|it| it.0.visitors.contains(&tid)) {
         account.calls += count.take();
     }
 }
