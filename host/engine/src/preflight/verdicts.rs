@@ -11,15 +11,16 @@ use crate::{
     manifest::{EnvVar, LimitsSpec, Manifest, Trial},
 };
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-/// The maximum number of verdicts. The oldest verdict is dropped first.
-const KEPT: usize = 256;
+/// The maximum number of verdicts of one plugin. The oldest verdict is dropped first. It exceeds the number of versions
+/// that are usually kept for rollbacks.
+const KEPT: usize = 16;
 
 /// The passed trials.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
-    passed: Mutex<VecDeque<(Tried, TrialReport)>>,
+    passed: Mutex<BTreeMap<PluginId, VecDeque<(Tried, TrialReport)>>>,
 }
 
 /// Everything that affects the result of a trial without a state. A trial with a state is always run, because a state
@@ -54,23 +55,31 @@ impl Tried {
 impl Verdicts {
     /// The report of the trial, if the same trial has passed before.
     pub(crate) fn of(&self, tried: &Tried) -> Option<TrialReport> {
-        self.passed.lock().iter().find(|(known, _)| known == tried).map(|(_, found)| *found)
+        self.passed
+            .lock()
+            .get(&tried.plugin)?
+            .iter()
+            .find(|(known, _)| known == tried)
+            .map(|(_, found)| *found)
     }
 
     /// Records that the version has passed its trial.
     pub(crate) fn note(&self, tried: Tried, found: TrialReport) {
         let mut passed = self.passed.lock();
-        passed.retain(|(known, _)| *known != tried);
-        if passed.len() == KEPT {
-            passed.pop_front();
+        let of_plugin = passed.entry(tried.plugin.clone()).or_default();
+        of_plugin.retain(|(known, _)| *known != tried);
+        if of_plugin.len() == KEPT {
+            of_plugin.pop_front();
         }
-        passed.push_back((tried, found));
+        of_plugin.push_back((tried, found));
     }
 
     /// Removes the verdict of a version that has passed its trial but failed to start. The next attempt runs the trial
     /// again.
     pub(crate) fn forget(&self, tried: &Tried) {
-        self.passed.lock().retain(|(known, _)| known != tried);
+        if let Some(of_plugin) = self.passed.lock().get_mut(&tried.plugin) {
+            of_plugin.retain(|(known, _)| known != tried);
+        }
     }
 }
 
@@ -106,11 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_verdict_is_dropped_at_the_maximum() {
+    fn the_oldest_verdict_of_a_plugin_is_dropped_at_its_maximum() {
         let verdicts = Verdicts::default();
+        let other = Tried { plugin: "dev.test.other".parse().unwrap(), ..tried(0, "{}") };
+        verdicts.note(other.clone(), FOUND);
         let of = |number: usize| tried(0, &number.to_string());
         (0..=KEPT).for_each(|number| verdicts.note(of(number), FOUND));
         assert!(verdicts.of(&of(0)).is_none());
         assert!(verdicts.of(&of(1)).is_some() && verdicts.of(&of(KEPT)).is_some());
+        assert_eq!(verdicts.of(&other), Some(FOUND), "another plugin has a maximum of its own");
     }
 }
