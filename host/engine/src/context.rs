@@ -69,7 +69,7 @@ impl Context {
         let mut wanted = self.wanted.lock();
         // Each artifact that this process takes from the store or puts into it is added to `wanted`. If the plugin
         // still needs all of its artifacts, there is nothing to remove.
-        if wanted.insert(id.clone(), digests.clone()) == Some(digests) {
+        if wanted.insert(id.clone(), digests.clone()).is_some_and(|before| before.is_subset(&digests)) {
             return;
         }
         // A record of a different version of replug is unreadable and may name any artifact. In this case, nothing is

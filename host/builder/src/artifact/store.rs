@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 use replug_model::id::Digest;
 use rustix::fs::{FlockOperation, flock, fstat};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, Permissions},
     io::{self, Seek},
@@ -264,8 +265,7 @@ impl Store {
     pub fn list(&self) -> Result<Vec<Artifact>, StoreError> {
         let mut found = Vec::new();
         for entry in self.entries()? {
-            let digest = entry.file_name().to_str().and_then(|name| name.strip_suffix(".so")?.parse().ok());
-            let (Some(digest), Ok(metadata)) = (digest, entry.metadata()) else { continue };
+            let (Some(digest), Ok(metadata)) = (digest_in(&entry), entry.metadata()) else { continue };
             if metadata.is_file() {
                 let at = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 found.push((at, self.found(digest, metadata.len())));
@@ -283,18 +283,28 @@ impl Store {
     /// [`StoreError::NotWritable`] if the folder cannot be read or a file cannot be removed.
     pub fn prune(&self, keep: usize, in_use: &BTreeSet<Digest>) -> Result<Vec<Digest>, StoreError> {
         self.remove_leftovers()?;
-        let all = self.list()?;
-        let mut surplus = all.len().saturating_sub(keep);
-        let mut removed = Vec::new();
-        for artifact in all.iter().rev().filter(|artifact| !in_use.contains(&artifact.digest)) {
-            if surplus == 0 {
-                break;
+        let (mut count, mut unused) = (0_usize, Vec::new());
+        for entry in self.entries()? {
+            let Some(digest) = digest_in(&entry).filter(|_| entry.file_type().is_ok_and(|it| it.is_file()))
+            else {
+                continue;
+            };
+            count += 1;
+            // A store may have thousands of artifacts, and most of them are in use. Only the others are examined.
+            if !in_use.contains(&digest) {
+                let at = entry.metadata().and_then(|it| it.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+                unused.push((at, Reverse(digest)));
             }
-            self.remove(&artifact.path)?;
-            removed.push(artifact.digest);
-            surplus -= 1;
         }
-        self.remove_unneeded_libraries()?;
+        unused.sort_unstable();
+        unused.truncate(count.saturating_sub(keep));
+        let removed: Vec<_> = unused.into_iter().map(|(_, Reverse(digest))| digest).collect();
+        for digest in &removed {
+            self.remove(&self.artifact(*digest, 0).path)?;
+        }
+        if !removed.is_empty() {
+            self.remove_unneeded_libraries()?;
+        }
         Ok(removed)
     }
 
@@ -374,6 +384,11 @@ impl Store {
     fn not_writable(&self, source: io::Error) -> StoreError {
         StoreError::write(&self.dir, 0, source)
     }
+}
+
+/// The digest in the name of an artifact's file. `None` if the name is that of another file.
+fn digest_in(entry: &fs::DirEntry) -> Option<Digest> {
+    entry.file_name().to_str()?.strip_suffix(".so")?.parse().ok()
 }
 
 /// The dynamic table of a file, or `None` if it cannot be read.
