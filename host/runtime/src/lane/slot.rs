@@ -1,9 +1,9 @@
-//! The protocol in the memory of a lane: one slot for a message in each direction.
+//! The protocol in the memory of a lane, which has room for one message in each direction.
 //!
 //! Each end writes to its own memory only, and reads the memory of the other end. One store publishes a message: its
 //! sequence number together with its lengths. The receiver copies the message before it decodes the message. The ends
-//! take turns: an end sends its next message only after it has received the answer to the last one. So no end writes to
-//! a slot while the other end reads it, unless it breaks the protocol.
+//! take turns: an end sends its next message only after it has received the answer to the last one. So no end writes a
+//! message while the other end reads the previous one, unless it breaks the protocol.
 //!
 //! An end that is about to sleep on the socket of the lane announces this in its memory, and then polls for a message
 //! once more. The sender publishes first, and then reads the announcement. Both execute a full fence between the two
@@ -108,7 +108,7 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
         self.peer[PROCESSOR].load(Ordering::Relaxed) == processor as u64 + 1
     }
 
-    /// Whether a message of these parts fits in the slot.
+    /// Whether a message of these parts fits in the memory.
     pub(crate) fn fits(&self, parts: [&[u8]; 2]) -> bool {
         parts[0].len() <= WORD && parts[1].len() <= capacity(&self.own)
     }

@@ -1,4 +1,5 @@
-//! The body of a generation: its instance, in the host's own process or in a child process.
+//! The body of a generation: its instance, and what the instance runs in: a library in the host's process, or a child
+//! process.
 //!
 //! The registry and the engine use only the trait [`Body`], and read the differences between bodies from [`Traits`].
 //! They never check which kind of body a generation has, or whether the body is a child process. A new kind of body
