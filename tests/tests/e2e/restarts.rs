@@ -138,8 +138,11 @@ fn a_bad_prebuilt_artifact_keeps_the_last_version_across_a_restart() {
         lab.shut_down();
         lab.install(bad);
         lab.start();
-        lab.reload_failed();
-        assert_eq!(version(&lab), 1);
+        let kept = lab.wait_for(|event| match event.kind {
+            EventKind::ReloadFailed { kept_generation, .. } => Some(kept_generation),
+            _ => None,
+        });
+        assert_eq!((version(&lab), kept), (1, Handle::generation(&lab.probe())));
         let detail = lab.host().info(&lab.id()).unwrap().detail;
         assert!(detail.contains("failed"), "{detail}");
     }
@@ -169,9 +172,14 @@ fn a_config_rejected_at_a_start_is_reported_and_the_previous_one_kept() {
         lab.shut_down();
         lab.set_manifest(&manifest("4"));
         lab.start();
-        let (_, error) = lab.reload_failed();
+        // The report names the version that serves with the previous configuration.
+        let (error, kept) = lab.wait_for(|event| match &event.kind {
+            EventKind::ReloadFailed { error, kept_generation, .. } => Some((error.clone(), *kept_generation)),
+            _ => None,
+        });
         assert!(error.contains("plugin.toml:4: ") && error.contains("expected a string"), "{error}");
         assert_eq!(lab.probe().word().unwrap(), "one", "{way}");
+        assert!(kept.is_some() && kept == Handle::generation(&lab.probe()), "{way}: {kept:?}");
         if way == "script" {
             // The newly built version rejects the configuration, too.
             lab.reload_failed();

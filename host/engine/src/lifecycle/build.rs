@@ -2,7 +2,10 @@
 //! the compilation, or the compilation fails because files are missing, the build begins again.
 
 use super::{Compiled, Effect, Effects, Intent, Lifecycle, Phase, Work, compiled::CompileOutcome};
-use crate::watch::{Change, GRACE};
+use crate::{
+    record::How,
+    watch::{Change, GRACE},
+};
 use std::time::{Instant, SystemTime};
 
 /// The maximum number of times that a failed build is repeated because files were missing or changed while it ran.
@@ -179,7 +182,8 @@ impl Lifecycle {
         // Until the source compiles again, a change of any file that the build may read triggers a build, and so does a
         // change that was saved since the build began. But a build that writes new files and then fails must not
         // trigger builds endlessly.
-        Effects::work(Work::Rewatch { since_it_began: self.failed_builds <= EARLY_FAILURES })
+        let report = self.report_time(How::Built);
+        Effects::work(Work::Rewatch { since_it_began: self.failed_builds <= EARLY_FAILURES, report })
     }
 
     /// The build has ended, and `confirm` watches the calls of the serving version again.

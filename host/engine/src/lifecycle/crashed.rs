@@ -1,7 +1,8 @@
 //! Artifacts that have crashed: which of them are recorded, and where they may run after that.
 
-use super::{Death, Effect, Lifecycle};
+use super::{Config, Death, Effect, Lifecycle};
 use crate::{id::Digest, manifest::Mode};
+use std::collections::VecDeque;
 
 /// Whether plugins can run in child processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +31,14 @@ impl AfterCrash {
 }
 
 /// A stored version, and what is recorded about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredVersion {
     pub(crate) digest: Digest,
     pub(crate) is_quarantined: bool,
     /// Whether the artifact is recorded as crashed.
     pub(crate) has_crashed: bool,
+    /// The configuration that the version has accepted. `None` if this was not recorded.
+    pub(crate) accepted: Option<Config>,
 }
 
 impl Lifecycle {
@@ -46,11 +49,11 @@ impl Lifecycle {
 
     /// The stored versions that may run. If the build of the source results in one of the other versions, the attempt
     /// to install it reports why it must not run.
-    pub(super) fn that_may_run(&self, stored: Vec<StoredVersion>) -> Vec<Digest> {
+    pub(super) fn that_may_run(&self, mut stored: Vec<StoredVersion>) -> VecDeque<StoredVersion> {
         let has_place =
             |version: &StoredVersion| !version.has_crashed || self.after_crash() == AfterCrash::Outside;
-        let may_run = stored.into_iter().filter(|version| !version.is_quarantined && has_place(version));
-        may_run.map(|version| version.digest).collect()
+        stored.retain(|version| !version.is_quarantined && has_place(version));
+        stored.into()
     }
 
     /// Records a crash in a child process, so that the artifact is not loaded into the host's process. No effect if a

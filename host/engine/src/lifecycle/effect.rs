@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::Input;
-use super::{AfterCrash, Aim, BeginsWith, Exit, Next, Rollback, Ticket, VersionId};
+use super::{AfterCrash, Aim, BeginsWith, Exit, Next, ReportTime, Rollback, Ticket, VersionId};
 #[cfg(doc)]
 use crate::watch::CLOCK_GRAIN;
 use crate::{id::Digest, manifest::Manifest, record::Wanted, watch::Change};
@@ -54,6 +54,8 @@ pub(crate) enum Effect {
     LiftQuarantine,
     /// Remove the records of all crashed artifacts of the plugin.
     LiftDemotions,
+    /// Make the postponed reports of failures.
+    ReportFailures,
     /// Count a restart.
     CountRestart,
     /// Report a restart. `deaths` counts the recent unexpected exits of the process.
@@ -118,9 +120,9 @@ pub(crate) enum Work {
     /// becomes a new generation even if nothing has changed. If the result is the artifact `passes_over`, the serving
     /// version continues to serve.
     EndBuild { aim: Aim, renews: bool, passes_over: Option<Digest> },
-    /// Watch the files that the failed build would have read. With `since_it_began`, a file that was saved since the
-    /// build began counts as a change.
-    Rewatch { since_it_began: bool },
+    /// Watch the files that the failed build would have read, and report the failure at the time `report`. With
+    /// `since_it_began`, a file that was saved since the build began counts as a change.
+    Rewatch { since_it_began: bool, report: ReportTime },
     /// Cancel the build, and the command that it is part of.
     CancelBuild,
     /// Install the version, with this state. If the artifact is recorded as crashed, it runs where [`AfterCrash`] says;
@@ -129,19 +131,16 @@ pub(crate) enum Work {
     /// Restart the version that was stopped to make room, with the state that it has saved; [`Input::Served`] or
     /// [`Input::NotInstalled`].
     BringBack(AfterCrash),
-    /// Report that the version failed to start. If the version that was stopped to make room did not start again,
-    /// report that first.
-    EndInstall,
+    /// Report at this time that the version failed to start. If the version that was stopped to make room did not start
+    /// again, report that first.
+    EndInstall(ReportTime),
     /// Roll back, or reject the command.
     RollBack(Rollback),
     /// Stop the serving generation. With `saves`, save its state. With `report`, report that the plugin was stopped;
     /// [`Input::Ended`].
     EndService { saves: bool, report: bool },
-    /// Install this stored version; [`Input::Tried`].
-    ServeStored(Digest),
-    /// Install this stored version with the configuration that it has accepted before, if that differs from the current
-    /// configuration; [`Input::Tried`].
-    ServeAccepted(Digest),
+    /// Install this stored version with this manifest; [`Input::Tried`].
+    ServeStored { digest: Digest, manifest: Arc<Manifest> },
     /// Start the plugin; [`Input::Start`].
     BringUp,
     /// Answer the caller that waits for the start; [`Input::StartAnswered`].

@@ -63,8 +63,8 @@ pub(crate) enum Input {
     /// The start begins. `stored` lists the stored versions, the best first. `takes_time`: the plugin is built from its
     /// source.
     Start { stored: Vec<StoredVersion>, takes_time: bool },
-    /// The attempt to install a stored version has ended. `is_unfit`: the version has rejected its configuration.
-    Tried { serves: bool, is_unfit: bool },
+    /// The attempt to install a stored version has ended.
+    Tried { serves: bool },
     /// The caller that waits for the start was answered.
     StartAnswered,
     /// The source was built. `stored` lists the stored versions, the best first.

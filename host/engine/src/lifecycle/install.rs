@@ -2,7 +2,7 @@
 //! start. If it rejects a checkpoint, the checkpoint is discarded and the version starts without state. If it fails and
 //! the previous version was stopped to make room, the previous version is started again.
 
-use super::{AfterCrash, Effect, Effects, Lifecycle, Work, service::Service};
+use super::{AfterCrash, Effect, Effects, Lifecycle, ReportTime, Work, service::Service};
 use crate::{id::Digest, manifest::Manifest, record::How};
 use std::{sync::Arc, time::Instant};
 
@@ -129,8 +129,10 @@ impl Lifecycle {
                 self.returns((installation, failed), BeginsWith::HandedOver)
             }
             Some(Install::Starts { installation, .. }) => {
+                self.start_is_refused(&failed);
+                let time = self.report_time(installation.how);
                 self.version_fails(installation.how, failed);
-                Effects::work(Work::EndInstall)
+                Effects::work(Work::EndInstall(time))
             }
             Some(Install::Returns { installation, failed: first, with: BeginsWith::HandedOver })
                 if is_refused =>
@@ -143,7 +145,7 @@ impl Lifecycle {
                 self.faults.is_refused(failed.text, None);
                 self.service = self.service.last().map_or(Service::Stopped, |last| Service::GivenUp { last });
                 self.version_fails(installation.how, first);
-                Effects::work(Work::EndInstall)
+                Effects::work(Work::EndInstall(ReportTime::Now))
             }
             None => Effects::default(),
         }

@@ -97,6 +97,7 @@ pub(crate) use saved::Ending;
 use saved::Saved;
 use service::Service;
 pub(crate) use service::{Death, Exit};
+pub(crate) use start::ReportTime;
 use start::Start;
 use std::{sync::Arc, time::Instant};
 pub(crate) use steps::StepState;
@@ -254,7 +255,7 @@ impl Lifecycle {
             Input::Wanted => self.user_wants(),
             Input::HostStarts(programs) => self.host_starts(&programs),
             Input::Start { stored, takes_time } => self.start(stored, takes_time),
-            Input::Tried { serves, is_unfit } => self.tried(serves, is_unfit),
+            Input::Tried { serves } => self.tried(serves),
             Input::StartAnswered => self.start_is_answered(),
             Input::SourceTried { serves, stored } => self.source_tried(serves, stored),
             Input::GitIsQuiet { at } => self.git_is_quiet(at),

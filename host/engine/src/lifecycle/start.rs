@@ -1,9 +1,12 @@
 //! The start of a plugin. First, a stored version is started, so that the plugin serves before anything is built. Then
 //! the source is built. If the result does not start and no version serves, the stored versions are tried once more.
 
-use super::{Effects, Failures, Intent, Lifecycle, StoredVersion, Work};
-use crate::id::Digest;
-use std::collections::VecDeque;
+use super::{
+    Because, Effect, Effects, Failures, Intent, Lifecycle, NotInstalled, StoredVersion, Work,
+    service::Service,
+};
+use crate::{manifest::Manifest, record::How};
+use std::{collections::VecDeque, sync::Arc};
 
 /// The initiator of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +19,15 @@ pub(super) enum StartBy {
 }
 
 /// A start that is in progress.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Start {
     by: StartBy,
     stage: StartStage,
     /// The stored versions that have not been tried yet, the best first.
-    rest: VecDeque<Digest>,
+    rest: VecDeque<StoredVersion>,
     trying: Option<Trying>,
+    /// Whether the report of a failure was postponed.
+    postpones: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,18 +37,30 @@ enum StartStage {
     Fallback,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The stored version that is being tried.
+#[derive(Clone, Debug, PartialEq)]
 enum Trying {
-    /// A version, with the manifest that is in force.
-    AsSaid(Digest),
-    /// The last tried version, with the configuration that it has accepted before.
-    AsAccepted,
+    /// The version starts with the manifest that is in force. `refusal`: the error, if the version has rejected its
+    /// configuration.
+    AsSaid { version: StoredVersion, refusal: Option<String> },
+    /// The version starts with the configuration that it has accepted before, because it has rejected the manifest
+    /// `rejected` with the error `refusal`.
+    AsAccepted { rejected: Arc<Manifest>, refusal: String },
+}
+
+/// When a failure is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReportTime {
+    Now,
+    /// At the next [`Effect::ReportFailures`], because a version may serve before that.
+    Later,
 }
 
 impl Lifecycle {
     /// Begins a start. The worker then reports the stored versions.
     pub(super) fn start_begins(&mut self, by: StartBy) {
-        self.start = Some(Start { by, stage: StartStage::Stored, rest: VecDeque::new(), trying: None });
+        let (stage, rest) = (StartStage::Stored, VecDeque::new());
+        self.start = Some(Start { by, stage, rest, trying: None, postpones: false });
     }
 
     /// Starts the plugin. `stored` lists the stored versions, the best first.
@@ -51,9 +68,9 @@ impl Lifecycle {
         // A prebuilt artifact needs no build, so no stored version is started before it, unless the plugin was rolled
         // back from it.
         let stored_first = takes_time || self.history.rolled_back_from().is_some();
-        let rest = if stored_first { self.that_may_run(stored) } else { Vec::new() };
+        let rest = if stored_first { self.that_may_run(stored) } else { VecDeque::new() };
         let Some(start) = &mut self.start else { return Effects::default() };
-        start.rest = rest.into();
+        start.rest = rest;
         self.try_next()
     }
 
@@ -76,22 +93,64 @@ impl Lifecycle {
         Effects::of(lifts).and_then(Some(work))
     }
 
-    /// A stored version was tried. `is_unfit`: it has rejected its configuration.
-    pub(super) fn tried(&mut self, serves: bool, is_unfit: bool) -> Effects {
+    /// A version has failed to start. Stores the error if the start is trying this version and the version has rejected
+    /// its configuration.
+    pub(super) fn start_is_refused(&mut self, failed: &NotInstalled) {
+        if let Some(Start { trying: Some(Trying::AsSaid { refusal, .. }), .. }) = &mut self.start
+            && failed.because == Because::ConfigRefused
+        {
+            *refusal = Some(failed.text.clone());
+        }
+    }
+
+    /// When to report the failure of a version that was installed for the reason `how`. While no version serves and the
+    /// start has not tried all versions, the report is postponed, so that it can name the version that serves instead.
+    pub(super) fn report_time(&mut self, how: How) -> ReportTime {
+        let is_down = !matches!(self.service, Service::Serving(_));
+        let Some(start) = self.start.as_mut().filter(|_| is_down) else { return ReportTime::Now };
+        let is_of_start = match start.stage {
+            StartStage::Source => how == How::Built,
+            StartStage::Stored | StartStage::Fallback => true,
+        };
+        start.postpones |= is_of_start;
+        if is_of_start { ReportTime::Later } else { ReportTime::Now }
+    }
+
+    /// The effect that makes the postponed reports, if there are any.
+    fn postponed_reports(&mut self) -> Effects {
+        let postpones = self.start.as_mut().is_some_and(|start| std::mem::take(&mut start.postpones));
+        Effects::of(postpones.then_some(Effect::ReportFailures))
+    }
+
+    /// A stored version was tried.
+    pub(super) fn tried(&mut self, serves: bool) -> Effects {
         let Some(start) = &mut self.start else { return Effects::default() };
-        match (start.trying.take(), start.stage, start.by) {
+        let (tried, stage, by) = (start.trying.take(), start.stage, start.by);
+        if let (true, Some(Trying::AsAccepted { rejected, refusal })) = (serves, &tried) {
+            self.manifest_refused(rejected.clone(), refusal.clone());
+        }
+        match (tried, stage, by) {
             (Some(_), StartStage::Stored, StartBy::Host { same_program: true }) if serves => {
-                start.stage = StartStage::Source;
-                Effects::work(Work::AnswerStart)
+                self.postponed_reports().and_then(Some(Work::AnswerStart))
             }
             (Some(_), StartStage::Stored, _) if serves => self.build_source(),
             (Some(_), StartStage::Fallback, _) if serves => self.end_start(),
-            (Some(Trying::AsSaid(digest)), _, StartBy::Host { .. }) if is_unfit => {
-                start.trying = Some(Trying::AsAccepted);
-                Effects::work(Work::ServeAccepted(digest))
+            (Some(Trying::AsSaid { version, refusal: Some(refusal) }), ..) => {
+                self.try_accepted(&version, refusal).unwrap_or_else(|| self.try_next())
             }
             _ => self.try_next(),
         }
+    }
+
+    /// If the version has accepted a different configuration before, starts it with that configuration. The result is
+    /// the same as if the host had not been restarted. A user who starts the plugin gets the error instead.
+    fn try_accepted(&mut self, version: &StoredVersion, refusal: String) -> Option<Effects> {
+        let rejected = self.manifests.in_force().clone();
+        let start = self.start.as_mut().filter(|start| start.by != StartBy::Command)?;
+        let config = version.accepted.clone().filter(|accepted| *accepted != rejected.config)?;
+        let manifest = Arc::new(Manifest { config, ..(*rejected).clone() });
+        start.trying = Some(Trying::AsAccepted { rejected, refusal });
+        Some(Effects::work(Work::ServeStored { digest: version.digest, manifest }))
     }
 
     /// The caller that waits for the start was answered.
@@ -106,44 +165,48 @@ impl Lifecycle {
         if serves || self.intent == Intent::Rest {
             return self.end_start();
         }
-        (start.stage, start.rest) = (StartStage::Fallback, stored.into());
+        (start.stage, start.rest) = (StartStage::Fallback, stored);
         self.try_next()
     }
 
     /// Tries the next stored version. If none remains, builds the source or ends the start.
     fn try_next(&mut self) -> Effects {
         let refused = self.faults.refused();
-        let Some(start) = &mut self.start else { return Effects::default() };
-        while let Some(digest) = start.rest.pop_front() {
+        let manifest = self.manifests.in_force().clone();
+        while let Some(start) = &mut self.start
+            && let Some(version) = start.rest.pop_front()
+        {
             // The build may have resulted in this artifact, and the artifact was rejected then.
-            let unfit = refused
-                .as_ref()
-                .filter(|(refused, _)| *refused == digest && start.stage == StartStage::Fallback);
-            let unfit = unfit.map(|(_, unfit)| unfit.is_some());
-            match (unfit, start.by) {
-                (None, _) => {
-                    start.trying = Some(Trying::AsSaid(digest));
-                    return Effects::work(Work::ServeStored(digest));
+            let refused = refused.as_ref().filter(|_| start.stage == StartStage::Fallback);
+            match refused.filter(|(refused, _)| *refused == version.digest) {
+                None => {
+                    let digest = version.digest;
+                    start.trying = Some(Trying::AsSaid { version, refusal: None });
+                    return Effects::work(Work::ServeStored { digest, manifest });
                 }
-                (Some(true), StartBy::Host { .. }) => {
-                    start.trying = Some(Trying::AsAccepted);
-                    return Effects::work(Work::ServeAccepted(digest));
+                Some((_, Some(refusal))) => {
+                    if let Some(effects) = self.try_accepted(&version, refusal.clone()) {
+                        return effects;
+                    }
                 }
-                (Some(_), _) => {}
+                Some((_, None)) => {}
             }
         }
-        if start.stage == StartStage::Stored { self.build_source() } else { self.end_start() }
+        let is_built = self.start.as_ref().is_some_and(|start| start.stage != StartStage::Stored);
+        if is_built { self.end_start() } else { self.build_source() }
     }
 
     fn build_source(&mut self) -> Effects {
+        let reports = self.postponed_reports();
         if let Some(start) = &mut self.start {
             start.stage = StartStage::Source;
         }
-        Effects::work(Work::BuildSource)
+        reports.and_then(Some(Work::BuildSource))
     }
 
     fn end_start(&mut self) -> Effects {
+        let reports = self.postponed_reports();
         self.start = None;
-        Effects::work(Work::EndStart)
+        reports.and_then(Some(Work::EndStart))
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     event::{EventKind, Stage, Stages},
     id::{Digest, Generation},
     job::{Job, Source, Stopped},
-    lifecycle::{AfterCrash, Because, Input, Installation, NotInstalled, VersionId, Work},
+    lifecycle::{AfterCrash, Because, Input, Installation, NotInstalled, ReportTime, VersionId, Work},
     load::process::SavedBy,
     manifest::{LimitsSpec, Manifest},
     record::How,
@@ -61,6 +61,10 @@ impl Worker {
             Err(failed) => failed,
         };
         let back = match (failed.next, failed.stopped) {
+            (Some(Work::EndInstall(ReportTime::Later)), _) => {
+                self.postponed.push(Postponed::Install(failed.error.clone()));
+                return Err(failed.error.into());
+            }
             (Some(next @ Work::BringBack(_)), Some(stopped)) => Some(self.bring_back(stopped, next).await),
             _ => None,
         };
@@ -261,6 +265,16 @@ impl Worker {
         Some(live.generation)
     }
 
+    /// Makes the postponed reports.
+    pub(super) fn report_postponed(&mut self) {
+        for postponed in std::mem::take(&mut self.postponed) {
+            match postponed {
+                Postponed::Build(error) => self.report_failed_build(&error),
+                Postponed::Install(error) => self.report_not_installed(&error, None),
+            }
+        }
+    }
+
     /// Reports that a version failed to start. `gap_ms` is the time for which calls have waited, in milliseconds.
     fn report_not_installed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         match &*error.cause {
@@ -268,6 +282,14 @@ impl Worker {
             _ => self.report_failed(error, gap_ms),
         }
     }
+}
+
+/// A failure whose report was postponed.
+pub(super) enum Postponed {
+    /// A build has produced no library.
+    Build(ReloadError),
+    /// A version failed to start.
+    Install(ReloadError),
 }
 
 /// Classifies the cause of a failure for the lifecycle.

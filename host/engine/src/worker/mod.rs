@@ -41,6 +41,7 @@ use crate::{
 use cause::Cause;
 pub(crate) use command::{Command, Reply, StartWhy};
 pub use configure::Configured;
+use install::Postponed;
 use mailbox::Mailbox;
 use parking_lot::Mutex;
 pub(crate) use progress::Progress;
@@ -76,6 +77,8 @@ pub(crate) struct Worker {
     /// The error of a build that failed while the manifest was missing. It is reported later, unless the plugin was
     /// removed: then the removal is reported instead.
     unclear: Option<ReloadError>,
+    /// The failures whose reports were postponed, the oldest first.
+    postponed: Vec<Postponed>,
     /// The artifact that served last.
     held: Option<Arc<Held>>,
     /// The state that was saved last, for an instance that starts while no generation serves.
@@ -121,6 +124,7 @@ impl Worker {
             last_generation: record.generation(),
             record,
             unclear: None,
+            postponed: Vec::new(),
             held: None,
             saved: None,
             is_unwritten: false,

@@ -47,41 +47,28 @@ impl Worker {
         let takes_time = self.context.builder.takes_time(&self.manifest());
         let mut work = self.step(Input::Start { stored: self.stored(), takes_time });
         let mut done = Err(self.stopping());
-        // The error of a stored version that rejects its configuration.
-        let mut unfit = None;
         loop {
-            let tried = match work {
-                Some(Work::ServeStored(digest)) => {
-                    let tried = self.resume(digest, self.manifest()).await;
-                    unfit = match &tried {
-                        Err(HostError::Reload(error)) => {
-                            error.cause.unfit_config_key().map(|_| error.to_string())
-                        }
-                        _ => None,
-                    };
-                    tried.ok()
-                }
-                Some(Work::ServeAccepted(digest)) => {
-                    let known = self.lifecycle.faults().refused().and_then(|(_, unfit)| unfit);
-                    match unfit.take().or(known) {
-                        Some(unfit) => self.with_accepted_config((digest, unfit)).await,
-                        None => None,
+            work = match work {
+                Some(Work::ServeStored { digest, manifest }) => {
+                    let tried = self.resume(digest, manifest).await;
+                    let serves = tried.is_ok();
+                    if serves {
+                        done = tried;
                     }
+                    self.step(Input::Tried { serves })
                 }
                 Some(Work::AnswerStart) => {
                     if let Some(reply) = reply.take() {
                         let _ = reply.send(done.clone());
                     }
-                    work = self.step(Input::StartAnswered);
-                    continue;
+                    self.step(Input::StartAnswered)
                 }
                 Some(Work::BuildSource) => {
                     self.watch_sources().await;
                     done = self.rebuild(Cause::check()).await;
                     let serves = done.is_ok() || self.shared.entry.live().is_some();
                     let stored = self.stored();
-                    work = self.step(Input::SourceTried { serves, stored });
-                    continue;
+                    self.step(Input::SourceTried { serves, stored })
                 }
                 // If another version serves, the start has succeeded.
                 _ => {
@@ -89,10 +76,6 @@ impl Worker {
                     return done.or_else(|error| live.ok_or(error));
                 }
             };
-            if let Some(generation) = tried {
-                done = Ok(generation);
-            }
-            work = self.step(Input::Tried { serves: tried.is_some(), is_unfit: unfit.is_some() });
         }
     }
 
@@ -100,8 +83,12 @@ impl Worker {
     fn stored(&self) -> Vec<StoredVersion> {
         let known = self.record.to_start_with().into_iter();
         let stored = known.filter(|digest| self.context.store.get(*digest).is_some());
+        let serving = self.record.serving();
+        let accepted =
+            |digest| serving.filter(|serving| serving.digest == digest).map(|it| it.config.clone());
         let version = |digest| StoredVersion {
             digest,
+            accepted: accepted(digest),
             is_quarantined: self.record.quarantined().contains_key(&digest),
             has_crashed: self.context.demotions.of(self.id(), digest).is_some(),
         };
@@ -111,21 +98,6 @@ impl Worker {
     /// Installs a stored version.
     async fn resume(&mut self, digest: Digest, manifest: Arc<Manifest>) -> Result<Generation, HostError> {
         self.install((Source::Stored(digest), manifest), Cause::resume(), Stages::default()).await
-    }
-
-    /// If a version rejects the current configuration, starts it with the configuration that it accepted before. The
-    /// result is the same as if the host had not been restarted.
-    async fn with_accepted_config(&mut self, (digest, refusal): (Digest, String)) -> Option<Generation> {
-        let rejected = self.manifest();
-        let serving = self.record.serving().filter(|serving| serving.digest == digest)?;
-        let config = serving.config.clone();
-        if config == rejected.config {
-            return None;
-        }
-        let accepted = Arc::new(Manifest { config, ..(*rejected).clone() });
-        let generation = self.resume(digest, accepted).await.ok()?;
-        self.do_now(Input::ManifestRefused { manifest: rejected, text: refusal });
-        Some(generation)
     }
 
     /// Records that a version serves with this manifest.

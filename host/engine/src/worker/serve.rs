@@ -1,12 +1,12 @@
 //! The worker's path from a cause to a serving generation: build, install, report.
 
-use super::{Worker, cause::Cause};
+use super::{Worker, cause::Cause, install::Postponed};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stages},
     id::Generation,
     job::Source,
-    lifecycle::{Input, Work},
+    lifecycle::{Input, ReportTime, Work},
     spans,
 };
 
@@ -42,17 +42,20 @@ impl Worker {
         self.doing(None);
         let failed = Input::BuildFailed { text: error.to_string(), is_missing: self.is_missing() };
         match self.step(failed) {
-            Some(Work::Rewatch { since_it_began }) => {
+            Some(Work::Rewatch { since_it_began, report }) => {
                 let as_of = self.lifecycle.compile_began().filter(|_| since_it_began);
                 self.watch_sources_as_of(as_of).await;
-                self.report_failed_build(&error);
+                match report {
+                    ReportTime::Now => self.report_failed_build(&error),
+                    ReportTime::Later => self.postponed.push(Postponed::Build(error.clone())),
+                }
             }
             _ => self.unclear = Some(error.clone()),
         }
         error.into()
     }
 
-    fn report_failed_build(&self, error: &ReloadError) {
+    pub(super) fn report_failed_build(&self, error: &ReloadError) {
         let diagnostics = match &*error.cause {
             ReloadCause::Build(error) => error.diagnostics().to_vec(),
             _ => Vec::new(),

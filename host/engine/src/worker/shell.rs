@@ -130,6 +130,7 @@ impl Worker {
             Effect::Demote { digest, signal } => self.demote(digest, signal),
             Effect::LiftQuarantine => self.record.note(Record::lift_quarantine),
             Effect::LiftDemotions => self.context.demotions.lift(self.id()),
+            Effect::ReportFailures => self.report_postponed(),
             Effect::CountRestart => self.shared.progress.lock().restarts += 1,
             Effect::ReportRestart { deaths } => self.emit(EventKind::PluginRestarted { deaths }),
             Effect::ReportTakenBack { from, reason, fault } => self.taken_back(from, &reason, &fault),

@@ -27,6 +27,7 @@ use commands::Store;
 use crashed::{Crashes, Rollbacks};
 use files::{Files, Text};
 use names::{name, name_of};
+use starts::Stage;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     path::PathBuf,
@@ -64,6 +65,12 @@ pub(super) struct World {
     store: Store,
     /// The artifacts that have served, the oldest first.
     served: Vec<Digest>,
+    /// The serving version, or the version that served last, and the configuration that it has accepted.
+    accepted: Option<(Digest, u64)>,
+    /// The version that has failed last, if it has rejected its configuration, and whether it was built from the source.
+    unfit: Option<(Digest, bool)>,
+    /// What the start in progress is doing.
+    start_stage: Option<Stage>,
     /// The artifacts that were rolled back, and have not been confirmed since.
     taken_back: BTreeSet<Digest>,
     /// The maximum length of `served`.
@@ -126,6 +133,9 @@ impl World {
             generations: 0,
             store: Store::default(),
             served: Vec::new(),
+            accepted: None,
+            unfit: None,
+            start_stage: None,
             taken_back: BTreeSet::new(),
             quarantined: BTreeSet::new(),
             crashes,

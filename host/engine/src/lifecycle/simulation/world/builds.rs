@@ -254,7 +254,11 @@ impl World {
         }
         let work = self.step(Input::BuildFailed { text: "the source does not compile".into(), is_missing });
         let since_it_began = self.watch.failed_builds <= 3;
-        let expected = (!is_missing).then_some(Work::Rewatch { since_it_began });
+        let report = self.report_time(true);
+        let expected = (!is_missing).then_some(Work::Rewatch { since_it_began, report });
+        if !is_missing {
+            self.watch.is_reported(report);
+        }
         self.watch.rule(work == expected, || {
             format!("a failed build leads to {work:?} instead of to {expected:?}")
         });

@@ -1,9 +1,9 @@
 //! Which simulated artifacts have crashed or were rolled back, and the rules about them.
 
-use super::{Dice, World};
+use super::{Dice, World, texts::Says};
 use crate::{
     id::Digest,
-    lifecycle::{AfterCrash, Processes, StoredVersion},
+    lifecycle::{AfterCrash, Config, Processes, StoredVersion},
     manifest::Mode,
     record::How,
 };
@@ -118,12 +118,18 @@ impl World {
         crashed.chain(&self.quarantined).copied().collect()
     }
 
+    /// The manifest's configuration with this value.
+    fn config(&self, config: u64) -> Config {
+        Says { config, ..self.file }.manifest().config
+    }
+
     /// The stored versions, the best first.
     pub(super) fn stored(&self) -> Vec<StoredVersion> {
         let version = |digest: &Digest| StoredVersion {
             digest: *digest,
             is_quarantined: self.quarantined.contains(digest),
             has_crashed: self.crashes.have(*digest),
+            accepted: self.accepted.filter(|(it, _)| it == digest).map(|(_, config)| self.config(config)),
         };
         self.served.iter().rev().take(2).map(version).collect()
     }

@@ -129,6 +129,7 @@ impl World {
             });
         }
         if taken {
+            self.accepted = self.serves.map(|serves| (serves.digest, with.config));
             self.accepts(with);
             if let Some(instead_of) = by_command_instead_of {
                 self.watch.overridden = Some((with.config, instead_of));

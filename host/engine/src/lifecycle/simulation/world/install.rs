@@ -3,11 +3,14 @@
 use super::{Store, World, texts::Says};
 use crate::{
     id::{Digest, Generation},
-    lifecycle::{Because, BeginsWith, Input, Installation, NotInstalled, VersionId, Work},
+    lifecycle::{Because, BeginsWith, Input, Installation, NotInstalled, ReportTime, VersionId, Work},
     manifest::Manifest,
     record::How,
 };
 use std::sync::Arc;
+
+/// The error of a version that fails to start.
+pub(super) const DOES_NOT_START: &str = "the version does not start";
 
 /// A version that was stopped to make room, and the state that it has saved.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +46,7 @@ impl World {
                 Some(Work::Install(BeginsWith::Nothing, _)) => None,
                 Some(Work::BringBack(_)) => stopped.and_then(|stopped| stopped.state),
                 _ => {
-                    let ended = work == Some(Work::EndInstall);
+                    let ended = matches!(work, Some(Work::EndInstall(_)));
                     self.watch.rule(ended, || format!("{work:?} in an installation"));
                     return false;
                 }
@@ -76,11 +79,15 @@ impl World {
                 }
                 self.fails(is_new, digest);
             }
+            self.unfit = Some((digest, is_new))
+                .filter(|_| failed.because == Because::ConfigRefused && !returns && !makes_room);
+            let report = if returns { ReportTime::Now } else { self.report_time(is_new) };
             work = self.step(Input::NotInstalled(failed));
             let is_so = match &work {
                 Some(Work::Install(..)) => gives_up,
                 Some(Work::BringBack(_)) => makes_room,
-                _ => !makes_room && !gives_up,
+                Some(Work::EndInstall(time)) => !makes_room && !gives_up && *time == report,
+                _ => false,
             };
             self.watch.rule(is_so, || {
                 format!("{work:?} after attempt {attempts}; gives up: {gives_up}, makes room: {makes_room}")
@@ -88,8 +95,9 @@ impl World {
             let is_left = std::mem::take(&mut self.watch.may_give_up);
             self.watch.rule(!is_left, || "a rejected state is not discarded".into());
             (gave_up, returns) = (gave_up || gives_up, returns || makes_room);
-            if work == Some(Work::EndInstall) {
+            if let Some(Work::EndInstall(time)) = work {
                 self.watch.is_on_the_way = false;
+                self.watch.is_reported(time);
             }
         }
     }
@@ -143,12 +151,8 @@ impl World {
             2 => Because::KeptOut,
             _ => Because::Other,
         };
-        let mut failed = NotInstalled {
-            text: "the version does not start".into(),
-            artifact: Some(digest),
-            because,
-            made_room: false,
-        };
+        let mut failed =
+            NotInstalled { text: DOES_NOT_START.into(), artifact: Some(digest), because, made_room: false };
         if is_excluded {
             failed.because = Because::KeptOut;
             return Err(failed);
@@ -205,6 +209,7 @@ impl World {
             How::Again => is_unconfirmed,
             How::WentBack => false,
         };
+        self.accepted = Some((version.digest, Says::of(follows).config));
         self.rollbacks.serves(version.digest, how);
         self.stateful = self.dice.chance(1, 2);
         self.is_fixed = self.dice.chance(1, 2);

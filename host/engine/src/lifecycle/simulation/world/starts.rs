@@ -1,8 +1,10 @@
 //! Simulated starts of the plugin.
 
-use super::{World, texts::Says};
+use super::{World, install::DOES_NOT_START, texts::Says};
 use crate::{
-    lifecycle::{Aim, Input, Programs, StopWhy, Work},
+    id::Digest,
+    lifecycle::{Aim, Input, Programs, ReportTime, Service, StopWhy, StoredVersion, Work},
+    manifest::Manifest,
     record::{How, Wanted},
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -12,6 +14,40 @@ use std::{collections::BTreeSet, sync::Arc};
 pub(super) enum By {
     Command,
     Host { same_program: bool },
+}
+
+/// What a simulated start is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It tries stored versions.
+    Stored,
+    /// It builds the source.
+    Source,
+}
+
+/// A simulated start that is in progress.
+struct Starting {
+    by: By,
+    stored_first: bool,
+    may_serve_stored: bool,
+    /// The versions that must not run.
+    kept_out: BTreeSet<Digest>,
+    /// The stored versions that the lifecycle knows.
+    stored: Vec<StoredVersion>,
+    /// The versions that were tried, each with whether the source was built before, and whether the version was tried
+    /// with an earlier configuration.
+    tried: BTreeSet<(Digest, bool, bool)>,
+    /// The version that has just rejected its configuration, and the manifest with the configuration that it has
+    /// accepted before. This version has to be tried next.
+    fits: Option<(Digest, Says)>,
+    /// The artifact of the build, if it has rejected its configuration.
+    unfit_build: Option<Digest>,
+    /// Whether a stored version was started.
+    has_served: bool,
+    /// Whether the stored versions are tried again after the build.
+    falls_back: bool,
+    answered: bool,
+    built: bool,
 }
 
 impl World {
@@ -66,77 +102,147 @@ impl World {
     pub(super) fn start(&mut self, by: By) {
         let takes_time = self.dice.chance(7, 8);
         let stored = if self.dice.chance(1, 4) { Vec::new() } else { self.stored() };
-        let mut kept_out = self.kept_out();
-        let stored_first = takes_time || self.machine.history.rolled_back_from().is_some();
-        let may_serve_stored = stored.iter().any(|version| !kept_out.contains(&version.digest));
+        let kept_out = self.kept_out();
+        let mut start = Starting {
+            by,
+            stored_first: takes_time || self.machine.history.rolled_back_from().is_some(),
+            may_serve_stored: stored.iter().any(|version| !kept_out.contains(&version.digest)),
+            kept_out,
+            stored: stored.clone(),
+            tried: BTreeSet::new(),
+            fits: None,
+            unfit_build: None,
+            has_served: false,
+            falls_back: false,
+            answered: false,
+            built: false,
+        };
+        self.start_stage = Some(Stage::Stored);
         let mut work = self.step(Input::Start { stored, takes_time });
-        let (mut tried, mut answered, mut built, mut unfit) = (BTreeSet::new(), false, false, None);
-        // Whether a stored version was installed.
-        let mut has_served = false;
         loop {
-            let input = match work {
-                Some(Work::ServeStored(digest)) => {
-                    let wanted = self.watch.is_wanted;
-                    self.watch
-                        .rule(wanted, || format!("{digest:?} is started although the plugin was stopped"));
-                    let may_run = !kept_out.contains(&digest) && (stored_first || built);
-                    self.watch.rule(may_run, || format!("{digest:?} must not be started before the build"));
-                    let is_first = tried.insert((digest, built));
-                    self.watch.rule(is_first, || format!("{digest:?} is tried twice"));
-                    let manifest = self.machine.manifest().clone();
-                    let serves = self.install((digest, manifest), How::Again);
-                    let is_unfit = !serves && self.dice.chance(1, 2);
-                    unfit = is_unfit.then_some(digest);
-                    Input::Tried { serves, is_unfit }
-                }
-                Some(Work::ServeAccepted(digest)) => {
-                    let was_refused = self.machine.faults().refused().is_some_and(|(it, _)| it == digest);
-                    let may_fit = by != By::Command && (unfit.take() == Some(digest) || built && was_refused);
-                    self.watch.rule(may_fit, || {
-                        format!("{digest:?} is started with its earlier configuration needlessly")
-                    });
-                    let said = self.machine.manifest().clone();
-                    // The configuration that the version has accepted before.
-                    let accepted = Says { config: 20, ..Says::of(&said) };
-                    let serves = accepted != Says::of(&said)
-                        && self.install((digest, Arc::new(accepted.manifest())), How::Again);
-                    if serves {
-                        self.is_refused(said);
-                    }
-                    Input::Tried { serves, is_unfit: self.dice.chance(1, 2) }
+            let is_over = !matches!(work, Some(Work::ServeStored { .. }));
+            let postponed = self.watch.postponed;
+            self.watch.rule(!is_over || postponed == 0, || format!("{postponed} failures are not reported"));
+            work = match work {
+                Some(Work::ServeStored { digest, manifest }) => {
+                    self.try_stored(&mut start, (digest, manifest))
                 }
                 Some(Work::AnswerStart) => {
-                    let may = by == By::Host { same_program: true } && !answered && !built;
+                    let may = start.is_answered_early();
                     self.watch
                         .rule(may, || format!("a start by {by:?} is answered before the source is built"));
-                    answered = true;
-                    Input::StartAnswered
+                    start.answered = true;
+                    self.step(Input::StartAnswered)
                 }
-                Some(Work::BuildSource) => {
-                    self.watch.rule(!built, || "a start builds twice".into());
-                    let comes_first = stored_first && may_serve_stored && self.watch.is_wanted;
-                    self.watch.rule(!comes_first || !tried.is_empty(), || {
-                        "a start skips the stored versions".into()
-                    });
-                    let must = by == By::Host { same_program: true } && has_served;
-                    self.watch.rule(!must || answered, || {
-                        format!("a start by {by:?} is not answered before the source is built")
-                    });
-                    built = true;
-                    let serves = self.rebuild(Aim::Check) || self.serves.is_some();
-                    kept_out = self.kept_out();
-                    Input::SourceTried { serves, stored: self.stored() }
-                }
+                Some(Work::BuildSource) => self.build_at_start(&mut start),
                 _ => {
-                    let is_so = work == Some(Work::EndStart) && built;
-                    return self.watch.rule(is_so, || format!("a start ends with {work:?}, built: {built}"));
+                    let is_so = work == Some(Work::EndStart) && start.built;
+                    self.watch.rule(is_so, || format!("a start ends with {work:?}, built: {}", start.built));
+                    self.has_tried_all(&start);
+                    self.start_stage = None;
+                    return;
                 }
             };
-            let ends = matches!(input, Input::SourceTried { serves: true, .. });
-            has_served |= matches!(input, Input::Tried { serves: true, .. });
-            work = self.step(input);
-            let has_ended = work == Some(Work::EndStart);
-            self.watch.rule(has_ended || !ends, || "a start continues although a version serves".into());
         }
+    }
+
+    /// Simulates an attempt to start a stored version. Returns the work that follows.
+    fn try_stored(
+        &mut self,
+        start: &mut Starting,
+        (digest, manifest): (Digest, Arc<Manifest>),
+    ) -> Option<Work> {
+        let wanted = self.watch.is_wanted;
+        self.watch.rule(wanted, || format!("{digest:?} is started although the plugin was stopped"));
+        let may_run = !start.kept_out.contains(&digest) && (start.stored_first || start.built);
+        self.watch.rule(may_run, || format!("{digest:?} must not be started before the build"));
+        let (said, in_force) = (Says::of(&manifest), self.watch.in_force);
+        let is_accepted = said != in_force;
+        let is_first = start.tried.insert((digest, start.built, is_accepted));
+        self.watch.rule(is_first, || format!("{digest:?} is tried twice"));
+        let expected = start.fits.take();
+        let fits = start.accepted(digest, in_force);
+        let may_fit = expected == Some((digest, said))
+            || start.built && start.unfit_build == Some(digest) && fits == Some(said);
+        self.watch.rule(may_fit || !is_accepted && expected.is_none(), || {
+            format!("{digest:?} is started with {said:?}, but expected is {expected:?}")
+        });
+        let rejected = self.machine.manifest().clone();
+        self.unfit = None;
+        let serves = self.install((digest, manifest), How::Again);
+        start.has_served |= serves;
+        let is_unfit = !serves && !is_accepted && self.unfit == Some((digest, false));
+        start.fits = fits.filter(|_| is_unfit).map(|fits| (digest, fits));
+        if !serves || !is_accepted {
+            return self.step(Input::Tried { serves });
+        }
+        (self.watch.latest, self.watch.is_pending) = (Says::of(&rejected), true);
+        let work = self.step(Input::Tried { serves });
+        let is_reported = self.machine.faults().first().is_some_and(|fault| fault == DOES_NOT_START);
+        self.watch.rule(is_reported, || "a rejected configuration is not the most important fault".into());
+        work
+    }
+
+    /// Simulates the build of the source in a start. Returns the work that follows.
+    fn build_at_start(&mut self, start: &mut Starting) -> Option<Work> {
+        let by = start.by;
+        self.watch.rule(!start.built, || "a start builds twice".into());
+        let comes_first = start.stored_first && start.may_serve_stored && self.watch.is_wanted;
+        self.watch
+            .rule(!comes_first || !start.tried.is_empty(), || "a start skips the stored versions".into());
+        let must = start.is_answered_early() && start.has_served;
+        self.watch.rule(!must, || format!("a start by {by:?} is not answered before the source is built"));
+        self.watch.rule(start.fits.is_none(), || {
+            format!("{:?} is not started with its earlier configuration", start.fits)
+        });
+        (start.built, self.start_stage, self.unfit) = (true, Some(Stage::Source), None);
+        let serves = self.rebuild(Aim::Check) || self.serves.is_some();
+        self.start_stage = Some(Stage::Stored);
+        start.unfit_build = self.unfit.filter(|(_, is_new)| *is_new).map(|(digest, _)| digest);
+        (start.kept_out, start.stored) = (self.kept_out(), self.stored());
+        (start.falls_back, start.has_served) = (!serves && self.watch.is_wanted, false);
+        let work = self.step(Input::SourceTried { serves, stored: start.stored.clone() });
+        let has_ended = work == Some(Work::EndStart);
+        self.watch.rule(has_ended || !serves, || "a start continues although a version serves".into());
+        work
+    }
+
+    /// Checks that the start has tried the rejected artifact of the build with its earlier configuration, if no other
+    /// version has served.
+    fn has_tried_all(&mut self, start: &Starting) {
+        let is_open = start.falls_back && !start.has_served;
+        let Some(digest) = start.unfit_build.filter(|digest| is_open && !start.kept_out.contains(digest))
+        else {
+            return;
+        };
+        let fits = start.accepted(digest, self.watch.in_force);
+        let is_so = fits.is_none() || start.tried.contains(&(digest, true, true));
+        self.watch.rule(is_so, || format!("{digest:?} is not started with the configuration {fits:?}"));
+    }
+
+    /// When the failure of a version has to be reported. `is_new`: the version was built from the source.
+    pub(super) fn report_time(&self, is_new: bool) -> ReportTime {
+        let is_of_start = match self.start_stage {
+            Some(Stage::Stored) => true,
+            Some(Stage::Source) => is_new,
+            None => false,
+        };
+        let serves = matches!(self.machine.service, Service::Serving(_));
+        if is_of_start && !serves { ReportTime::Later } else { ReportTime::Now }
+    }
+}
+
+impl Starting {
+    /// Whether the caller gets an answer when a stored version serves.
+    fn is_answered_early(&self) -> bool {
+        self.by == By::Host { same_program: true } && !self.answered && !self.built
+    }
+
+    /// The manifest with the configuration that this version has accepted before. `None` if that configuration is in
+    /// force, or is not known, or if a user starts the plugin.
+    fn accepted(&self, digest: Digest, in_force: Says) -> Option<Says> {
+        let version = self.stored.iter().find(|version| version.digest == digest)?;
+        let config = version.accepted.as_ref()?["is"].as_u64()?;
+        (self.by != By::Command && config != in_force.config).then_some(Says { config, ..in_force })
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Watch {
     pub(super) latest: Says,
     /// The configuration that was set by a command, and the configuration that the manifest had then.
     pub(super) overridden: Option<(u64, u64)>,
+    /// The number of failures whose reports were postponed.
+    pub(super) postponed: u32,
     /// The number of consecutive builds that have failed since an edit.
     pub(super) failed_builds: u32,
     /// Whether the plugin should run, according to the commands that were carried out.
@@ -93,6 +95,7 @@ impl Watch {
             in_force: says,
             latest: says,
             overridden: None,
+            postponed: 0,
             failed_builds: 0,
             is_wanted: false,
             open: BTreeMap::new(),
@@ -190,14 +193,13 @@ impl Watch {
                 | Work::Configure(_)
                 | Work::Rewatch { .. }
                 | Work::BringUp
-                | Work::ServeStored(_)
-                | Work::ServeAccepted(_)
+                | Work::ServeStored { .. }
                 | Work::AnswerStart
                 | Work::BuildSource
                 | Work::EndStart
                 | Work::Install(..)
                 | Work::BringBack(_)
-                | Work::EndInstall
+                | Work::EndInstall(_)
                 | Work::RollBack(_)
                 | Work::EndService { .. },
             ) => {}

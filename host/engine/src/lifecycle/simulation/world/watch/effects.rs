@@ -1,10 +1,15 @@
 //! The rules of effects.
 
 use super::{super::Command, Expected, Watch};
-use crate::lifecycle::Effect;
+use crate::lifecycle::{Effect, ReportTime};
 use std::time::Instant;
 
 impl Watch {
+    /// Records when a failure is reported.
+    pub(in super::super) fn is_reported(&mut self, time: ReportTime) {
+        self.postponed += u32::from(time == ReportTime::Later);
+    }
+
     pub(in super::super) fn does(&mut self, now: Instant, effect: Effect, tried: Option<u8>) {
         match effect {
             Effect::Refuse(ticket) => {
@@ -51,6 +56,10 @@ impl Watch {
                 let (expected, unproven) = (self.expected.take(), self.unproven.take());
                 let is_so = expected == Some(Expected::Trust) && unproven.is_none_or(|until| until <= now);
                 self.rule(is_so, || format!("the version is confirmed, but expected is {expected:?}"));
+            }
+            Effect::ReportFailures => {
+                let postponed = std::mem::take(&mut self.postponed);
+                self.rule(postponed > 0, || "there is no postponed report".into());
             }
             Effect::CountRestart | Effect::ReportRestart { .. } => {
                 self.rule(self.is_wanted, || "a plugin that should not run was restarted".into());
