@@ -174,7 +174,7 @@ impl Lifecycle {
     /// case, the removal is reported instead of the failed build.
     pub(super) fn build_failed(&mut self, now: Instant, text: String, is_missing: bool) -> Effects {
         if is_missing {
-            self.faults.build_is_unclear(now + GRACE);
+            self.faults.build_is_unclear(now + GRACE, text);
             return Effects::default();
         }
         self.faults.build_failed(text);
@@ -182,7 +182,7 @@ impl Lifecycle {
         // Until the source compiles again, a change of any file that the build may read triggers a build, and so does a
         // change that was saved since the build began. But a build that writes new files and then fails must not
         // trigger builds endlessly.
-        let report = self.report_time(How::Built);
+        let report = self.report_time_in_start(How::Built);
         Effects::work(Work::Rewatch { since_it_began: self.failed_builds <= EARLY_FAILURES, report })
     }
 

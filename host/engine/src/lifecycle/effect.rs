@@ -54,6 +54,8 @@ pub(crate) enum Effect {
     LiftQuarantine,
     /// Remove the records of all crashed artifacts of the plugin.
     LiftDemotions,
+    /// Report that the serving version runs in a child process, and why.
+    ReportMoved,
     /// Make the postponed reports of failures.
     ReportFailures,
     /// Count a restart.
@@ -66,7 +68,7 @@ pub(crate) enum Effect {
     ReportNothingEarlier,
     /// Record that the serving version is confirmed.
     RememberGood,
-    /// Report the build that failed while the manifest was missing, unless the manifest is still missing.
+    /// Report the build that failed while the manifest was missing.
     ReportUnclearBuild,
     /// Report that the build begins again, because of the change `by` or, if that is `None`, because files were
     /// missing. If `by` is a change of the manifest, the manifest is read before the build begins again.
@@ -112,6 +114,8 @@ pub(crate) enum Work {
     /// Read the manifest, because of this change; [`Input::ManifestRead`]. With `builds`, then build if the edit of the
     /// manifest requires it.
     ReadManifest { change: Change, builds: bool },
+    /// Find out whether the manifest is still missing; [`Input::LookedForManifest`].
+    LookForManifest,
     /// Report this change again as a new command; [`Input::Command`].
     ReportAgain(Change),
     /// Accept this change. The next compilation includes it, so the running work continues.

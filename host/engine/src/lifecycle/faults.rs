@@ -24,9 +24,9 @@ pub(crate) struct Faults {
     source: Option<SourceFault>,
     /// The last failure of any other kind.
     other: Option<String>,
-    /// A build has failed while the manifest was missing. The failure is reported at this time, unless the plugin has
-    /// been removed by then.
-    unclear: Option<Instant>,
+    /// A build has failed with this error while the manifest was missing. The failure is reported at this time, unless
+    /// the plugin has been removed by then.
+    unclear: Option<(Instant, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +95,17 @@ impl Faults {
     /// The time at which to report that a build has failed while the manifest was missing. `None` if there is no such
     /// build.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.unclear
+        self.unclear.as_ref().map(|(due, _)| *due)
     }
 
     /// Records that a build has failed while the manifest was missing. The failure is reported at `until`.
-    pub(super) fn build_is_unclear(&mut self, until: Instant) {
-        self.unclear = Some(until);
+    pub(super) fn build_is_unclear(&mut self, until: Instant, text: String) {
+        self.unclear = Some((until, text));
+    }
+
+    /// Removes the error of a build that has failed while the manifest was missing.
+    pub(super) fn take_unclear(&mut self) -> Option<String> {
+        self.unclear.take().map(|(_, text)| text)
     }
 
     /// Cancels the report of a build that has failed while the manifest was missing.

@@ -4,7 +4,7 @@
 use super::Lifecycle;
 use super::{
     Aim, CommandKind, Compiled, Config, Contents, Death, Ending, History, Installation, NotInstalled,
-    Observation, ProcessSettings, Programs, Reading, StopWhy, StoredVersion, Ticket, VersionId,
+    Observation, Placement, ProcessSettings, Programs, Reading, StopWhy, StoredVersion, Ticket, VersionId,
 };
 use crate::{id::Digest, manifest::Manifest, record::Wanted};
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
@@ -35,8 +35,8 @@ pub(crate) enum Input {
     PauseOver,
     /// The build has produced no library. `is_missing`: the manifest is missing, too.
     BuildFailed { text: String, is_missing: bool },
-    /// A build has failed while the manifest was missing. The manifest exists again.
-    UnclearBuildFailed(String),
+    /// The worker has looked for the manifest.
+    LookedForManifest { is_missing: bool },
     /// The plugin's folder was moved.
     Moved { root: PathBuf, file: PathBuf },
     /// The build resulted in the serving version.
@@ -85,6 +85,8 @@ pub(crate) enum Input {
         /// The artifacts that can serve again, in the order in which they first served.
         history: Vec<Digest>,
     },
+    /// The serving generation runs in this place.
+    Placed(Placement),
     /// The process of a generation has exited unexpectedly.
     Died(Death),
     /// The time that [`Lifecycle::due`] has returned is reached.

@@ -39,6 +39,8 @@ pub(crate) struct NotInstalled {
     pub(crate) because: Because,
     /// Whether the previous version was stopped to make room for this version.
     pub(crate) made_room: bool,
+    /// Whether the host reports the crash because of which this version does not run.
+    pub(crate) is_announced: bool,
 }
 
 /// Why a version failed to start.
@@ -130,7 +132,7 @@ impl Lifecycle {
             }
             Some(Install::Starts { installation, .. }) => {
                 self.start_is_refused(&failed);
-                let time = self.report_time(installation.how);
+                let time = self.report_time(installation.how, &failed);
                 self.version_fails(installation.how, failed);
                 Effects::work(Work::EndInstall(time))
             }

@@ -43,7 +43,7 @@
 //! * the work that follows an edit of the manifest or a stop;
 //! * the target of a rollback, and the artifact that a build does not install again after a rollback;
 //! * where an artifact runs that has crashed, and when its quarantine ends;
-//! * which faults a plugin has;
+//! * which faults a plugin has, and when and how failures are reported;
 //! * when the serving generation is restarted, rolled back, quarantined or saved.
 //!
 //! Whatever depends on files, processes or the plugin's code is determined by the worker and passed to the lifecycle. A
@@ -63,6 +63,7 @@ mod manifest;
 mod overlap;
 mod policy;
 mod queue;
+mod report;
 mod saved;
 mod service;
 #[cfg(test)]
@@ -81,7 +82,8 @@ pub(crate) use build::Aim;
 pub(crate) use compiled::{CompileFailure, Compiled, NeededFile};
 pub(crate) use crashed::{AfterCrash, Processes, StoredVersion};
 pub(crate) use effect::{Effect, Effects, Work};
-pub(crate) use faults::{By, Faults};
+use faults::By;
+pub(crate) use faults::Faults;
 pub(crate) use history::{History, Rollback};
 pub(crate) use input::{Input, Past};
 use install::Install;
@@ -93,11 +95,11 @@ pub(crate) use overlap::{Contents, Observation};
 pub(crate) use policy::{Confirm, Policy};
 use queue::{Activity, Phase, Waiting};
 pub(crate) use queue::{CommandKind, Ticket};
+pub(crate) use report::{FailureReport, Placement, ReportTime};
 pub(crate) use saved::Ending;
 use saved::Saved;
 use service::Service;
 pub(crate) use service::{Death, Exit};
-pub(crate) use start::ReportTime;
 use start::Start;
 use std::{sync::Arc, time::Instant};
 pub(crate) use steps::StepState;
@@ -158,6 +160,8 @@ pub(crate) struct Lifecycle {
     start: Option<Start>,
     install: Option<Install>,
     saved: Saved,
+    /// Whether the version that served last runs in a child process although its manifest does not request that.
+    is_moved: bool,
     history: History,
     task: Option<Task>,
     waiting: Waiting,
@@ -187,6 +191,7 @@ impl Lifecycle {
             start: None,
             install: None,
             saved: if saved_at_stop { Saved::AtStop } else { Saved::Checkpoint },
+            is_moved: false,
             history,
             task: None,
             waiting: Waiting::default(),
@@ -250,6 +255,8 @@ impl Lifecycle {
             Input::RollBack(to) => self.roll_back(to),
             Input::Stop(why) => self.stop(why),
             Input::Ended { ending, checkpoint } => self.ended(ending, checkpoint),
+            Input::Placed(placement) => self.is_placed(placement),
+            Input::LookedForManifest { is_missing } => self.manifest_is_looked_for(is_missing),
             Input::Died(death) => self.died(now, death),
             Input::Build(aim) => self.build_begins(aim),
             Input::Wanted => self.user_wants(),
@@ -277,7 +284,6 @@ impl Lifecycle {
     /// Takes an input that has no effects.
     fn note(&mut self, input: Input) {
         match input {
-            Input::UnclearBuildFailed(text) => self.faults.build_failed(text),
             Input::Unchanged => {
                 self.install = None;
                 self.faults.is_unchanged();
@@ -309,6 +315,8 @@ impl Lifecycle {
             | Input::RollBack(_)
             | Input::Stop(_)
             | Input::Ended { .. }
+            | Input::Placed(_)
+            | Input::LookedForManifest { .. }
             | Input::Died(_)
             | Input::Build(_)
             | Input::Wanted
@@ -339,20 +347,9 @@ impl Lifecycle {
         self.manifests.latest()
     }
 
-    /// Whether the configuration was set by a command.
-    pub(crate) fn is_overridden(&self) -> bool {
-        self.overrides.is_some()
-    }
-
     /// The faults of the plugin.
     pub(crate) fn faults(&self) -> &Faults {
         &self.faults
-    }
-
-    /// The origin of the configuration that is being applied to the plugin. `None` if no configuration is being
-    /// applied.
-    pub(crate) fn configures(&self) -> Option<By> {
-        self.activity.configures()
     }
 
     /// The time at which the worker has to pass [`Input::Due`] next. `None` if nothing is due.

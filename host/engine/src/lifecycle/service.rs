@@ -61,8 +61,12 @@ enum Trust {
 pub(crate) struct Death {
     pub(crate) version: VersionId,
     pub(crate) exit: Exit,
-    /// Whether the generation served until its process ended, and no other generation has replaced it.
-    pub(crate) leaves_gap: bool,
+    /// Whether the generation served until its process ended.
+    pub(crate) was_serving: bool,
+    /// Whether the generation has ever served.
+    pub(crate) has_served: bool,
+    /// Whether another generation serves now.
+    pub(crate) is_replaced: bool,
     /// Whether a crash of the artifact is recorded already.
     pub(crate) has_crashed: bool,
 }
@@ -193,13 +197,18 @@ impl Lifecycle {
 
     /// Decides what follows from the death of a generation: a rollback, a restart, a quarantine, or only a report.
     pub(super) fn died(&mut self, now: Instant, death: Death) -> Effects {
+        // The attempt to start a generation reports why the generation has never served.
+        if !death.was_serving && !death.has_served {
+            return Effects::default();
+        }
         let demotion = self.demotion(&death);
         let Effects { now, then } = self.consequences(now, death);
         Effects { now: demotion.into_iter().chain(now).collect(), then }
     }
 
     fn consequences(&mut self, now: Instant, death: Death) -> Effects {
-        let Death { version, exit, leaves_gap, .. } = death;
+        let Death { version, exit, was_serving, is_replaced, .. } = death;
+        let leaves_gap = was_serving && !is_replaced;
         let was_watched = match &mut self.service {
             Service::Serving(serving) if serving.version == version => {
                 let trust = std::mem::replace(&mut serving.trust, Trust::Trusted);
@@ -256,8 +265,7 @@ impl Lifecycle {
             return Effects::default();
         }
         if self.faults.due().is_some_and(|due| due <= now) {
-            self.faults.forget_unclear();
-            return Effects::of([Effect::ReportUnclearBuild]);
+            return Effects::work(Work::LookForManifest);
         }
         if let Some(change) = self.check(now) {
             return Effects::work(Work::ReportAgain(change));

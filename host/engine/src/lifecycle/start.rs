@@ -1,10 +1,7 @@
 //! The start of a plugin. First, a stored version is started, so that the plugin serves before anything is built. Then
 //! the source is built. If the result does not start and no version serves, the stored versions are tried once more.
 
-use super::{
-    Because, Effect, Effects, Failures, Intent, Lifecycle, NotInstalled, StoredVersion, Work,
-    service::Service,
-};
+use super::{Because, Effect, Effects, Failures, Intent, Lifecycle, NotInstalled, StoredVersion, Work};
 use crate::{manifest::Manifest, record::How};
 use std::{collections::VecDeque, sync::Arc};
 
@@ -48,12 +45,17 @@ enum Trying {
     AsAccepted { rejected: Arc<Manifest>, refusal: String },
 }
 
-/// When a failure is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReportTime {
-    Now,
-    /// At the next [`Effect::ReportFailures`], because a version may serve before that.
-    Later,
+impl Start {
+    /// Whether the report of a failure is postponed. `how`: why the version was installed.
+    pub(super) fn postpones(&mut self, how: How) -> bool {
+        let is_of_start = match self.stage {
+            // A restart during the build does not belong to the start.
+            StartStage::Source => how == How::Built,
+            StartStage::Stored | StartStage::Fallback => true,
+        };
+        self.postpones |= is_of_start;
+        is_of_start
+    }
 }
 
 impl Lifecycle {
@@ -101,19 +103,6 @@ impl Lifecycle {
         {
             *refusal = Some(failed.text.clone());
         }
-    }
-
-    /// When to report the failure of a version that was installed for the reason `how`. While no version serves and the
-    /// start has not tried all versions, the report is postponed, so that it can name the version that serves instead.
-    pub(super) fn report_time(&mut self, how: How) -> ReportTime {
-        let is_down = !matches!(self.service, Service::Serving(_));
-        let Some(start) = self.start.as_mut().filter(|_| is_down) else { return ReportTime::Now };
-        let is_of_start = match start.stage {
-            StartStage::Source => how == How::Built,
-            StartStage::Stored | StartStage::Fallback => true,
-        };
-        start.postpones |= is_of_start;
-        if is_of_start { ReportTime::Later } else { ReportTime::Now }
     }
 
     /// The effect that makes the postponed reports, if there are any.

@@ -7,7 +7,7 @@ use crate::{
     error::{ReloadCause, TrialError},
     event::{CrashSite, EventKind},
     id::Digest,
-    lifecycle::{BeginsWith, Input},
+    lifecycle::{BeginsWith, Input, Placement},
     load::process::SavedBy,
     record::StateNote,
     step::Step,
@@ -95,24 +95,26 @@ impl Worker {
     }
 
     /// Records why the serving generation does not run in the mode that its manifest requests. `None` if it runs in
-    /// that mode. Reports the reason if no reason was recorded before.
-    pub(super) fn note_place(&self, moved: Option<&Moved>) {
-        let reason = moved.map(ToString::to_string);
-        let before = std::mem::replace(&mut self.shared.progress.lock().moved, reason.clone());
-        // The move after a crash was reported when the crash was detected.
-        let is_known = before.is_some() || matches!(moved, Some(Moved::Crashed(_)));
-        if let Some(reason) = reason.filter(|_| !is_known) {
-            self.emit(EventKind::PluginDemoted { crash: CrashSite::default(), reason });
-        }
+    /// that mode.
+    pub(super) fn note_place(&mut self, moved: Option<&Moved>) {
+        self.shared.progress.lock().moved = moved.map(ToString::to_string);
+        self.do_now(Input::Placed(match moved {
+            None => Placement::AsRequested,
+            Some(Moved::Crashed(_)) => Placement::AfterCrash,
+            Some(_) => Placement::Moved,
+        }));
     }
 
-    /// Reports that this host does not run an artifact that has crashed a host.
-    pub(super) fn report_kept_out(&self, demotion: &Demotion) {
+    /// Reports why the serving generation runs in a child process.
+    pub(super) fn report_moved(&self) {
+        let reason = self.shared.progress.lock().moved.clone().unwrap_or_default();
+        self.emit(EventKind::PluginDemoted { crash: CrashSite::default(), reason });
+    }
+
+    /// If no generation serves, callers get the reason why this host does not run an artifact that has crashed a host.
+    pub(super) fn note_kept_out(&self, demotion: &Demotion) {
         if self.shared.entry.live().is_none() {
             self.shared.entry.set_reason(&demotion.to_string());
-        }
-        if !self.context.demotions.is_news(self.id(), demotion.digest) {
-            self.emit(demotion.event());
         }
     }
 

@@ -61,8 +61,12 @@ impl Worker {
             Err(failed) => failed,
         };
         let back = match (failed.next, failed.stopped) {
-            (Some(Work::EndInstall(ReportTime::Later)), _) => {
-                self.postponed.push(Postponed::Install(failed.error.clone()));
+            (Some(Work::EndInstall(time)), _) if time != ReportTime::Now => {
+                match (time, &*failed.error.cause) {
+                    (ReportTime::Later, _) => self.postponed.push(Postponed::Install(failed.error.clone())),
+                    (_, ReloadCause::Quarantined(demotion)) => self.note_kept_out(demotion),
+                    _ => {}
+                }
                 return Err(failed.error.into());
             }
             (Some(next @ Work::BringBack(_)), Some(stopped)) => Some(self.bring_back(stopped, next).await),
@@ -130,6 +134,12 @@ impl Worker {
                 artifact: attempt.artifact,
                 because: because(&error.cause),
                 made_room: attempt.stopped.is_some(),
+                is_announced: match &*error.cause {
+                    ReloadCause::Quarantined(demotion) => {
+                        self.context.demotions.is_news(self.id(), demotion.digest)
+                    }
+                    _ => false,
+                },
             }));
             if !matches!(work, Some(Work::Install(..))) {
                 self.doing(None);
@@ -278,7 +288,10 @@ impl Worker {
     /// Reports that a version failed to start. `gap_ms` is the time for which calls have waited, in milliseconds.
     fn report_not_installed(&self, error: &ReloadError, gap_ms: Option<f64>) {
         match &*error.cause {
-            ReloadCause::Quarantined(demotion) => self.report_kept_out(demotion),
+            ReloadCause::Quarantined(demotion) => {
+                self.note_kept_out(demotion);
+                self.emit(demotion.event());
+            }
             _ => self.report_failed(error, gap_ms),
         }
     }

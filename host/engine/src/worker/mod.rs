@@ -31,7 +31,7 @@ use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stage},
     id::{Generation, PluginId},
-    lifecycle::{By, Input, Lifecycle, Past, Reading, Work},
+    lifecycle::{FailureReport, Input, Lifecycle, Past, Reading, Work},
     load::process::SavedBy,
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
@@ -227,22 +227,22 @@ impl Worker {
 
     /// Reports an error. `gap_ms` is the time for which calls have waited, in milliseconds.
     fn report_failed(&self, error: &ReloadError, gap_ms: Option<f64>) {
-        // If a command has set the rejected configuration, the plugin stays as it was before.
-        if self.lifecycle.configures() != Some(By::Command) {
+        let FailureReport { is_of_configuration, explains_outage, names_file, names_line } =
+            self.lifecycle.failure_report();
+        if explains_outage {
             self.note_why_down(error);
         }
-        let configures = self.lifecycle.configures();
         let kept_generation = self.shared.entry.live().map(|live| live.generation);
-        let file = Some(self.manifest().file.clone()).filter(|_| configures != Some(By::Command));
-        let key = error.cause.unfit_config_key().filter(|_| !self.lifecycle.is_overridden());
+        let file = names_file.then(|| self.manifest().file.clone());
+        let key = error.cause.unfit_config_key().filter(|_| names_line);
         let at = file.as_ref().zip(key).and_then(|(file, key)| Some((file, manifest::line_of(file, &key)?)));
         let (stage, mut error) = (error.stage, error.cause.to_string());
         if let Some((file, line)) = at {
             error = format!("{}:{line}: {error}", file.display());
         }
-        self.emit(match configures {
-            Some(_) => EventKind::ConfigureFailed { file, error, kept_generation },
-            None => EventKind::ReloadFailed { stage, error, kept_generation, gap_ms },
+        self.emit(match is_of_configuration {
+            true => EventKind::ConfigureFailed { file, error, kept_generation },
+            false => EventKind::ReloadFailed { stage, error, kept_generation, gap_ms },
         });
     }
 

@@ -47,6 +47,7 @@ impl Worker {
                 self.watch_sources_as_of(as_of).await;
                 match report {
                     ReportTime::Now => self.report_failed_build(&error),
+                    ReportTime::ByHost => {}
                     ReportTime::Later => self.postponed.push(Postponed::Build(error.clone())),
                 }
             }
@@ -64,11 +65,9 @@ impl Worker {
         self.emit(EventKind::BuildFailed { error: error.cause.to_string(), diagnostics });
     }
 
-    /// Reports a build that failed while the manifest was missing, if the manifest exists again.
+    /// Reports the build that failed while the manifest was missing.
     pub(super) fn report_unclear_build(&mut self) {
-        let unclear = self.unclear.take();
-        if let Some(error) = unclear.filter(|_| !self.is_missing()) {
-            self.do_now(Input::UnclearBuildFailed(error.to_string()));
+        if let Some(error) = self.unclear.take() {
             self.report_failed_build(&error);
         }
     }

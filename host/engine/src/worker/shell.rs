@@ -92,6 +92,7 @@ impl Worker {
                 }
                 Work::Checkpoint => self.checkpoint().await,
                 Work::CountCalls => self.count_calls(),
+                Work::LookForManifest => Input::LookedForManifest { is_missing: self.is_missing() },
                 Work::ReportAgain(change) => self.mailbox.receive(Command::Changed(change)),
                 of_a_command => return Some(of_a_command),
             };
@@ -130,6 +131,7 @@ impl Worker {
             Effect::Demote { digest, signal } => self.demote(digest, signal),
             Effect::LiftQuarantine => self.record.note(Record::lift_quarantine),
             Effect::LiftDemotions => self.context.demotions.lift(self.id()),
+            Effect::ReportMoved => self.report_moved(),
             Effect::ReportFailures => self.report_postponed(),
             Effect::CountRestart => self.shared.progress.lock().restarts += 1,
             Effect::ReportRestart { deaths } => self.emit(EventKind::PluginRestarted { deaths }),

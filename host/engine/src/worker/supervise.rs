@@ -90,21 +90,16 @@ impl Worker {
         }
     }
 
-    /// Handles the death of a generation that serves or has served. Ignores a generation that has never served.
+    /// Handles the unexpected exit of a generation's process.
     pub(super) fn died(&mut self, died: Died) {
         let Died { generation, digest, death, stderr_tail, retiring, served } = died;
         // A generation whose process ended before the swap may have been swapped in since.
         let patience = self.manifest().process.restart_wait;
         let retiring = retiring.or_else(|| self.shared.entry.suspend(generation, patience));
-        if retiring.is_none() && !served.load(Ordering::Relaxed) {
-            return;
-        }
-        let did_serve = retiring.is_some();
+        let was_serving = retiring.is_some();
         if let Some(retiring) = retiring {
             self.retire(retiring);
         }
-        // A successor may serve by now.
-        let leaves_gap = did_serve && self.shared.entry.live().is_none();
         let (signal, status) = match death {
             Death::Signal(name) => (Some(name), None),
             Death::Exit(status) => (None, Some(status)),
@@ -113,7 +108,10 @@ impl Worker {
         self.do_now(Input::Died(lifecycle::Death {
             version: VersionId { generation, digest },
             exit: Exit { signal, status, stderr_tail },
-            leaves_gap,
+            was_serving,
+            has_served: served.load(Ordering::Relaxed),
+            // A successor may serve by now.
+            is_replaced: self.shared.entry.live().is_some(),
             has_crashed: self.context.demotions.of(self.id(), digest).is_some(),
         }));
     }

@@ -18,7 +18,7 @@ mod worker;
 use super::{Dice, Moves};
 use crate::{
     id::{Digest, PluginId},
-    lifecycle::{Death, Exit, Input, Lifecycle, Past, Policy, Processes, Service, Ticket, VersionId, Work},
+    lifecycle::{Input, Lifecycle, Past, Policy, Processes, Service, Ticket, VersionId, Work},
     record::{How, Wanted},
     watch::Change,
 };
@@ -69,6 +69,10 @@ pub(super) struct World {
     accepted: Option<(Digest, u64)>,
     /// The version that has failed last, if it has rejected its configuration, and whether it was built from the source.
     unfit: Option<(Digest, bool)>,
+    /// Whether a configuration is being applied, and whether a command has set it.
+    configuring: Option<bool>,
+    /// Whether the version that served last runs in a child process without a request of its manifest.
+    is_moved: bool,
     /// What the start in progress is doing.
     start_stage: Option<Stage>,
     /// The artifacts that were rolled back, and have not been confirmed since.
@@ -89,6 +93,8 @@ pub(super) struct World {
     tried: Option<u8>,
     /// The source of a build that failed while the manifest was missing, and the time at which the failure is reported.
     unclear: Option<(u8, Instant)>,
+    /// The source whose failed build was not reported, because the manifest was removed.
+    removed: Option<u8>,
     /// Whether no further failure occurs.
     calm: bool,
     commands: BTreeMap<Ticket, Command>,
@@ -98,7 +104,7 @@ pub(super) struct World {
     newer: Option<Change>,
     /// The commands that the worker has not received yet.
     inbox: VecDeque<Ticket>,
-    /// The deaths that the worker has not received yet. The flag states whether the generation served when it died.
+    /// The deaths that the worker has not received yet. The flag states whether the generation has served.
     deaths: VecDeque<(VersionId, bool)>,
     moves: Moves,
 }
@@ -135,6 +141,8 @@ impl World {
             served: Vec::new(),
             accepted: None,
             unfit: None,
+            configuring: None,
+            is_moved: false,
             start_stage: None,
             taken_back: BTreeSet::new(),
             quarantined: BTreeSet::new(),
@@ -144,6 +152,7 @@ impl World {
             source: 0,
             tried: None,
             unclear: None,
+            removed: None,
             calm: false,
             commands: BTreeMap::new(),
             changes: BTreeMap::new(),
@@ -185,6 +194,7 @@ impl World {
             || !self.watch.is_wanted
             || explained
             || self.watch.was_chosen()
+            || self.removed == Some(self.source)
             || self.is_known_as_unstable();
         self.watch.rule(is_right, || "the newest source does not serve, and no fault explains why".into());
         self.give(Command::Start);
@@ -280,19 +290,6 @@ impl World {
         files::wall(self.now - self.begin)
     }
 
-    /// The worker receives the deaths.
-    fn hear(&mut self) {
-        while let Some((version, served)) = self.deaths.pop_front() {
-            let leaves_gap = served && self.serves.is_none();
-            let earlier = self.earlier(version.digest);
-            self.watch.died(self.now, (version, leaves_gap), earlier);
-            let has_crashed = self.dies(version.digest);
-            let death = Death { version, exit: Exit::default(), leaves_gap, has_crashed };
-            self.drive(Input::Died(death));
-            self.has_died();
-        }
-    }
-
     /// The idle worker receives the commands, or reports that something is due.
     fn receive(&mut self) {
         while let Some(ticket) = self.inbox.pop_front() {
@@ -329,6 +326,7 @@ impl World {
                 }
                 Work::Checkpoint => self.checkpoint(),
                 Work::CountCalls => self.count_calls(),
+                Work::LookForManifest => self.looks_for_manifest(),
                 Work::ReportAgain(change) => {
                     self.give_change(Command::Save, change);
                     let ticket = self.inbox.pop_back().expect("it was just given");
@@ -359,7 +357,8 @@ impl World {
         self.reported.retain(|path| overlap.is_unstable(path));
         let is_serving = matches!(self.machine.service, Service::Serving(_));
         let knows = self.machine.service.last().filter(|_| is_serving);
-        let is_known = !self.deaths.is_empty() || self.watch.is_on_the_way || knows == self.serves;
+        let is_dead = self.deaths.iter().any(|(_, has_served)| *has_served);
+        let is_known = is_dead || self.watch.is_on_the_way || knows == self.serves;
         self.watch
             .rule(is_known, || format!("after {kind}, the lifecycle has {knows:?} as the serving version"));
         let says =

@@ -264,14 +264,19 @@ impl World {
         });
     }
 
-    /// Reports a build that failed while the manifest was missing.
-    pub(super) fn report_unclear_build(&mut self) {
+    /// Looks for the manifest, because a build has failed while the manifest was missing. The failure has to be reported
+    /// if the manifest exists again.
+    pub(super) fn looks_for_manifest(&mut self) -> Input {
         let unclear = self.unclear.take();
         let is_due = unclear.is_some_and(|(_, until)| until <= self.now);
         self.watch.rule(is_due, || "a failed build is reported at the wrong time".into());
-        if let Some((source, _)) = unclear {
+        let is_missing = !self.calm && self.dice.chance(1, 4);
+        if is_missing {
+            self.removed = unclear.map(|(source, _)| source);
+        } else if let Some((source, _)) = unclear {
             self.watch.source_fails(source);
-            self.step(Input::UnclearBuildFailed("the source does not compile".into()));
+            self.watch.reports_build = true;
         }
+        Input::LookedForManifest { is_missing }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Dice, World, texts::Says};
 use crate::{
     id::Digest,
-    lifecycle::{AfterCrash, Config, Processes, StoredVersion},
+    lifecycle::{AfterCrash, Config, Death, Exit, Input, Processes, StoredVersion},
     manifest::Mode,
     record::How,
 };
@@ -82,15 +82,46 @@ impl World {
         }
     }
 
+    /// The worker receives the deaths.
+    pub(super) fn hear(&mut self) {
+        while let Some((version, has_served)) = self.deaths.pop_front() {
+            let is_replaced = self.serves.is_some();
+            let was_serving = has_served && (!is_replaced || self.dice.chance(1, 2));
+            let mut has_crashed = self.crashes.have(version.digest);
+            if has_served {
+                let earlier = self.earlier(version.digest);
+                self.watch.died(self.now, (version, was_serving && !is_replaced), earlier);
+                has_crashed = self.dies(version.digest);
+            }
+            let reported = self.watch.crashes;
+            let exit = Exit::default();
+            self.drive(Input::Died(Death {
+                version,
+                exit,
+                was_serving,
+                has_served,
+                is_replaced,
+                has_crashed,
+            }));
+            let is_reported = self.watch.crashes > reported;
+            self.watch.rule(is_reported == has_served, || {
+                format!(
+                    "the crash of {version:?} is reported: {is_reported}, and it has served: {has_served}"
+                )
+            });
+            self.has_died();
+        }
+    }
+
     /// Records that the process of an artifact has ended. Returns whether a crash of the artifact is recorded already.
-    pub(super) fn dies(&mut self, digest: Digest) -> bool {
+    fn dies(&mut self, digest: Digest) -> bool {
         let has_crashed = self.crashes.have(digest);
         self.crashes.expected = Some(digest).filter(|_| self.policy.mode == Mode::Auto && !has_crashed);
         has_crashed
     }
 
     /// Checks that the crash was recorded.
-    pub(super) fn has_died(&mut self) {
+    fn has_died(&mut self) {
         let expected = self.crashes.expected.take();
         self.watch.rule(expected.is_none(), || format!("the crash of {expected:?} is not recorded"));
     }

@@ -114,11 +114,13 @@ impl World {
     /// the work that follows.
     fn is_configured(&mut self, with: Says, by_command_instead_of: Option<u64>) -> Option<Work> {
         self.takes_time();
+        self.configuring = Some(by_command_instead_of.is_some());
         let before = self.machine.faults().clone();
         let mut taken = self.calm || self.dice.chance(1, 2);
         if let (Some(serves), false, true) = (self.serves, self.calm, self.dice.chance(1, 4)) {
             taken = self.install((serves.digest, Arc::new(with.manifest())), How::Again);
         } else if !taken {
+            self.check_report();
             let text = "the version rejects its configuration".to_owned();
             self.step(Input::Refused(text.clone()));
             let faults = self.machine.faults();
@@ -135,6 +137,7 @@ impl World {
                 self.watch.overridden = Some((with.config, instead_of));
             }
         }
+        self.configuring = None;
         self.step(Input::ConfigureEnded { taken })
     }
 

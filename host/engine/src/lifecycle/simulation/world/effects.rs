@@ -13,7 +13,6 @@ impl World {
             Effect::Demote { digest, .. } => self.is_demoted(digest),
             Effect::LiftQuarantine => self.quarantined.clear(),
             Effect::LiftDemotions => self.crashes.are_lifted(),
-            Effect::ReportUnclearBuild => self.report_unclear_build(),
             Effect::RememberGood => {
                 self.good = self.machine.service.last().map(|last| last.digest);
                 self.taken_back.retain(|it| Some(*it) != self.good);

@@ -3,7 +3,10 @@
 use super::{Store, World, texts::Says};
 use crate::{
     id::{Digest, Generation},
-    lifecycle::{Because, BeginsWith, Input, Installation, NotInstalled, ReportTime, VersionId, Work},
+    lifecycle::{
+        Because, BeginsWith, FailureReport, Input, Installation, NotInstalled, Placement, ReportTime,
+        VersionId, Work,
+    },
     manifest::Manifest,
     record::How,
 };
@@ -81,7 +84,12 @@ impl World {
             }
             self.unfit = Some((digest, is_new))
                 .filter(|_| failed.because == Because::ConfigRefused && !returns && !makes_room);
-            let report = if returns { ReportTime::Now } else { self.report_time(is_new) };
+            let report = match failed.is_announced {
+                _ if returns => ReportTime::Now,
+                true => ReportTime::ByHost,
+                false => self.report_time(is_new),
+            };
+            self.check_report();
             work = self.step(Input::NotInstalled(failed));
             let is_so = match &work {
                 Some(Work::Install(..)) => gives_up,
@@ -100,6 +108,28 @@ impl World {
                 self.watch.is_reported(time);
             }
         }
+    }
+
+    /// Simulates where the serving version runs.
+    fn is_placed(&mut self) {
+        let placements = [Placement::AsRequested, Placement::AfterCrash, Placement::Moved];
+        let placement = placements[self.dice.below(3) as usize];
+        self.watch.reports_move = placement == Placement::Moved && !self.is_moved;
+        self.is_moved = placement != Placement::AsRequested;
+        self.step(Input::Placed(placement));
+    }
+
+    /// Checks what the report of a failure has to name now.
+    pub(super) fn check_report(&mut self) {
+        let by_command = self.configuring == Some(true);
+        let expected = FailureReport {
+            is_of_configuration: self.configuring.is_some(),
+            explains_outage: !by_command,
+            names_file: !by_command,
+            names_line: !by_command && self.watch.overridden.is_none(),
+        };
+        let is = self.machine.failure_report();
+        self.watch.rule(is == expected, || format!("a failure is reported as {is:?}, not as {expected:?}"));
     }
 
     /// Records that a version failed to start.
@@ -151,10 +181,20 @@ impl World {
             2 => Because::KeptOut,
             _ => Because::Other,
         };
-        let mut failed =
-            NotInstalled { text: DOES_NOT_START.into(), artifact: Some(digest), because, made_room: false };
+        let mut failed = NotInstalled {
+            text: DOES_NOT_START.into(),
+            artifact: Some(digest),
+            because,
+            made_room: false,
+            is_announced: because == Because::KeptOut && self.dice.chance(1, 2),
+        };
         if is_excluded {
             failed.because = Because::KeptOut;
+            return Err(failed);
+        }
+        if self.crashes.may_happen(self.policy.mode) && !self.calm && self.dice.chance(1, 16) {
+            // The process of the version ends before the version serves.
+            self.deaths.push_back((version, false));
             return Err(failed);
         }
         let fails = !self.calm && self.dice.chance(1, if returns { 2 } else { 4 });
@@ -225,6 +265,7 @@ impl World {
         self.store.is_noted = false;
         let history = self.served.clone();
         self.step(Input::Served { version, stateful: self.stateful, history });
+        self.is_placed();
         let (is_saved, saved) = (self.stateful && self.policy.checkpoint.is_some(), self.store.saved);
         self.watch
             .rule(is_saved || saved.is_none(), || format!("the handed-over state {saved:?} is still saved"));

@@ -24,6 +24,12 @@ pub(super) struct Watch {
     pub(super) latest: Says,
     /// The configuration that was set by a command, and the configuration that the manifest had then.
     pub(super) overridden: Option<(u64, u64)>,
+    /// The number of reported crashes.
+    pub(super) crashes: u32,
+    /// Whether the next step has to report a build that failed while the manifest was missing.
+    pub(super) reports_build: bool,
+    /// Whether the next step has to report that the version runs in a child process.
+    pub(super) reports_move: bool,
     /// The number of failures whose reports were postponed.
     pub(super) postponed: u32,
     /// The number of consecutive builds that have failed since an edit.
@@ -95,6 +101,9 @@ impl Watch {
             in_force: says,
             latest: says,
             overridden: None,
+            crashes: 0,
+            reports_build: false,
+            reports_move: false,
             postponed: 0,
             failed_builds: 0,
             is_wanted: false,
@@ -189,6 +198,7 @@ impl Watch {
                 Work::GoOn(_)
                 | Work::BuildChange(_)
                 | Work::ReadManifest { .. }
+                | Work::LookForManifest
                 | Work::ReportAgain(_)
                 | Work::Configure(_)
                 | Work::Rewatch { .. }
@@ -257,6 +267,8 @@ impl Watch {
         self.rule(is_wanted || !restarts, || "a plugin that should not run is about to be restarted".into());
         let (is, own) = (machine.faults().of_source(), self.source_is_wrong);
         self.rule(is == own, || format!("a fault of the newest source is recorded: {is}"));
+        let is_silent = std::mem::take(&mut self.reports_build) | std::mem::take(&mut self.reports_move);
+        self.rule(!is_silent, || "a failed build or a move to a child process is not reported".into());
         let expected = self.expected.take();
         self.rule(expected.is_none(), || format!("the step does not have the output {expected:?}"));
     }

@@ -38,6 +38,7 @@ impl Watch {
                 });
             }
             Effect::ReportCrash { version, restart_in, .. } => {
+                self.crashes += 1;
                 let is_so = restart_in.is_some() == self.restart.is_some() || self.current.is_some();
                 self.rule(is_so, || format!("{version:?}: a restart in {restart_in:?} is reported"));
             }
@@ -57,6 +58,14 @@ impl Watch {
                 let is_so = expected == Some(Expected::Trust) && unproven.is_none_or(|until| until <= now);
                 self.rule(is_so, || format!("the version is confirmed, but expected is {expected:?}"));
             }
+            Effect::ReportUnclearBuild => {
+                let is_due = std::mem::take(&mut self.reports_build);
+                self.rule(is_due, || "a build is reported although the manifest is missing".into());
+            }
+            Effect::ReportMoved => {
+                let is_news = std::mem::take(&mut self.reports_move);
+                self.rule(is_news, || "a move to a child process is reported needlessly".into());
+            }
             Effect::ReportFailures => {
                 let postponed = std::mem::take(&mut self.postponed);
                 self.rule(postponed > 0, || "there is no postponed report".into());
@@ -73,7 +82,6 @@ impl Watch {
             | Effect::LiftDemotions
             | Effect::RememberWanted(_)
             | Effect::Publish(_)
-            | Effect::ReportUnclearBuild
             | Effect::ForgetState
             | Effect::LoseCheckpoint(_)
             | Effect::KeepState
