@@ -22,8 +22,9 @@ use std::path::Path;
 /// List the plugins without building or loading them
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Status: available (there is a library), source_only (the plugin must be built), incomplete (there is neither
-library nor source); with a running host also ready (serves, no call runs), running (serves, calls run), stopped, error.
+    after_help = "Status: available (there is a library), source_only (the plugin must be built), incomplete (there is \
+neither library nor source); with a running host also ready (serves, no call runs), running (serves, calls run), \
+stopped, error.
 Exit status 1 if a manifest cannot be used.
 
 Examples:

@@ -163,6 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn no_sentence_of_a_help_text_is_broken_into_lines() {
+        // clap wraps lines at the width of the terminal.
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter(|line| !line.is_empty() && !line.starts_with("  ")) {
+                assert!(line.ends_with(['.', ':']), "{}: {line}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
     fn a_call_may_precede_or_follow_the_folder() {
         for line in [
             ["replug", "dev", "plugins", "--call", "a.b", "add", "[1,2]"].as_slice(),

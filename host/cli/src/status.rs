@@ -24,8 +24,8 @@ const HANGING: &str = "    ";
 #[derive(Debug, Args)]
 #[command(
     after_help = "Status: ready, running (calls in progress), stopped, error, available, source_only, incomplete.
-With --json: `plugins`, in the form of GET /api/v1/plugin/list, and `configuration`, which lists the settings that the host
-has not applied.
+With --json: `plugins`, in the form of GET /api/v1/plugin/list, and `configuration`, which lists the settings that \
+the host has not applied.
 
 Examples:
   replug status
