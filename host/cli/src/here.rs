@@ -76,6 +76,14 @@ pub(super) fn is_served(host: &HostLocator) -> bool {
     find_socket(&host.plugins, &host.state_dir).exists()
 }
 
+/// Whether a host serves a plugins folder that contains this folder. Another host of that plugins folder would be
+/// rejected.
+pub(super) fn is_in_served_folder(folder: &Path) -> bool {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let is_served_above = folder.parent().is_some_and(|above| is_served(&HostLocator::by_default(above)));
+    is_served_above || hosts_around(&folder).iter().any(|host| folder.starts_with(&host.plugins))
+}
+
 /// The running host whose plugins folder contains the working directory, or else the only host of the workspace.
 pub(super) fn host_around() -> Result<Option<HostLocator>, CliError> {
     let Ok(here) = env::current_dir() else { return Ok(None) };

@@ -4,6 +4,7 @@ mod member;
 
 use super::{
     error::CliError,
+    here::is_in_served_folder,
     shell::{invocation, quoted},
     terminal::{self, DIM, GOOD, relative},
 };
@@ -80,10 +81,15 @@ impl New {
         let membership = self.write(&folder)?;
         let id = id(&self.name);
         let enter = quoted(&folder.to_string_lossy());
-        let call = format!("{} dev --call {id} greet '{{\"name\":\"World\"}}'", invocation());
+        // A second host of the same plugins folder would be rejected. The running host builds the new plugin.
+        let (command, rest) = match is_in_served_folder(&folder) {
+            true => ("call", "the running host builds the plugin; edit src/lib.rs and save"),
+            false => ("dev --call", "then edit src/lib.rs and save"),
+        };
+        let call = format!("{} {command} {id} greet '{{\"name\":\"World\"}}'", invocation());
         terminal::print(&format!(
             "{GOOD}created{GOOD:#} {enter} {DIM}(id {id}){DIM:#}\n\n  cd {enter}\n  cargo test\n  {call}\n\n\
-             {DIM}then edit src/lib.rs and save{DIM:#}"
+             {DIM}{rest}{DIM:#}"
         ))?;
         match membership {
             Membership::Own | Membership::Member => {}

@@ -2,7 +2,7 @@
 
 use replug_tests::{
     Lab, Source,
-    command::{Dev, run},
+    command::{Dev, run, talk},
     hold::Hang,
     misbehave,
 };
@@ -37,6 +37,25 @@ fn an_interrupt_during_a_build_ends_all_processes_of_the_build() {
     let dev = Dev::start(&lab, &[]);
     hang.started(&lab);
     assert!(dev.interrupt().success());
+}
+
+#[test]
+fn new_beside_a_running_host_prints_a_call_to_that_host() {
+    let mut lab = Lab::new("new-beside-a-host");
+    lab.install(misbehave("version=1"));
+    // `run` does not watch the folder, so it does not build the new plugin.
+    let mut host = Dev::start_as(&lab, "run", &[]);
+    host.wait_for("host_started");
+    let new = |name: &str| {
+        let created = talk(&lab, &["new", name, "--dir", lab.plugins_dir().to_str().unwrap()]);
+        String::from_utf8(created.stdout).unwrap()
+    };
+    let printed = new("beside");
+    assert!(printed.contains(" call dev.example.beside greet '{\"name\":\"World\"}'\n"), "{printed}");
+    assert!(!printed.contains(" dev "), "a second host of the folder is rejected: {printed}");
+    assert!(host.interrupt().success());
+    let printed = new("alone");
+    assert!(printed.contains(" dev --call dev.example.alone greet '{\"name\":\"World\"}'\n"), "{printed}");
 }
 
 #[test]
