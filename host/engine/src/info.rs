@@ -54,7 +54,8 @@ pub struct PluginInfo {
     pub path: PathBuf,
     /// The plugin's status.
     pub status: Status,
-    /// Details of the status: the current stage, why the plugin runs in a child process, or an error. May be empty.
+    /// Details of the status: the current stage, an error, a rollback, or why the plugin runs in a child process. May be
+    /// empty.
     pub detail: String,
     /// Whether no generation serves, but the plugin is being built, started or restarted.
     pub coming_up: bool,
@@ -218,7 +219,11 @@ impl PluginInfo {
                     }
                     (error, closed) => error.or(closed),
                 };
-                wrong.or(moved).unwrap_or_default()
+                let rolled_back = progress.rolled_back_from.filter(|_| live.is_some());
+                let rolled_back = rolled_back.map(|from| {
+                    format!("rolled back from {from}: edit the source or `reload` it to go forward")
+                });
+                wrong.or(rolled_back).or(moved).unwrap_or_default()
             }
         };
         let uptime = live.is_some().then_some(progress.since).flatten();

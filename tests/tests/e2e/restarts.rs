@@ -208,6 +208,8 @@ fn a_rollback_persists_across_restarts_until_an_edit_or_a_reload() {
         });
         assert!(rolled_back, "the source differs from what serves");
         assert_eq!(version(&lab), 1);
+        let detail = lab.host().info(&lab.id()).unwrap().detail;
+        assert!(detail.starts_with("rolled back from g2: "), "{detail}");
         let versions = lab.host().versions(&lab.id()).unwrap();
         let generations: Vec<_> = versions.iter().map(|version| version.generation.0).collect();
         assert_eq!(generations, [1, 2], "the list of versions is kept");

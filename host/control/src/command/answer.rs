@@ -74,7 +74,8 @@ pub struct Plugin {
     /// The plugin's status.
     #[schema(value_type = StatusSchema)]
     pub status: Status,
-    /// Details of the status: what the plugin does, or what went wrong; may be empty.
+    /// Details of the status: what the plugin does, what went wrong, or from which version it was rolled back; may be
+    /// empty.
     pub detail: String,
     /// The serving generation; null if none serves.
     pub generation: Option<u64>,

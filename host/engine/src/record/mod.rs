@@ -201,6 +201,13 @@ impl Record {
         matches!(choice, Some(Choice::RolledBack { .. }))
     }
 
+    /// The last generation of the newest version, if the plugin was rolled back from it.
+    pub(crate) fn rolled_back_from(&self) -> Option<Generation> {
+        let newest = self.newest.filter(|_| self.is_rolled_back())?;
+        let version = self.versions.iter().find(|version| version.digest == newest)?;
+        Some(version.later.last().copied().unwrap_or(version.generation))
+    }
+
     /// Why `confirm` has rolled the plugin back. `None` if it has not.
     pub(crate) fn rollback_reason(&self) -> Option<&str> {
         match &self.serving.as_ref()?.choice {

@@ -97,6 +97,16 @@ fn a_rolled_back_version_is_skipped_until_a_newer_one_serves() {
 }
 
 #[test]
+fn a_rollback_names_the_last_generation_of_the_newest_version() {
+    let from = |history: &[Happens]| after(history).rolled_back_from();
+    let (a, b, back) = (Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack));
+    assert_eq!(from(&[a, b]), None);
+    assert_eq!(from(&[a, b, back]), Some(Generation(2)));
+    assert_eq!(from(&[a, b, Serves(B, How::Again), back, Serves(A, How::Again)]), Some(Generation(3)));
+    assert_eq!(from(&[a, b, back, Serves(B, How::WentBack)]), None);
+}
+
+#[test]
 fn the_reason_of_a_rollback_is_kept_until_a_newer_version_serves() {
     let mut record = after(&[Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack)]);
     record.takes_back(B, "g2 was rolled back");

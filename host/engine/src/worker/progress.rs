@@ -2,6 +2,7 @@
 
 use crate::{
     event::Stage,
+    id::Generation,
     lifecycle::Faults,
     manifest::{Manifest, Text},
     record::{Record, Served, Wanted},
@@ -18,6 +19,8 @@ pub(crate) struct Progress {
     manifest_text: Text,
     /// The versions that have served, in the order in which they first served.
     pub(crate) served: Vec<Served>,
+    /// The last generation of the newest version, if the plugin was rolled back from it.
+    pub(crate) rolled_back_from: Option<Generation>,
     /// Whether the plugin has run in this host, or a user has stopped it in an earlier host.
     pub(crate) has_run: bool,
     /// The time at which a version last began to serve.
@@ -37,6 +40,7 @@ impl Progress {
     pub(super) fn of(record: &Record) -> Self {
         Self {
             served: record.versions().to_vec(),
+            rolled_back_from: record.rolled_back_from(),
             has_run: record.wanted() == Wanted::Stopped,
             unregistered: record.wanted() == Wanted::Unregistered,
             ..Self::default()
@@ -56,7 +60,7 @@ impl Progress {
     /// Records that a version serves now. `record` is the plugin's current record.
     pub(super) fn serves(&mut self, record: &Record) {
         (self.served, self.has_run) = (record.versions().to_vec(), true);
-        self.since = Some(SystemTime::now());
+        (self.rolled_back_from, self.since) = (record.rolled_back_from(), Some(SystemTime::now()));
     }
 }
 
