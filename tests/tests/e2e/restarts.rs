@@ -4,7 +4,7 @@ use replug::{
     EventKind, Generation, Handle, HostError, Status, error::ReloadCause, event::Stage, manifest::Mode,
 };
 use replug_tests::{
-    Lab, Source,
+    Hold, Lab, Source,
     command::{Dev, talk},
     misbehave, stateless,
 };
@@ -546,6 +546,37 @@ fn a_manifest_broken_before_a_kill_does_not_replace_the_accepted_one() {
     lab.set_manifest(&format!("{WORD}\"two\""));
     configured(&mut lab);
     assert_eq!((lab.probe().word().unwrap(), lab.probe().value().unwrap()), ("two".into(), 3));
+}
+
+#[test]
+fn a_host_killed_between_two_versions_serves_the_last_good_one_again() {
+    for mode in ["in-process", "process"] {
+        let lines = format!("mode = \"{mode}\"\n[reload]\norder = \"stop-first\"");
+        let lab = scripted(&format!("killed-in-the-gap-{mode}"), "", &lines);
+        let (lock, hold) = (lab.dir().join("lock"), Hold::new(lab.dir()));
+        write_source(&lab, &format!("version=1 lock={}", lock.display()));
+        let mut dev = Dev::start(&lab, &[]);
+        dev.wait_for("host_started");
+        write_source(&lab, &format!("version=2 lock={} do=init:continue@{}", lock.display(), hold.path()));
+        // The first version is stopped, and the second one is in `init`.
+        let inside = hold.entered();
+        kill_process(dev.pid(), Signal::KILL).unwrap();
+        dev.ended();
+        drop(inside);
+        let gate = close_gate(&lab);
+        let mut dev = Dev::start(&lab, &[]);
+        // The host starts with the stored version, before the source is built.
+        let first = dev.wait_for_any(&["reloaded", "reload_failed", "build_started"]);
+        assert_eq!(first["event"], "reloaded", "{first}");
+        let served = || talk(&lab, &["call", &lab.id(), "version", "[]"]);
+        assert_eq!(served().stdout, b"1\n", "{mode}: {:?}", served());
+        open_gate(gate);
+        drop(hold.entered());
+        dev.wait_for("reloaded");
+        assert_eq!(served().stdout, b"2\n", "{mode}: {:?}", served());
+        assert!(dev.interrupt().success());
+        lab.assert_clean();
+    }
 }
 
 #[test]
