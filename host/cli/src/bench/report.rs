@@ -1,6 +1,6 @@
 //! What `replug bench` prints: the table, the JSON, and the advice that follows from the numbers.
 
-use super::measure::Row;
+use super::{measure::Row, style::scaled};
 use crate::{
     table::{aligned, line_width},
     terminal::{DIM, NAME, escaped, harmless},
@@ -237,12 +237,7 @@ fn incomparable(id: &str, missing: Body) -> String {
 
 /// A duration in nanoseconds as text with three significant digits, such as `850 ns`, `1.15 us` or `37.2 ms`.
 pub(super) fn duration(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ns if ns < 999.5 => (ns, "ns"),
-        ns if ns < 999.5e3 => (ns / 1e3, "us"),
-        ns if ns < 999.5e6 => (ns / 1e6, "ms"),
-        ns => (ns / 1e9, "s"),
-    };
+    let (value, unit) = scaled(ns);
     format!("{} {unit}", three_digits(value))
 }
 

@@ -38,13 +38,18 @@ pub(crate) const DARK: Theme = Theme {
 
 /// The label of a power of ten, such as `10 us`.
 pub(crate) fn tick(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ns if ns < 1e3 => (ns, "ns"),
-        ns if ns < 1e6 => (ns / 1e3, "us"),
-        ns if ns < 1e9 => (ns / 1e6, "ms"),
-        ns => (ns / 1e9, "s"),
-    };
+    let (value, unit) = scaled(ns);
     format!("{value:.0} {unit}")
+}
+
+/// A duration in nanoseconds, in the unit in which its value has at most three digits before the point.
+pub(crate) fn scaled(ns: f64) -> (f64, &'static str) {
+    match ns {
+        ns if ns < 999.5 => (ns, "ns"),
+        ns if ns < 999.5e3 => (ns / 1e3, "us"),
+        ns if ns < 999.5e6 => (ns / 1e6, "ms"),
+        ns => (ns / 1e9, "s"),
+    }
 }
 
 /// The smallest axis from one power of ten to another that contains all these values: the exponents of both powers.

@@ -89,14 +89,21 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tempfile::TempDir;
 
-    #[test]
-    fn a_held_artifact_is_restored_after_the_store_was_removed() {
+    /// A store with one artifact, in a temporary folder.
+    fn stored() -> (TempDir, Store, Artifact) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("artifacts")).unwrap();
         let built = dir.path().join("built.so");
         fs::write(&built, "not much of a library").unwrap();
         let artifact = store.put(&built).unwrap();
+        (dir, store, artifact)
+    }
+
+    #[test]
+    fn a_held_artifact_is_restored_after_the_store_was_removed() {
+        let (dir, store, artifact) = stored();
         let held = store.hold(artifact.digest).unwrap();
         for _ in 0..2 {
             fs::remove_dir_all(store.dir()).unwrap();
@@ -110,11 +117,7 @@ mod tests {
 
     #[test]
     fn a_file_is_open_once_while_it_is_held() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("artifacts")).unwrap();
-        let built = dir.path().join("built.so");
-        fs::write(&built, "not much of a library").unwrap();
-        let digest = store.put(&built).unwrap().digest;
+        let (_dir, store, Artifact { digest, .. }) = stored();
         let [one, other] = [(); 2].map(|()| store.hold(digest).unwrap());
         assert!(Arc::ptr_eq(&one.files[0].1, &other.files[0].1));
         let open = Arc::downgrade(&one.files[0].1);
