@@ -56,9 +56,16 @@ fn a_state_folder_on_fuse_keeps_everything_over_a_restart() {
         host.ask(&format!("rollback {id}"));
         serves(&mut host, 1);
         host.ask(&format!("reload {id}"));
+        let runs = || -> Vec<_> {
+            let runs = fs::read_dir(lab.state_dir().join("run")).unwrap();
+            runs.map(|run| run.unwrap().path()).collect()
+        };
+        let first = runs();
         assert!(host.leave().success());
         let mut host = started(&lab);
         serves(&mut host, 2);
+        // FUSE keeps mapped files until their process has exited, so the folder of the first host may have remained.
+        assert!(runs().len() == 1 && runs() != first, "{mode:?}: {first:?}, {:?}", runs());
         assert!(host.leave().success());
     }
 }

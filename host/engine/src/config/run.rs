@@ -102,7 +102,8 @@ impl RunDir {
         &self.path
     }
 
-    /// Removes the folder. Mapped files stay mapped.
+    /// Removes the folder. Mapped files stay mapped. A FUSE file system keeps such files in the folder, with other names,
+    /// until the process has exited. Then the folder remains, and the process's parent or the next host removes it.
     pub(super) fn remove(&self) {
         // If this host's folder was removed, a host in another container may have created a folder of the same name.
         if self.is_there() {

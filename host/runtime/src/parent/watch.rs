@@ -29,7 +29,7 @@ use signal_hook::{
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Seek},
     os::{
         fd::{AsFd, OwnedFd},
@@ -39,7 +39,7 @@ use std::{
             process::{CommandExt, ExitStatusExt},
         },
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
@@ -203,11 +203,11 @@ impl Watch {
 
     /// Finds out how the child terminated.
     fn find_cause(&mut self, status: ExitStatus) -> ChildEnd {
-        let runs = self.runs();
+        let runs: Vec<_> = self.runs().into_iter().filter(|run| is_left(run)).collect();
         let short_of_memory = self.oom_kills.zip(oom::kills()).is_some_and(|(before, now)| now > before);
         let mut ended = ChildEnd { status, short_of_memory, ..ChildEnd::default() };
         if let Some(memory) = &self.memory {
-            // An error means that the host was shut down, and its run folder no longer exists.
+            // If this fails, the crash record of the child is missing.
             runs.iter().for_each(|run| drop(write_down(memory, run)));
         }
         if ended.is_attributable() {
@@ -216,7 +216,7 @@ impl Watch {
             runs.iter().for_each(|run| drop(note_end(run, status)));
         }
         ended.crashes = runs.iter().filter_map(|run| read(run)).collect();
-        ended.hosts_left = runs.iter().any(|run| run.exists());
+        ended.hosts_left = !runs.is_empty();
         ended
     }
 
@@ -234,6 +234,21 @@ impl Watch {
         }
         runs.into_iter().map(|line| OsStr::from_bytes(line).into()).collect()
     }
+}
+
+/// The beginning of the name that FUSE gives to a file that was removed while it was open or mapped. The file disappears
+/// when no process uses it any longer.
+const REMOVED: &[u8] = b".fuse_hidden";
+
+/// Whether a host has left files in its run folder, because it was not shut down. Removes a folder without such files.
+fn is_left(run: &Path) -> bool {
+    let entries = fs::read_dir(run).into_iter().flatten().flatten();
+    let is_left = entries.map(|entry| entry.file_name()).any(|name| !name.as_bytes().starts_with(REMOVED));
+    if !is_left {
+        // Usually, the host has removed its folder. If the folder cannot be removed yet, the next host removes it.
+        let _ = fs::remove_dir(run);
+    }
+    is_left
 }
 
 /// The running child.
@@ -277,5 +292,25 @@ fn spawn(notebook: &File, memory: Option<&File>, carried: Option<&OsStr>) -> io:
 fn print(words: Option<String>) {
     if let Some(words) = words {
         eprintln!("{words}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_folder_is_left_unless_all_its_files_were_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("7-1");
+        assert!(!is_left(&run), "the host has removed the folder");
+        fs::create_dir(&run).unwrap();
+        fs::write(run.join(".fuse_hidden0000000700000002"), "").unwrap();
+        assert!(!is_left(&run) && run.exists(), "a process has mapped the removed file");
+        fs::write(run.join("lock"), "").unwrap();
+        assert!(is_left(&run), "the host was not shut down");
+        fs::remove_dir_all(&run).unwrap();
+        fs::create_dir(&run).unwrap();
+        assert!(!is_left(&run) && !run.exists());
     }
 }
