@@ -40,7 +40,11 @@ impl Interface {
     pub fn fingerprint(&self) -> u64 {
         let mut bare = self.clone();
         bare.docs.clear();
-        bare.methods.iter_mut().for_each(|method| method.docs.clear());
+        for method in &mut bare.methods {
+            method.docs.clear();
+            // The contract does not distinguish `&str` from `String`.
+            method.params.iter_mut().for_each(|param| param.borrowed = false);
+        }
         bare.types.values_mut().for_each(|definition| definition.docs.clear());
         let json = serde_json::to_vec(&bare).unwrap_or_default();
         json.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -74,6 +78,20 @@ pub struct Param {
     /// The parameter's type; `&str` is described as a `String`, and `&[u8]` is described as a list of `u8`.
     #[serde(rename = "type")]
     pub ty: Type,
+    /// Whether the parameter is a reference: `&str` or `&[u8]`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub borrowed: bool,
+}
+
+impl Param {
+    /// The parameter's type in Rust syntax, as the interface declares it.
+    pub fn declared(&self) -> String {
+        match (&self.ty, self.borrowed) {
+            (Type::String, true) => "&str".into(),
+            (Type::List(item), true) => format!("&[{item}]"),
+            (ty, _) => ty.to_string(),
+        }
+    }
 }
 
 /// A type in a signature.

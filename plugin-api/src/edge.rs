@@ -157,5 +157,10 @@ pub fn described(name: &str, docs: &str, methods: impl FnOnce(&mut Types) -> Vec
 
 /// The description of a parameter or a field.
 pub fn named(name: &str, ty: Type) -> Param {
-    Param { name: name.into(), ty }
+    Param { name: name.into(), ty, borrowed: false }
+}
+
+/// The description of a parameter that is a reference.
+pub fn borrowed(name: &str, ty: Type) -> Param {
+    Param { borrowed: true, ..named(name, ty) }
 }

@@ -13,8 +13,11 @@ pub(super) fn of(interface: &Interface) -> String {
 }
 
 fn method_of(method: &Method) -> String {
-    let params =
-        method.params.iter().map(|param| format!(", {}: {}", param.name, param.ty)).collect::<String>();
+    let params = method
+        .params
+        .iter()
+        .map(|param| format!(", {}: {}", param.name, param.declared()))
+        .collect::<String>();
     let returns = match (method.returns.to_string(), &method.error) {
         (ok, Some(error)) => format!(" -> Result<{ok}, {error}>"),
         (ok, None) if ok == "()" => String::new(),
@@ -96,6 +99,11 @@ mod tests {
                     "error": { "named": "Error" },
                 },
                 { "name": "clear", "params": [], "returns": "unit" },
+                {
+                    "name": "parse",
+                    "params": [{ "name": "text", "type": "string", "borrowed": true }],
+                    "returns": number,
+                },
             ],
             "types": {
                 "Error": { "shape": { "enum": [
@@ -112,6 +120,7 @@ trait Calculator {
     /// `a / b`
     fn divide(&self, a: f64, b: f64) -> Result<f64, Error>;
     fn clear(&self);
+    fn parse(&self, text: &str) -> f64;
 }
 
 struct Entry {

@@ -177,13 +177,18 @@ fn described(place: &Place) -> TokenStream {
 
 fn description(method: &Method) -> TokenStream {
     let (name, docs) = (&method.name, &method.docs);
-    let params = method.params.iter().map(|Param { name, passed, .. }| {
-        let ty = match passed {
-            Passed::Text => quoted!(::replug_api::describe::Type::String),
-            Passed::Bytes => quoted!(<::std::vec::Vec<u8> as ::replug_api::Data>::describe(types)),
-            Passed::Owned(place) => described(place),
-        };
-        quoted!(::replug_api::edge::named(#name, #ty))
+    let params = method.params.iter().map(|Param { name, passed, .. }| match passed {
+        Passed::Text => {
+            quoted!(::replug_api::edge::borrowed(#name, ::replug_api::describe::Type::String))
+        }
+        Passed::Bytes => {
+            let ty = quoted!(<::std::vec::Vec<u8> as ::replug_api::Data>::describe(types));
+            quoted!(::replug_api::edge::borrowed(#name, #ty))
+        }
+        Passed::Owned(place) => {
+            let ty = described(place);
+            quoted!(::replug_api::edge::named(#name, #ty))
+        }
     });
     let returns = described(&method.returns);
     let error = match &method.error {

@@ -283,7 +283,7 @@ impl Method {
         let params: Vec<_> = method
             .params
             .iter()
-            .map(|param| Param { name: param.name.clone(), rust: param.ty.to_string(), ty: json!(param.ty) })
+            .map(|param| Param { name: param.name.clone(), rust: param.declared(), ty: json!(param.ty) })
             .collect();
         let taken: String = params.iter().map(|param| format!(", {}: {}", param.name, param.rust)).collect();
         let returned = match (&method.error, method.returns.to_string()) {

@@ -169,7 +169,8 @@ impl<A: Data, T: Data, E> TypedMethod<A, T, E> {
         // The caller's types have no parameter names, so the names in the plugin are used.
         let names = plugin.params.iter().map(|param| param.name.clone());
         let names = names.chain((1..).map(|number| format!("argument {number}")));
-        let params = given.into_iter().zip(names).map(|(ty, name)| describe::Param { name, ty }).collect();
+        let param = |(ty, name)| describe::Param { name, ty, borrowed: false };
+        let params = given.into_iter().zip(names).map(param).collect();
         let (name, docs) = (plugin.name.clone(), String::new());
         let own = describe::Method { name, docs, params, returns, error };
         let host = describe::Interface {

@@ -254,10 +254,7 @@ fn methods_are_described_with_their_types_and_docs() {
     let interface = &methods["interfaces"][0];
     assert_eq!(interface["name"], "Probe");
     let repeat = interface["methods"].as_array().unwrap().iter().find(|it| it["name"] == "repeat").unwrap();
-    assert_eq!(
-        repeat["signature"],
-        "fn repeat(&self, text: String, times: u32) -> Result<String, ProbeError>"
-    );
+    assert_eq!(repeat["signature"], "fn repeat(&self, text: &str, times: u32) -> Result<String, ProbeError>");
     assert_eq!(repeat["docs"], "The text, repeated.");
     assert_eq!(repeat["params"][1], json!({ "name": "times", "rust": "u32", "type": { "number": "u32" } }));
     assert!(interface["types"]["ProbeError"]["shape"].is_object(), "{interface}");
