@@ -115,6 +115,20 @@ pub fn replaced(mut artifact: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     artifact
 }
 
+/// The artifact with the flag with which `-z nodelete` marks it.
+pub fn nodelete(mut artifact: Vec<u8>) -> Vec<u8> {
+    let file = ElfFile64::<LittleEndian>::parse(artifact.as_slice()).expect("an ELF file");
+    let dynamic =
+        file.elf_program_headers().iter().find(|it| it.p_type(LittleEndian) == object::elf::PT_DYNAMIC);
+    let (from, size) = dynamic.expect("it is dynamic").file_range(LittleEndian);
+    let (from, size) = (usize::try_from(from).expect("it fits"), usize::try_from(size).expect("it fits"));
+    let (entries, _) = artifact[from..from + size].as_chunks_mut::<16>();
+    // The tag DT_FLAGS_1 and its flag DF_1_NODELETE.
+    let (tag, flag) = (0x6fff_fffb_u64.to_le_bytes(), 8);
+    entries.iter_mut().find(|entry| entry[..8] == tag).expect("it has flags")[8] |= flag;
+    artifact
+}
+
 /// The offset of a static in the artifact's file, by the static's symbol name.
 pub fn offset_of(artifact: &[u8], symbol: &str) -> usize {
     let file = ElfFile64::<LittleEndian>::parse(artifact).expect("an ELF file");

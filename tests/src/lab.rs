@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(900);
 thread_local! {
     /// The lane of the plugins of new labs.
     static LANE: Cell<Option<LaneKind>> = const { Cell::new(None) };
+    /// Whether the manifests of new labs set `unload = "verified"`.
+    static UNLOADS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs a test whose labs request this lane for their own plugin.
@@ -41,6 +43,20 @@ pub fn over(lane: LaneKind, test: impl FnOnce()) {
     LANE.set(Some(lane));
     test();
     LANE.set(None);
+}
+
+/// Runs a test whose labs set `unload = "verified"` for their own plugin.
+pub fn unloading(test: impl FnOnce()) {
+    UNLOADS.set(true);
+    test();
+    UNLOADS.set(false);
+}
+
+/// The lines of a manifest, with `unload = "verified"` in the table `[reload]`.
+fn with_unload(lines: &str) -> String {
+    const TABLE: &str = "[reload]\n";
+    let unload = format!("{TABLE}unload = \"verified\"\n");
+    if lines.contains(TABLE) { lines.replacen(TABLE, &unload, 1) } else { format!("{lines}\n{unload}") }
 }
 
 /// The lines of a manifest, with this lane in the table `[process]`.
@@ -57,6 +73,8 @@ pub struct Lab {
     mode: Option<Mode>,
     /// The lane that the manifest of the test's plugin requests.
     lane: Option<LaneKind>,
+    /// Whether the manifest of the test's plugin sets `unload = "verified"`.
+    unloads: bool,
     host: Option<Host>,
     events: Option<Events>,
     listening: Listening,
@@ -83,6 +101,7 @@ impl Lab {
             manifest: String::new(),
             mode: None,
             lane: LANE.get(),
+            unloads: UNLOADS.get(),
             host: None,
             events: None,
             listening: Listening::default(),
@@ -114,6 +133,7 @@ impl Lab {
     pub fn in_mode(name: &str, mode: Mode) -> Self {
         let name = match mode {
             Mode::Auto => name.to_owned(),
+            Mode::InProcess if UNLOADS.get() => format!("{name}-threads"),
             Mode::InProcess => format!("{name}-inside"),
             _ if LANE.get() == Some(LaneKind::Socket) => format!("{name}-socket"),
             _ => format!("{name}-outside"),
@@ -126,6 +146,11 @@ impl Lab {
     /// The lane that the manifest of the test's plugin requests, if it requests one.
     pub fn lane(&self) -> Option<LaneKind> {
         self.lane
+    }
+
+    /// Whether the manifest of the test's plugin sets `unload = "verified"`.
+    pub fn unloads(&self) -> bool {
+        self.unloads
     }
 
     /// The id of the test's plugin.
@@ -193,6 +218,7 @@ impl Lab {
             _ => "",
         };
         let lines = self.lane.map_or_else(|| lines.to_owned(), |lane| with_lane(lines, lane));
+        let lines = if self.unloads { with_unload(&lines) } else { lines };
         self.write("plugin.toml", format!("id = \"{}\"\n{mode}{lines}\n", self.id()));
     }
 

@@ -89,7 +89,7 @@ async fn make(
 ) -> Result<Made, ReloadCause> {
     let built = builder.build_reporting(manifest, report).await?;
     let artifact = store.put(&built.artifact)?;
-    preflight::check(&artifact, &artifact.inspect()?, manifest.reload.unload)?;
+    preflight::check(&artifact, &artifact.inspect()?)?;
     let (took_ms, warnings) = (millis(built.took), built.warnings);
     Ok(Made { artifact: artifact.path, digest: artifact.digest, took_ms, warnings })
 }

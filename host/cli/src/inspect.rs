@@ -167,7 +167,10 @@ fn facts(file: &File) -> String {
             format!("{WARN}its own{WARN:#}, or none: each generation uses up thread-local keys of the host")
         }
     };
-    let nodelete = if facts.nodelete { "never: linked with -z nodelete" } else { "possible" };
+    let nodelete = match facts.nodelete {
+        true => "never: linked with -z nodelete, or has unique symbols",
+        false => "possible",
+    };
     let mut rows = vec![
         ("kind", facts.kind.to_owned()),
         ("machine", facts.machine.clone()),

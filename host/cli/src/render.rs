@@ -216,8 +216,14 @@ impl Renderer {
         let text = match outcome {
             RetireOutcome::Kept | RetireOutcome::Ended => return None,
             RetireOutcome::Unloaded => format!("{DIM}{generation} unloaded{DIM:#}"),
-            RetireOutcome::StillMapped => format!(
-                "{WARN}{generation} not unloaded{WARN:#}: its library is still in use and stays mapped"
+            RetireOutcome::Threads => format!(
+                "{WARN}{generation} not unloaded{WARN:#}: a thread may still run its code; end it in `stop`"
+            ),
+            RetireOutcome::PinnedTls => format!(
+                "{WARN}{generation} not unloaded{WARN:#}: a thread of the program has its thread-locals"
+            ),
+            RetireOutcome::Nodelete => format!(
+                "{WARN}{generation} not unloaded{WARN:#}: it is linked with `-z nodelete`, or has unique symbols"
             ),
             RetireOutcome::DropPanicked => format!("{WARN}{generation} panicked as it was dropped{WARN:#}"),
         };

@@ -11,7 +11,10 @@ use super::{
     terminal::{self, BAD, DIM, NAME, WARN},
 };
 use clap::Args;
-use replug::control::answer::{Configuration, Plugin};
+use replug::{
+    control::answer::{Configuration, Plugin},
+    event::RetireOutcome,
+};
 use serde_json::json;
 use std::{iter, path::PathBuf, time::Duration};
 
@@ -159,7 +162,16 @@ fn more(plugin: &Plugin) -> Vec<String> {
     let of = format!("{}: ", plugin.id);
     let detail = plugin.detail.strip_prefix(&of).unwrap_or(&plugin.detail);
     let detail = (!detail.is_empty()).then(|| detail.to_owned());
-    detail.into_iter().chain(restarts).chain(usage(plugin)).chain(limits(plugin)).collect()
+    let more = detail.into_iter().chain(restarts).chain(usage(plugin)).chain(limits(plugin));
+    more.chain(not_unloaded(plugin)).collect()
+}
+
+/// The retired versions that could not be unmapped, although the manifest sets `unload = "verified"`.
+fn not_unloaded(plugin: &Plugin) -> Option<String> {
+    let reasons = [RetireOutcome::Threads, RetireOutcome::PinnedTls, RetireOutcome::Nodelete];
+    let counts = reasons.iter().filter_map(|it| Some((it.name(), *plugin.retired.get(it.name())?)));
+    let counts: Vec<_> = counts.map(|(name, count)| format!("{name} {count}")).collect();
+    (!counts.is_empty()).then(|| format!("retired versions that stay mapped: {}", counts.join(", ")))
 }
 
 /// The resources that the plugin's process uses, if the plugin runs in a child process.
@@ -272,6 +284,18 @@ mod tests {
             "not as configured: no cgroup: none is delegated",
         ];
         assert_eq!(below, expected, "{text}");
+    }
+
+    #[test]
+    fn retired_versions_that_could_not_be_unmapped_are_counted() {
+        let told = |retired| {
+            not_unloaded(&plugin(
+                &json!({ "id": "dev.test.it", "status": "ready", "mode": "auto", "retired": retired }),
+            ))
+        };
+        assert_eq!(told(json!({ "unloaded": 7, "kept": 2 })), None);
+        let expected = "retired versions that stay mapped: threads 2, nodelete 1";
+        assert_eq!(told(json!({ "unloaded": 7, "nodelete": 1, "threads": 2 })).unwrap(), expected);
     }
 
     #[test]

@@ -10,10 +10,10 @@ use crate::{
     job::Job,
     lifecycle::AfterCrash,
     load::{
-        HostReporter, LoadError, LoadSpec, Observer,
+        HostReporter, LoadError, LoadSpec, Observer, Unloading,
         process::{self, Environment, SavedBy, Start},
     },
-    manifest::{Mode, Trial},
+    manifest::{Mode, Trial, Unload},
     overdue::Overdue,
     preflight::{self, PreflightError, Tried},
     registry::{CodeOrigin, Identity, Live},
@@ -240,6 +240,7 @@ impl Candidate<'_> {
             path: self.copy,
             shared_std: self.facts.shared_std(),
             static_tls_bytes: self.facts.static_tls_bytes,
+            unloading: self.unloading(),
             data_dir: self.data_dir()?,
             config: self.job.manifest.config_json(),
             reporter: self.reporter(),
@@ -251,6 +252,13 @@ impl Candidate<'_> {
             ),
         };
         Live::load_in_process(self.identity(), source, self)
+    }
+
+    /// What the host knows about the library for its unmapping, if the manifest requires that it be unmapped.
+    fn unloading(&self) -> Option<Unloading> {
+        let Facts { nodelete, tls_destructors, .. } = *self.facts;
+        let unloads = self.job.manifest.reload.unload == Unload::Verified;
+        unloads.then_some(Unloading { nodelete, tls_destructors })
     }
 
     /// Makes the instance in a child process.

@@ -6,7 +6,7 @@ use crate::{
     checkpoint::Checkpoints,
     config::{Settings, StateDir},
     demotion::Demotions,
-    event::{EventKind, RetireOutcome},
+    event::{EventKind, RetireOutcome, Tally},
     id::{Digest, PluginId},
     lifecycle::Processes,
     load::{
@@ -18,6 +18,7 @@ use crate::{
     program::Program,
     record::Records,
     registry::{CrashRecord, Live, Retiring, Watchdog, body::Unmap, end, give_back_later},
+    workspace::BuildDir,
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -84,6 +85,11 @@ impl Context {
     /// Whether this host can run plugins in child processes.
     pub(crate) fn processes(&self) -> Processes {
         if self.program.is_ok() { Processes::Possible } else { Processes::Impossible }
+    }
+
+    /// What the state of a plugin is read from, besides its worker.
+    pub(crate) fn for_info(&self) -> (&BuildDir, &Tally) {
+        (self.builder.dir(), self.settings.events.tally())
     }
 
     /// The resources of this process.

@@ -122,7 +122,7 @@ impl Host {
     /// All existing plugins, sorted by id.
     pub fn plugins(&self) -> Vec<PluginInfo> {
         let workers: Vec<_> = self.inner.workers.lock().all().cloned().collect();
-        workers.iter().map(|worker| PluginInfo::of(worker, self.inner.context.builder.dir())).collect()
+        workers.iter().map(|worker| PluginInfo::of(worker, self.inner.context.for_info())).collect()
     }
 
     /// The plugin with this id.
@@ -131,7 +131,7 @@ impl Host {
     ///
     /// [`HostError::UnknownPlugin`], which names the most similar id.
     pub fn info(&self, id: &str) -> Result<PluginInfo, HostError> {
-        Ok(PluginInfo::of(&self.worker(id)?, self.inner.context.builder.dir()))
+        Ok(PluginInfo::of(&self.worker(id)?, self.inner.context.for_info()))
     }
 
     /// The plugin's manifest that is in force.

@@ -1,7 +1,7 @@
 //! The state of a host's plugins, for users.
 
 use crate::{
-    event::{LimitsInForce, Stage},
+    event::{LimitsInForce, RetireOutcome, Stage, Tally},
     id::{Digest, Generation, PluginId},
     manifest::{Kind, LaneKind, Manifest, Mode},
     metrics::Failures,
@@ -12,6 +12,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -75,6 +76,8 @@ pub struct PluginInfo {
     pub failed: Failures,
     /// The number of calls that the serving generation runs now.
     pub in_flight: usize,
+    /// The number of generations that have ended since the host started, by outcome.
+    pub retired: BTreeMap<RetireOutcome, u64>,
 }
 
 /// A version of a plugin that has served, and can serve again.
@@ -188,10 +191,11 @@ impl PluginInfo {
             failures: 0,
             failed: Failures::default(),
             in_flight: 0,
+            retired: BTreeMap::new(),
         }
     }
 
-    pub(crate) fn of(worker: &WorkerHandle, build_dir: &BuildDir) -> Self {
+    pub(crate) fn of(worker: &WorkerHandle, (build_dir, tally): (&BuildDir, &Tally)) -> Self {
         let manifest = worker.manifest.lock().clone();
         let progress = worker.progress.lock().clone();
         let live = worker.entry.live();
@@ -253,6 +257,7 @@ impl PluginInfo {
             failures: calls.failures.total(),
             failed: calls.failures,
             in_flight,
+            retired: tally.of(&manifest.id).retired,
             ..Self::idle(&manifest, status)
         }
     }

@@ -136,7 +136,7 @@ fn examine(
     artifact: &Artifact,
 ) -> Result<(Facts, Place, PathBuf), ReloadCause> {
     let mut facts = artifact.inspect()?;
-    preflight::check(artifact, &facts, job.manifest.reload.unload)?;
+    preflight::check(artifact, &facts)?;
     let place = Place::of(context, job, (artifact, &facts))?;
     let copy = context.state.new_copy(&job.entry.id);
     context.store.private_copy(artifact, &copy)?;

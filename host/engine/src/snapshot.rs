@@ -92,7 +92,7 @@ impl Metrics {
 
 impl PluginMetrics {
     fn of(context: &Context, worker: &WorkerHandle) -> Self {
-        let info = PluginInfo::of(worker, context.builder.dir());
+        let info = PluginInfo::of(worker, context.for_info());
         let called = |of: &CallsIn| of.calls.calls > 0;
         let calls = worker.entry.calls_by_mode().into_iter().filter(called);
         Self {

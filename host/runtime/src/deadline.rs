@@ -16,7 +16,7 @@ pub(crate) struct Deadline {
     pub(crate) after: Duration,
 }
 
-type CurrentDeadline = Option<(PluginId, Deadline)>;
+pub(crate) type CurrentDeadline = Option<(PluginId, Deadline)>;
 
 thread_local! {
     /// The value has no destructor, so that it exists until the thread exits: destructors of other thread-locals may
@@ -51,6 +51,11 @@ impl Deadline {
         NOTED.with_borrow(|noted| {
             noted.as_ref().filter(|(of, _)| of.as_str() == plugin).map(|(_, deadline)| *deadline)
         })
+    }
+
+    /// The deadline that the calling thread holds, and the plugin to which it applies.
+    pub(crate) fn current() -> CurrentDeadline {
+        NOTED.with_borrow(|noted| (**noted).clone())
     }
 
     /// The time limit in whole milliseconds, for errors.

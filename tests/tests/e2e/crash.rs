@@ -1,7 +1,7 @@
 //! Plugins that end the program in which they run, and the crash record that remains.
 
 use replug_runtime::crash::{Attribution, Crash, End, Suspect, note_end, read};
-use replug_tests::{Hold, Lab, command::replug, misbehave};
+use replug_tests::{Hold, Lab, command::replug, lab, misbehave};
 use rustix::process::Signal;
 use std::{
     fs::{self, File},
@@ -106,6 +106,13 @@ fn a_write_to_null_names_the_method() {
 #[test]
 fn an_abort_names_the_method() {
     assert_eq!(names_the_method("abort", End::Signal("SIGABRT")).signal(), Some(sigabrt()));
+}
+
+#[test]
+fn an_abort_on_a_thread_that_the_generation_owns_names_the_method() {
+    lab::unloading(|| {
+        assert_eq!(names_the_method("abort", End::Signal("SIGABRT")).signal(), Some(sigabrt()))
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Calls from destructors of thread-local values. Each call succeeds as usual, or fails with `NotRunning`.
 
 use replug::{CallError, DynHandle, Handle, manifest::Mode};
-use replug_tests::{Lab, Probe, misbehave};
+use replug_tests::{Lab, Probe, lab, misbehave};
 use serde_json::json;
 use std::{cell::RefCell, fmt::Debug, sync::mpsc, thread, time::Duration};
 
@@ -76,6 +76,11 @@ fn check_calls_from_destructors(mode: Mode) {
 #[test]
 fn in_process_calls_from_thread_local_destructors_do_not_hang() {
     check_calls_from_destructors(Mode::InProcess);
+}
+
+#[test]
+fn unloadable_calls_from_thread_local_destructors_do_not_hang() {
+    lab::unloading(|| check_calls_from_destructors(Mode::InProcess));
 }
 
 #[test]

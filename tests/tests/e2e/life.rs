@@ -5,7 +5,7 @@ use replug::{
     event::{EventKind, RetireOutcome},
 };
 use replug_interfaces::Counter;
-use replug_tests::{Hold, Lab, Probe, misbehave, source::PROFILE, stateless, workspace};
+use replug_tests::{Hold, Lab, misbehave, source::PROFILE, stateless, workspace};
 use serde_json::json;
 use std::{fs, iter, path::Path, sync::mpsc, thread, time::Duration};
 
@@ -256,89 +256,6 @@ fn method_errors_count_in_the_confirm_window_if_configured() {
         let failed: u64 = reason.split(' ').next().unwrap().parse().unwrap();
         assert!(failed <= 5 || !stays, "{reason}");
     }
-}
-
-const VERIFIED: &str = "[reload]\nunload = \"verified\"\ndrain_timeout = \"200ms\"";
-
-/// Calls a version on a thread that ends, and replaces the version, until a replaced version was unmapped. Returns the
-/// version that serves then.
-///
-/// A number on a stack may equal an address in the library by chance. Then the library stays mapped. So the next version
-/// is tried, at most twice.
-fn first_after_an_unload(lab: &mut Lab, call: fn(&Handle<dyn Probe>)) -> u64 {
-    lab.install_with(misbehave("version=1"), &VERIFIED.replace("200ms", "10s"));
-    lab.start();
-    for version in 2..=4 {
-        let probe = lab.probe();
-        thread::spawn(move || call(&probe)).join().unwrap();
-        lab.install(misbehave(&format!("version={version}")));
-        lab.reload().unwrap();
-        let (generation, outcome) = lab.retired();
-        assert_eq!(generation, Generation(version - 1));
-        if outcome == RetireOutcome::Unloaded {
-            return version;
-        }
-        assert_eq!(outcome, RetireOutcome::StillMapped);
-    }
-    panic!("none of three versions was unmapped");
-}
-
-#[test]
-fn a_verified_unload_unmaps_a_library_after_its_callers_have_ended() {
-    let mut lab = Lab::new("unmapped");
-    let version = first_after_an_unload(&mut lab, |probe| assert!(probe.increment(5).is_ok()));
-    assert_eq!(lab.probe().version().unwrap(), version);
-    assert_eq!(lab.probe().value().unwrap(), 5 * (version - 1), "each version has taken over the state");
-}
-
-#[test]
-fn a_verified_unload_keeps_a_library_called_by_a_living_thread() {
-    let mut lab = Lab::new("still-mapped");
-    lab.install_with(misbehave("version=1"), VERIFIED);
-    lab.start();
-    lab.probe().increment(5).unwrap();
-    lab.install(misbehave("version=2"));
-    lab.reload().unwrap();
-    assert_eq!(lab.retired(), (Generation(1), RetireOutcome::StillMapped));
-    assert_eq!((lab.probe().version().unwrap(), lab.probe().value().unwrap()), (2, 5));
-}
-
-#[test]
-fn a_panic_does_not_keep_a_library_from_being_unmapped() {
-    let mut lab = Lab::new("panicked-and-unmapped");
-    first_after_an_unload(&mut lab, |probe| assert!(probe.panic("before the end").is_err()));
-    let error = lab.probe().panic("after it").unwrap_err().to_string();
-    assert!(error.contains("after it (src/lib.rs:"), "{error}");
-}
-
-/// Makes a version perform this action in `work`, on a thread that ends after the call. Returns how the version
-/// retired.
-fn retired_after(action: &str, patience: &str) -> (Lab, RetireOutcome) {
-    let mut lab = Lab::new(&format!("held-{action}"));
-    let directives = format!("version=1 do=work:{action}");
-    lab.install_with(misbehave(&directives), &VERIFIED.replace("200ms", patience));
-    lab.start();
-    let probe = lab.probe();
-    thread::spawn(move || probe.work().unwrap()).join().unwrap();
-    lab.install(misbehave("version=2"));
-    lab.reload().unwrap();
-    let (generation, outcome) = lab.retired();
-    assert_eq!(generation, Generation(1));
-    assert_eq!(lab.probe().version(), Ok(2));
-    (lab, outcome)
-}
-
-#[test]
-fn a_thread_that_the_plugin_left_behind_keeps_its_library_mapped() {
-    let (_lab, outcome) = retired_after("leave-a-thread", "30s");
-    assert_eq!(outcome, RetireOutcome::StillMapped);
-}
-
-#[test]
-fn an_installed_signal_handler_keeps_the_plugins_library_mapped() {
-    let (_lab, outcome) = retired_after("handle-sigusr2", "1m");
-    assert_eq!(outcome, RetireOutcome::StillMapped);
-    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR2).unwrap();
 }
 
 #[test]

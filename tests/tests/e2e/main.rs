@@ -57,5 +57,6 @@ mod supervision;
 mod swap;
 mod toolchains;
 mod trace;
+mod unload;
 mod verdicts;
 mod world;

@@ -58,8 +58,12 @@ pub struct Facts {
     pub mixes_allocators: bool,
     /// Whether the object has the symbols of a plugin.
     pub root: RootSymbol,
-    /// Whether the object must never be unmapped (DF_1_NODELETE).
+    /// Whether the dynamic loader never unmaps the object, because of its flags (DF_1_NODELETE), or because it has
+    /// unique symbols (STB_GNU_UNIQUE).
     pub nodelete: bool,
+    /// Whether the object registers destructors of thread-locals with the C library. The dynamic loader does not unmap
+    /// the object while a thread has such a value.
+    pub tls_destructors: bool,
     /// The GNU build id in hexadecimal, if there is one.
     pub build_id: Option<String>,
     /// Whether the file has debug information.
@@ -233,7 +237,8 @@ fn read(path: &Path, bytes: &[u8], of: (&Path, &Known)) -> Result<Facts, Inspect
         std_path: found.std.map(|(_, path)| path),
         mixes_allocators: Allocator::read(dynamic, file) == Allocator::Mixed,
         root: root_symbol(file),
-        nodelete: dynamic.flags_1 & elf::DF_1_NODELETE.0 != 0,
+        nodelete: dynamic.flags_1 & elf::DF_1_NODELETE.0 != 0 || has_unique_symbols(file),
+        tls_destructors: registers_tls_destructors(file),
         build_id: file.build_id().ok().flatten().map(hexadecimal),
         debug_info: file.has_debug_symbols(),
         file_bytes: bytes.len() as u64,
@@ -314,6 +319,18 @@ fn root_symbol(file: &ElfFile64<'_, LittleEndian>) -> RootSymbol {
         }
     }
     root
+}
+
+/// Whether the file defines unique symbols. C++ compilers emit them for some templates and inline variables.
+fn has_unique_symbols(file: &ElfFile64<'_, LittleEndian>) -> bool {
+    file.dynamic_symbols().any(|it| !it.is_undefined() && it.elf_symbol().st_bind() == elf::STB_GNU_UNIQUE)
+}
+
+/// Whether the file calls the functions that register a destructor of a thread-local.
+fn registers_tls_destructors(file: &ElfFile64<'_, LittleEndian>) -> bool {
+    let names = ["__cxa_thread_atexit_impl", "__cxa_thread_atexit"];
+    let mut imported = file.dynamic_symbols().filter(|symbol| symbol.is_undefined());
+    imported.any(|symbol| symbol.name().is_ok_and(|name| names.contains(&name)))
 }
 
 /// The size of the loaded segments whose flags `counts` accepts, in bytes, as whole pages.

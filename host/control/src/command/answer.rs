@@ -13,7 +13,7 @@ use replug_engine::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use utoipa::ToSchema;
 
 /// The plugins, registered and unregistered ones separately.
@@ -113,6 +113,11 @@ pub struct Plugin {
     /// The limits that apply to the plugin's process, and the limits of the manifest that do not apply.
     #[schema(value_type = Option<Object>)]
     pub limits: Option<LimitsInForce>,
+    /// The number of generations that have ended since the host started, by outcome: `kept`, `unloaded`, `threads`,
+    /// `pinned_tls`, `nodelete`, `ended` or `drop_panicked`.
+    #[serde(default)]
+    #[schema(required = true, value_type = Object)]
+    pub retired: BTreeMap<String, u64>,
     /// The names of the serving generation's interfaces.
     pub interfaces: Vec<String>,
     /// The plugin's folder.
@@ -146,6 +151,7 @@ impl From<PluginInfo> for Plugin {
             open_files: info.process.and_then(|process| process.open_files),
             lane: info.lane,
             limits: info.limits,
+            retired: info.retired.iter().map(|(it, count)| (it.name().to_owned(), *count)).collect(),
             interfaces: info.interfaces,
             path: info.path.display().to_string(),
         }

@@ -11,12 +11,9 @@ mod verdicts;
 
 pub(crate) use verdicts::{Tried, Verdicts};
 
-use crate::{
-    artifact::{
-        Artifact, Facts,
-        inspect::{Lookup, OwnLibrary, RootSymbol, StdLinkage},
-    },
-    manifest::Unload,
+use crate::artifact::{
+    Artifact, Facts,
+    inspect::{Lookup, OwnLibrary, RootSymbol, StdLinkage},
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -114,15 +111,6 @@ pub enum PreflightError {
         /// The artifact.
         path: PathBuf,
     },
-    /// The manifest requires that the artifact be unmapped, but its linker flags prevent that.
-    #[error(
-        "{} is linked with `-z nodelete` and can never be unloaded, but the manifest sets `unload = \"verified\"`: link it without the flag, or set `unload = \"never\"`",
-        path.display()
-    )]
-    NeverUnloads {
-        /// The artifact.
-        path: PathBuf,
-    },
     /// The artifact would use more thread-local keys than are available.
     #[error(
         "{} was not loaded: {used} of {limit} thread-local keys are in use and {reserve} are reserved; it is linked with its own copy of std, and each copy uses keys that are never released; let replug build it, so that it links the shared libstd, or restart the host",
@@ -177,9 +165,8 @@ crate::readable::readable!(PreflightError);
 /// # Errors
 ///
 /// - [`PreflightError::NotAPlugin`] or [`PreflightError::NothingExported`] if the artifact exports no plugin
-/// - [`PreflightError::MissingLibrary`], [`PreflightError::MixesAllocators`] or [`PreflightError::NeverUnloads`] if the
-///   artifact cannot be loaded as its manifest requires
-pub fn check(artifact: &Artifact, facts: &Facts, unload: Unload) -> Result<(), PreflightError> {
+/// - [`PreflightError::MissingLibrary`] or [`PreflightError::MixesAllocators`] if the artifact cannot be loaded
+pub fn check(artifact: &Artifact, facts: &Facts) -> Result<(), PreflightError> {
     is_plugin(&artifact.copy_of, facts)?;
     let needed = facts.needed.iter().map(|needed| (&artifact.copy_of, needed));
     let of_libraries = facts.libraries.iter().flat_map(|it: &OwnLibrary| {
@@ -194,9 +181,6 @@ pub fn check(artifact: &Artifact, facts: &Facts, unload: Unload) -> Result<(), P
     }
     if facts.mixes_allocators {
         return Err(PreflightError::MixesAllocators { path: artifact.copy_of.clone() });
-    }
-    if facts.nodelete && unload == Unload::Verified {
-        return Err(PreflightError::NeverUnloads { path: artifact.copy_of.clone() });
     }
     Ok(())
 }

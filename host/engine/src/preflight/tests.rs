@@ -30,6 +30,7 @@ fn facts() -> Facts {
         std: StdLinkage::Shared { library: "libstd-1.so".to_owned() },
         root: RootSymbol::Exported,
         nodelete: false,
+        tls_destructors: false,
         build_id: None,
         debug_info: false,
         file_bytes: 1,
@@ -40,7 +41,7 @@ fn facts() -> Facts {
 }
 
 fn refusal(facts: &Facts) -> String {
-    check(&artifact(), facts, Unload::Never).unwrap_err().to_string()
+    check(&artifact(), facts).unwrap_err().to_string()
 }
 
 fn over_budget(facts: &Facts, budget: &Budget) -> String {
@@ -49,7 +50,7 @@ fn over_budget(facts: &Facts, budget: &Budget) -> String {
 
 #[test]
 fn a_loadable_plugin_passes() {
-    check(&artifact(), &facts(), Unload::Verified).unwrap();
+    check(&artifact(), &facts()).unwrap();
     check_budget(&artifact(), &facts(), &Budget::default()).unwrap();
 }
 
@@ -69,14 +70,6 @@ fn the_error_for_a_missing_library_lists_the_searched_folders() {
     let error = refusal(&Facts { needed, ..facts() });
     assert!(error.contains("needs `libssl.so.9`"), "{error}");
     assert!(error.contains("searched /opt/lib, /usr/lib"), "{error}");
-}
-
-#[test]
-fn nodelete_is_rejected_only_if_the_manifest_requires_unloading() {
-    let facts = Facts { nodelete: true, ..facts() };
-    check(&artifact(), &facts, Unload::Never).unwrap();
-    let error = check(&artifact(), &facts, Unload::Verified).unwrap_err().to_string();
-    assert!(error.contains("-z nodelete") && error.contains("unload = \"never\""), "{error}");
 }
 
 #[test]

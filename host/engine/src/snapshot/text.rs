@@ -4,7 +4,6 @@
 
 use super::{Metrics, PluginMetrics};
 use crate::{
-    event::RetireOutcome,
     info::Status,
     metrics::{Failure, Histogram, ReloadOutcome},
 };
@@ -89,7 +88,7 @@ impl Metrics {
             page.family(Kind::Counter, "replug_generations_retired_total", "Generations that have ended.");
         self.each(|it, id| {
             for (outcome, count) in &it.tally.retired {
-                let outcome = retire_outcome(*outcome);
+                let outcome = outcome.name();
                 retired.add(&[("plugin", id), ("outcome", outcome)], *count as f64);
             }
         });
@@ -222,20 +221,10 @@ const STATES: [(Status, &str); 7] = [
     (Status::Incomplete, "incomplete"),
 ];
 
-fn retire_outcome(outcome: RetireOutcome) -> &'static str {
-    match outcome {
-        RetireOutcome::Kept => "kept",
-        RetireOutcome::Unloaded => "unloaded",
-        RetireOutcome::StillMapped => "still_mapped",
-        RetireOutcome::Ended => "ended",
-        RetireOutcome::DropPanicked => "drop_panicked",
-    }
-}
-
 /// The number of generations that have ended and whose code is still mapped.
 fn kept(of: &PluginMetrics) -> u64 {
-    let retired = |outcome| of.tally.retired.get(&outcome).copied().unwrap_or(0);
-    [RetireOutcome::Kept, RetireOutcome::StillMapped, RetireOutcome::DropPanicked].map(retired).iter().sum()
+    let retired = of.tally.retired.iter();
+    retired.filter(|(outcome, _)| outcome.stays_mapped()).map(|(_, count)| count).sum()
 }
 
 /// The labels for an outcome: its name, and the stage at which the version was rejected. The stage is empty if the

@@ -48,8 +48,7 @@ impl Worker {
         let began = Instant::now();
         let deadline = self.manifest().reload.drain_timeout;
         let (plugin, generation) = (retiring.live().plugin.clone(), retiring.live().generation);
-        // The thread that shuts the host down has probably called the plugin, and waits for this function. The library
-        // cannot be unmapped before that thread has exited, so it stays mapped.
+        // The program is probably about to exit. Unmapping its libraries would only delay that.
         let unmap = if why == StopWhy::ShutDown { Unmap::Never } else { self.unmap() };
         let context = self.context.clone();
         let (hand_over, handed_over) = oneshot::channel();
@@ -151,10 +150,6 @@ fn save(live: &Live) -> HandedOver {
     if !live.stateful() {
         return Ok(None);
     }
-    // Before a library is unmapped, this thread waits until all threads that have run the plugin's code have exited. So
-    // the save does not run on this thread, but on a thread of its own, which exits after the save.
-    let saved = thread::scope(|scope| scope.spawn(|| live.save()).join());
-    let saved = saved.map_err(|_| "it panicked in the host".to_owned())?;
-    let saved = saved.map_err(|error: LifecycleError| error.to_string())?;
+    let saved = live.save().map_err(|error: LifecycleError| error.to_string())?;
     Ok(Some((live.state_version(), saved)))
 }

@@ -330,16 +330,53 @@ pub struct CrashSite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetireOutcome {
-    /// The instance was dropped, and the code stays mapped. This is the default.
+    /// The instance was dropped, and the code stays mapped. This is the default. With `unload = "verified"`, a warning
+    /// in the log states the reason.
     Kept,
     /// The instance was dropped, and the host has verified that the code was unmapped.
     Unloaded,
-    /// The instance was dropped, but the code could not be unmapped because something still refers to it.
-    StillMapped,
+    /// The instance was dropped. The code stays mapped, because a thread may still run it.
+    Threads,
+    /// The instance was dropped. The dynamic loader keeps the code mapped, because a thread that still runs has a value
+    /// with a destructor in the library's thread-local storage.
+    PinnedTls,
+    /// The instance was dropped. The dynamic loader never unmaps the code, because of the way in which it was linked.
+    Nodelete,
     /// The generation ran in a child process, which has ended.
     Ended,
     /// The instance could not be dropped because its drop panicked; the code stays mapped.
     DropPanicked,
+}
+
+impl RetireOutcome {
+    /// All values.
+    pub const ALL: [Self; 7] = [
+        Self::Kept,
+        Self::Unloaded,
+        Self::Threads,
+        Self::PinnedTls,
+        Self::Nodelete,
+        Self::Ended,
+        Self::DropPanicked,
+    ];
+
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Unloaded => "unloaded",
+            Self::Threads => "threads",
+            Self::PinnedTls => "pinned_tls",
+            Self::Nodelete => "nodelete",
+            Self::Ended => "ended",
+            Self::DropPanicked => "drop_panicked",
+        }
+    }
+
+    /// Whether the generation's code stays mapped in the host's process.
+    pub fn stays_mapped(self) -> bool {
+        !matches!(self, Self::Unloaded | Self::Ended)
+    }
 }
 
 /// A duration in milliseconds, rounded to a thousandth.

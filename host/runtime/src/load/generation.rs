@@ -2,7 +2,7 @@
 
 use super::{
     HostReporter, LoadError,
-    in_process::{self, Opened, static_tls_order, take_static_tls},
+    in_process::{self, CallThreads, Opened, ThreadedInstance, Unloading, static_tls_order, take_static_tls},
     process::{self, ProcessError, Purpose, Start},
 };
 use crate::registry::{
@@ -14,6 +14,7 @@ use crate::registry::{
 use replug_api::abi;
 use replug_model::step::Step;
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +27,8 @@ pub struct LoadSpec<'a> {
     pub shared_std: Option<&'a Path>,
     /// The static thread-local storage that the artifact takes, in bytes.
     pub static_tls_bytes: u64,
+    /// Set if the library is going to be unmapped. Then all code of the generation runs on threads of its own.
+    pub unloading: Option<Unloading>,
     /// The folder for the plugin's own data.
     pub data_dir: PathBuf,
     /// `[config]` as JSON.
@@ -63,7 +66,10 @@ pub trait Observer {
 fn is_mapped(opened: &Result<Opened, LoadError>) -> bool {
     !matches!(
         opened,
-        Err(LoadError::Open { .. } | LoadError::NoStaticTls { .. } | LoadError::OtherStd { .. })
+        Err(LoadError::Open { .. }
+            | LoadError::NoStaticTls { .. }
+            | LoadError::OtherStd { .. }
+            | LoadError::NoThread { .. })
     )
 }
 
@@ -79,23 +85,32 @@ impl Live {
         observer: &O,
     ) -> Result<Self, O::Error> {
         let mut lease = ColumnLease::take()?;
+        let marks = lease.marks();
+        let threads = spec.unloading.map(|_| CallThreads::new(thread_name(&identity)));
         // The note is written before the library's constructors run, because they may crash, too.
         note(&mut lease, (&identity, &spec), None);
-        let opened = observer.take(Step::Load, || {
-            let _marked = lease.mark(Step::Load);
-            let _order = static_tls_order();
-            let opened = in_process::open(spec.path, spec.shared_std);
-            if is_mapped(&opened) {
-                take_static_tls(spec.path, spec.static_tls_bytes);
-            }
-            Ok::<_, O::Error>(opened)
+        let (opened, code) = observer.take(Step::Load, || {
+            let (path, shared_std) = (spec.path.to_owned(), spec.shared_std.map(Path::to_owned));
+            let static_tls_bytes = spec.static_tls_bytes;
+            let open = move || {
+                let _marked = marks.step(Step::Load);
+                let _order = static_tls_order();
+                let opened = in_process::open(&path, shared_std.as_deref());
+                if is_mapped(&opened) {
+                    take_static_tls(&path, static_tls_bytes);
+                }
+                let code = opened.as_ref().ok().map(OpenedCode::of);
+                (opened, code)
+            };
+            let opened = on_threads(threads.as_ref(), spec.path, open);
+            Ok::<_, O::Error>(opened.unwrap_or_else(|error| (Err(error), None)))
         })?;
         if is_mapped(&opened) {
             observer.mapped();
         }
         let opened = opened?;
         opened.contains_panics()?;
-        note(&mut lease, (&identity, &spec), Some(&opened));
+        note(&mut lease, (&identity, &spec), code);
         let params = abi::CreateParams {
             id: identity.plugin.as_str().into(),
             generation: identity.generation.0,
@@ -104,10 +119,20 @@ impl Live {
             trial: false,
         };
         let instance = observer.take(Step::Init, || {
-            let _marked = lease.mark(Step::Init);
-            opened.create(params, spec.reporter)
+            let reporter = spec.reporter;
+            let create = move || {
+                let _marked = marks.step(Step::Init);
+                opened.create(params, reporter)
+            };
+            Ok::<_, O::Error>(on_threads(threads.as_ref(), spec.path, create)??)
         })?;
-        Ok(Self::new(identity, lease, Box::new(instance)))
+        let body: Box<dyn Body> = match threads.zip(spec.unloading) {
+            None => Box::new(instance),
+            Some((threads, unloading)) => {
+                Box::new(ThreadedInstance::new(&identity, instance, (threads, marks), unloading))
+            }
+        };
+        Ok(Self::new(identity, lease, body))
     }
 
     /// Starts a child process, loads an artifact there, and makes the instance. `entry` is the plugin's entry in the
@@ -135,16 +160,46 @@ impl Live {
     }
 }
 
+/// Runs code of the library on the threads of the generation, or on the calling thread.
+fn on_threads<T: Send + 'static>(
+    threads: Option<&CallThreads>,
+    path: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LoadError> {
+    let Some(threads) = threads else { return Ok(work()) };
+    threads.run(work).map_err(|error| LoadError::NoThread { path: path.into(), reason: error.to_string() })
+}
+
+/// The name of a generation's threads. The kernel keeps its first 15 bytes.
+fn thread_name(of: &Identity) -> String {
+    let id = of.plugin.as_str();
+    format!("{} {}", id.rsplit('.').next().unwrap_or(id), of.generation)
+}
+
+/// The interfaces and the addresses of an opened library.
+struct OpenedCode {
+    interfaces: Vec<NotedInterface>,
+    mapped: Option<Range<u64>>,
+}
+
+impl OpenedCode {
+    /// Runs code of the library.
+    fn of(opened: &Opened) -> Self {
+        let noted = |(name, methods)| NotedInterface { name, methods };
+        Self { interfaces: opened.method_names().into_iter().map(noted).collect(), mapped: opened.mapped() }
+    }
+}
+
 /// Writes a note about the generation into the crash record, with the interfaces and addresses if the library is open.
-fn note(lease: &mut ColumnLease, (identity, spec): (&Identity, &LoadSpec<'_>), opened: Option<&Opened>) {
+fn note(lease: &mut ColumnLease, (identity, spec): (&Identity, &LoadSpec<'_>), code: Option<OpenedCode>) {
     let Some(record) = spec.crash_record else { return };
-    let noted = |(name, methods)| NotedInterface { name, methods };
+    let (interfaces, mapped) = code.map(|it| (it.interfaces, it.mapped)).unwrap_or_default();
     let note = Note {
         plugin: identity.plugin.clone(),
         generation: identity.generation,
         digest: identity.digest,
-        interfaces: opened.into_iter().flat_map(Opened::method_names).map(noted).collect(),
-        mapped: opened.and_then(Opened::mapped),
+        interfaces,
+        mapped,
         origin: spec.origin.clone(),
     };
     if let Err(error) = lease.note(record, &note) {

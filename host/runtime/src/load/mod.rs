@@ -12,7 +12,7 @@ mod rate_limit;
 mod reporter;
 
 pub use generation::{LoadSpec, Observer};
-pub use in_process::LoadError;
+pub use in_process::{LoadError, Unloading};
 pub(crate) use json::parsed;
 pub use log_bound::LogBound;
 pub use reporter::HostReporter;

@@ -165,7 +165,7 @@ pub struct Traits {
     /// change of these settings needs a new instance.
     pub settings_are_fixed: bool,
     /// How often a thread's calls are timed. Reading a clock takes longer than many calls in this process, but is
-    /// negligible beside a call into another process.
+    /// negligible beside a call into another process or on another thread.
     pub timed_one_in: OneIn,
 }
 
@@ -192,6 +192,6 @@ pub struct Retire<'a> {
 pub enum Unmap {
     /// The library stays mapped, which is always sound.
     Never,
-    /// The library is unmapped if all threads that ran its code exit within this time.
+    /// The library is unmapped if its code ran on threads of its own, and nothing uses it any more within this time.
     Within(Duration),
 }

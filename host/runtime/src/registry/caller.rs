@@ -282,7 +282,7 @@ impl Entry {
         let mut pin = Pin { level, record: null_mut() };
         // A call made inside a call into the same plugin uses the generation in which the outer call began. If it
         // waited for the next generation, it would wait for itself.
-        for outer in pin.level.thread_slot.own_hazards().rev().filter(|outer| !outer.is_null()) {
+        for outer in super::outer::OuterCalls::addresses().into_iter().rev() {
             if let Some(record) = self.stay_in(outer, pin.level.hazard()) {
                 pin.record = record;
                 return Ok((pin, None));

@@ -110,13 +110,14 @@ impl Entry {
         matches!(self.slot.why_shut(), Some(Shut::Restarting(_)))
     }
 
-    /// Keeps a nested call in the generation of the outer call. `outer` is the call table of an outer call of the
-    /// calling thread, so another hazard pointer of the thread announces it. Finds or makes a call table of the same
-    /// generation with all ports that handles need now, and announces it in `hazard`. Returns `None` if `outer` belongs
-    /// to another plugin or still serves, or if calls to the plugin are rejected.
-    pub(super) fn stay_in(&self, outer: *mut Record, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
+    /// Keeps a nested call in the generation of the outer call. `outer` is the address of the call table of an outer
+    /// call, so another hazard pointer announces it: one of the calling thread, or of a thread that waits for it. Finds
+    /// or makes a call table of the same generation with all ports that handles need now, and announces it in `hazard`.
+    /// Returns `None` if `outer` belongs to another plugin or still serves, or if calls to the plugin are rejected.
+    pub(super) fn stay_in(&self, outer: usize, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
         let mut inner = self.inner.lock();
-        if !inner.leaving.contains(&outer) || matches!(self.slot.why_shut(), Some(Shut::Closed(_))) {
+        let outer = inner.leaving.iter().copied().find(|record| record.addr() == outer)?;
+        if matches!(self.slot.why_shut(), Some(Shut::Closed(_))) {
             return None;
         }
         // SAFETY: call tables in `leaving` are not freed yet.

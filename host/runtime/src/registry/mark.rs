@@ -47,7 +47,7 @@ impl Mark {
         Self(self.0 | u64::from(index))
     }
 
-    fn step(column: CallColumn, step: Step) -> Self {
+    pub(super) fn step(column: CallColumn, step: Step) -> Self {
         Self(Self::of(column, STEPS).0 | step as u64)
     }
 
@@ -68,17 +68,18 @@ impl Mark {
     }
 }
 
-/// The mark of a lifecycle step on the calling thread, for as long as this value exists.
+/// The mark of code that the calling thread runs, for as long as this value exists: a lifecycle step, or a method that
+/// the thread runs for another thread.
 #[must_use = "the mark ends when this is dropped"]
 pub(crate) struct Marked(#[expect(dead_code, reason = "dropping it removes the mark")] Option<Level>);
 
 impl Marked {
-    /// Marks the calling thread. If the thread is inside too many calls, or is exiting, it gets no mark, and the step
+    /// Marks the calling thread. If the thread is inside too many calls, or is exiting, it gets no mark, and the code
     /// still runs.
-    pub(super) fn new(column: CallColumn, step: Step) -> Self {
+    pub(super) fn new(mark: Mark) -> Self {
         let level = ThreadSlot::mine().and_then(ThreadSlot::enter);
         if let Some(level) = &level {
-            level.mark(Mark::step(column, step));
+            level.mark(mark);
         }
         Self(level)
     }

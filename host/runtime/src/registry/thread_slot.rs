@@ -13,6 +13,7 @@ use count::Count;
 pub use count::OneIn;
 pub(super) use ledger::CallColumn;
 pub use ledger::ColumnLease;
+pub(crate) use ledger::ColumnMarks;
 pub use ledger::TooManyGenerations;
 pub(super) use sight::{Sighting, sightings};
 
@@ -249,25 +250,6 @@ impl Level {
         ManuallyDrop::new(self).clear();
     }
 
-    /// Records the thread as a visitor of the generation that it was in, unless the thread has counted a call there:
-    /// counting the first call records the visitor, too. So calls that unwind, which are not counted, record their
-    /// visitor here. When no thread is in the generation any more, all its visitors are recorded.
-    ///
-    /// Takes the parts of a level instead of the level, for the reason given at [`Level::leave`].
-    #[cold]
-    #[inline(never)]
-    fn note_visit(thread_slot: &'static ThreadSlot, hazard: &'static AtomicPtr<Record>) {
-        let record = hazard.load(Ordering::Relaxed);
-        if record.is_null() {
-            return;
-        }
-        // SAFETY: this thread's hazard pointer announces the call table, so the table is not freed.
-        let column = unsafe { (*record).column };
-        if thread_slot.count(column).read().calls == 0 {
-            ledger::note_visitor(column);
-        }
-    }
-
     #[inline(always)]
     fn clear(&self) {
         self.mark(Mark::NOBODY);
@@ -280,7 +262,6 @@ impl Level {
 impl Drop for Level {
     #[inline(always)]
     fn drop(&mut self) {
-        Self::note_visit(self.thread_slot, self.hazard());
         self.clear();
     }
 }

@@ -62,7 +62,27 @@ fn inspect_reads_the_facts_of_a_plugin() {
     assert!((1..facts.file_bytes).contains(&facts.loaded_file_bytes), "{facts:?}");
 
     let plain = inspect(&context.plugin(&["-Wl,--build-id=none"])).unwrap();
-    assert!(!plain.nodelete && !plain.debug_info && plain.build_id.is_none() && plain.soname.is_none());
+    assert!(
+        !plain.nodelete
+            && !plain.tls_destructors
+            && !plain.debug_info
+            && plain.build_id.is_none()
+            && plain.soname.is_none()
+    );
+}
+
+#[test]
+fn the_reasons_for_which_the_loader_keeps_a_library_are_found() {
+    let context = Context::new();
+    let inspected = |source: &str| inspect(&context.cc("kept.so", source, &["-shared", "-fPIC"])).unwrap();
+    let unique =
+        inspected("__asm__(\".globl it; .type it, %gnu_unique_object; .data; it: .quad 1; .size it, 8\");");
+    assert!(unique.nodelete && !unique.tls_destructors, "{unique:?}");
+    let registers = inspected(
+        "int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
+        int it(void) { return __cxa_thread_atexit_impl(0, 0, 0); }",
+    );
+    assert!(!registers.nodelete && registers.tls_destructors, "{registers:?}");
 }
 
 #[test]

@@ -43,7 +43,9 @@ export const WORDS = {
 const RETIRED = {
   kept: "its code stays mapped",
   unloaded: "its code was unmapped",
-  still_mapped: "its code could not be unmapped, because it is still in use",
+  threads: "its code could not be unmapped, because a thread may still run it",
+  pinned_tls: "its code could not be unmapped, because a thread of the program has its thread-locals",
+  nodelete: "its code could not be unmapped, because of how it was linked",
   ended: "its process has ended",
   drop_panicked: "it panicked when it was dropped",
 };

@@ -17,7 +17,7 @@ use std::{
 #[derive(Debug, Default)]
 pub(crate) struct Cancellation(AtomicU64);
 
-type CurrentCall = Option<(Arc<Cancellation>, u64)>;
+pub(super) type CurrentCall = Option<(Arc<Cancellation>, u64)>;
 
 thread_local! {
     /// The call that this thread runs. The value has no destructor, so that it exists until the thread exits:
@@ -44,8 +44,19 @@ impl Cancellation {
     }
 }
 
+/// The call that the calling thread runs.
+pub(super) fn current() -> CurrentCall {
+    INSIDE.with_borrow(|inside| (**inside).clone())
+}
+
+/// Lets the calling thread run code of this call, for as long as the result exists.
+pub(super) fn inherit(call: CurrentCall) -> Outer {
+    Outer(replace(call))
+}
+
 /// The call around the current one. Dropping this value, when the current call returns or panics, restores it.
-struct Outer(CurrentCall);
+#[must_use = "the call ends when this is dropped"]
+pub(super) struct Outer(CurrentCall);
 
 impl Drop for Outer {
     fn drop(&mut self) {

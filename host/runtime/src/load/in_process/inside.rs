@@ -1,13 +1,13 @@
-//! Finds the threads that run a library's code, including threads that the plugin has started itself.
+//! Finds the threads that run a library's code, such as threads that the plugin has started itself.
 //!
-//! The host records the threads that call a plugin through the host. The host finds other threads by their return
+//! The threads on which the host runs the library's code have been joined. The host finds other threads by their return
 //! addresses: a thread that runs a library's code, or will return to it, has an address of the library's instructions
 //! as its instruction pointer or on its stack. The host can inspect a thread only while the thread waits in a system
 //! call. When the host inspects threads, no call can enter the library any more. So a thread that was found outside of
 //! the library stays outside.
 //!
-//! A number on a stack may equal an address by chance, or be left over from a call that returned long ago. In that case
-//! the library stays mapped, although it could be unmapped.
+//! A number on a stack may equal an address by chance, or be left over from an earlier thread that had the same stack (see
+//! `call_threads.rs`). In that case the library stays mapped, although it could be unmapped.
 
 use std::{
     collections::BTreeSet,

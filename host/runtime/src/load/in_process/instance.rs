@@ -1,6 +1,6 @@
 //! One instance of a plugin in this process, and its lifecycle steps.
 
-use super::{open::Opened, retire::Gone, services};
+use super::{open::Opened, services, unload::Gone};
 use crate::{
     interface::Offered,
     load::reporter::ReportSink,

@@ -3,8 +3,10 @@
 //! * `open.rs` maps the library and checks it. An `Instance` runs the author's code through [`replug_api::abi`].
 //! * `services.rs` has the functions of the host that the plugin calls; `cancel.rs` has the function that returns
 //!   whether the current call was cancelled; `hooks.rs` keeps the program's panic hook.
-//! * `retire.rs` stops and drops an instance, and may unmap its library. Before that, `inside.rs` checks that no thread
-//!   runs the library's code, and `handlers.rs` checks that the library handles no signal.
+//! * `retire.rs` stops and drops an instance, whose library stays mapped.
+//! * For `unload = "verified"`, `threaded.rs` runs an instance on the threads of `call_threads.rs`; a call takes its
+//!   `call_context.rs` along. `unload.rs` unmaps its library. Before that, `inside.rs` checks that no thread runs the
+//!   library's code, and `handlers.rs` checks that the library handles no signal.
 //! * `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
 //!   library; `stack.rs` measures a thread's stack.
 //! * `children.rs` makes sure that a plugin does not hide the exit status of child processes.
@@ -14,6 +16,8 @@
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 
+mod call_context;
+mod call_threads;
 mod cancel;
 mod children;
 mod extent;
@@ -27,7 +31,10 @@ mod retire;
 mod services;
 mod stack;
 mod static_tls;
+mod threaded;
+mod unload;
 
+pub(crate) use call_threads::CallThreads;
 pub(crate) use cancel::Cancellation;
 pub use children::restore_sigchld;
 pub(crate) use instance::Instance;
@@ -38,3 +45,5 @@ pub(crate) use stack::stack_left;
 pub use static_tls::{STATIC_TLS_LIMIT, static_tls_limit, static_tls_used};
 pub(in crate::load) use static_tls::{TUNABLES, more_static_tls};
 pub(crate) use static_tls::{static_tls_order, take_static_tls};
+pub(crate) use threaded::ThreadedInstance;
+pub use unload::Unloading;

@@ -75,6 +75,16 @@ pub enum LoadError {
     /// The library was built with a different version of `replug-api`.
     #[error("{path} was built with a different version of replug-api than this host: {0}; rebuild it with the host's version", path = .1.display())]
     OtherApi(#[source] RootMismatch, PathBuf),
+    /// No thread could be started for a plugin that runs on threads of its own.
+    #[error(
+        "{path} was not loaded: no thread could be started for it: {reason}; raise the limit on threads or on address space, or set `unload = \"never\"`"
+    )]
+    NoThread {
+        /// The private copy to be opened.
+        path: PathBuf,
+        /// The message of the system.
+        reason: String,
+    },
     /// A panic in the plugin would abort the process.
     #[error(
         "{path} was built with `panic = \"abort\"`: a panic in it would crash the host; build it with `panic = \"unwind\"`, or set `mode = \"auto\"` or `mode = \"process\"`"

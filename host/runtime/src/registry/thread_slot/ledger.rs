@@ -1,10 +1,10 @@
-//! The ledger: for each column, the calls of the threads that have exited, and the *visitors*: the threads that ever
-//! ran code of the generation.
+//! The ledger: for each column, the calls of the threads that have exited, and the *visitors*: the threads that have
+//! counted a call of the generation.
 
 use super::{COLUMNS, Calls, Count, THREAD_SLOTS, Tid, own_tid};
 use crate::registry::{
     crash_record::{CrashRecord, Note},
-    mark::Marked,
+    mark::{Mark, Marked},
 };
 use parking_lot::Mutex;
 use replug_model::step::Step;
@@ -16,7 +16,7 @@ struct Account {
     taken: bool,
     /// The calls of threads that have exited.
     calls: Calls,
-    /// The threads that ever ran code of the generation, by their kernel ids.
+    /// The threads that have counted a call of the generation, by their kernel ids.
     visitors: BTreeSet<Tid>,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn settle(counts: &[Count]) {
     }
 }
 
-/// Records that the calling thread runs code of the generation that has this column.
+/// Records that the calling thread has counted a call of the generation that has this column.
 #[cold]
 pub(super) fn note_visitor(column: CallColumn) {
     let tid = own_tid();
@@ -106,13 +106,12 @@ impl ColumnLease {
     /// Sets the mark of the calling thread to this lifecycle step of the generation, for as long as the result exists.
     /// The step must run in this process.
     pub(crate) fn mark(&self, step: Step) -> Marked {
-        note_visitor(self.column);
-        Marked::new(self.column, step)
+        self.marks().step(step)
     }
 
-    /// The threads that ever ran code of the generation.
-    pub(crate) fn visitors(&self) -> BTreeSet<Tid> {
-        LEDGER.lock()[self.column.0].visitors.clone()
+    /// Marks threads as running code of the generation in this process.
+    pub(crate) fn marks(&self) -> ColumnMarks {
+        ColumnMarks(self.column)
     }
 
     /// The calls of all threads so far.
@@ -131,6 +130,23 @@ impl ColumnLease {
         for thread_slot in THREAD_SLOTS.read().iter() {
             look(thread_slot.count(self.column));
         }
+    }
+}
+
+/// The marks of the generation that has a column. Must not be used after the column was released.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColumnMarks(CallColumn);
+
+impl ColumnMarks {
+    /// Marks the calling thread as running a lifecycle step, for as long as the result exists.
+    pub(crate) fn step(self, step: Step) -> Marked {
+        Marked::new(Mark::step(self.0, step))
+    }
+
+    /// Marks the calling thread as running a method of the interface at this position, for as long as the result
+    /// exists.
+    pub(crate) fn call(self, interface: usize, method: u32) -> Marked {
+        Marked::new(Mark::interface(self.0, interface).method(method))
     }
 }
 

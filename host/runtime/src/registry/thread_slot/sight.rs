@@ -15,11 +15,15 @@ pub(in crate::registry) struct Sighting {
     ended: u64,
 }
 
-/// All calls that all threads are inside.
+/// All calls that all threads are inside. A mark without a call table is not such a call: the thread runs a lifecycle step,
+/// or it runs a method for another thread, which is inside the call.
 pub(in crate::registry) fn sightings() -> Vec<Sighting> {
     let mut found = Vec::new();
     for (number, thread_slot) in THREAD_SLOTS.read().iter().enumerate() {
         for (level, announcement) in thread_slot.announcements().iter().enumerate() {
+            if announcement.hazard.load(Ordering::Relaxed).is_null() {
+                continue;
+            }
             let mark = Mark(announcement.mark.load(Ordering::Relaxed));
             let Some(contents) = mark.read() else { continue };
             let ended = thread_slot.counts[usize::from(contents.column) % COLUMNS].read().calls;
