@@ -33,6 +33,11 @@ pub enum Plot {
         /// The lines.
         lines: Vec<Line>,
     },
+    /// Several diagrams above one another: values against the same counts, on linear axes.
+    Panels {
+        /// The diagrams, from the top.
+        panels: Vec<Panel>,
+    },
     /// A bar for each duration in milliseconds, divided into stages, on a linear axis.
     Stages {
         /// The rows, from the top.
@@ -61,6 +66,15 @@ pub struct Point {
     pub role: Role,
     /// Nanoseconds.
     pub ns: f64,
+}
+
+/// One of several diagrams above one another.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Panel {
+    /// What the values are, with their unit.
+    pub label: String,
+    /// The lines: counts and values. All panels have the same lines.
+    pub lines: Vec<Line>,
 }
 
 /// The durations of a contender.

@@ -8,7 +8,7 @@ mod machine;
 mod measure;
 mod report;
 
-pub use chart::{Bar, Chart, Line, Plot, Point, Role};
+pub use chart::{Bar, Chart, Line, Panel, Plot, Point, Role};
 pub use machine::{locked, machine};
 pub use measure::{
     Contender, Distribution, Rounds, Sampler, Series, median, quantile, sample_turns, take_turns,

@@ -4,7 +4,7 @@
 use anyhow::{Context, bail};
 use std::{
     hash::{BuildHasher, RandomState},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -17,9 +17,12 @@ pub(crate) struct Soak {
     /// Link each artifact with its own copy of std, and check that the host stops reloading in time and keeps serving
     #[arg(long)]
     own_std: bool,
-    /// The mode of the plugin: `in-process` or `process`
-    #[arg(long, default_value = "in-process", conflicts_with = "own_std")]
+    /// The mode of the plugin: `in-process`, `verified` (in process, with `unload = "verified"`) or `process`
+    #[arg(long, default_value = "in-process", conflicts_with_all = ["own_std", "report"])]
     mode: String,
+    /// Run all three modes, and write their courses and a chart into this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with = "own_std")]
+    report: Option<PathBuf>,
 }
 
 /// The arguments of the kill runs. Without `--shim` and `--moments`, the program does both kinds of runs.
@@ -81,12 +84,24 @@ pub(crate) fn soak(root: &Path, with: &Soak) -> anyhow::Result<()> {
     let reloads = with.reloads.to_string();
     let mut args =
         vec!["run", "--quiet", "--package", "replug-tests", "--bin", "soak", "--", "--reloads", &reloads];
-    if with.own_std {
-        args.push("--own-std");
-    } else {
-        args.extend(["--mode", &with.mode]);
+    let Some(folder) = &with.report else {
+        args.extend(if with.own_std { vec!["--own-std"] } else { vec!["--mode", &with.mode] });
+        return cargo(root, &args);
+    };
+    let folder = std::path::absolute(folder)?;
+    let folder = folder.to_str().context("the path of the folder is not UTF-8")?;
+    for mode in ["in-process", "verified", "process"] {
+        cargo(root, &[&args[..], &["--mode", mode, "--report", folder]].concat())?;
     }
-    cargo(root, &args)
+    draw(root, folder)
+}
+
+/// Draws the charts of a report, with the program in `benches/plot`.
+fn draw(root: &Path, folder: &str) -> anyhow::Result<()> {
+    let report = format!("{folder}/report.json");
+    let args = ["run", "--quiet", "--locked", "--release", "--manifest-path", "benches/plot/Cargo.toml"];
+    let target = root.join("target/peers");
+    run(command(root, &args).arg("--target-dir").arg(target).args(["--", &report, folder]), &args)
 }
 
 /// Kills processes under load.

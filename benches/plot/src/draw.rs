@@ -2,6 +2,7 @@
 
 use crate::{
     canvas::{At, Canvas, Drawn, Writing},
+    panels,
     chart::{Bar, Chart, Line, Plot, Point, Role},
     style::{decades, tick},
 };
@@ -27,6 +28,7 @@ pub(crate) fn size(chart: &Chart) -> (u32, u32) {
     let data = match &chart.plot {
         Plot::Points { points } => ROW * points.len() as f64,
         Plot::Lines { .. } => LINES_HEIGHT,
+        Plot::Panels { panels } => panels::height(panels),
         Plot::Stages { bars } => BAR_ROW * bars.len() as f64,
     };
     (WIDTH as u32, (ABOVE + data + BELOW) as u32)
@@ -43,6 +45,7 @@ pub(crate) fn draw<B: DrawingBackend>(chart: &Chart, on: &Canvas<'_, B>) -> Draw
     match &chart.plot {
         Plot::Points { points } => draw_points(on, points, &chart.axis)?,
         Plot::Lines { bytes, lines } => draw_lines(on, lines, bytes, &chart.axis)?,
+        Plot::Panels { panels } => panels::draw(on, panels, &chart.axis, ABOVE)?,
         Plot::Stages { bars } => draw_stages(on, bars, &chart.axis)?,
     }
     on.finish()

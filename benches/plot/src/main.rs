@@ -3,6 +3,7 @@
 
 mod canvas;
 mod draw;
+mod panels;
 
 #[path = "../../src/chart.rs"]
 mod chart;

@@ -6,6 +6,8 @@
 //! host reloads it.
 
 mod callers;
+mod charts;
+mod samples;
 
 use anyhow::{Context, Result, bail, ensure};
 use callers::{Board, Callers, Seen, come_and_go};
@@ -13,6 +15,7 @@ use clap::{Parser, ValueEnum};
 use replug::{
     Event, EventKind, Events, Handle, Host, HostError,
     error::{PreflightError, ReloadCause},
+    event::RetireOutcome,
 };
 use replug_interfaces::Counter;
 use replug_tests::{
@@ -20,12 +23,15 @@ use replug_tests::{
     resource_usage::{self, ResourceUsage},
     sandbox::{Sandbox, Std},
 };
+use samples::Samples;
+use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -34,34 +40,80 @@ const ID: &str = "dev.replug.numbered";
 /// After this many reloads, everything that is allocated only once has been allocated.
 const WARM_UP: u64 = 100;
 
-/// Where the artifacts are loaded.
+/// Where the artifacts are loaded, and whether they are unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// Into the program itself
+enum Kind {
+    /// Into the program itself, where they stay mapped
     InProcess,
+    /// Into the program itself, with `unload = "verified"`
+    Verified,
     /// Each into a child process
     Process,
 }
 
-impl Mode {
+impl Kind {
+    const ALL: [Self; 3] = [Self::InProcess, Self::Verified, Self::Process];
+
     /// How much memory of the host a retired generation may keep.
     fn limit_kib(self) -> f64 {
         match self {
             Self::InProcess => 64.0,
-            Self::Process => 2.0,
+            Self::Verified | Self::Process => 2.0,
         }
     }
 
-    /// The lines of the manifest for this mode.
+    /// The lines of the manifest.
     fn manifest(self) -> &'static str {
         match self {
             // Trials are off: they load the artifact into a child process, but this run measures what loads into the
             // program itself leave behind.
             Self::InProcess => "mode = \"in-process\"\nreload.preflight = \"off\"\n",
+            Self::Verified => {
+                "mode = \"in-process\"\nreload.preflight = \"off\"\nreload.unload = \"verified\"\n"
+            }
             Self::Process => "mode = \"process\"\n",
         }
     }
+
+    /// How each generation has to end.
+    fn outcome(self) -> RetireOutcome {
+        match self {
+            Self::InProcess => RetireOutcome::Kept,
+            Self::Verified => RetireOutcome::Unloaded,
+            Self::Process => RetireOutcome::Ended,
+        }
+    }
+
+    /// The name in the chart.
+    fn name(self) -> &'static str {
+        match self {
+            Self::InProcess => "in process, kept mapped",
+            Self::Verified => "in process, unload = \"verified\"",
+            Self::Process => "in a child process",
+        }
+    }
+
+    /// The name in the title of the chart.
+    fn short(self) -> &'static str {
+        match self {
+            Self::InProcess => "mapped",
+            Self::Verified => "with unload = \"verified\"",
+            Self::Process => "with a child process",
+        }
+    }
+
+    /// The name of the files of a report, without extension.
+    fn file(self) -> &'static str {
+        match self {
+            Self::InProcess => "soak-in-process",
+            Self::Verified => "soak-verified",
+            Self::Process => "soak-process",
+        }
+    }
 }
+
+/// How many times as long the last loads may take as the loads after the warm-up.
+const MOST_SLOWDOWN: f64 = 3.0;
 
 /// How much the memory may grow in a run of any length, because other threads of the host allocate memory, too.
 const NOISE_KIB: u64 = 1024;
@@ -84,7 +136,10 @@ struct Arguments {
     own_std: bool,
     /// Where to load the artifacts
     #[arg(long, value_enum, default_value = "in-process")]
-    mode: Mode,
+    mode: Kind,
+    /// Write the course of the run into this folder, and the data of a chart of all runs in it
+    #[arg(long, value_name = "FOLDER")]
+    report: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -104,12 +159,15 @@ fn run() -> Result<()> {
         arguments.reloads > WARM_UP,
         "--reloads must be more than {WARM_UP}: the first {WARM_UP} reloads are the warm-up"
     );
-    if arguments.mode == Mode::Process {
+    if arguments.mode != Kind::InProcess {
         resource_usage::with_few_arenas()?;
     }
     let std = if arguments.own_std { Std::Own } else { Std::Shared };
-    let soak = Soak::begin(std, arguments.mode)?;
-    if arguments.own_std { soak.run_to_the_limit(arguments.reloads) } else { soak.run(arguments.reloads) }
+    let soak = Soak::begin(std, arguments.mode, arguments.reloads)?;
+    match arguments.own_std {
+        true => soak.run_to_the_limit(arguments.reloads),
+        false => soak.run(arguments.reloads, arguments.report.as_deref()),
+    }
 }
 
 /// A host with one plugin, whose file is replaced again and again.
@@ -122,14 +180,16 @@ struct Soak {
     _served: TempDir,
     handle: Arc<Handle<dyn Counter>>,
     board: Arc<Board>,
-    mode: Mode,
+    kind: Kind,
     retired: u64,
+    outcomes: BTreeMap<RetireOutcome, u64>,
     reload_ms: Vec<f64>,
     swap_ms: Vec<f64>,
+    samples: Samples,
 }
 
 impl Soak {
-    fn begin(std: Std, mode: Mode) -> Result<Self> {
+    fn begin(std: Std, kind: Kind, reloads: u64) -> Result<Self> {
         let sandbox = Sandbox::fresh("soak")?;
         sandbox.use_compiled_dependencies()?;
         let package = sandbox.add("tests/fixtures/numbered")?;
@@ -139,7 +199,7 @@ impl Soak {
         let plugin = served.path().join("numbered");
         let binary = plugin.join("numbered.so");
         fs::create_dir(&plugin)?;
-        let manifest = format!("id = \"{ID}\"\nbinary = \"numbered.so\"\n{}", mode.manifest());
+        let manifest = format!("id = \"{ID}\"\nbinary = \"numbered.so\"\n{}", kind.manifest());
         fs::write(plugin.join("plugin.toml"), manifest)?;
         artifacts.put(0, &binary)?;
         let builder = Host::builder().plugins(served.path());
@@ -154,10 +214,12 @@ impl Soak {
             _served: served,
             handle: Arc::new(handle),
             board: Arc::default(),
-            mode,
+            kind,
             retired: 0,
+            outcomes: BTreeMap::new(),
             reload_ms: Vec::new(),
             swap_ms: Vec::new(),
+            samples: Samples::of_run(reloads),
         })
     }
 
@@ -181,8 +243,14 @@ impl Soak {
 
     fn look_at(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::GenerationRetired { .. } => self.retired += 1,
-            EventKind::Reloaded { stages, .. } => self.swap_ms.push(stages.swap),
+            EventKind::GenerationRetired { outcome } => {
+                self.retired += 1;
+                *self.outcomes.entry(*outcome).or_default() += 1;
+            }
+            EventKind::Reloaded { stages, .. } => {
+                self.swap_ms.push(stages.swap);
+                self.samples.note(stages.load + stages.swap);
+            }
             _ => {}
         }
     }
@@ -195,12 +263,13 @@ impl Soak {
         Ok(())
     }
 
-    fn run(mut self, reloads: u64) -> Result<()> {
+    fn run(mut self, reloads: u64, report: Option<&Path>) -> Result<()> {
         let callers = Callers::start(2, &self.handle, &self.board);
         let began = Instant::now();
         let mut before = ResourceUsage::now()?;
         for number in 1..=reloads {
             self.reload(number).with_context(|| format!("reload {number} failed"))?;
+            self.samples.take_if_due(number)?;
             if number == WARM_UP {
                 self.wait_for_retired(WARM_UP)?;
                 before = ResourceUsage::now()?;
@@ -215,13 +284,19 @@ impl Soak {
         let mut seen = callers.join();
         seen = [seen, come_and_go(16, &self.handle, &self.board)].into_iter().sum();
         self.host.shutdown().wait();
+        let results = Results { reloads, took, seen, before, after };
+        self.print(&results);
+        if let Some(folder) = report {
+            self.samples.write(folder, self.kind.file(), self.head(&results))?;
+            charts::write(folder)?;
+        }
+        self.check(&results)?;
+        println!("ok");
+        Ok(())
+    }
 
-        let generations = (reloads - WARM_UP) as f64;
-        let each = |after: u64, before: u64| (after as f64 - before as f64) / generations;
-        let private = each(after.private_kib, before.private_kib);
-        let resident = each(after.resident_kib, before.resident_kib);
-        let grew = after.tls_keys.saturating_sub(before.tls_keys);
-        let limit = self.mode.limit_kib();
+    fn print(&mut self, results: &Results) {
+        let Results { reloads, took, seen, before, after } = results;
         let Seen { calls, failed, wrong } = seen;
         self.reload_ms.sort_by(f64::total_cmp);
         self.swap_ms.sort_by(f64::total_cmp);
@@ -230,10 +305,14 @@ impl Soak {
         println!("calls               {calls}");
         println!("failed calls        {failed}");
         println!("wrong generation    {wrong}");
+        let outcomes = self.outcomes.iter().map(|(outcome, count)| format!("{} {count}", outcome.name()));
+        println!("generations ended   {}", outcomes.collect::<Vec<_>>().join(", "));
         println!("thread-local keys   {} before, {} after", before.tls_keys, after.tls_keys);
         println!("descriptors         {} before, {} after", before.descriptors, after.descriptors);
         println!(
-            "kept per generation {private:.1} KiB of private memory, {resident:.1} KiB with the file's pages"
+            "kept per generation {:.1} KiB of private memory, {:.1} KiB with the file's pages",
+            results.kept(|usage| usage.private_kib),
+            results.kept(|usage| usage.resident_kib)
         );
         println!(
             "                    (/proc/self/smaps_rollup, Anonymous and Rss, after reload {WARM_UP} and after the last)"
@@ -245,10 +324,46 @@ impl Soak {
             quantile(reload, 0.99)
         );
         println!("of this, the swap   p50 {:.3} ms, p99 {:.3} ms", quantile(swap, 0.5), quantile(swap, 0.99));
-        ensure!(failed == 0, "{failed} calls failed");
-        ensure!(wrong == 0, "{wrong} calls were answered by the wrong generation");
+        let (first, last) = self.load_times(*reloads);
+        println!("load and swap       {first:.2} ms at reload {WARM_UP}, {last:.2} ms at reload {reloads}");
+    }
+
+    /// The durations of load and swap after the warm-up and at the end, in milliseconds.
+    fn load_times(&self, reloads: u64) -> (f64, f64) {
+        (self.samples.load_around(WARM_UP), self.samples.load_around(reloads))
+    }
+
+    /// The results as JSON.
+    fn head(&self, results: &Results) -> Value {
+        let (first, last) = self.load_times(results.reloads);
+        let outcomes = self.outcomes.iter().map(|(outcome, count)| (outcome.name().to_owned(), json!(count)));
+        json!({
+            "kind": self.kind.name(),
+            "reloads": results.reloads,
+            "seconds": results.took.as_secs_f64(),
+            "calls": results.seen.calls,
+            "failed_calls": results.seen.failed,
+            "wrong_answers": results.seen.wrong,
+            "generations_ended": Value::Object(outcomes.collect()),
+            "kept_kib_per_generation": results.kept(|usage| usage.private_kib),
+            "load_and_swap_ms_after_warm_up": first,
+            "load_and_swap_ms_at_the_end": last,
+            "artifact_bytes": self.artifacts.bytes(),
+        })
+    }
+
+    fn check(&self, results: &Results) -> Result<()> {
+        let Results { reloads, seen, before, after, .. } = results;
+        let Seen { failed, wrong, .. } = seen;
+        ensure!(*failed == 0, "{failed} calls failed");
+        ensure!(*wrong == 0, "{wrong} calls were answered by the wrong generation");
+        let outcome = self.kind.outcome();
+        let ended = self.outcomes.get(&outcome).copied().unwrap_or(0);
+        ensure!(ended == *reloads, "{ended} of {reloads} generations ended as `{}`", outcome.name());
+        let grew = after.tls_keys.saturating_sub(before.tls_keys);
         ensure!(grew == 0, "{grew} thread-local keys were allocated and not freed");
         let grew_kib = after.private_kib.saturating_sub(before.private_kib);
+        let (private, limit) = (results.kept(|usage| usage.private_kib), self.kind.limit_kib());
         ensure!(
             private < limit || grew_kib < NOISE_KIB,
             "a generation keeps {private:.1} KiB, more than {limit}"
@@ -259,7 +374,11 @@ impl Soak {
             before.descriptors,
             after.descriptors
         );
-        println!("ok");
+        let (first, last) = self.load_times(*reloads);
+        ensure!(
+            last <= MOST_SLOWDOWN * first,
+            "load and swap took {first:.2} ms after the warm-up, and {last:.2} ms at the end"
+        );
         Ok(())
     }
 
@@ -298,6 +417,23 @@ impl Soak {
             return Ok(());
         }
         bail!("none of {reloads} reloads was rejected")
+    }
+}
+
+/// The results of a run.
+struct Results {
+    reloads: u64,
+    took: Duration,
+    seen: Seen,
+    /// After the warm-up.
+    before: ResourceUsage,
+    after: ResourceUsage,
+}
+
+impl Results {
+    /// By how many KiB each generation has increased a value.
+    fn kept(&self, value: fn(&ResourceUsage) -> u64) -> f64 {
+        (value(&self.after) as f64 - value(&self.before) as f64) / (self.reloads - WARM_UP) as f64
     }
 }
 
