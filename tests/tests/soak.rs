@@ -11,6 +11,11 @@ fn many_reloads_in_process_lose_no_call_and_leak_little() {
 }
 
 #[test]
+fn many_reloads_with_a_verified_unload_unmap_each_generation() {
+    soak(&["--mode", "verified", "--reloads", "200"]);
+}
+
+#[test]
 fn many_reloads_in_child_processes_lose_no_call_and_leak_nothing() {
     soak(&["--mode", "process", "--reloads", "140"]);
 }

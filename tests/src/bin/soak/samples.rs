@@ -2,6 +2,7 @@
 
 use super::quantile;
 use anyhow::{Context, Result};
+use replug_runtime::registry::give_back;
 use replug_tests::resource_usage::ResourceUsage;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, fs, path::Path};
@@ -46,7 +47,7 @@ impl Samples {
         if reloads.is_multiple_of(self.every) {
             let load_ms = median(&self.load_ms[self.used..]);
             self.used = self.load_ms.len();
-            self.taken.push(Sample { reloads, usage: ResourceUsage::now()?, load_ms });
+            self.taken.push(Sample { reloads, usage: usage()?, load_ms });
         }
         Ok(())
     }
@@ -85,6 +86,13 @@ impl Samples {
         write("csv", csv.as_bytes())?;
         write("json", &serde_json::to_vec_pretty(&head)?)
     }
+}
+
+/// What the process uses. The host frees the disk space of removed copies within a second, and keeps their files open
+/// until then. This function does not wait for that.
+pub(crate) fn usage() -> Result<ResourceUsage> {
+    give_back();
+    ResourceUsage::now()
 }
 
 fn median(values: &[f64]) -> f64 {
