@@ -13,7 +13,7 @@ pub struct ResourceUsage {
     pub descriptors: usize,
     /// Resident memory, including pages of mapped files, which the system may reclaim.
     pub resident_kib: u64,
-    /// Anonymous memory: written pages, relocated pages, the heap. Unlike pages of files, the system cannot discard it.
+    /// Anonymous memory: written pages, relocated pages, the heap. The system can discard pages of files, but not this memory.
     pub private_kib: u64,
 }
 
@@ -42,8 +42,8 @@ impl ResourceUsage {
 }
 
 /// Runs the program again with a limit on malloc's arenas, unless there is a limit already. glibc gives a new thread
-/// its own arena until there are several for each CPU, and never frees an arena. Without the limit, the arenas would
-/// look like a leak of the kills or reloads.
+/// its own arena until there are several for each CPU, and never frees an arena. Without the limit, the growing arenas
+/// would look like a leak that the kills (in `kill`) or the reloads (in `soak`) cause.
 ///
 /// # Errors
 ///

@@ -23,8 +23,8 @@ use std::path::Path;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Status: available (there is a library), source_only (the plugin must be built), incomplete (there is \
-neither library nor source); with a running host also ready (serves, no call runs), running (serves, calls run), \
-stopped, error.
+neither library nor source). If a host runs, also: ready (the plugin serves, and no call runs), running (it serves, and \
+calls run), stopped, error.
 Exit status 1 if a manifest cannot be used.
 
 Examples:

@@ -46,7 +46,7 @@ fn costs_one_call(action: &str, tables: &str, deaths: &[Death]) {
     assert_process_lost(lab, neighbour, (action, deaths), Some(error));
 }
 
-/// Asserts that the process has ended in one of these ways, that the error of the call reports it if the call has
+/// Asserts that the process has died in one of these ways, that the error of the call reports this death if the call has
 /// failed, and that everything else keeps working.
 fn assert_process_lost(
     mut lab: Lab,
@@ -128,7 +128,7 @@ fn a_plugin_that_reaches_its_memory_limit_ends() {
     costs_one_call("allocate", "[limits]\nmemory = \"1GiB\"", &[signal("SIGABRT")]);
 }
 
-/// The ends of a process that breaks its connections.
+/// The ways in which a process that breaks its connections may die.
 fn disconnected() -> [Death; 3] {
     [Death::Disconnected, signal("SIGKILL"), signal("SIGABRT")]
 }
@@ -150,8 +150,8 @@ fn a_plugin_that_writes_garbage_to_all_descriptors_fails_one_call() {
     let (action, deaths) = ("write-garbage", disconnected());
     let (lab, neighbour) = running(action, "", "");
     let outcome = lab.probe().misbehave(action);
-    // An answer in shared memory still arrives, unless the host has read the garbage in the socket. At the latest, the
-    // host reads it in the next call for whose answer it sleeps.
+    // An answer in shared memory still arrives, unless the host has read the garbage in the socket. The host reads it when
+    // it waits on the socket, because the answer takes longer than a spin. The next call never returns, so it does that.
     let error = outcome.err().unwrap_or_else(|| {
         assert_ne!(lab.lane(), Some(LaneKind::Socket));
         let hold = Hold::new(lab.dir());
@@ -167,7 +167,7 @@ fn processes_forked_by_a_plugin_end_when_the_plugin_crashes() {
 
 /// Asserts that a call in which the plugin performs this action times out.
 fn times_out(action: &str) {
-    // There is no cgroup here, because a cgroup would kill the process even outside its process group.
+    // Without a cgroup, because the host would kill the process through it in any case.
     let tables = "[process]\ncall_timeout = \"1s\"\n[limits]\ncgroup = \"off\"";
     let (mut lab, neighbour) = running(action, "", tables);
     let error = lab.probe().misbehave(action).unwrap_err();

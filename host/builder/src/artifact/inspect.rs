@@ -46,8 +46,8 @@ pub struct Facts {
     pub runpath: Vec<String>,
     /// The libraries that the object needs, in the order in which the loader searches for them.
     pub needed: Vec<Needed>,
-    /// The libraries that belong to the object. A library belongs to the object if the object, or another library that
-    /// belongs to the object, needs the library, and a run path leads to the library outside of the system's folders.
+    /// The libraries that belong to the object. Two conditions make a library the object's own: the object needs it, or
+    /// one of the object's own libraries does; and the loader finds it by a run path, in a folder that is not the system's.
     pub libraries: Vec<OwnLibrary>,
     /// How the Rust standard library is linked.
     pub std: StdLinkage,
@@ -119,7 +119,7 @@ pub struct OwnLibrary {
 pub enum Lookup {
     /// The library has this path.
     Found(PathBuf),
-    /// The library is in none of these folders, and is not loaded yet.
+    /// The library is in none of these folders, and this process has not loaded a library of that name.
     Missing(Vec<PathBuf>),
 }
 
@@ -161,13 +161,14 @@ pub fn inspect(path: &Path) -> Result<Facts, InspectError> {
     inspect_stored(path, (path, &Known::new()))
 }
 
-/// Like [`inspect()`], for the copy at `path`. `of` contains the path of the original, whose folder `$ORIGIN` stands
-/// for, and the paths of the copied libraries by name.
+/// Like [`inspect()`], for the copy at `path`. `of` contains the path of the original (`$ORIGIN` is its folder), and the
+/// path of the copy of each library that was copied, by the library's name.
 pub(super) fn inspect_stored(path: &Path, of: (&Path, &Known)) -> Result<Facts, InspectError> {
     read(path, &contents(path)?, of)
 }
 
-/// The paths of the libraries that belong to the file at `path`, whether they exist or not.
+/// The paths of the libraries that belong to the file at `path`, and all other paths at which the loader would look for
+/// them.
 pub(crate) fn places_of_libraries(path: &Path) -> BTreeSet<PathBuf> {
     let Some(dynamic) = fs::File::open(path).ok().and_then(|file| Dynamic::of(file).ok()) else {
         return BTreeSet::new();
@@ -268,8 +269,8 @@ impl Facts {
     }
 }
 
-/// Whether the file at `path` is truncated, for example because a linker still writes it. Returns `false` for a file
-/// that cannot be read, and for a file that is not ELF and not shorter than an ELF header.
+/// Whether the file at `path` is truncated, for example because a linker still writes it. A file that is shorter than an
+/// ELF header counts as truncated. Returns `false` for a longer file that is not ELF, and for a file that cannot be read.
 pub fn is_cut_off(path: &Path) -> bool {
     let Ok(file) = fs::File::open(path) else { return false };
     let data = ReadCache::new(file);

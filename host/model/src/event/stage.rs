@@ -40,7 +40,7 @@ impl Stage {
     }
 }
 
-/// The duration of each stage of a reload, in milliseconds.
+/// The duration of each stage of a reload up to the swap, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each field is the stage of the same name")]
 pub struct Stages {

@@ -158,7 +158,9 @@ struct Loaded {
 ///
 /// # Errors
 ///
-/// Any [`LoadError`] except [`LoadError::PanicAborts`], because in a child process, a panic may abort the process.
+/// Any [`LoadError`] except [`LoadError::NoThread`] and [`LoadError::PanicAborts`]. Child processes call this function,
+/// too, and there a plugin may be built with `panic = "abort"`. In the host's process, [`Opened::contains_panics`] rejects
+/// such a plugin.
 pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, LoadError> {
     if let Some(std) = shared_std {
         pin(std, path)?;
@@ -196,7 +198,7 @@ fn dlopen_new(path: &Path) -> Result<Library, LoadError> {
         // Not closed: an additional reference to the other library does no harm.
         mem::forget(library);
         return Err(refused(
-            "the loader returned a library that was opened before, as the same file under a different name",
+            "the loader returned a library that is already open: the same file, under a different name",
         ));
     }
     Ok(library)
@@ -309,7 +311,7 @@ mod tests {
         copy_of_a_library(&first);
         assert!(reason(&first).contains("a library of that name is already open"), "{}", reason(&first));
         // The file is the same, but the name differs.
-        assert!(reason(&second).contains("as the same file under a different name"), "{}", reason(&second));
+        assert!(reason(&second).contains("the same file, under a different name"), "{}", reason(&second));
         copy_of_a_library(&other);
         drop(dlopen_new(&other).unwrap());
     }
