@@ -1,15 +1,17 @@
 //! The cost of a call: the typed handle, compared with the bare function pointer that it ultimately calls, and with the
 //! calls of other plugin systems.
 
-use crate::peers::{Missing, Peers};
+use crate::{
+    bare::{self, Bare},
+    peers::{Missing, Peers},
+    signatures, swaps,
+};
 use anyhow::{Context, Result, ensure};
 use arc_swap::ArcSwap;
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use replug::{CallError, Handle, Host};
+use replug::{Handle, Host};
 use replug_api::{
-    Caller,
     abi::{Edge, Object},
-    call::{Bound, Failed},
+    call::Bound,
 };
 use replug_benches::{
     Chart, Contender, Plot, Point, Role, Rounds, Section, Series, Table, Target, take_turns,
@@ -18,9 +20,7 @@ use replug_interfaces::{Counter, CounterClient, Greeter};
 use replug_tests::sandbox::{Sandbox, Std};
 use serde_json::json;
 use std::{
-    fs,
     hint::black_box,
-    mem::ManuallyDrop,
     path::Path,
     sync::{Barrier, Mutex, RwLock},
     thread,
@@ -48,6 +48,7 @@ pub(crate) fn measure() -> Result<Section> {
     let sandbox = Sandbox::fresh("bench")?;
     let package = sandbox.add("tests/fixtures/numbered")?;
     sandbox.add_released("plugins/hello-world")?;
+    sandbox.add(signatures::PLUGIN)?;
     let host =
         Host::builder().plugins(sandbox.plugins_dir()).state_dir(sandbox.state_dir()).build().wait()?;
     let typed: Handle<dyn Counter> = host.get(ID)?;
@@ -55,7 +56,8 @@ pub(crate) fn measure() -> Result<Section> {
     let dynamic = host.plugin(ID)?;
     let resolved = dynamic.method("increment")?;
     let resolved_binary = resolved.typed::<(u64,), u64>()?;
-    let probe = probe(&sandbox.build(&package, Std::Shared)?)?;
+    let library = sandbox.build(&package, Std::Shared)?;
+    let probe = probe(&library)?;
     let bare = || {
         let bare = Bare { object: probe.object, edge: probe.increment };
         // SAFETY: 1: the fixture takes the object and the edge from its own `Counter`, and this program calls only that
@@ -109,8 +111,14 @@ pub(crate) fn measure() -> Result<Section> {
         ],
         TWO_THREADS,
     );
+    let by_signature = signatures::table(&host, &sandbox)?;
     host.shutdown().wait();
-    Ok(section(&series, &texts, &scaling, &peers))
+    let (single_calls, swaps) = swaps::measure(&library, &hoisted)?;
+    let mut section = section(&series, &texts, &scaling, &peers);
+    section.tables.insert(2, by_signature);
+    section.tables.push(single_calls);
+    section.targets.push(swaps);
+    Ok(section)
 }
 
 /// Measures the method that returns a text.
@@ -319,30 +327,6 @@ fn repeat(repetitions: u64, call: &impl Fn(u64) -> u64) -> Duration {
     began.elapsed()
 }
 
-/// Calls one edge of one object: the generated client of the interface, without a host in between.
-struct Bare {
-    object: Object,
-    edge: Edge,
-}
-
-// SAFETY: 1: the object and the edge belong to one method, which is the only one that is called. 2: the library stays
-// open.
-unsafe impl Caller for Bare {
-    #[inline]
-    fn call<T, E>(
-        &self,
-        _: u32,
-        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
-    ) -> Result<T, Result<E, CallError>> {
-        match call(self.object, self.edge) {
-            Ok(value) => Ok(value),
-            Err(Failed::Refused(error)) => Err(Ok(error)),
-            Err(Failed::Panicked(panic)) => Err(Err(CallError::Unknown(panic.message().to_owned()))),
-            Err(Failed::Lost) => Err(Err(CallError::Unknown("the call was lost".into()))),
-        }
-    }
-}
-
 /// The struct that the fixture `numbered` also defines.
 #[repr(C)]
 struct Probe {
@@ -351,14 +335,9 @@ struct Probe {
     plain: extern "C" fn(u64) -> u64,
 }
 
-/// Opens the library of the fixture without a host. The library stays open.
+/// Opens the library of the fixture without a host.
 fn probe(library: &Path) -> Result<Probe> {
-    let folder = tempfile::tempdir()?;
-    let copy = folder.path().join("probe.so");
-    fs::copy(library, &copy)?;
-    // SAFETY: the only constructors of the library are those of std, and its name is new to this process.
-    let library = unsafe { Library::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) }?;
-    let library = ManuallyDrop::new(library);
+    let library = bare::open(library)?;
     // SAFETY: the fixture defines the function with this signature, and `Probe` with the same fields.
     let probe = unsafe { library.get::<extern "C" fn() -> Probe>(b"numbered_probe\0") }?;
     Ok(probe())

@@ -3,6 +3,7 @@
 //!
 //! The program prints a page with every figure and its target. It also writes the page and its charts to `target/bench/`.
 
+mod bare;
 mod call;
 mod counts;
 mod floor;
@@ -14,7 +15,9 @@ mod live;
 mod many;
 mod peers;
 mod process;
+mod signatures;
 mod swap;
+mod swaps;
 
 use anyhow::{Context, Result, bail, ensure};
 use replug_benches::{Report, Section};

@@ -1,0 +1,157 @@
+//! The longest calls while versions are swapped, compared with the longest calls while none is.
+
+use crate::bare::Bare;
+use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
+use replug::{Handle, Host};
+use replug_benches::{Table, Target};
+use replug_interfaces::{Counter, CounterClient};
+use replug_tests::numbered::Numbered;
+use std::{
+    fs,
+    hint::black_box,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+const ID: &str = "dev.replug.swapped";
+/// How often a version is swapped.
+const EVERY: Duration = Duration::from_millis(10);
+/// How long a turn of one caller is.
+const TURN: Duration = Duration::from_millis(500);
+const ROUNDS: u64 = 10;
+const MOST: f64 = 3.0;
+
+/// The durations of single calls, in nanoseconds.
+struct Times {
+    caller: &'static str,
+    quiet: Histogram<u64>,
+    swapped: Histogram<u64>,
+}
+
+impl Times {
+    fn new(caller: &'static str) -> Self {
+        let times = || Histogram::new(3).expect("the precision is valid");
+        Self { caller, quiet: times(), swapped: times() }
+    }
+
+    /// How many times as long the p99.9 is while versions are swapped.
+    fn ratio(&self) -> f64 {
+        p99_9(&self.swapped) / p99_9(&self.quiet)
+    }
+}
+
+fn p99_9(times: &Histogram<u64>) -> f64 {
+    times.value_at_quantile(0.999) as f64
+}
+
+/// Measures calls of the fixture `numbered` through a typed handle and through the pointer. In each round, each caller
+/// has a turn without swaps and one with a swap each 10 ms. Each artifact differs from the last one.
+pub(crate) fn measure(library: &Path, pointer: &CounterClient<Bare>) -> Result<(Table, Target)> {
+    let mut artifacts = Numbered::read(library)?;
+    let served = tempfile::tempdir()?;
+    let binary = served.path().join("numbered.so");
+    let manifest = format!("id = \"{ID}\"\nbinary = \"numbered.so\"\n[reload]\npreflight = \"off\"\n");
+    fs::write(served.path().join("plugin.toml"), manifest)?;
+    artifacts.put(0, &binary)?;
+    let host = Host::builder().plugins(served.path()).build().wait()?;
+    let handle: Handle<dyn Counter> = host.get(ID)?;
+    handle.increment(1).context("the plugin did not start")?;
+    let mut swaps = Swaps { host: &host, artifacts, binary: &binary, done: 0, took: Duration::ZERO };
+
+    let (mut handles, mut pointers) = (Times::new("typed handle"), Times::new("function pointer"));
+    for _ in 0..ROUNDS {
+        let call = || handle.increment(black_box(1)).is_ok();
+        sample(&mut handles.quiet, TURN, call)?;
+        swaps.during(|| sample(&mut handles.swapped, TURN, call))?;
+        let call = || pointer.increment(black_box(1)).is_ok();
+        sample(&mut pointers.quiet, TURN, call)?;
+        swaps.during(|| sample(&mut pointers.swapped, TURN, call))?;
+    }
+    let (swapped, interval) = (swaps.done, swaps.took / swaps.done.max(1) as u32);
+    host.shutdown().wait();
+    Ok(report(&handles, &pointers, swapped, interval))
+}
+
+/// Swaps the version of the plugin again and again.
+struct Swaps<'a> {
+    host: &'a Host,
+    artifacts: Numbered,
+    binary: &'a Path,
+    done: u64,
+    took: Duration,
+}
+
+impl Swaps<'_> {
+    /// Swaps versions on another thread while `work` runs.
+    fn during(&mut self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let swapping = scope.spawn(|| self.swap_until(&stop));
+            let worked = work();
+            stop.store(true, Ordering::Relaxed);
+            swapping.join().unwrap_or_else(|_| anyhow::bail!("the thread that swaps has panicked"))?;
+            worked
+        })
+    }
+
+    fn swap_until(&mut self, stop: &AtomicBool) -> Result<()> {
+        let began = Instant::now();
+        let mut due = began;
+        while !stop.load(Ordering::Relaxed) {
+            self.artifacts.put(self.done + 1, self.binary)?;
+            self.host.reload(ID).wait()?;
+            self.done += 1;
+            due += EVERY;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        self.took += began.elapsed();
+        Ok(())
+    }
+}
+
+/// Times single calls until the time has passed.
+fn sample(times: &mut Histogram<u64>, during: Duration, call: impl Fn() -> bool) -> Result<()> {
+    let end = Instant::now() + during;
+    loop {
+        let began = Instant::now();
+        let succeeded = black_box(call());
+        let ended = Instant::now();
+        ensure!(succeeded, "a call has failed");
+        times.saturating_record(u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX));
+        if ended >= end {
+            return Ok(());
+        }
+    }
+}
+
+fn report(handles: &Times, pointers: &Times, swapped: u64, interval: Duration) -> (Table, Target) {
+    let row = |caller: &str, during: &str, times: &Histogram<u64>| {
+        let ns = [0.5, 0.99, 0.999, 0.9999].map(|share| times.value_at_quantile(share).to_string());
+        let head = [format!("{caller}, {during}"), times.len().to_string()];
+        let most = format!("{:.1}", times.max() as f64 / 1e3);
+        head.into_iter().chain(ns).chain([most]).collect()
+    };
+    let during = format!("a swap each {:.1} ms", interval.as_secs_f64() * 1e3);
+    let rows = [handles, pointers].into_iter().flat_map(|times| {
+        [row(times.caller, "no swaps", &times.quiet), row(times.caller, &during, &times.swapped)]
+    });
+    let cell = |times: &Times| format!("{:.0} ns", p99_9(&times.swapped));
+    let target = Target {
+        what: "p99.9 of a call during one swap each 10 ms, relative to a run without swaps",
+        bound: "at most 3 times",
+        measured: format!(
+            "{:.2} times ({swapped} swaps, one each {:.1} ms)",
+            handles.ratio(),
+            interval.as_secs_f64() * 1e3
+        ),
+        met: handles.ratio() <= MOST,
+        ours: Some(cell(handles)),
+        floor: Some(format!("{} (function pointer, {:.2} times)", cell(pointers), pointers.ratio())),
+        ..Target::default()
+    };
+    let columns = vec!["single calls, ns", "calls", "p50", "p99", "p99.9", "p99.99", "longest, us"];
+    (Table { columns, rows: rows.collect() }, target)
+}
