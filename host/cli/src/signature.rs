@@ -13,6 +13,11 @@ pub(super) fn of(interface: &Interface) -> String {
 }
 
 fn method_of(method: &Method) -> String {
+    format!("{}{};", docs(&method.docs), of_method(method))
+}
+
+/// The method without its docs.
+pub(super) fn of_method(method: &Method) -> String {
     let params = method
         .params
         .iter()
@@ -23,7 +28,7 @@ fn method_of(method: &Method) -> String {
         (ok, None) if ok == "()" => String::new(),
         (ok, None) => format!(" -> {ok}"),
     };
-    format!("{}fn {}(&self{params}){returns};", docs(&method.docs), method.name)
+    format!("fn {}(&self{params}){returns}", method.name)
 }
 
 fn type_of(name: &str, definition: &TypeDef) -> String {

@@ -38,6 +38,7 @@ fn bench_measures_both_modes_and_leaves_the_running_host_alone() {
             json!(["in-process", null, "Method::call_json"]),
             json!(["in-process", null, "DynHandle::invoke_json"]),
             json!(["process", "shared-memory", "Method::call_raw"]),
+            json!(["process", "socket", "Method::call_raw"]),
         ]
     );
     for row in report["rows"].as_array().unwrap() {
@@ -48,11 +49,14 @@ fn bench_measures_both_modes_and_leaves_the_running_host_alone() {
     }
     assert_eq!((&report["plugin"], &report["method"]), (&json!(lab.id()), &json!("repeat")));
     assert_eq!((&report["arguments"], &report["profile"]), (&json!(["ab", 2]), &Value::Null));
-    assert_eq!(report["left_out"], json!([]));
+    assert_eq!(report["left_out"].as_array().unwrap().len(), 1);
+    assert_eq!(report["left_out"][0]["call"], "Method::typed");
+    let reason = report["left_out"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("`fn repeat(&self, text: &str, times: u32) -> Result<String, ProbeError>`"));
     let advice = report["advice"].as_str().unwrap();
     assert!(advice.contains("`mode = \"process\"`") && advice.contains(&lab.id()), "{advice}");
     let plot = fs::read_to_string(lab.dir().join("repeat.svg")).unwrap();
-    assert_eq!(plot.matches(">Method::call_raw<").count(), 2, "{plot}");
+    assert_eq!(plot.matches(">Method::call_raw<").count(), 3, "{plot}");
 
     let status: Value = serde_json::from_slice(&talk(&lab, &["status", "--json"]).stdout).unwrap();
     let plugin = &status["plugins"][0];
@@ -61,11 +65,32 @@ fn bench_measures_both_modes_and_leaves_the_running_host_alone() {
 }
 
 #[test]
+fn bench_measures_a_call_with_types_and_counts_its_allocations() {
+    let mut lab = Lab::new("measured-types");
+    lab.install(misbehave("version=1"));
+    let report = measured(&lab, &["echo", "{\"text\": \"some text\"}"]);
+    assert_eq!(report["left_out"], json!([]));
+    let allocations = |place: &str, call: &str| {
+        let mut rows = report["rows"].as_array().unwrap().iter();
+        let row = rows.find(|row| row["place"] == place && row["call"] == call);
+        row.and_then(|row| row["allocations_per_call"].as_f64()).unwrap_or_else(|| panic!("{report}"))
+    };
+    let [inside, child] = ["in-process", "process"].map(|place| allocations(place, "Method::typed"));
+    // The host allocates the result. The plugin allocates the argument, the result, and the encoded result.
+    assert!(child >= 1.0 && inside >= child + 2.0, "{inside} {child}");
+    let [raw, by_name] =
+        ["Method::call_raw", "DynHandle::invoke_json"].map(|it| allocations("in-process", it));
+    assert!(by_name > raw, "{by_name} {raw}");
+}
+
+#[test]
 fn bench_reports_a_mode_in_which_the_plugin_cannot_run() {
     let mut lab = Lab::new("measured-outside");
     lab.install(aborting());
     let report = measured(&lab, &["version"]);
-    assert_eq!(ways(&report), [json!(["process", "shared-memory", "Method::call_raw"])]);
+    let lanes = ["shared-memory", "socket"]
+        .map(|lane| ["Method::typed", "Method::call_raw"].map(|call| json!(["process", lane, call])));
+    assert_eq!(ways(&report), lanes.concat());
     assert_eq!(report["left_out"][0]["place"], "in-process");
     let reason = report["left_out"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("panic = \"abort\""), "{reason}");

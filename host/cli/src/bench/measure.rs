@@ -3,6 +3,7 @@
 use super::report::{Api, Lane};
 use hdrhistogram::Histogram;
 use replug::CallError;
+use replug_runtime::load::in_process::allocations_of_thread;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,9 @@ const SHORTEST: Duration = Duration::from_micros(2);
 
 /// The longest sample, in picoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000_000;
+
+/// The number of calls whose allocations are counted. Calls that take long are fewer.
+const COUNTED: u32 = 1_000;
 
 /// How long one way is measured before it is the next one's turn.
 const TURN: Duration = Duration::from_millis(10);
@@ -26,11 +30,14 @@ const FOR_P99_9: u64 = 1_000;
 /// A call that failed.
 pub(super) type Failure = CallError<Value>;
 
+/// A call of the method.
+pub(super) type Call = Box<dyn Fn() -> Result<(), Failure> + Send>;
+
 /// One way of calling the method.
 pub(super) struct Way {
     lane: Lane,
     api: Api,
-    call: Box<dyn Fn() -> Result<(), Failure> + Send>,
+    call: Call,
     /// How many calls are timed together.
     batch: u32,
     /// Whether the first batch of a turn is not recorded, because the other ways have replaced the content of the
@@ -42,11 +49,11 @@ pub(super) struct Way {
 }
 
 impl Way {
-    pub(super) fn new(lane: Lane, api: Api, call: impl Fn() -> Result<(), Failure> + Send + 'static) -> Self {
+    pub(super) fn new(lane: Lane, api: Api, call: Call) -> Self {
         Self {
             lane,
             api,
-            call: Box::new(call),
+            call,
             batch: 1,
             leads_in: false,
             calls: 0,
@@ -102,7 +109,20 @@ impl Way {
         self.times.saturating_record(u64::try_from(picoseconds).unwrap_or(u64::MAX));
     }
 
-    fn row(&self) -> Row {
+    /// The allocations of a call: the mean of some calls. Allocations must be counted already.
+    pub(super) fn allocations(&self) -> Result<f64, Failure> {
+        let end = Instant::now() + TURN;
+        let (before, mut calls) = (allocations_of_thread(), 0);
+        while calls < COUNTED && (calls == 0 || Instant::now() < end) {
+            (self.call)()?;
+            calls += 1;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "the value has few digits")]
+        let allocations = (allocations_of_thread() - before) as f64;
+        Ok(allocations / f64::from(calls))
+    }
+
+    pub(super) fn row(&self, allocations: Option<f64>) -> Row {
         let samples = self.times.len();
         #[expect(clippy::cast_precision_loss, reason = "the value has three digits")]
         let at =
@@ -118,6 +138,7 @@ impl Way {
             p50_ns: at(0.5, 1).unwrap_or(0.0),
             p99_ns: at(0.99, FOR_P99),
             p99_9_ns: at(0.999, FOR_P99_9),
+            allocations,
         }
     }
 }
@@ -141,22 +162,24 @@ pub(super) struct Row {
     /// `None` if there were too few calls to know.
     pub(super) p99_ns: Option<f64>,
     pub(super) p99_9_ns: Option<f64>,
+    /// The mean of some calls. `None` if allocations could not be counted.
+    pub(super) allocations: Option<f64>,
 }
 
 /// Warms all ways up, and then measures them in turn until the total time has passed. A change of the machine's speed
 /// affects all ways alike.
-pub(super) fn rounds(mut ways: Vec<Way>, total: Duration) -> Result<Vec<Row>, Failure> {
+pub(super) fn rounds(ways: &mut [Way], total: Duration) -> Result<(), Failure> {
     let end = Instant::now() + total;
     let each = total / WARM_UP / u32::try_from(ways.len().max(1)).unwrap_or(u32::MAX);
-    for way in &mut ways {
+    for way in &mut *ways {
         way.warm_up(each)?;
     }
     loop {
-        for way in &mut ways {
+        for way in &mut *ways {
             way.turn(end)?;
         }
         if Instant::now() >= end {
-            return Ok(ways.iter().map(Way::row).collect());
+            return Ok(());
         }
     }
 }
@@ -164,10 +187,11 @@ pub(super) fn rounds(mut ways: Vec<Way>, total: Duration) -> Result<Vec<Row>, Fa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{cell::Cell, iter::repeat_n};
+    use replug_runtime::load::in_process::count_allocations;
+    use std::{cell::Cell, hint::black_box, iter::repeat_n};
 
     fn way(call: impl Fn() -> Result<(), Failure> + Send + 'static) -> Way {
-        Way::new(Lane::InProcess, Api::Raw, call)
+        Way::new(Lane::InProcess, Api::Raw, Box::new(call))
     }
 
     #[test]
@@ -183,9 +207,9 @@ mod tests {
         for took in repeat_n(4, 1_979).chain(repeat_n(20, 20)).chain([400]) {
             way.record(Duration::from_micros(took));
         }
-        let row = way.row();
+        let row = way.row(Some(1.5));
         let near = |value: Option<f64>, expected: f64| (value.unwrap() / expected - 1.0).abs() < 0.002;
-        assert_eq!((row.calls, row.batch), (4_000, 2));
+        assert_eq!((row.calls, row.batch, row.allocations), (4_000, 2, Some(1.5)));
         assert!(near(Some(row.p50_ns), 2_000.0), "{row:?}");
         assert!(near(row.p99_ns, 10_000.0) && near(row.p99_9_ns, 10_000.0), "{row:?}");
         assert!(near(Some(row.calls_per_second), 4_000.0 / 0.008_716), "{row:?}");
@@ -196,7 +220,7 @@ mod tests {
         let percentiles = |samples| {
             let mut way = way(|| Ok(()));
             (0..samples).for_each(|_| way.record(Duration::from_micros(5)));
-            let row = way.row();
+            let row = way.row(None);
             (row.p50_ns > 0.0, row.p99_ns.is_some(), row.p99_9_ns.is_some())
         };
         assert_eq!(percentiles(99), (true, false, false));
@@ -206,9 +230,23 @@ mod tests {
 
     #[test]
     fn every_way_is_measured_even_if_the_time_is_up() {
-        let rows = rounds(vec![way(|| Ok(())), way(|| Ok(()))], Duration::ZERO).unwrap();
-        assert_eq!(rows.len(), 2);
-        assert!(rows.iter().all(|row| row.calls >= 1));
+        let mut ways = [way(|| Ok(())), way(|| Ok(()))];
+        rounds(&mut ways, Duration::ZERO).unwrap();
+        assert!(ways.iter().all(|way| way.row(None).calls >= 1));
+    }
+
+    #[test]
+    fn the_allocations_of_a_call_are_a_mean() {
+        count_allocations().unwrap();
+        let calls = Cell::new(0_usize);
+        let half = way(move || {
+            calls.set(calls.get() + 1);
+            drop(black_box(Vec::<u8>::with_capacity(calls.get() % 2)));
+            Ok(())
+        });
+        let (none, half) = (way(|| Ok(())).allocations().unwrap(), half.allocations().unwrap());
+        assert_eq!(none, 0.0);
+        assert!((half - 0.5).abs() < 0.1, "{half}");
     }
 
     #[test]
@@ -218,7 +256,7 @@ mod tests {
             calls.set(calls.get() + 1);
             if calls.get() < 3 { Ok(()) } else { Err(CallError::Plugin(Value::from("too often"))) }
         });
-        let failed = rounds(vec![failing], Duration::from_secs(3_600)).unwrap_err();
+        let failed = rounds(&mut [failing], Duration::from_secs(3_600)).unwrap_err();
         assert!(matches!(failed, CallError::Plugin(error) if error == "too often"));
     }
 }

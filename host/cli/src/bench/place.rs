@@ -1,7 +1,8 @@
 //! The folder with the state folders of the hosts of `replug bench`.
 
-use super::report::Body;
+use super::report::Lane;
 use crate::error::CliError;
+use replug_model::limits::LaneKind;
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
@@ -10,6 +11,10 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
 };
+
+/// The lanes that are measured.
+pub(super) const LANES: [Lane; 3] =
+    [Lane::InProcess, Lane::Child(LaneKind::SharedMemory), Lane::Child(LaneKind::Socket)];
 
 /// A folder in the state folder of the plugins folder. It is locked while a measurement runs, because two measurements
 /// at once would disturb each other, and is removed at the end.
@@ -33,8 +38,8 @@ impl BenchDir {
             Err(error) => return Err(io(error.into())),
         }
         // A measurement that was killed has left its state folders.
-        for body in [Body::InProcess, Body::Child] {
-            let left = path.join(body.name());
+        for lane in LANES {
+            let left = path.join(lane.folder());
             if left.exists() {
                 fs::remove_dir_all(&left).map_err(&io)?;
             }
@@ -42,10 +47,10 @@ impl BenchDir {
         Ok(Self { path, _lock: lock })
     }
 
-    /// The state folder of the host that runs the plugin in this body. Each host has its own, so that the two instances
-    /// do not share the plugin's data folder.
-    pub(super) fn of(&self, body: Body) -> PathBuf {
-        self.path.join(body.name())
+    /// The state folder of the host whose calls use this lane. Each host has its own, so that the instances do not share
+    /// the plugin's data folder.
+    pub(super) fn of(&self, lane: Lane) -> PathBuf {
+        self.path.join(lane.folder())
     }
 }
 
@@ -64,9 +69,9 @@ mod tests {
     fn only_one_measurement_uses_the_folder_and_removes_it() {
         let state = tempfile::tempdir().unwrap();
         let dir = BenchDir::create(state.path()).unwrap();
-        fs::create_dir(dir.of(Body::Child)).unwrap();
+        fs::create_dir(dir.of(LANES[1])).unwrap();
         assert!(BenchDir::create(state.path()).is_err());
-        assert!(dir.of(Body::Child).exists(), "a rejected measurement changes nothing");
+        assert!(dir.of(LANES[1]).exists(), "a rejected measurement changes nothing");
         drop(dir);
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
     }
@@ -74,7 +79,7 @@ mod tests {
     #[test]
     fn what_a_killed_measurement_has_left_is_removed() {
         let state = tempfile::tempdir().unwrap();
-        let left = state.path().join("bench/process/data");
+        let left = state.path().join("bench/shared-memory/data");
         fs::create_dir_all(&left).unwrap();
         let _dir = BenchDir::create(state.path()).unwrap();
         assert!(!left.exists());

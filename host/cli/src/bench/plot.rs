@@ -1,8 +1,10 @@
 //! The chart of `replug bench --plot`: an SVG image with the percentiles of each row.
 
 use super::{
+    advice::advice,
     measure::Row,
-    report::{Report, duration},
+    numbers::duration,
+    report::Report,
     style::{DARK, LIGHT, Theme, decades, tick},
 };
 use crate::table::wrapped;
@@ -51,7 +53,7 @@ impl Axis {
 /// The chart. Its title is the advice.
 pub(super) fn svg(report: &Report) -> String {
     let axis = Axis::of(report.rows.iter().flat_map(|row| marks(row).map(|(_, ns)| ns)));
-    let title = wrapped(&report.advice().replace('`', ""), 84);
+    let title = wrapped(&advice(report).replace('`', ""), 84);
     let top = (0..title.len()).fold(38.0, |y, _| y + TITLE_LINE) + 30.0;
     let bottom = report.rows.iter().fold(top, |y, _| y + ROW);
     let height = bottom + 62.0;

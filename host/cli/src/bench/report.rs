@@ -1,6 +1,10 @@
 //! What `replug bench` prints: the table, the JSON, and the advice that follows from the numbers.
 
-use super::{measure::Row, style::scaled};
+use super::{
+    advice::advice,
+    measure::Row,
+    numbers::{count, duration, grouped},
+};
 use crate::{
     table::{aligned, line_width},
     terminal::{DIM, NAME, escaped, harmless},
@@ -28,7 +32,7 @@ impl Body {
     fn label(self) -> &'static str {
         match self {
             Self::InProcess => "in process",
-            Self::Child => "child process",
+            Self::Child => "child",
         }
     }
 }
@@ -60,11 +64,18 @@ impl Lane {
         let body = self.body().label();
         self.name().map_or_else(|| body.to_owned(), |lane| format!("{body}, {lane}"))
     }
+
+    /// The name of a folder.
+    pub(super) fn folder(self) -> &'static str {
+        self.name().unwrap_or(self.body().name())
+    }
 }
 
 /// The function with which a program makes the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Api {
+    /// A resolved method, with types.
+    Typed,
     /// A resolved method, with JSON text.
     Raw,
     /// A resolved method, with JSON values.
@@ -76,6 +87,7 @@ pub(super) enum Api {
 impl Api {
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Typed => "Method::typed",
             Self::Raw => "Method::call_raw",
             Self::Json => "Method::call_json",
             Self::ByName => "DynHandle::invoke_json",
@@ -88,11 +100,44 @@ impl Api {
     }
 }
 
-/// A body in which the plugin did not start.
+/// Rows that were not measured.
 #[derive(Clone, Debug)]
 pub(super) struct LeftOut {
-    pub(super) body: Body,
+    pub(super) what: Missing,
     pub(super) reason: String,
+}
+
+/// What was not measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The plugin did not start in this body.
+    Body(Body),
+    /// The host could not use this lane.
+    Lane(LaneKind),
+    /// The method cannot be called in this way.
+    Api(Api),
+    /// Allocations.
+    Allocations,
+}
+
+impl Missing {
+    fn label(self) -> String {
+        match self {
+            Self::Body(body) => body.label().to_owned(),
+            Self::Lane(lane) => Lane::Child(lane).label(),
+            Self::Api(api) => api.name().to_owned(),
+            Self::Allocations => "allocations".to_owned(),
+        }
+    }
+
+    fn to_json(self) -> Value {
+        match self {
+            Self::Body(body) => json!({ "place": body.name() }),
+            Self::Lane(lane) => json!({ "place": Body::Child.name(), "lane": lane.name() }),
+            Self::Api(api) => json!({ "call": api.name() }),
+            Self::Allocations => json!({ "figure": "allocations_per_call" }),
+        }
+    }
 }
 
 /// The result of a measurement.
@@ -121,9 +166,14 @@ impl Report {
                 "p50_ns": row.p50_ns,
                 "p99_ns": row.p99_ns,
                 "p99_9_ns": row.p99_9_ns,
+                "allocations_per_call": row.allocations,
             })
         };
-        let left_out = |it: &LeftOut| json!({ "place": it.body.name(), "reason": it.reason });
+        let left_out = |it: &LeftOut| {
+            let mut left_out = it.what.to_json();
+            left_out["reason"] = it.reason.clone().into();
+            left_out
+        };
         json!({
             "plugin": self.plugin,
             "method": self.method,
@@ -133,17 +183,18 @@ impl Report {
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "left_out": self.left_out.iter().map(left_out).collect::<Vec<_>>(),
             "notes": self.notes(),
-            "advice": self.advice(),
+            "advice": advice(self),
         })
     }
 
     pub(super) fn to_text(&self) -> String {
-        let head = ["WHERE", "CALL", "CALLS/S", "P50", "P99", "P99.9"].map(str::to_owned);
+        let head = ["WHERE", "CALL", "CALLS/S", "P50", "P99", "P99.9", "ALLOCS"].map(str::to_owned);
         let cell = |ns: Option<f64>| ns.map_or_else(|| "-".to_owned(), duration);
         let row = |row: &Row| {
             let (rate, p50) = (grouped(row.calls_per_second), duration(row.p50_ns));
             let [label, call] = [row.lane.label(), row.api.short().to_owned()];
-            [label, call, rate, p50, cell(row.p99_ns), cell(row.p99_9_ns)]
+            let allocations = row.allocations.map_or_else(|| "-".to_owned(), count);
+            [label, call, rate, p50, cell(row.p99_ns), cell(row.p99_9_ns), allocations]
         };
         let rows = [head].into_iter().chain(self.rows.iter().map(row)).collect();
         let table = aligned(rows, line_width(), &[(1, 12), (0, 10)], |_, _| Style::new());
@@ -154,13 +205,13 @@ impl Report {
         let title = format!("{NAME}{}{NAME:#} {}{arguments}", harmless(&self.plugin), harmless(&self.method));
         let notes: String =
             self.notes().iter().map(|note| format!("{DIM}{}{DIM:#}\n", harmless(note))).collect();
-        format!("{title}\n\n{table}\n\n{notes}{}", harmless(&self.advice()))
+        format!("{title}\n\n{table}\n\n{notes}{}", harmless(&advice(self)))
     }
 
     /// What a reader has to know about the numbers.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        let left_out = |it: &LeftOut| format!("{}: not measured: {}", it.body.label(), it.reason);
+        let left_out = |it: &LeftOut| format!("{}: not measured: {}", it.what.label(), it.reason);
         notes.extend(self.left_out.iter().map(left_out));
         let batched = self.rows.iter().filter(|row| row.batch > 1).map(|row| row.batch);
         if let Some((least, most)) = batched.clone().min().zip(batched.max()) {
@@ -169,6 +220,9 @@ impl Report {
         }
         if self.rows.iter().any(|row| row.p99_9_ns.is_none()) {
             notes.push("-: too few calls; raise `--seconds`".into());
+        }
+        if self.rows.iter().any(|row| row.allocations.is_some() && row.lane.body() == Body::Child) {
+            notes.push("allocations of a call into a child process are only those of the caller".into());
         }
         if self.profile.as_deref() == Some("dev") {
             notes.push("the plugin is built with the profile `dev`, without optimization: set `profile = \"release\"` in [build] of its manifest to measure optimized code".into());
@@ -181,95 +235,6 @@ impl Report {
         }
         notes
     }
-
-    /// The duration of a call of a resolved method in process, and by the fastest lane to a child process.
-    fn compared(&self) -> (Option<f64>, Option<f64>) {
-        let fastest = |body| {
-            let rows = self.rows.iter().filter(|row| row.api == Api::Raw && row.lane.body() == body);
-            rows.map(|row| row.p50_ns).min_by(f64::total_cmp)
-        };
-        (fastest(Body::InProcess), fastest(Body::Child))
-    }
-
-    /// One sentence about `mode` in the plugin's manifest.
-    pub(super) fn advice(&self) -> String {
-        let id = &self.plugin;
-        let (inside, child) = match self.compared() {
-            (Some(inside), Some(child)) => (inside, child),
-            (Some(_), None) => return incomparable(id, Body::Child),
-            (None, Some(_)) => return incomparable(id, Body::InProcess),
-            (None, None) => return format!("{id} was not measured"),
-        };
-        let added = child - inside;
-        let share = added / inside;
-        if share <= 0.0 {
-            return format!("`mode = \"process\"` costs {id} no measurable time: use it");
-        }
-        let cost = format!(
-            "`mode = \"process\"` costs {id} {} a call, {} of its time in process",
-            duration(added),
-            percent(share)
-        );
-        match share {
-            ..=0.1 => format!("{cost}: use it"),
-            ..=1.0 => format!("{cost}: use it unless you trust the plugin never to crash"),
-            _ => format!(
-                "`mode = \"process\"` multiplies the time of a call of {id} by {}, from {} to {}: keep it in process if you trust it",
-                times(child / inside),
-                duration(inside),
-                duration(child),
-            ),
-        }
-    }
-}
-
-/// The sentence instead of advice if the plugin did not start in this body. The reason may be the measurement itself:
-/// two instances of a plugin cannot hold the same port.
-fn incomparable(id: &str, missing: Body) -> String {
-    format!(
-        "the modes cannot be compared, because {id} did not start {}",
-        match missing {
-            Body::InProcess => "in process",
-            Body::Child => "in a child process",
-        }
-    )
-}
-
-/// A duration in nanoseconds as text with three significant digits, such as `850 ns`, `1.15 us` or `37.2 ms`.
-pub(super) fn duration(ns: f64) -> String {
-    let (value, unit) = scaled(ns);
-    format!("{} {unit}", three_digits(value))
-}
-
-fn three_digits(value: f64) -> String {
-    let decimals = match value {
-        value if value < 9.995 => 2,
-        value if value < 99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$}")
-}
-
-/// A factor, such as `1.4` or `35`.
-fn times(factor: f64) -> String {
-    if factor < 9.95 { format!("{factor:.1}") } else { format!("{factor:.0}") }
-}
-
-fn percent(share: f64) -> String {
-    format!("{} %", times(share * 1e2))
-}
-
-/// A number without decimals, with a space between groups of three digits.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            grouped.push(' ');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 #[cfg(test)]
@@ -279,7 +244,8 @@ pub(super) mod tests {
     pub(in crate::bench) fn row(lane: Lane, api: Api, p50_ns: f64) -> Row {
         let (calls, batch) = (12_345, 1);
         let (p99_ns, p99_9_ns) = (Some(p50_ns * 1.5), Some(p50_ns * 8.0));
-        Row { lane, api, calls, batch, calls_per_second: 1e9 / p50_ns, p50_ns, p99_ns, p99_9_ns }
+        let (calls_per_second, allocations) = (1e9 / p50_ns, Some(2.0));
+        Row { lane, api, calls, batch, calls_per_second, p50_ns, p99_ns, p99_9_ns, allocations }
     }
 
     pub(in crate::bench) fn report(rows: Vec<Row>) -> Report {
@@ -294,48 +260,6 @@ pub(super) mod tests {
         }
     }
 
-    fn advice(inside: f64, child: f64) -> String {
-        report(vec![
-            row(Lane::InProcess, Api::Raw, inside),
-            row(Lane::Child(LaneKind::Socket), Api::Raw, child),
-        ])
-        .advice()
-    }
-
-    #[test]
-    fn the_advice_follows_from_the_cost_of_a_child_process() {
-        assert_eq!(
-            advice(275_000.0, 276_100.0),
-            "`mode = \"process\"` costs a.b 1.10 us a call, 0.4 % of its time in process: use it"
-        );
-        assert_eq!(
-            advice(40_000.0, 58_000.0),
-            "`mode = \"process\"` costs a.b 18.0 us a call, 45 % of its time in process: use it unless you trust the plugin never to crash"
-        );
-        assert_eq!(
-            advice(1_150.0, 37_000.0),
-            "`mode = \"process\"` multiplies the time of a call of a.b by 32, from 1.15 us to 37.0 us: keep it in process if you trust it"
-        );
-        assert_eq!(advice(2e6, 1.99e6), "`mode = \"process\"` costs a.b no measurable time: use it");
-    }
-
-    #[test]
-    fn the_advice_compares_equal_calls_only() {
-        let mut report = report(vec![
-            row(Lane::InProcess, Api::ByName, 90_000.0),
-            row(Lane::InProcess, Api::Raw, 10_000.0),
-            row(Lane::Child(LaneKind::Socket), Api::Raw, 30_000.0),
-        ]);
-        assert!(report.advice().contains("by 3.0, from 10.0 us to 30.0 us"), "{}", report.advice());
-        report.rows.pop();
-        assert_eq!(
-            report.advice(),
-            "the modes cannot be compared, because a.b did not start in a child process"
-        );
-        report.rows = vec![row(Lane::Child(LaneKind::Socket), Api::Raw, 30_000.0)];
-        assert_eq!(report.advice(), "the modes cannot be compared, because a.b did not start in process");
-    }
-
     #[test]
     fn the_table_has_a_row_for_each_way_and_ends_with_the_advice() {
         let mut few = row(Lane::Child(LaneKind::Socket), Api::Raw, 40_000.0);
@@ -346,30 +270,36 @@ pub(super) mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "a.b add [1,2]");
         let cells = |line: &str| line.split("  ").filter(|cell| !cell.is_empty()).count();
-        assert_eq!(lines[2..5].iter().map(|line| cells(line)).collect::<Vec<_>>(), [6, 6, 6], "{text}");
+        assert_eq!(lines[2..5].iter().map(|line| cells(line)).collect::<Vec<_>>(), [7, 7, 7], "{text}");
         assert!(lines[3].starts_with("in process"), "{text}");
         assert!(lines[3].contains("1 250 000") && lines[3].contains("800 ns   1.20 us  6.40 us"), "{text}");
-        assert!(lines[4].starts_with("child process, socket") && lines[4].ends_with(" -"), "{text}");
+        assert!(lines[4].starts_with("child, socket") && lines[4].contains("  -  "), "{text}");
         assert!(text.contains("in batches of 3:") && text.contains("-: too few calls"), "{text}");
         assert!(lines[2..5].iter().all(|line| line.chars().count() <= 80), "{text}");
-        assert_eq!(*lines.last().unwrap(), report.advice());
+        assert_eq!(*lines.last().unwrap(), advice(&report));
     }
 
     #[test]
     fn the_report_says_what_was_not_measured_and_without_optimization() {
         let mut report = report(vec![row(Lane::InProcess, Api::Raw, 800.0)]);
         report.profile = Some("dev".into());
-        report.left_out = vec![LeftOut { body: Body::Child, reason: "no fork".into() }];
+        let left_out = |what, reason: &str| LeftOut { what, reason: reason.into() };
+        report.left_out = vec![
+            left_out(Missing::Body(Body::Child), "no fork"),
+            left_out(Missing::Lane(LaneKind::SharedMemory), "no memory"),
+            left_out(Missing::Api(Api::Typed), "no types"),
+        ];
         let text = report.to_text();
-        assert!(text.contains("child process: not measured: no fork"), "{text}");
+        assert!(text.contains("child: not measured: no fork"), "{text}");
+        assert!(text.contains("child, shared-memory: not measured: no memory"), "{text}");
         assert!(text.contains("the profile `dev`"), "{text}");
-        assert_eq!(report.to_json()["left_out"], json!([{ "place": "process", "reason": "no fork" }]));
-    }
-
-    #[test]
-    fn numbers_have_three_digits_and_units() {
-        let shown = [7.126, 99.96, 999.6, 37_249.0, 1_200_000.0, 2.5e9].map(duration);
-        assert_eq!(shown, ["7.13 ns", "100 ns", "1.00 us", "37.2 us", "1.20 ms", "2.50 s"]);
-        assert_eq!([7.0, 1_234.4, 812_345.6, 1e6].map(grouped), ["7", "1 234", "812 346", "1 000 000"]);
+        assert_eq!(
+            report.to_json()["left_out"],
+            json!([
+                { "place": "process", "reason": "no fork" },
+                { "place": "process", "lane": "shared-memory", "reason": "no memory" },
+                { "call": "Method::typed", "reason": "no types" },
+            ])
+        );
     }
 }

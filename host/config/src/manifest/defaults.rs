@@ -5,7 +5,7 @@ use super::{
     discover::{self, Served},
     fields::Fields,
     keys::reload,
-    process::{self, Mode},
+    process::{self, LaneKind, Mode, ProcessSpec},
     read::{read_over, read_text_over},
     tree::{self, Entry, Node, Value},
 };
@@ -31,6 +31,8 @@ pub struct Defaults {
     tables: Vec<Entry>,
     /// The mode of every plugin, whatever its manifest says.
     mode: Option<Mode>,
+    /// The lane of every plugin, whatever its manifest says.
+    lane: Option<LaneKind>,
 }
 
 impl Defaults {
@@ -42,7 +44,7 @@ impl Defaults {
         reload(&top, file)?;
         process::limits(file, top.node("limits"))?;
         let Value::Table(tables) = node.value else { return Ok(Self::default()) };
-        Ok(Self { tables, mode: None })
+        Ok(Self { tables, ..Self::default() })
     }
 
     /// The same defaults, and every plugin runs in this mode, whatever its manifest says. For a program that compares
@@ -50,6 +52,13 @@ impl Defaults {
     #[must_use]
     pub fn in_mode(self, mode: Mode) -> Self {
         Self { mode: Some(mode), ..self }
+    }
+
+    /// The same defaults, and every plugin in a child process uses this lane, whatever its manifest says. For a program
+    /// that compares lanes, such as `replug bench`.
+    #[must_use]
+    pub fn over_lane(self, lane: LaneKind) -> Self {
+        Self { lane: Some(lane), ..self }
     }
 
     /// Reads the manifest in `folder`, with these defaults.
@@ -100,9 +109,14 @@ impl Defaults {
         tree
     }
 
-    /// The mode of a plugin whose manifest requests the mode `requested`.
-    pub(super) fn mode(&self, requested: Mode) -> Mode {
-        self.mode.unwrap_or(requested)
+    /// A manifest with the mode and the lane that these defaults enforce.
+    pub(super) fn enforce(&self, manifest: Manifest) -> Manifest {
+        let lane = self.lane.unwrap_or(manifest.process.lane);
+        Manifest {
+            mode: self.mode.unwrap_or(manifest.mode),
+            process: ProcessSpec { lane, ..manifest.process },
+            ..manifest
+        }
     }
 
     /// The values with their keys, such as `limits.memory`.
@@ -121,7 +135,7 @@ impl PartialEq for Defaults {
             values.sort_by(|(a, _), (b, _)| a.cmp(b));
             values
         };
-        sorted(self) == sorted(other) && self.mode == other.mode
+        sorted(self) == sorted(other) && (self.mode, self.lane) == (other.mode, other.lane)
     }
 }
 
@@ -199,14 +213,19 @@ mod tests {
     }
 
     #[test]
-    fn a_given_mode_replaces_that_of_each_manifest() {
+    fn a_given_mode_and_lane_replace_those_of_each_manifest() {
         let folder = tempfile::tempdir().unwrap();
-        let defaults = Defaults::default().in_mode(Mode::Process);
-        for manifest in ["id = 'a.b'", "id = 'a.b'\nmode = 'in-process'"] {
+        let in_mode = Defaults::default().in_mode(Mode::Process);
+        let defaults = in_mode.clone().over_lane(LaneKind::Socket);
+        for manifest in ["id = 'a.b'", "id = 'a.b'\nmode = 'in-process'\nprocess.lane = 'shared-memory'"] {
             fs::write(folder.path().join("plugin.toml"), manifest).unwrap();
-            assert_eq!(defaults.read(folder.path()).unwrap().mode, Mode::Process, "{manifest}");
+            let read = defaults.read(folder.path()).unwrap();
+            assert_eq!((read.mode, read.process.lane), (Mode::Process, LaneKind::Socket), "{manifest}");
+            let read = in_mode.read(folder.path()).unwrap();
+            assert_eq!((read.mode, read.process.lane), (Mode::Process, LaneKind::SharedMemory), "{manifest}");
         }
-        assert_ne!(defaults, Defaults::default());
+        assert_ne!(defaults, in_mode);
+        assert_ne!(in_mode, Defaults::default());
     }
 
     #[test]

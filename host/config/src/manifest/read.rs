@@ -74,7 +74,7 @@ pub(super) fn read_text_over(
 ) -> Result<Manifest, ManifestError> {
     let tree = tree_of(file, text)?;
     let manifest = interpret(file, file.parent().unwrap_or(file), &defaults.under(tree))?;
-    Ok(Manifest { text: Text(text.into()), mode: defaults.mode(manifest.mode), ..manifest })
+    Ok(defaults.enforce(Manifest { text: Text(text.into()), ..manifest }))
 }
 
 /// The id in the manifest of a folder. The manifest may be otherwise invalid. `None` if the id cannot be read.

@@ -9,6 +9,7 @@
 //!   library's code, and `handlers.rs` checks that the library handles no signal.
 //! * `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
 //!   library; `stack.rs` measures a thread's stack.
+//! * `allocations.rs` counts allocations, for benchmarks.
 //! * `children.rs` makes sure that a plugin does not hide the exit status of child processes.
 //!
 //! **Architecture Invariant:** no value of this module outlives its library. By default, a library stays mapped until
@@ -16,6 +17,7 @@
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 
+mod allocations;
 mod call_context;
 mod call_threads;
 mod cancel;
@@ -34,6 +36,7 @@ mod static_tls;
 mod threaded;
 mod unload;
 
+pub use allocations::{allocations_of_thread, count_allocations};
 pub(crate) use call_threads::CallThreads;
 pub(crate) use cancel::Cancellation;
 pub use children::restore_sigchld;
