@@ -9,14 +9,21 @@ use super::{
     trace,
 };
 use clap::Args;
-use replug::{Digest, PluginInfo};
+use replug::{
+    Digest, PluginInfo,
+    manifest::{Defaults, LaneKind, LaneReason, Mode},
+};
 use replug_api::describe::Interface;
 use replug_builder::artifact::{
     Artifact, Facts, Store, inspect,
     inspect::{Lookup, RootSymbol, StdLinkage},
 };
+use replug_runtime::lane;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Show details of a file, a stored artifact or a plugin
 ///
@@ -69,14 +76,16 @@ impl Inspect {
             return self.show_file(&File::stored(&self.stored(&artifacts)?)?);
         }
         let Ok(named) = self.what.parse();
+        let defaults = place.config.defaults.clone();
         let one = One::start(place, &named).await?;
         let info = one.host.info(one.handle.id().as_str())?;
+        let lane = chosen_lane(&info, &defaults)?;
         let interfaces = one.handle.interfaces();
         let store = Store::open(&artifacts)?;
         one.finish(async {}).await?;
         let artifact = info.digest.and_then(|digest| store.get(digest));
         let file = artifact.as_ref().map(File::stored).transpose()?;
-        self.show_plugin(&info, file.as_ref(), &interfaces)
+        self.show_plugin(&info, lane.as_ref(), file.as_ref(), &interfaces)
     }
 
     /// The artifact whose digest has this prefix.
@@ -106,6 +115,7 @@ impl Inspect {
     fn show_plugin(
         &self,
         info: &PluginInfo,
+        lane: Option<&LaneChoice>,
         file: Option<&File>,
         interfaces: &[Interface],
     ) -> Result<(), CliError> {
@@ -118,6 +128,9 @@ impl Inspect {
                     "description": info.description,
                     "type": info.kind,
                     "path": info.path,
+                    "runs_in": info.runs_in,
+                    "lane": lane.map(|lane| lane.kind),
+                    "lane_reason": lane.map(|lane| lane.reason),
                 },
                 "artifact": file.map(as_json),
                 "interfaces": interfaces,
@@ -129,12 +142,55 @@ impl Inspect {
             ("type", info.kind.name().to_owned()),
             ("about", info.description.clone()),
             ("folder", relative(&info.path)),
+            ("runs in", info.runs_in.map(|mode| mode.name().to_owned()).unwrap_or_default()),
+            ("lane", lane.map(LaneChoice::to_text).unwrap_or_default()),
         ];
         let mut parts = vec![format!("{NAME}{}{NAME:#}\n{}", info.id, listed(&rows))];
         parts.extend(file.map(facts));
         parts.extend(interfaces.iter().map(signature::of));
         terminal::print(&parts.join("\n\n"))
     }
+}
+
+/// The lane that calls to a child process will use, and why. The lane in use is known only after a call, and this command
+/// makes none.
+struct LaneChoice {
+    kind: LaneKind,
+    reason: LaneReason,
+    /// Why there is no shared memory.
+    lacking: Option<io::Error>,
+}
+
+impl LaneChoice {
+    fn of(requested: LaneKind, memory: io::Result<()>) -> Self {
+        match (requested, memory) {
+            (LaneKind::SharedMemory, Err(error)) => {
+                Self { kind: LaneKind::Socket, reason: LaneReason::NoMemory, lacking: Some(error) }
+            }
+            (kind, _) => Self { kind, reason: LaneReason::Requested, lacking: None },
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match (&self.lacking, self.kind) {
+            (Some(error), _) => {
+                format!("socket, because this machine cannot create sealed shared memory: {error}")
+            }
+            (None, LaneKind::Socket) => "socket, as the manifest says (`process.lane`)".to_owned(),
+            (None, LaneKind::SharedMemory) => {
+                "shared-memory, because it is requested (the default) and available".to_owned()
+            }
+        }
+    }
+}
+
+/// The lane of a plugin that runs in a child process.
+fn chosen_lane(info: &PluginInfo, defaults: &Defaults) -> Result<Option<LaneChoice>, CliError> {
+    if info.runs_in != Some(Mode::Process) {
+        return Ok(None);
+    }
+    let requested = defaults.read(&info.path)?.process.lane;
+    Ok(Some(LaneChoice::of(requested, lane::probe())))
 }
 
 /// Whether the text may be a digest or a prefix of a digest. It is not a plugin's id, because an id has a dot.
@@ -210,4 +266,24 @@ fn sizes(facts: &Facts) -> String {
 fn listed(rows: &[(&str, String)]) -> String {
     let filled = rows.iter().filter(|(_, value)| !value.is_empty());
     filled.map(|(key, value)| format!("  {DIM}{key:<9}{DIM:#} {value}")).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lane_of_a_plugin_is_shown_with_its_reason() {
+        let without_memory = || Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        let text = |requested, memory| LaneChoice::of(requested, memory).to_text();
+        assert!(text(LaneKind::SharedMemory, Ok(())).starts_with("shared-memory, because"));
+        let lacking = text(LaneKind::SharedMemory, without_memory());
+        assert!(
+            lacking.starts_with("socket, because") && lacking.ends_with("permission denied"),
+            "{lacking}"
+        );
+        for memory in [Ok(()), without_memory()] {
+            assert!(text(LaneKind::Socket, memory).starts_with("socket, as the manifest says"));
+        }
+    }
 }

@@ -14,6 +14,7 @@ use clap::Args;
 use replug::{
     control::answer::{Configuration, Plugin},
     event::RetireOutcome,
+    manifest::LaneReason,
 };
 use serde_json::json;
 use std::{iter, path::PathBuf, time::Duration};
@@ -181,7 +182,11 @@ fn usage(plugin: &Plugin) -> Option<String> {
     let cpu = plugin.cpu.unwrap_or_default();
     let files = plugin.open_files.map(|files| format!(", {files} files open")).unwrap_or_default();
     let lane = plugin.lane.map(|lane| format!(", {} lane", lane.name())).unwrap_or_default();
-    Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s of CPU time{files}{lane}"))
+    let reason = match plugin.lane_reason {
+        Some(LaneReason::NoMemory) => ", because shared memory is not available: see `replug doctor`",
+        Some(LaneReason::Requested) | None => "",
+    };
+    Some(format!("process {pid}: {mib:.1} MiB, {cpu:.1} s of CPU time{files}{lane}{reason}"))
 }
 
 /// The limits that apply to the plugin's process, and the reasons why other limits do not apply.
@@ -266,16 +271,23 @@ mod tests {
 
     #[test]
     fn the_usage_and_limits_of_a_process_are_printed_below_its_line() {
-        let plugin = plugin(&json!({
+        let bound = json!({
             "id": "dev.test.bound", "status": "ready", "mode": "process", "runs_in": "process", "generation": 1,
             "detail": "dev.test.bound: build failed", "process_id": 42, "memory": 3 << 19, "cpu": 0.25, "open_files": 9,
-            "lane": "shared-memory",
+            "lane": "shared-memory", "lane_reason": "requested",
             "limits": {
                 "bounds": [{ "of": "open_files", "value": 64, "by": "rlimit" }],
                 "lacking": ["no cgroup: none is delegated"],
             },
-        }));
-        let text = anstream::adapter::strip_str(&described(&[plugin], 80)).to_string();
+        });
+        let text = |bound: &Value| anstream::adapter::strip_str(&described(&[plugin(bound)], 80)).to_string();
+        let mut fallen_back = bound.clone();
+        (fallen_back["lane"], fallen_back["lane_reason"]) = (json!("socket"), json!("no-memory"));
+        let fallen_back = text(&fallen_back).replace("\n    ", " ");
+        assert!(
+            fallen_back.contains("socket lane, because shared memory is not available: see `replug doctor`")
+        );
+        let text = text(&bound);
         let below: Vec<_> = text.lines().skip(2).map(str::trim).collect();
         let expected = [
             "build failed",

@@ -3,7 +3,7 @@
 use crate::{
     event::{LimitsInForce, RetireOutcome, Stage, Tally},
     id::{Digest, Generation, PluginId},
-    manifest::{Kind, LaneKind, Manifest, Mode},
+    manifest::{Kind, LaneKind, LaneReason, Manifest, Mode},
     metrics::Failures,
     process_usage::ProcessUsage,
     record::Served,
@@ -43,6 +43,8 @@ pub struct PluginInfo {
     /// How the last call was passed to the child process. `None` if the plugin does not run in a child process, or no
     /// method of it was called.
     pub lane: Option<LaneKind>,
+    /// Why calls use this lane.
+    pub lane_reason: Option<LaneReason>,
     /// The limits of the child process that are in force, and the keys of `[limits]` that are not in force. No limit is
     /// in force if the serving generation runs in the host's process.
     pub limits: Option<LimitsInForce>,
@@ -176,6 +178,7 @@ impl PluginInfo {
             process_id: None,
             process: None,
             lane: None,
+            lane_reason: None,
             limits: None,
             restarts: 0,
             private_bytes: None,
@@ -230,12 +233,14 @@ impl PluginInfo {
                 wrong.or(rolled_back).or(moved).unwrap_or_default()
             }
         };
+        let lane = live.as_ref().and_then(|live| live.lane());
         let uptime = live.is_some().then_some(progress.since).flatten();
         Self {
             runs_in: live.as_ref().map(|live| live.traits().mode()),
             process_id: live.as_ref().and_then(|live| live.process_id()),
             process: live.as_ref().and_then(|live| live.usage()),
-            lane: live.as_ref().and_then(|live| live.lane()),
+            lane: lane.map(|lane| lane.kind),
+            lane_reason: lane.map(|lane| lane.reason),
             limits: live.as_ref().and_then(|live| live.limits(manifest.limits)),
             restarts: progress.restarts,
             private_bytes: live

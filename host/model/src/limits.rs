@@ -108,6 +108,25 @@ impl LaneKind {
     }
 }
 
+/// The lane of the calls to a child process, and why it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneInUse {
+    /// The lane.
+    pub kind: LaneKind,
+    /// Why it is used.
+    pub reason: LaneReason,
+}
+
+/// Why calls use a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LaneReason {
+    /// It is the lane of the manifest, or the default.
+    Requested,
+    /// Shared memory was requested, but the host or the child process could not create or map it.
+    NoMemory,
+}
+
 /// One variable of a process's environment: an item of the key `process.env`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnvVar {

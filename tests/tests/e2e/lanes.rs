@@ -3,7 +3,7 @@
 
 use replug::{
     CallError, Handle,
-    manifest::{LaneKind, Mode},
+    manifest::{LaneKind, LaneReason, Mode},
 };
 use replug_api::call::Death;
 use replug_tests::{
@@ -22,7 +22,9 @@ use std::{fs, path::PathBuf, process::Command, sync::mpsc, thread};
 
 /// The lane of the test's plugin, which has been called.
 fn lane(lab: &Lab) -> Option<LaneKind> {
-    lab.host().info(&lab.id()).unwrap().lane
+    let info = lab.host().info(&lab.id()).unwrap();
+    assert_eq!(info.lane_reason, info.lane.map(|_| LaneReason::Requested));
+    info.lane
 }
 
 #[test]
@@ -133,7 +135,9 @@ fn lane_of_a_call(lab: &Lab, host: &mut Dev) -> String {
     assert_eq!(host.ask(&format!("call {id} version []"))["result"], 1);
     let info = host.ask(&format!("info {id}"))["result"].clone();
     assert_eq!((&info["generation"], &info["restarts"]), (&json!(1), &json!(0)), "{info}");
-    info["lane"].as_str().unwrap_or_default().to_owned()
+    let lane = info["lane"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(info["lane_reason"], if lane == "socket" { "no-memory" } else { "requested" });
+    lane
 }
 
 fn installed(name: &str) -> Lab {
@@ -177,7 +181,7 @@ fn doctor_reports_which_lanes_this_machine_has() {
         String::from_utf8(output.stdout).unwrap()
     };
     let with = found("exec \"$1\" doctor");
-    assert!(with.contains("shared memory; a waiting thread"), "{with}");
+    assert!(with.contains("shared memory, because"), "{with}");
     let without = found("trap '' XFSZ; ulimit -f 1; exec \"$1\" doctor");
     assert!(without.contains("sockets only: cannot create sealed shared memory"), "{without}");
 }

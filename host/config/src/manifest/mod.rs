@@ -19,7 +19,7 @@ use keys::interpret;
 pub use keys::{BuildSpec, Confirm, Kind, Manifest, Order, OwnErrors, ReloadSpec, Unload};
 pub(crate) use keys::{CONFIRM_KEYS, RELOAD_KEYS};
 pub(crate) use process::size;
-pub use process::{CgroupUse, EnvVar, LaneKind, LimitsSpec, Mode, ProcessSpec, Trial};
+pub use process::{CgroupUse, EnvVar, LaneKind, LaneReason, LimitsSpec, Mode, ProcessSpec, Trial};
 pub(crate) use read::read_text;
 pub use read::{FILE_NAMES, Text, holds_manifest, read};
 pub use read::{id_in, line_of};

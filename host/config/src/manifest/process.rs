@@ -5,7 +5,7 @@ use super::{
     fields::Fields,
     tree::{Node, Value},
 };
-pub use replug_model::limits::{CgroupUse, EnvVar, LaneKind, LimitsSpec, Mode};
+pub use replug_model::limits::{CgroupUse, EnvVar, LaneKind, LaneReason, LimitsSpec, Mode};
 use replug_model::limits::{LIMITS_KEYS, Limits};
 use std::{path::Path, time::Duration};
 

@@ -8,7 +8,7 @@ use replug_api::describe;
 use replug_engine::{
     Configured, Event, Generation, PendingConfig, PluginInfo, Status, Version,
     event::{ConfiguredHow, LimitsInForce},
-    manifest::{LaneKind, Mode},
+    manifest::{LaneKind, LaneReason, Mode},
     metrics::Failures,
 };
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,11 @@ pub struct Plugin {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub lane: Option<LaneKind>,
+    /// Why calls use this lane: `requested`, because it is the lane of the manifest or the default, or `no-memory`,
+    /// because shared memory is not available.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub lane_reason: Option<LaneReason>,
     /// The limits that apply to the plugin's process, and the limits of the manifest that do not apply.
     #[schema(value_type = Option<Object>)]
     pub limits: Option<LimitsInForce>,
@@ -150,6 +155,7 @@ impl From<PluginInfo> for Plugin {
             cpu: info.process.map(|process| process.cpu_seconds),
             open_files: info.process.and_then(|process| process.open_files),
             lane: info.lane,
+            lane_reason: info.lane_reason,
             limits: info.limits,
             retired: info.retired.iter().map(|(it, count)| (it.name().to_owned(), *count)).collect(),
             interfaces: info.interfaces,

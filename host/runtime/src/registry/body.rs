@@ -12,7 +12,7 @@ use super::{ColumnLease, OneIn};
 use crate::{interface::Offered, process_usage::ProcessUsage};
 use replug_model::{
     event::{LimitsInForce, RetireOutcome},
-    limits::{LaneKind, LimitsSpec, Mode},
+    limits::{LaneInUse, LimitsSpec, Mode},
     step::Step,
 };
 use replug_wire::Level;
@@ -100,7 +100,7 @@ pub trait Body: Send + Sync {
     }
 
     /// How the last call reached the child process, if this body is in a child process that was called.
-    fn lane(&self) -> Option<LaneKind> {
+    fn lane(&self) -> Option<LaneInUse> {
         None
     }
 

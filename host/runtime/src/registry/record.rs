@@ -17,7 +17,7 @@ use replug_api::{
 use replug_model::{
     event::LimitsInForce,
     id::{Digest, Generation, PluginId},
-    limits::{LaneKind, LimitsSpec},
+    limits::{LaneInUse, LimitsSpec},
     step::Step,
 };
 use replug_wire::Level;
@@ -113,7 +113,7 @@ impl Live {
     }
 
     /// How the last call reached the child process, if the generation runs in a child process that was called.
-    pub fn lane(&self) -> Option<LaneKind> {
+    pub fn lane(&self) -> Option<LaneInUse> {
         self.body.lane()
     }
 

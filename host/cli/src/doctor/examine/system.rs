@@ -192,6 +192,7 @@ pub(super) fn cgroup(delegated: Result<Delegated, CgroupError>) -> Finding {
 /// `moves` is whether a thread can move to another processor.
 pub(super) fn lanes(memory: io::Result<()>, processors: usize, moves: io::Result<bool>) -> Finding {
     const NAME: &str = "process lanes";
+    const MEMORY: &str = "shared memory, because this process can create and seal it, unless a manifest says `process.lane = \"socket\"`";
     if let Err(error) = memory {
         return Finding::warn(NAME, format!("sockets only: cannot create sealed shared memory: {error}"))
             .costs("each call into a child process needs two wake-ups of a thread")
@@ -199,10 +200,10 @@ pub(super) fn lanes(memory: io::Result<()>, processors: usize, moves: io::Result
     }
     if processors == 1 {
         let reason = "because this process may use only one processor";
-        return Finding::ok(NAME, format!("shared memory; a waiting thread sleeps at once, {reason}"));
+        return Finding::ok(NAME, format!("{MEMORY}; a waiting thread sleeps at once, {reason}"));
     }
     let spins = format!(
-        "shared memory; a waiting thread spins for up to {} before it sleeps, because this process may use {processors} \
+        "{MEMORY}; a waiting thread spins for up to {} before it sleeps, because this process may use {processors} \
          processors",
         humantime::format_duration(lane::LONGEST_SPIN)
     );

@@ -19,7 +19,13 @@ const FACTS = [
   ["running", ({ info }) => count(info.in_flight)],
   ["restarts", ({ info }) => count(info.restarts)],
   ["memory", ({ info }) => (info.memory === null ? "–" : bytes(info.memory))],
+  ["lane", ({ info }) => lane(info)],
 ];
+
+/** Describes how calls reach the plugin's process. Empty if the plugin has no process, or was not called yet. */
+function lane({ lane, lane_reason }) {
+  return lane ? `${lane}${lane_reason === "no-memory" ? " (no shared memory)" : ""}` : "";
+}
 
 /** Describes how many calls failed, by kind of failure. */
 function failed({ errors, failed }) {
@@ -43,7 +49,10 @@ export class PluginView {
     this.stop = this.#button("Stop", "stop", "");
     this.actions = el("div", { class: "row actions orders alive" }, this.reload, this.start, this.stop);
     this.heading = el("h2", { tabindex: "-1" }, this.name, this.status);
-    this.facts = FACTS.map(([label]) => ({ label, value: el("dd", {}) }));
+    this.facts = FACTS.map(([label]) => {
+      const value = el("dd", {});
+      return { value, node: el("div", {}, el("dt", {}, label), value) };
+    });
     this.calls = chart("calls per second");
     this.latency = chart("mean duration of a call");
     this.problem = new Problem();
@@ -55,7 +64,7 @@ export class PluginView {
       el("a", { class: "back", href: "#/" }, "All plugins"),
       el("header", { class: "plugin-head" },
         el("div", {}, this.heading, this.words, this.detail), this.actions),
-      el("dl", { class: "facts alive" }, ...this.facts.map(({ label, value }) => el("div", {}, el("dt", {}, label), value))),
+      el("dl", { class: "facts alive" }, ...this.facts.map(({ node }) => node)),
       this.problem.node,
       el("div", { class: "charts alive" }, this.calls.node, this.latency.node),
       el("div", { class: "columns" },
@@ -110,7 +119,11 @@ export class PluginView {
     // The host retries a plugin with an error until the plugin is stopped.
     show(this.stop, runs || info.status === "error");
     show(this.start, !runs);
-    this.facts.forEach(({ value }, at) => setText(value, FACTS[at][1](plugin)));
+    this.facts.forEach(({ value, node }, at) => {
+      const text = FACTS[at][1](plugin);
+      setText(value, text);
+      show(node, text !== "");
+    });
     drawChart(this.calls, plugin.calls, rate);
     show(this.latency.node, plugin.latency.some((value) => value !== null));
     drawChart(this.latency, plugin.latency, (value) => (value === null ? "–" : millis(value)));

@@ -19,7 +19,7 @@ use replug_model::{
     copy::libraries_of_copy,
     event::{LimitsInForce, RetireOutcome},
     id::{Generation, PluginId},
-    limits::{LaneKind, LimitsSpec},
+    limits::{LaneInUse, LimitsSpec},
     step::Step,
 };
 use replug_wire::{self as wire, Failure, Level};
@@ -210,7 +210,7 @@ impl Body for Instance {
         self.child.usage()
     }
 
-    fn lane(&self) -> Option<LaneKind> {
+    fn lane(&self) -> Option<LaneInUse> {
         self.child.lanes.in_use()
     }
 

@@ -53,13 +53,16 @@ impl Lanes {
         Self { idle: Mutex::default(), wanted, in_use: AtomicU8::new(NO_CALL_YET) }
     }
 
-    /// The kind of lane that the last ended call has used; `None` if no call has ended yet.
-    pub(super) fn in_use(&self) -> Option<limits::LaneKind> {
-        match self.in_use.load(Ordering::Relaxed) {
-            NO_CALL_YET => None,
-            MEMORY => Some(limits::LaneKind::SharedMemory),
-            _ => Some(limits::LaneKind::Socket),
-        }
+    /// The kind of lane that the last ended call has used, and why; `None` if no call has ended yet.
+    pub(super) fn in_use(&self) -> Option<limits::LaneInUse> {
+        let kind = match self.in_use.load(Ordering::Relaxed) {
+            NO_CALL_YET => return None,
+            MEMORY => limits::LaneKind::SharedMemory,
+            _ => limits::LaneKind::Socket,
+        };
+        let is_requested = kind == self.wanted;
+        let reason = if is_requested { limits::LaneReason::Requested } else { limits::LaneReason::NoMemory };
+        Some(limits::LaneInUse { kind, reason })
     }
 
     fn put_back(&self, mut lane: Lane) {

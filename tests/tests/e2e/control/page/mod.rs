@@ -241,6 +241,19 @@ fn nothing_from_a_plugin_becomes_markup() {
 }
 
 #[test]
+fn the_page_shows_the_lane_of_a_child_process_after_a_call() {
+    let Some((lab, browser)) = open("page-lane", "") else { return };
+    let lane =
+        "[...document.querySelectorAll('.facts div')].find((it) => it.firstChild.textContent === 'lane')";
+    assert_eq!(browser.run(&format!("return {lane}.checkVisibility()")), false, "no call was made");
+    assert!(call(&browser, "version", &[]).starts_with("g1 answered"));
+    browser.until(&format!("{lane}.checkVisibility() && {lane}.lastChild.textContent === 'shared-memory'"));
+    pictures(&browser, "lane");
+    browser.complaints();
+    drop((browser, lab));
+}
+
+#[test]
 fn the_page_needs_no_token_and_loads_nothing_from_elsewhere() {
     let lab = super::lab("page-headers");
     let bare = Http::tcp(lab.listening()).with("authorization", None);
