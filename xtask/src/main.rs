@@ -2,6 +2,7 @@
 //! the commands.
 
 mod ci;
+mod packages;
 mod programs;
 mod tidy;
 

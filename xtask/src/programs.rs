@@ -1,6 +1,7 @@
 //! `cargo xtask soak | kill | demo | oracle | simulate | bench`: runs programs of other packages, with the right
 //! profile and arguments.
 
+use crate::packages;
 use anyhow::{Context, bail};
 use std::{
     hash::{BuildHasher, RandomState},
@@ -66,14 +67,11 @@ pub(crate) struct Simulate {
 pub(crate) struct Bench {
     /// Run only these benchmarks: call, counts, lanes, process, swap, live, many, http
     names: Vec<String>,
-    /// First install Go, go-plugin and gRPC with apt-get, so that go-plugin can be measured, too
+    /// First install, with apt-get, what the benchmarks need besides Rust and is missing: Go, go-plugin, gRPC, valgrind,
+    /// strace and a font
     #[arg(long)]
     install: bool,
 }
-
-/// The packages of Debian and Ubuntu that the Go program in `benches/peers/go` needs.
-const GO_PACKAGES: [&str; 3] =
-    ["golang-go", "golang-github-hashicorp-go-plugin-dev", "golang-google-grpc-dev"];
 
 /// Runs the soak test.
 ///
@@ -166,23 +164,11 @@ pub(crate) fn simulate(root: &Path, with: &Simulate) -> anyhow::Result<()> {
 /// As [`soak`], and if the packages cannot be installed.
 pub(crate) fn bench(root: &Path, with: &Bench) -> anyhow::Result<()> {
     if with.install {
-        install(&GO_PACKAGES)?;
+        packages::install()?;
     }
     let mut args = vec!["bench", "--quiet", "--package", "replug-benches", "--"];
     args.extend(with.names.iter().map(String::as_str));
     cargo(root, &args)
-}
-
-/// Installs packages of Debian.
-fn install(packages: &[&str]) -> anyhow::Result<()> {
-    let args = [&["install", "--yes", "--no-install-recommends"], packages].concat();
-    let run = || Command::new("apt-get").args(&args).status();
-    let remedy = || format!("install them by other means: {}", packages.join(", "));
-    let status = run().with_context(|| format!("cannot run apt-get; {}", remedy()))?;
-    if !status.success() {
-        bail!("`apt-get {}` failed ({status}): run it as root, or {}", args.join(" "), remedy());
-    }
-    Ok(())
 }
 
 fn cargo(root: &Path, args: &[&str]) -> anyhow::Result<()> {
