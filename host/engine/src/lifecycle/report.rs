@@ -81,3 +81,48 @@ impl Lifecycle {
         Effects::of(is_news.then_some(Effect::ReportMoved))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        lifecycle::{Input, Past, Processes, Work},
+        manifest,
+    };
+    use std::{fs, sync::Arc, time::Instant};
+
+    fn lifecycle() -> Lifecycle {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("plugin.toml"), "id = 'dev.test.report'\n").unwrap();
+        let manifest = Arc::new(manifest::read(folder.path()).unwrap());
+        Lifecycle::new(manifest, Past::default(), (Processes::Possible, 1))
+    }
+
+    #[test]
+    fn a_move_is_reported_once_until_a_version_runs_as_requested() {
+        let mut lifecycle = lifecycle();
+        let mut reports = |placement| !lifecycle.is_placed(placement).now.is_empty();
+        assert!(reports(Placement::Moved) && !reports(Placement::Moved));
+        assert!(!reports(Placement::AsRequested) && reports(Placement::Moved));
+        assert!(!reports(Placement::AsRequested) && !reports(Placement::AfterCrash));
+        assert!(!reports(Placement::Moved), "the crash has explained the move");
+    }
+
+    #[test]
+    fn a_build_without_a_manifest_is_reported_only_if_the_manifest_returns() {
+        for is_missing in [true, false] {
+            let (mut lifecycle, began) = (lifecycle(), Instant::now());
+            let failed = Input::BuildFailed { text: "no source".into(), is_missing: true };
+            assert_eq!(lifecycle.step(began, failed).then, None);
+            let due = lifecycle.due().expect("the report is due");
+            assert_eq!(lifecycle.step(due, Input::Due).then, Some(Work::LookForManifest));
+            let effects = lifecycle.step(due, Input::LookedForManifest { is_missing }).now;
+            assert_eq!(
+                matches!(effects.as_slice(), [Effect::ReportUnclearBuild]),
+                !is_missing,
+                "{effects:?}"
+            );
+            assert_eq!((lifecycle.faults().of_source(), lifecycle.due()), (!is_missing, None));
+        }
+    }
+}

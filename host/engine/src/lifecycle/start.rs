@@ -199,3 +199,87 @@ impl Lifecycle {
         reports.and_then(Some(Work::EndStart))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::Digest,
+        lifecycle::{Config, Input, Installation, Past, Processes, Programs, ReportTime},
+        manifest,
+    };
+    use serde_json::json;
+    use std::{fs, time::Instant};
+
+    const OLD: Digest = Digest([1; 32]);
+
+    fn word(word: &str) -> Config {
+        Config::from_iter([("word".to_owned(), json!(word))])
+    }
+
+    /// A plugin with `word = "new"` in its configuration, whose start was begun by `begin`. Its stored version has
+    /// accepted `accepted`, and rejects the current configuration. Returns the work that follows.
+    fn rejected(begin: Input, accepted: Option<Config>) -> (Lifecycle, Option<Work>) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("plugin.toml"), "id = 'dev.test.start'\n[config]\nword = 'new'\n")
+            .unwrap();
+        let manifest = Arc::new(manifest::read(folder.path()).unwrap());
+        let mut lifecycle = Lifecycle::new(manifest.clone(), Past::default(), (Processes::Possible, 1));
+        let mut step = |input| lifecycle.step(Instant::now(), input);
+        step(Input::Wanted);
+        assert_eq!(step(begin).then, Some(Work::BringUp));
+        let stored = StoredVersion { digest: OLD, is_quarantined: false, has_crashed: false, accepted };
+        let work = step(Input::Start { stored: vec![stored], takes_time: true }).then;
+        assert_eq!(work, Some(Work::ServeStored { digest: OLD, manifest: manifest.clone() }));
+        step(Input::Install(Installation { how: How::Again, manifest, replaces: false }));
+        let ended = step(Input::NotInstalled(NotInstalled {
+            text: "`word` is rejected".into(),
+            artifact: Some(OLD),
+            because: Because::ConfigRefused,
+            made_room: false,
+            is_announced: false,
+        }));
+        assert_eq!(ended.then, Some(Work::EndInstall(ReportTime::Later)), "another version may serve");
+        let Effects { now, then } = step(Input::Tried { serves: false });
+        let is_reported = matches!(now.as_slice(), [Effect::ReportFailures]);
+        assert_eq!(
+            is_reported,
+            then == Some(Work::BuildSource),
+            "no version is left to try before the build"
+        );
+        (lifecycle, then)
+    }
+
+    fn by_host() -> Input {
+        Input::HostStarts(Programs::default())
+    }
+
+    #[test]
+    fn a_start_by_the_host_falls_back_to_the_accepted_configuration() {
+        let (mut lifecycle, work) = rejected(by_host(), Some(word("old")));
+        let Some(Work::ServeStored { digest: OLD, manifest }) = work else { panic!("{work:?}") };
+        assert_eq!(manifest.config, word("old"));
+        let Effects { now, then } = lifecycle.step(Instant::now(), Input::Tried { serves: true });
+        assert!(matches!(now.as_slice(), [Effect::ReportFailures]), "{now:?}");
+        assert_eq!(then, Some(Work::BuildSource));
+        assert_eq!(lifecycle.faults().first().map(String::as_str), Some("`word` is rejected"));
+        assert_eq!(
+            lifecycle.latest_manifest().config,
+            word("new"),
+            "it takes effect when a version accepts it"
+        );
+    }
+
+    #[test]
+    fn a_start_without_another_accepted_configuration_builds_the_source() {
+        for accepted in [None, Some(word("new"))] {
+            assert_eq!(rejected(by_host(), accepted).1, Some(Work::BuildSource));
+        }
+    }
+
+    #[test]
+    fn a_user_who_starts_a_plugin_gets_the_error_of_its_configuration() {
+        let asked = Input::StartAsked { serves: false, quarantined: false, crashed: false };
+        assert_eq!(rejected(asked, Some(word("old"))).1, Some(Work::BuildSource));
+    }
+}
