@@ -304,8 +304,8 @@ fn waited(gap_ms: Option<f64>) -> String {
     gap_ms.map_or_else(String::new, |gap| format!(", calls waited {}", brief(gap)))
 }
 
-/// The durations of the stages: always those of the main stages, and those of other stages that took at least 5 ms and
-/// a tenth of the total time.
+/// The durations of the stages: load and swap, build and migrate if they took place, and each other stage that took at
+/// least 5 ms and a tenth of the total time.
 fn summary(stages: &Stages, total_ms: f64) -> String {
     let &Stages { detect, build, store, preflight, load, migrate, swap } = stages;
     let notable = |ms: f64| ms >= 5.0 && ms >= total_ms / 10.0;

@@ -92,8 +92,8 @@ pub(super) fn listen(settings: &LogSettings, more: Option<AnyLayer>) -> Listenin
         LogFormat::Json => lines.json().with_filter(own).boxed(),
     };
     let layers: Vec<_> = [Wants.with_filter(plugins).boxed(), lines].into_iter().chain(more).collect();
-    // If the feature `tracing-log` of `tracing-subscriber` is enabled, `try_init` also collects the records of the
-    // crate `log`. Only a build of the whole workspace enables it. An error of this call means that a subscriber is
+    // `try_init` is not used, because it also collects the records of the crate `log` if `tracing-subscriber` has the
+    // feature `tracing-log`, as in a build of the whole workspace. An error of this call means that a subscriber is
     // already installed, for example by another test. That subscriber stays installed.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers));
     Listening { own: own_handle, plugins: plugins_handle }

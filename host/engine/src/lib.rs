@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`manifest`] | finds plugins, and reads their manifests |
 //! | [`watch`] | reports changes of files as soon as they are saved |
-//! | `reload.rs` | the path of a reload: the only caller of the stages in the following modules, in this order |
+//! | `reload.rs` | the path of a reload: calls its stages one after another, and is their only caller |
 //! | `job.rs`, `context.rs` | what the stages know about one reload, and the state that the stages of all plugins share |
 //! | [`build`] | runs cargo or a script, and can be cancelled |
 //! | [`artifact`] | stores artifacts by digest, and inspects them before any of their code runs |

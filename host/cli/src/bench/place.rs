@@ -1,4 +1,4 @@
-//! The folder with the state folders of the hosts of `replug bench`.
+//! The folder that contains the state folders of the hosts of `replug bench`.
 
 use super::report::Lane;
 use crate::error::CliError;

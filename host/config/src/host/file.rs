@@ -25,7 +25,7 @@ use tracing::level_filters::LevelFilter;
 pub struct HostConfig {
     /// The folder whose subfolders are the plugins; `plugins` by default.
     pub plugins: Option<PathBuf>,
-    /// The folder for the files that the host writes; `default_state_dir` by default.
+    /// The state folder, for the files that the host writes; by default, the result of `replug::default_state_dir`.
     pub state_dir: Option<PathBuf>,
     /// Whether a plugin is rebuilt and reloaded when one of its files is saved.
     pub watch: bool,
@@ -182,7 +182,7 @@ impl HostConfig {
         own.chain(defaults.map(|(key, value)| (format!("defaults.{key}"), value))).collect()
     }
 
-    /// The keys whose values differ.
+    /// The keys whose values differ from those in `other`.
     fn differing(&self, other: &Self) -> Vec<String> {
         let (ours, theirs) = (self.values(), other.values());
         let mut keys: Vec<_> = ours.keys().chain(theirs.keys()).cloned().collect();

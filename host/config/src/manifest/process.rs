@@ -74,7 +74,7 @@ impl Default for ProcessSpec {
 /// The trial of a new version in a throwaway process before it is loaded: the key `reload.preflight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trial {
-    /// The trial runs the steps of a start: `init`, `restore` with a copy of the state, `health`.
+    /// The trial runs `init`, `restore` with a copy of the state, and `health`, but not `start`.
     #[default]
     Full,
     /// The trial opens and checks the library. Of the library's code, only the ELF constructors run.

@@ -75,7 +75,7 @@ macro_rules! commands {
             /// Make an earlier version serve again, as a new generation.
             changes Rollback as rollback(Rollback) -> Changed, "The earlier version serves", [OF_A_PLUGIN, OF_A_CHANGE];
 
-            /// Start a plugin that does not run. Has no effect on a running plugin.
+            /// Start a plugin that does not run, and end its quarantine. A running plugin keeps running.
             sets Start as start(OfPlugin) -> Changed, "It serves", [OF_A_PLUGIN, OF_A_CHANGE];
 
             /// Stop a plugin after its last call. Has no effect on a plugin that does not run.
@@ -83,7 +83,7 @@ macro_rules! commands {
 
             /// Give a plugin a new configuration, without changing its manifest. If the plugin rejects it, nothing
             /// changes.
-            changes Configure as config(Configure) -> ConfigTaken, "The plugin has accepted it", [OF_A_PLUGIN, OF_A_CHANGE];
+            changes Configure as config(Configure) -> ConfigTaken, "It applies now, or at the next start", [OF_A_PLUGIN, OF_A_CHANGE];
         }
     };
 }
@@ -199,8 +199,8 @@ pub struct Execute {
 pub struct Rollback {
     /// The plugin's id.
     pub id: PluginId,
-    /// A digest, a prefix of a digest, or a generation such as `g2`, as `generations` lists them. Default: the last
-    /// version that differs from the serving one.
+    /// A digest, a prefix of a digest, or a generation such as `g2`, as `generations` lists them. Default: the newest
+    /// version that first served before the serving version did, without those that `confirm` has rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }

@@ -62,7 +62,8 @@ pub(crate) enum Effect {
     CountRestart,
     /// Report a restart. `deaths` counts the recent unexpected exits of the process.
     ReportRestart { deaths: usize },
-    /// Report that a version was rolled back, and that an earlier version serves.
+    /// Report that a version was rolled back, and that an earlier version serves. The event states `reason`, and the
+    /// record states `fault`.
     ReportTakenBack { from: VersionId, reason: String, fault: String },
     /// Report that too many calls of a version fail, and that there is no earlier version to roll back to.
     ReportNothingEarlier,

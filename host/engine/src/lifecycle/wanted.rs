@@ -34,8 +34,8 @@ impl StopWhy {
     }
 }
 
-/// The programs in which the plugin has served and will serve. Each text identifies an executable, and changes when the
-/// executable is built again. `None` if the executable is unknown.
+/// The host program in which the plugin served last, and the one in which it will serve now. Each text identifies an
+/// executable, and changes when the executable is built again. `None` if the executable is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Programs {
     /// The program of the host in which the last version served.

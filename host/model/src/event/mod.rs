@@ -108,9 +108,9 @@ pub enum EventKind {
     /// The limits of the serving generation's process that are in force, and the requested limits that are not in
     /// force. Emitted if the manifest has `[limits]`.
     LimitsApplied(LimitsInForce),
-    /// A new artifact was rejected.
+    /// A new version was rejected, or, with the stage `detect`, the manifest cannot be used.
     ReloadFailed {
-        /// The stage that rejected the artifact.
+        /// The stage that rejected the version.
         stage: Stage,
         /// The reason, and what to do.
         error: String,
