@@ -5,7 +5,9 @@ mod shown_names;
 use super::terminal::{ANSWER, BAD, DIM, GOOD, NAME, WARN, brief, brief_ms, relative, rendered};
 use replug::{
     Event, EventKind, Generation, PluginId,
-    event::{ConfiguredHow, CrashSite, Diagnostic, LimitsInForce, RetireOutcome, Stage, Stages},
+    event::{
+        BuildWay, BuiltBy, ConfiguredHow, CrashSite, Diagnostic, LimitsInForce, RetireOutcome, Stage, Stages,
+    },
 };
 use serde_json::Value;
 use shown_names::ShownNames;
@@ -57,12 +59,14 @@ impl Renderer {
                 }
                 self.line(id, format!("found in {}", relative(path)))
             }
-            EventKind::Reloaded { stages, total_ms, gap_ms, warnings } => {
+            EventKind::Reloaded { stages, total_ms, gap_ms, warnings, way } => {
                 self.know(id, event.generation);
+                let of_an_edit = stages.detect > 0.0;
                 let (took, stages) = (brief(*total_ms), summary(stages, *total_ms));
                 let live = format!(
-                    "{GOOD}{generation} live{GOOD:#} in {took} {DIM}({stages}){DIM:#}{}",
-                    waited(*gap_ms)
+                    "{GOOD}{generation} live{GOOD:#} in {took} {DIM}({stages}){DIM:#}{}{}",
+                    waited(*gap_ms),
+                    slowly(way.as_ref(), of_an_edit)
                 );
                 below(warnings, self.line(id, live))
             }
@@ -81,7 +85,7 @@ impl Renderer {
             EventKind::ConfigureFailed { error, kept_generation, .. } => {
                 format!("{}: {error}", self.failure(id, "configuration rejected", *kept_generation))
             }
-            EventKind::BuildUnchanged { rolled_back, warnings } => {
+            EventKind::BuildUnchanged { rolled_back, warnings, .. } => {
                 let serving = self.serving(id).map(|generation| generation.to_string()).unwrap_or_default();
                 let what = match rolled_back {
                     true => format!(
@@ -302,6 +306,12 @@ fn below(diagnostics: &[Diagnostic], line: String) -> String {
 /// How long calls waited, if the previous version was stopped first.
 fn waited(gap_ms: Option<f64>) -> String {
     gap_ms.map_or_else(String::new, |gap| format!(", calls waited {}", brief(gap)))
+}
+
+/// Why cargo has built an edit, which takes longer than without cargo.
+fn slowly(way: Option<&BuildWay>, of_an_edit: bool) -> String {
+    let by_cargo = way.filter(|way| of_an_edit && way.by == BuiltBy::Cargo);
+    by_cargo.map_or_else(String::new, |way| format!(", {DIM}by cargo: {}{DIM:#}", way.reason))
 }
 
 /// The durations of the stages: load and swap, build and migrate if they took place, and each other stage that took at

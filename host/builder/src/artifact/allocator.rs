@@ -9,7 +9,7 @@
 use super::{elf::Dynamic, libraries::is_std};
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
 use object::{
-    LittleEndian, Object as _, ObjectSymbol as _, ReadRef,
+    LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _, ReadRef,
     read::{ReadCache, elf::ElfFile64},
 };
 use std::{fs::File, path::Path};
@@ -57,6 +57,13 @@ impl Allocator {
             false => Self::Fit,
         }
     }
+}
+
+/// The content of the section `.comment` of the file at `path`, in which compilers and linkers leave their names.
+pub(crate) fn comment(path: &Path) -> Option<Vec<u8>> {
+    let cache = ReadCache::new(File::open(path).ok()?);
+    let file = ElfFile64::<LittleEndian, _>::parse(&cache).ok()?;
+    Some(file.section_by_name(".comment")?.data().ok()?.to_vec())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod libraries;
 mod relink;
 pub mod store;
 
-pub(crate) use allocator::Allocator;
+pub(crate) use allocator::{Allocator, comment};
 pub(crate) use inspect::places_of_libraries;
 pub use inspect::{Facts, InspectError, inspect, is_cut_off};
 pub use store::{Artifact, Held, Store, StoreError};

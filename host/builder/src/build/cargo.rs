@@ -3,10 +3,11 @@
 use super::{
     BuildError,
     facts::PackageFacts,
+    note::Note,
     own_writes::RunningBuild,
     process, progress,
     record::{End, Run},
-    replay::{Beginning, Note, Template},
+    replay::{Beginning, Template},
     std_link::StdLink,
 };
 use crate::watch::Inputs;
@@ -15,7 +16,7 @@ use cargo_metadata::{
     diagnostic::{Diagnostic as RustcDiagnostic, DiagnosticLevel as RustcLevel},
 };
 use replug_config::manifest::Manifest;
-use replug_model::event::{Diagnostic, DiagnosticLevel};
+use replug_model::event::{BuildWay, BuiltBy, Diagnostic, DiagnosticLevel};
 use std::{
     env,
     ffi::OsString,
@@ -31,23 +32,24 @@ pub(super) struct Output {
     pub(super) artifact: PathBuf,
     pub(super) inputs: Inputs,
     pub(super) warnings: Vec<Diagnostic>,
+    pub(super) way: BuildWay,
 }
 
 /// Builds the plugin's package.
 ///
-/// The second value of the result is the [`Template`] with which the next edit can be built without cargo. It is `None`
-/// if cargo has to build the next edit, too.
+/// `reason` is why cargo builds. The second value of the result is the template with which the next edit can be built
+/// without cargo, or the reason why cargo has to build the next edit, too.
 pub(super) async fn build(
-    manifest: &Manifest,
+    (manifest, reason): (&Manifest, String),
     facts: &PackageFacts,
     std: StdLink,
     running: &RunningBuild<'_>,
-) -> Result<(Output, Option<Template>), BuildError> {
+) -> Result<(Output, Result<Template, String>), BuildError> {
     let (mut artifact, mut diagnostics, mut scripted) = (None, Vec::new(), false);
     let mut command = command(manifest, facts, std);
     let note = Note::request(&mut command, facts);
     let mut run = Run::begin(facts).await?;
-    let beginning = Beginning::now(facts);
+    let mut beginning = Beginning::now(facts);
     let finished = process::run(command, |line| {
         let Ok(message) = serde_json::from_str(line) else { return };
         run.note(&message);
@@ -74,13 +76,21 @@ pub(super) async fn build(
         run.end(End::Failed, &mut inputs);
         return Err(failure(manifest, facts, diagnostics, &finished));
     }
-    run.end(End::Succeeded, &mut inputs);
+    beginning.unchanged = run.end(End::Succeeded, &mut inputs);
     let artifact: PathBuf = artifact
         .ok_or_else(|| BuildError::NoArtifact { file: facts.file.clone(), package: facts.package.clone() })?
         .into();
-    let output = Output { artifact, inputs, warnings: diagnostics };
-    let template =
-        note.filter(|_| !scripted).and_then(|note| Template::of(&note, &beginning, manifest, &output));
+    let way = BuildWay { by: BuiltBy::Cargo, reason };
+    let output = Output { artifact, inputs, warnings: diagnostics, way };
+    let none = |reason: &str| Err(reason.to_owned());
+    let template = match note {
+        _ if scripted => none("the plugin, or a crate beside it, has a build script"),
+        None => none("a wrapper of rustc is configured"),
+        Some(note) => {
+            let linker = facts.toolchain.linker(&manifest.root).await;
+            Template::of(&note, &beginning, manifest, (&output, linker))
+        }
+    };
     Ok((output, template))
 }
 

@@ -69,6 +69,11 @@ impl InputContent {
         Self { stamp, hash: stamp.and_then(|_| hash(path)), read_at }
     }
 
+    /// The stamp of the file, or `None` if the file did not exist.
+    pub(super) fn stamp(&self) -> Option<InputStamp> {
+        self.stamp
+    }
+
     /// Whether both contents have the same bytes, or both stand for a missing file.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.hash == other.hash

@@ -8,7 +8,10 @@ mod content;
 mod error;
 mod facts;
 mod fingerprints;
+mod linker;
 mod named;
+mod note;
+mod out_dirs;
 mod own_writes;
 mod process;
 mod progress;
@@ -23,6 +26,7 @@ mod tests;
 mod toolchain;
 mod turns;
 mod units;
+mod warm;
 
 pub use error::BuildError;
 pub use own_writes::{Moment, OwnWrites};
@@ -33,11 +37,11 @@ use own_writes::ScriptRuns;
 use parking_lot::Mutex;
 use replay::Template;
 use replug_config::{manifest::Manifest, workspace::BuildDir};
-use replug_model::event::{BuildProgress, Diagnostic};
+use replug_model::event::{BuildProgress, BuildWay, BuiltBy, Diagnostic};
 use std::{
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant, SystemTime},
 };
 use std_link::StdLink;
@@ -48,8 +52,11 @@ use turns::Turns;
 pub struct Builder {
     dir: BuildDir,
     facts: Mutex<HashMap<FactsKey, Arc<PackageFacts>>>,
-    /// For each plugin, the recorded call of rustc by which the plugin's own crate is built without cargo.
-    templates: Mutex<HashMap<FactsKey, Arc<Template>>>,
+    /// For each plugin, the recorded call of rustc that builds the plugin's own crate without cargo, or the reason why
+    /// there is none.
+    templates: Mutex<HashMap<FactsKey, Result<Arc<Template>, String>>>,
+    /// The template of the last build without cargo. Only this template may keep a process for the next build.
+    last: Mutex<Weak<Template>>,
     /// For each plugin, the input files of its last successful build, and the files that messages of later failed
     /// builds have named.
     read: Mutex<HashMap<FactsKey, BTreeSet<PathBuf>>>,
@@ -74,6 +81,8 @@ pub struct Built {
     pub took: Duration,
     /// The compiler's warnings.
     pub warnings: Vec<Diagnostic>,
+    /// How the plugin was built.
+    pub way: BuildWay,
 }
 
 /// The method by which a plugin is built.
@@ -90,6 +99,7 @@ impl Builder {
             dir: dir.into(),
             facts: Mutex::default(),
             templates: Mutex::default(),
+            last: Mutex::default(),
             read: Mutex::default(),
             turns: Turns::default(),
             scripts: ScriptRuns::default(),
@@ -175,18 +185,23 @@ impl Builder {
     async fn build_now(&self, manifest: &Manifest) -> Result<Built, BuildError> {
         let (began, as_of) = (Instant::now(), SystemTime::now());
         let after = manifest.build.timeout;
-        let (artifact, mut inputs, warnings) = silence::bounded(after, self.make(manifest))
-            .await
-            .map_err(|silence::TooSilent| BuildError::TimedOut { root: manifest.root.clone(), after })??;
+        let cargo::Output { artifact, mut inputs, warnings, way } =
+            silence::bounded(after, self.make(manifest)).await.map_err(|silence::TooSilent| {
+                BuildError::TimedOut { root: manifest.root.clone(), after }
+            })??;
         inputs.files.insert(manifest.file.clone());
         // With `as_of`, the watcher would report every file that changed since the build began. The author's build
         // script may write files next to the sources, so each build would trigger the next one.
         let scripted = matches!(method(manifest), Ok(Method::Script(_)));
         inputs.as_of = Some(as_of).filter(|_| !scripted);
-        Ok(Built { artifact, inputs, took: began.elapsed(), warnings })
+        Ok(Built { artifact, inputs, took: began.elapsed(), warnings, way })
     }
 
-    async fn make(&self, manifest: &Manifest) -> Result<(PathBuf, Inputs, Vec<Diagnostic>), BuildError> {
+    async fn make(&self, manifest: &Manifest) -> Result<cargo::Output, BuildError> {
+        let without_compiler = |artifact, inputs, by, reason: &str| {
+            let way = BuildWay { by, reason: reason.to_owned() };
+            Ok(cargo::Output { artifact, inputs, warnings: Vec::new(), way })
+        };
         match method(manifest)? {
             Method::Cargo => {
                 let failed = |bases: &[&Path], error| {
@@ -197,19 +212,21 @@ impl Builder {
                 let output = self.compile(manifest, &facts).await;
                 let output = output.map_err(|error| failed(&[&facts.workspace_root], error))?;
                 self.read.lock().insert(key(manifest), output.inputs.files.clone());
-                Ok((output.artifact, output.inputs, output.warnings))
+                Ok(output)
             }
             Method::Script(script) => {
                 let target_dir = self.dir.rest().join("scripts").join(manifest.id.as_str());
                 let built = script::build(manifest, script, &target_dir).await;
                 let artifact = built.inspect_err(|error| self.remember_failure(manifest, &[], error))?;
                 self.read.lock().remove(&key(manifest));
-                Ok((artifact, script::inputs(manifest, script), Vec::new()))
+                let inputs = script::inputs(manifest, script);
+                without_compiler(artifact, inputs, BuiltBy::Script, "the plugin has a build script")
             }
             Method::ReadyMade(binary) => {
                 let remedy = "put the library there, or remove `binary` from the manifest to build it";
                 let artifact = script::ready_made(manifest, binary, remedy)?;
-                Ok((artifact, ready_made_inputs(manifest, binary), Vec::new()))
+                let inputs = ready_made_inputs(manifest, binary);
+                without_compiler(artifact, inputs, BuiltBy::Prebuilt, "the manifest names a prebuilt library")
             }
         }
     }
@@ -260,8 +277,8 @@ impl Builder {
                 manifest.id
             );
         }
-        // This template would repeat a call of rustc that links the unsuitable standard library.
-        self.templates.lock().remove(&key(manifest));
+        // The template would repeat a call of rustc that links the unsuitable standard library.
+        self.drop_template(manifest, "the plugin needs the other kind of standard library");
         let mut output = self.compile_with(other, manifest, facts).await?;
         output.warnings.extend(other.explained());
         Ok(output)
@@ -276,13 +293,11 @@ impl Builder {
         facts: &PackageFacts,
     ) -> Result<cargo::Output, BuildError> {
         let key = key(manifest);
-        let template = self.templates.lock().get(&key).cloned();
-        if let Some(template) = template.filter(|template| template.holds(manifest))
-            && let Some(outcome) = template.run(manifest, facts).await
-        {
-            return outcome;
-        }
-        self.templates.lock().remove(&key);
+        let reason = match self.repeat(&key, manifest, facts).await {
+            Ok(outcome) => return outcome,
+            Err(reason) => reason,
+        };
+        self.drop_template(manifest, "the last build by cargo has failed");
         let turn = self.turns.to_build(&facts.workspace_root);
         tokio::pin!(turn);
         let _turn = match tokio::time::timeout(REPORTED_WAIT, &mut turn).await {
@@ -293,11 +308,34 @@ impl Builder {
             }
         };
         let running = self.scripts.begin(key.clone(), &facts.package_folders);
-        let (output, template) = cargo::build(manifest, facts, std, &running).await?;
-        if let Some(template) = template {
-            self.templates.lock().insert(key, Arc::new(template));
-        }
+        let (output, template) = cargo::build((manifest, reason), facts, std, &running).await?;
+        self.templates.lock().insert(key, template.map(Arc::new));
         Ok(output)
+    }
+
+    /// Repeats the recorded call of rustc. Returns the reason if cargo has to build.
+    async fn repeat(
+        &self,
+        key: &FactsKey,
+        manifest: &Manifest,
+        facts: &PackageFacts,
+    ) -> Result<Result<cargo::Output, BuildError>, String> {
+        let known = self.templates.lock().get(key).cloned();
+        let template =
+            known.unwrap_or_else(|| Err("this host has not built the plugin before".to_owned()))?;
+        if let Some(reason) = template.reason_for_cargo(manifest) {
+            return Err(reason);
+        }
+        let previous = std::mem::replace(&mut *self.last.lock(), Arc::downgrade(&template));
+        if let Some(previous) = previous.upgrade().filter(|it| !Arc::ptr_eq(it, &template)) {
+            previous.cool();
+        }
+        let outcome = template.run(manifest, facts).await;
+        outcome.ok_or_else(|| "the repeated call of rustc has failed, not because of the source".to_owned())
+    }
+
+    fn drop_template(&self, manifest: &Manifest, why: &str) {
+        self.templates.lock().insert(key(manifest), Err(why.to_owned()));
     }
 
     /// The facts about the plugin's package, found again if they are no longer valid.

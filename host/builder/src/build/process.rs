@@ -9,14 +9,19 @@ use rustix::process::{
 };
 use std::{
     io,
+    ops::ControlFlow,
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{ChildStderr, ChildStdout},
+    task::JoinHandle,
 };
 
 /// The result of a process that has exited.
@@ -41,70 +46,142 @@ pub(super) fn tail() -> Tail {
 ///
 /// When the process has exited, the rest of its group is killed. When the future is dropped, the whole group is killed.
 pub(super) async fn run(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
-    run_reading(command, on_line, |_| {}).await
+    match Process::start(command)?.read(on_line, |_| ControlFlow::Continue(())).await? {
+        Ended::Exited(finished) => Ok(finished),
+        // The closure never breaks.
+        Ended::Exiting(_) => Err(io::Error::other("the output was not read to its end")),
+    }
 }
 
-/// Like [`run`], but passes each line of the standard error to `on_line`.
-pub(super) async fn run_reading_errors(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
-    run_reading(command, |_| {}, on_line).await
+/// How the wait for a process ended.
+pub(super) enum Ended {
+    /// The process has exited.
+    Exited(Finished),
+    /// The caller needs nothing more from the process, which is about to exit.
+    Exiting(Exiting),
 }
 
-async fn run_reading(
-    mut command: Command,
-    mut on_line: impl FnMut(&str),
-    mut on_error_line: impl FnMut(&str),
-) -> io::Result<Finished> {
-    command.stdin(guard::marked_input()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut child = command.spawn()?;
-    let _running = silence::process_starts();
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let leader = Pid::from_child(&child);
-    let process = pidfd_open(leader, PidfdFlags::empty()).ok();
-    let group = Arc::new(Group { leader, process, reaped: Mutex::new(false) });
-    let _kill_on_drop = KillOnDrop(Arc::clone(&group));
-    let mut ended = tokio::task::spawn_blocking(move || group.wait(child));
+/// A process that is about to exit. Its output is read and ignored. Dropping this value kills the process group.
+#[derive(Debug)]
+pub(super) struct Exiting(JoinHandle<()>);
 
-    let mut tail = tail();
-    let reading = async {
-        let out = async {
-            match stdout.map(ChildStdout::from_std) {
-                Some(stdout) => each_line(stdout?, &mut on_line).await,
-                None => Ok(()),
-            }
-        };
-        let err = async {
-            match stderr.map(ChildStderr::from_std) {
-                Some(stderr) => {
-                    each_line(stderr?, |line| {
-                        on_error_line(line);
-                        tail.push(line);
-                    })
-                    .await
+impl Exiting {
+    /// Waits until the process has exited, and kills it if it does not exit.
+    pub(super) async fn wait(mut self) {
+        // An error means that the process is killed: here after the timeout, or because the runtime has dropped the task.
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, &mut self.0).await;
+    }
+}
+
+impl Drop for Exiting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A process in a group of its own, with empty input. Dropping this value kills the whole group.
+#[derive(Debug)]
+pub(super) struct Process {
+    stdout: Option<std::process::ChildStdout>,
+    stderr: Option<std::process::ChildStderr>,
+    child: KillOnDrop,
+}
+
+impl Process {
+    pub(super) fn start(mut command: Command) -> io::Result<Self> {
+        command.stdin(guard::marked_input()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn()?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let leader = Pid::from_child(&child);
+        let process = pidfd_open(leader, PidfdFlags::empty()).ok();
+        let group =
+            Group { leader, process, unreaped: Mutex::new(Some(child)), is_awaited: AtomicBool::new(false) };
+        Ok(Self { stdout, stderr, child: KillOnDrop(Arc::new(group)) })
+    }
+
+    /// The id of the process.
+    #[cfg(test)]
+    pub(super) fn id(&self) -> i32 {
+        self.child.0.leader.as_raw_pid()
+    }
+
+    /// Passes each line of the output to `on_line`, and of the standard error to `on_error_line`, until the process has
+    /// exited, or until `on_error_line` breaks.
+    pub(super) async fn read(
+        self,
+        mut on_line: impl FnMut(&str),
+        mut on_error_line: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> io::Result<Ended> {
+        let running = silence::process_starts();
+        let mut stdout = self.stdout.map(ChildStdout::from_std).transpose()?.map(buffered);
+        let mut stderr = self.stderr.map(ChildStderr::from_std).transpose()?.map(buffered);
+        let group = Arc::clone(&self.child.0);
+        group.is_awaited.store(true, Ordering::Relaxed);
+        let mut ended = tokio::task::spawn_blocking(move || group.wait());
+        let mut tail = tail();
+        let status = {
+            let out = each_line(stdout.as_mut(), |line| {
+                on_line(line);
+                ControlFlow::Continue(())
+            });
+            let err = each_line(stderr.as_mut(), |line| {
+                tail.push(line);
+                on_error_line(line)
+            });
+            let reading = async { tokio::try_join!(out, err) };
+            tokio::pin!(reading);
+            tokio::select! {
+                status = &mut ended => {
+                    // Output that has not arrived before the timeout is dropped.
+                    let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
+                    Some(status)
                 }
-                None => Ok(()),
+                read = &mut reading => match read {
+                    Ok(_) => Some((&mut ended).await),
+                    Err(Stop::Enough) => None,
+                    Err(Stop::Failed(error)) => return Err(error),
+                }
             }
         };
-        tokio::try_join!(out, err).map(drop)
-    };
-    let status = {
-        tokio::pin!(reading);
-        tokio::select! {
-            status = &mut ended => {
-                // Output that has not arrived before the timeout is dropped.
-                let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
-                status
-            }
-            read = &mut reading => {
-                read?;
-                ended.await
-            }
+        drop(running);
+        if let Some(status) = status {
+            let status = status.map_err(io::Error::other)??;
+            return Ok(Ended::Exited(Finished { status, stderr: tail.text() }));
         }
-    };
-    Ok(Finished { status: status.map_err(io::Error::other)??, stderr: tail.text() })
+        let kill_on_drop = self.child;
+        Ok(Ended::Exiting(Exiting(tokio::spawn(async move {
+            let _kill_on_drop = kill_on_drop;
+            // Without a reader, the process could not write its last messages, and would fail.
+            let ignore = |_: &str| ControlFlow::Continue(());
+            let _ = tokio::join!(each_line(stdout.as_mut(), ignore), each_line(stderr.as_mut(), ignore));
+            let _ = ended.await;
+        }))))
+    }
 }
 
-async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) -> io::Result<()> {
-    let mut pipe = BufReader::with_capacity(64 << 10, pipe);
+/// Why the output of a process is not read any further.
+enum Stop {
+    /// The reader needs nothing more.
+    Enough,
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn buffered<T: AsyncRead>(pipe: T) -> BufReader<T> {
+    BufReader::with_capacity(64 << 10, pipe)
+}
+
+/// Passes each line to `on_line`, until the end of the output or until `on_line` breaks.
+async fn each_line<T: AsyncRead + Unpin>(
+    pipe: Option<&mut BufReader<T>>,
+    mut on_line: impl FnMut(&str) -> ControlFlow<()>,
+) -> Result<(), Stop> {
+    let Some(pipe) = pipe else { return Ok(()) };
     let mut line = Vec::new();
     loop {
         let read = pipe.fill_buf().await?;
@@ -122,7 +199,9 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
             continue;
         }
         if end.is_some() || taken == 0 && !line.is_empty() {
-            on_line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+            if on_line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r'])).is_break() {
+                return Err(Stop::Enough);
+            }
             line.clear();
         }
         if taken == 0 {
@@ -131,23 +210,32 @@ async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) 
     }
 }
 
+#[derive(Debug)]
 struct Group {
     leader: Pid,
     /// A pidfd of the group's leader, or `None` if the kernel does not support pidfds.
     process: Option<OwnedFd>,
-    reaped: Mutex<bool>,
+    /// The leader, until it has been reaped.
+    unreaped: Mutex<Option<Child>>,
+    /// Whether a thread waits for the leader, and will reap it.
+    is_awaited: AtomicBool,
 }
 
 impl Group {
     /// Waits until the leader has exited, kills the rest of the group and reaps the leader.
-    fn wait(&self, mut child: Child) -> io::Result<ExitStatus> {
+    fn wait(&self) -> io::Result<ExitStatus> {
         let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.leader), exited) {}
-        let mut reaped = self.reaped.lock();
+        self.end().unwrap_or_else(|| Err(io::Error::other("the process was reaped twice")))
+    }
+
+    /// Kills the group and reaps the leader, which takes no time if the leader has exited. Returns `None` if the leader
+    /// has been reaped before.
+    fn end(&self) -> Option<io::Result<ExitStatus>> {
+        let mut unreaped = self.unreaped.lock();
+        let mut leader = unreaped.take()?;
         self.kill();
-        let status = child.wait();
-        *reaped = true;
-        status
+        Some(leader.wait())
     }
 
     /// Kills the group. Must be called only before the leader is reaped, because its process id may be reused
@@ -162,12 +250,17 @@ impl Group {
     }
 }
 
+#[derive(Debug)]
 struct KillOnDrop(Arc<Group>);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        let reaped = self.0.reaped.lock();
-        if !*reaped {
+        if !self.0.is_awaited.load(Ordering::Relaxed) {
+            let _ = self.0.end();
+            return;
+        }
+        let unreaped = self.0.unreaped.lock();
+        if unreaped.is_some() {
             self.0.kill();
         }
     }

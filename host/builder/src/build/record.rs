@@ -10,7 +10,7 @@
 
 use super::{
     BuildError,
-    content::InputContent,
+    content::{InputContent, InputStamp},
     facts::PackageFacts,
     fingerprints::Fingerprint,
     units::{Nested, Reported, Unit, files_below, nested_packages},
@@ -172,22 +172,26 @@ impl<'f> Run<'f> {
         self.reported.note(message);
     }
 
-    /// Records that the build has finished. Adds its inputs to `inputs`, as far as cargo has reported them.
-    pub(super) fn end(mut self, end: End, inputs: &mut Inputs) {
+    /// Records that the build has finished. Adds its inputs to `inputs`, as far as cargo has reported them. Returns the
+    /// stamps of the files whose content did not change during the build.
+    pub(super) fn end(mut self, end: End, inputs: &mut Inputs) -> BTreeMap<PathBuf, Option<InputStamp>> {
         self.end = end;
-        let reported = self.settle();
+        let (reported, unchanged) = self.settle();
         self.record.add(&reported, inputs);
+        unchanged
     }
 
     /// Records the finished units, and the content of each of their inputs if that content is certain. Returns the keys
-    /// of the units.
-    fn settle(&mut self) -> BTreeSet<String> {
+    /// of the units, and the stamps of the inputs whose content is certain.
+    fn settle(&mut self) -> (BTreeSet<String>, BTreeMap<PathBuf, Option<InputStamp>>) {
+        let mut certain = BTreeMap::new();
         let units = self.reported.units();
         let keys: BTreeSet<String> = units.keys().cloned().collect();
         for path in units.values().flat_map(Unit::all_files) {
             let before = self.before.get(&path);
             let now = InputContent::of(&path, before);
             if before.map_or_else(|| now.is_older_than(self.began), |before| before.is_same(&now)) {
+                certain.insert(path.clone(), now.stamp());
                 self.record.contents.insert(path, now);
             } else {
                 // The file changed during the build, so it is unknown which content cargo used.
@@ -206,7 +210,7 @@ impl<'f> Run<'f> {
             End::CutShort => Some(Unfinished { began: self.began, reported: keys.clone() }),
             End::Failed | End::Succeeded => None,
         };
-        keys
+        (keys, certain)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the builder, with small crates without dependencies and with scripts that succeed, fail or hang.
 
+mod changes;
 mod inputs;
 mod replay;
 mod toolchains;

@@ -1,6 +1,6 @@
 //! Finds the toolchain that applies to a folder, and prepares the environment in which its tools run.
 
-use super::{BuildError, process, settings::Settings};
+use super::{BuildError, linker::Linker, process, settings::Settings};
 use std::{
     collections::BTreeSet,
     env,
@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+use tokio::sync::OnceCell;
 
 /// Variables that rustup sets for a program that `cargo run` starts, to select the toolchain of that cargo.
 const OF_RUSTUP: [&str; 3] = ["RUSTUP_TOOLCHAIN", "RUSTUP_TOOLCHAIN_SOURCE", "RUST_RECURSION_COUNT"];
@@ -56,6 +57,7 @@ pub(super) struct Toolchain {
     /// `rustup default`), or is installed at the same path (for example by `rustup update`).
     pub(super) places: BTreeSet<PathBuf>,
     path: OsString,
+    linker: OnceCell<Option<Linker>>,
 }
 
 impl Toolchain {
@@ -90,7 +92,14 @@ impl Toolchain {
         }
         path.push(env::var_os("PATH").unwrap_or_default());
         let cargo = bin.map_or_else(|| "cargo".into(), |bin| bin.join("cargo"));
-        Ok(Self { cargo, libdir, places, path })
+        // `cc` links, unless the settings name another program.
+        places.extend(program_file(Path::new("cc"), root));
+        Ok(Self { cargo, libdir, places, path, linker: OnceCell::new() })
+    }
+
+    /// The linker that rustc calls by default for the packages in the folder `root`.
+    pub(super) async fn linker(&self, root: &Path) -> Option<&Linker> {
+        self.linker.get_or_init(|| Linker::find(&self.libdir, root)).await.as_ref()
     }
 
     /// A cargo command with the working directory `folder`, so that the settings of this folder apply.

@@ -29,7 +29,7 @@ fn reloaded(generation: u64, total_ms: f64) -> Event {
     event(
         "dev.replug.calculator",
         Some(generation),
-        EventKind::Reloaded { stages, total_ms, gap_ms: None, warnings: Vec::new() },
+        EventKind::Reloaded { stages, total_ms, gap_ms: None, warnings: Vec::new(), way: None },
     )
 }
 
@@ -40,6 +40,24 @@ fn a_reload_is_one_line_with_the_times_of_its_stages() {
     let mut renderer = watching(&[CALCULATOR]);
     let line = plain(renderer.lines(&reloaded(2, 131.4)));
     assert_eq!(line, "calculator g2 live in 131 ms (build 112, load 1, swap 0.02)");
+}
+
+#[test]
+fn a_reload_by_cargo_after_an_edit_states_the_reason() {
+    let mut renderer = watching(&[CALCULATOR]);
+    let mut line = |detect, by| {
+        let live = EventKind::Reloaded {
+            stages: Stages { detect, ..Stages::default() },
+            total_ms: 10.0,
+            gap_ms: None,
+            warnings: Vec::new(),
+            way: Some(BuildWay { by, reason: "Cargo.toml has changed".into() }),
+        };
+        plain(renderer.lines(&event(CALCULATOR, Some(1), live)))
+    };
+    assert!(line(1.0, BuiltBy::Cargo).ends_with("), by cargo: Cargo.toml has changed"));
+    assert!(line(1.0, BuiltBy::Rustc).ends_with(')'));
+    assert!(line(0.0, BuiltBy::Cargo).ends_with(')'), "no edit was built");
 }
 
 #[test]
@@ -69,13 +87,14 @@ fn the_warnings_of_a_good_build_are_shown_above_its_line() {
         total_ms: 10.0,
         gap_ms: Some(4.0),
         warnings: warnings(),
+        way: None,
     };
     let text = plain(renderer.lines(&event(CALCULATOR, Some(1), live)));
     assert_eq!(
         text,
         "\nwarning: unused variable: `x`\ncalculator g1 live in 10 ms (load 0.00, swap 0.00), calls waited 4 ms"
     );
-    let unchanged = EventKind::BuildUnchanged { rolled_back: false, warnings: warnings() };
+    let unchanged = EventKind::BuildUnchanged { rolled_back: false, warnings: warnings(), way: None };
     let text = plain(renderer.lines(&event(CALCULATOR, None, unchanged)));
     assert_eq!(text, "\nwarning: unused variable: `x`\ncalculator g1 unchanged");
 }

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::{
-    event::{Diagnostic, millis},
+    event::{BuildWay, Diagnostic, millis},
     id::Digest,
     job::Source,
     lifecycle::Aim,
@@ -22,6 +22,8 @@ pub(super) struct Cause {
     pub(super) passes_over: Option<Digest>,
     /// The warnings of the compiler.
     pub(super) warnings: Vec<Diagnostic>,
+    /// How the plugin was built.
+    pub(super) way: Option<BuildWay>,
     /// The `tracing` span of the reload. It is disabled until the reload begins.
     span: Span,
 }
@@ -80,7 +82,7 @@ impl Cause {
 
     fn to(why: Why) -> Self {
         let (began, span) = (Instant::now(), Span::none());
-        Self { change: None, began, why, passes_over: None, warnings: Vec::new(), span }
+        Self { change: None, began, why, passes_over: None, warnings: Vec::new(), way: None, span }
     }
 
     pub(super) fn is_manifest(&self) -> bool {

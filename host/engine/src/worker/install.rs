@@ -236,7 +236,11 @@ impl Worker {
                     _ => Input::Unchanged,
                 });
                 let rolled_back = matches!(installed, Installed::PassedOver);
-                self.emit(EventKind::BuildUnchanged { rolled_back, warnings: cause.warnings });
+                self.emit(EventKind::BuildUnchanged {
+                    rolled_back,
+                    warnings: cause.warnings,
+                    way: cause.way,
+                });
                 return attempt.before;
             }
         };
@@ -256,7 +260,13 @@ impl Worker {
         let events = &self.context.settings.events;
         events.generation(
             (&live.plugin, live.generation, live.digest),
-            EventKind::Reloaded { stages: attempt.stages, total_ms, gap_ms, warnings: cause.warnings },
+            EventKind::Reloaded {
+                stages: attempt.stages,
+                total_ms,
+                gap_ms,
+                warnings: cause.warnings,
+                way: cause.way,
+            },
         );
         let asked = self.manifest().limits;
         if let Some(limits) = live.limits(asked).filter(|_| asked != LimitsSpec::default()) {

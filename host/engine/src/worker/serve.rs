@@ -29,6 +29,7 @@ impl Worker {
         };
         let inputs = built.inputs;
         cause.warnings = built.warnings;
+        cause.way = Some(built.way);
         let source = if renews { Source::Rebuilt(built.artifact) } else { Source::Built(built.artifact) };
         let installed = self.install((source, self.latest_manifest()), cause, stages).await;
         // The new inputs are watched only now, because that takes a few milliseconds. The watcher also reports the

@@ -1,5 +1,6 @@
 //! The events of a host, emitted to all readers. Every stage emits events, and no stage reads them.
 
+mod build_way;
 mod diagnostic;
 mod limits;
 mod name;
@@ -8,6 +9,7 @@ mod stage;
 mod stream;
 mod tally;
 
+pub use build_way::{BuildWay, BuiltBy};
 pub use diagnostic::{Diagnostic, DiagnosticLevel};
 pub use limits::{Bound, Enforcer, LimitedResource, LimitsInForce};
 pub use name::EventName;
@@ -91,6 +93,9 @@ pub enum EventKind {
         /// The compiler's warnings; empty if nothing was compiled.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
+        /// How the plugin was built.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        way: Option<BuildWay>,
     },
     /// A new generation serves.
     Reloaded {
@@ -104,6 +109,9 @@ pub enum EventKind {
         /// The compiler's warnings; empty if nothing was compiled.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Diagnostic>,
+        /// How the plugin was built; none if it was not built.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        way: Option<BuildWay>,
     },
     /// The limits of the serving generation's process that are in force, and the requested limits that are not in
     /// force. Emitted if the manifest has `[limits]`.

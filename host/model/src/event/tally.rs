@@ -219,7 +219,7 @@ mod tests {
             gap_ms: None,
         };
         for kind in [
-            EventKind::Reloaded { stages, total_ms: 120.0, gap_ms: None, warnings: Vec::new() },
+            EventKind::Reloaded { stages, total_ms: 120.0, gap_ms: None, warnings: Vec::new(), way: None },
             EventKind::BuildSuperseded,
             EventKind::BuildSuperseded,
             refused,
@@ -234,7 +234,10 @@ mod tests {
         ] {
             sink.plugin(&one, kind);
         }
-        sink.plugin(&other, EventKind::BuildUnchanged { rolled_back: false, warnings: Vec::new() });
+        sink.plugin(
+            &other,
+            EventKind::BuildUnchanged { rolled_back: false, warnings: Vec::new(), way: None },
+        );
 
         let tally = sink.tally().of(&one);
         let reloads: Vec<_> = tally.reloads.into_iter().collect();

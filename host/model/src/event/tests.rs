@@ -14,6 +14,7 @@ fn an_event_is_a_flat_json_object_and_round_trips() {
             total_ms: 2.25,
             gap_ms: None,
             warnings: Vec::new(),
+            way: Some(BuildWay { by: BuiltBy::Cargo, reason: "r".into() }),
         },
     );
     let event = events.try_next().unwrap();
@@ -22,6 +23,7 @@ fn an_event_is_a_flat_json_object_and_round_trips() {
     assert_eq!(json["plugin"], "dev.replug.calculator");
     assert_eq!(json["generation"], 2);
     assert_eq!(json["stages"]["build"], 1.5);
+    assert_eq!(json["way"], serde_json::json!({"by": "cargo", "reason": "r"}));
     let back: Event = serde_json::from_value(json).unwrap();
     assert!(matches!(back.kind, EventKind::Reloaded { .. }));
 }

@@ -27,6 +27,38 @@ async fn a_build_without_cargo_gives_the_same_library_as_with_cargo() {
 }
 
 #[tokio::test]
+async fn a_waiting_rustc_builds_the_same_library_as_with_cargo() {
+    let bench = Bench::package();
+    bench.build().await.unwrap();
+    assert!(bench.replays("src/lib.rs", &GOOD.replace("41", "42")).await.0);
+    let template = bench.builder.templates.lock().values().next().unwrap().clone().unwrap();
+    assert!(template.links_without_cc());
+    template.warm().ready().await;
+    drop(template);
+    let edit = GOOD.replace("41", "43");
+    let (replayed, built) = bench.replays("src/lib.rs", &edit).await;
+    assert!(replayed);
+    let without = fs::read(built.artifact).unwrap();
+    bench.builder.templates.lock().clear();
+    let (_, built) = bench.replays("src/lib.rs", &edit).await;
+    assert!(without == fs::read(built.artifact).unwrap(), "the two libraries differ");
+}
+
+#[tokio::test]
+async fn only_the_plugin_that_was_edited_last_keeps_a_waiting_rustc() {
+    let (one, other) = (Bench::package(), Bench::package());
+    one.build().await.unwrap();
+    assert!(one.replays("src/lib.rs", &GOOD.replace("41", "42")).await.0);
+    let template = one.builder.templates.lock().values().next().unwrap().clone().unwrap();
+    template.warm().ready().await;
+    one.builder.build(&other.manifest()).await.unwrap();
+    assert!(template.warm().is_ready(), "cargo has built the other plugin");
+    other.write("src/lib.rs", &GOOD.replace("41", "43"));
+    one.builder.build(&other.manifest()).await.unwrap();
+    assert!(!template.warm().is_ready());
+}
+
+#[tokio::test]
 async fn a_replayed_edit_adds_new_modules_and_files_to_the_inputs() {
     let bench = Bench::package();
     bench.build().await.unwrap();
@@ -67,15 +99,53 @@ async fn cargo_builds_every_change_outside_the_crates_own_source() {
 #[tokio::test]
 async fn cargo_builds_after_a_dependency_was_saved_during_a_build() {
     let bench = Bench::package();
+    bench.write(
+        "Cargo.toml",
+        &format!(
+            "{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\nmacros = {{ path = \"../macros\" }}\n"
+        ),
+    );
+    bench.write("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
+    bench.write("../helper/src/lib.rs", "pub const N: i32 = 1;");
+    bench.write(
+        "../macros/Cargo.toml",
+        "[package]\nname = \"macros\"\nedition = \"2024\"\n[lib]\nproc-macro = true\n",
+    );
+    // While rustc compiles the plugin, this macro saves the crate that cargo has compiled before.
+    let macros = format!(
+        "#[proc_macro]\npub fn save(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{\n    \
+         std::fs::write({:?}, \"pub const N: i32 = 2;\").unwrap();\n    Default::default()\n}}\n",
+        bench.path("../helper/src/lib.rs")
+    );
+    bench.write("../macros/src/lib.rs", &macros);
+    let source = |answer: &str| format!("macros::save!();\n{}", GOOD.replace("41", answer));
+    bench.write("src/lib.rs", &source("helper::N"));
+    bench.build().await.unwrap();
+    let (replayed, built) = bench.replays("src/lib.rs", &source("helper::N + 1")).await;
+    assert!(!replayed);
+    assert!(
+        built.way.reason.contains("helper/src/lib.rs was saved while cargo built"),
+        "{}",
+        built.way.reason
+    );
+    assert!(
+        bench.replays("src/lib.rs", &source("helper::N + 2")).await.0,
+        "the macro has not changed the file"
+    );
+}
+
+#[tokio::test]
+async fn an_edit_right_after_that_of_a_dependency_is_built_without_cargo() {
+    let bench = Bench::package();
     bench.write("Cargo.toml", &format!("{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\n"));
     bench.write("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n");
     bench.write("../helper/src/lib.rs", "pub const N: i32 = 1;");
-    // The mtime of this file is later than the beginning of the build, as if the file was saved during the build.
-    let saved = SystemTime::now() + Duration::from_secs(3600);
-    fs::File::open(bench.path("../helper/src/lib.rs")).unwrap().set_modified(saved).unwrap();
     bench.write("src/lib.rs", &GOOD.replace("41", "helper::N"));
     bench.build().await.unwrap();
-    assert!(!bench.replays("src/lib.rs", &GOOD.replace("41", "helper::N + 1")).await.0);
+    for number in 2..5 {
+        assert!(!bench.replays("../helper/src/lib.rs", &format!("pub const N: i32 = {number};")).await.0);
+        assert!(bench.replays("src/lib.rs", &GOOD.replace("41", &format!("helper::N + {number}"))).await.0);
+    }
 }
 
 #[tokio::test]

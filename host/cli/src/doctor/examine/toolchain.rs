@@ -101,7 +101,7 @@ pub(super) fn linker(version: Option<&str>, bundled_lld: bool, flags: &[(String,
         }
         Some((name, place)) => slow(format!("{name} (from {place})")),
         None if bundled_lld && host(version) == Some("x86_64-unknown-linux-gnu") => {
-            Finding::ok(NAME, "rust-lld, which comes with rustc")
+            Finding::ok(NAME, "rust-lld, which comes with rustc; replug calls it without `cc` after an edit")
         }
         None => slow("the system's `ld`".to_owned()),
     }

@@ -1,0 +1,218 @@
+//! Starts rustc before it is needed. The start of rustc takes a tenth of a rebuild, because the dynamic loader has to
+//! relocate a large library. So after a build, a rustc process is started that reads its arguments from a named pipe, and
+//! waits there until the next edit.
+//!
+//! The process needs no supervision: it exits when the write end of the pipe is closed without arguments, for example
+//! because this program was killed.
+
+use super::process::Process;
+use parking_lot::Mutex;
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, mknodat, open},
+    io::Errno,
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{runtime::Handle, sync::Notify, task::AbortHandle, time::sleep};
+
+/// The time after a build until the next rustc is started. Starting it at once would slow down the reload.
+const DELAY: Duration = Duration::from_millis(500);
+
+/// How long a process waits for an edit. It has 6 MB of memory of its own, and shares 22 MB with other rustc processes.
+const KEEP: Duration = Duration::from_secs(600);
+
+/// The interval at which the beginning of the process is checked.
+const STEP: Duration = Duration::from_millis(5);
+
+/// The number of checks after which the process is given up.
+const STEPS: usize = 2_000;
+
+/// The maximum length of the arguments. A pipe has room for 64 KiB, and nothing reads from it while they are written.
+const MOST: usize = 60 << 10;
+
+/// The rustc process that waits for the next edit, if there is one.
+#[derive(Debug, Default)]
+pub(super) struct Warm {
+    waiting: Arc<Mutex<Option<Waiting>>>,
+    /// Notified when a process waits.
+    ready: Arc<Notify>,
+    preparing: Mutex<Option<AbortHandle>>,
+}
+
+impl Warm {
+    /// Starts `rustc` after a delay, with the named pipe `pipe` as the file of its arguments. `rustc` has its environment
+    /// and its working folder, but no arguments.
+    pub(super) fn prepare(&self, rustc: Command, pipe: PathBuf) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (waiting, ready) = (Arc::downgrade(&self.waiting), Arc::clone(&self.ready));
+        let set = move |value| {
+            if let Some(waiting) = waiting.upgrade() {
+                *waiting.lock() = value;
+            }
+            ready.notify_one();
+        };
+        let preparing = runtime.spawn(async move {
+            sleep(DELAY).await;
+            if let Ok(waiting) = Waiting::start(rustc, &pipe).await {
+                set(Some(waiting));
+                sleep(KEEP).await;
+                set(None);
+            }
+        });
+        self.replace(Some(preparing.abort_handle()));
+    }
+
+    /// Returns the process if it is ready, and prepares no other.
+    pub(super) fn take(&self) -> Option<Waiting> {
+        self.replace(None);
+        self.waiting.lock().take()
+    }
+
+    /// Returns when a process waits.
+    #[cfg(test)]
+    pub(super) async fn ready(&self) {
+        while !self.is_ready() {
+            self.ready.notified().await;
+        }
+    }
+
+    /// Whether a process waits.
+    #[cfg(test)]
+    pub(super) fn is_ready(&self) -> bool {
+        self.waiting.lock().is_some()
+    }
+
+    fn replace(&self, preparing: Option<AbortHandle>) {
+        if let Some(previous) = std::mem::replace(&mut *self.preparing.lock(), preparing) {
+            previous.abort();
+        }
+    }
+}
+
+impl Drop for Warm {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+/// A rustc process that reads its arguments.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    process: Process,
+    arguments: fs::File,
+}
+
+impl Waiting {
+    async fn start(mut rustc: Command, pipe: &Path) -> io::Result<Self> {
+        let _ = fs::remove_file(pipe);
+        mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+        let named = Removed(pipe);
+        let mut file = OsString::from("@");
+        file.push(named.0);
+        let process = Process::start({
+            rustc.arg(file);
+            rustc
+        })?;
+        for _ in 0..STEPS {
+            // Without a reader, the pipe cannot be opened. The process opens it as soon as it is ready.
+            match open(pipe, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(arguments) => return Ok(Self { process, arguments: arguments.into() }),
+                Err(Errno::NXIO) => sleep(STEP).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    /// Passes the arguments to the process, which then compiles.
+    ///
+    /// # Errors
+    ///
+    /// If the process has exited, or if the arguments cannot be passed through a file.
+    pub(super) fn compile<'a>(mut self, args: impl Iterator<Item = &'a OsStr>) -> io::Result<Process> {
+        self.arguments.write_all(lines(args).ok_or(io::ErrorKind::InvalidInput)?.as_bytes())?;
+        Ok(self.process)
+    }
+}
+
+/// The arguments as rustc reads them from a file: one in each line. Returns `None` if this is not possible.
+fn lines<'a>(mut args: impl Iterator<Item = &'a OsStr>) -> Option<String> {
+    let text = args.try_fold(String::new(), |text, arg| {
+        let arg = arg.to_str().filter(|arg| !arg.contains(['\n', '\r']))?;
+        Some(text + arg + "\n")
+    });
+    text.filter(|text| text.len() <= MOST)
+}
+
+/// Removes the file when it is dropped.
+struct Removed<'p>(&'p Path);
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::process::Ended;
+    use std::ops::ControlFlow;
+
+    /// A program that prints the file that its argument names, as rustc reads the file of its arguments.
+    fn reader() -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"exec cat "${0#@}""#]);
+        command
+    }
+
+    #[tokio::test]
+    async fn a_waiting_process_gets_its_arguments_and_leaves_no_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("args");
+        let waiting = Waiting::start(reader(), &pipe).await.unwrap();
+        assert!(!pipe.exists());
+        let args = ["--cfg", "with space", ""];
+        let mut read = Vec::new();
+        let process = waiting.compile(args.iter().map(OsStr::new)).unwrap();
+        let ended = process.read(|line| read.push(line.to_owned()), |_| ControlFlow::Continue(())).await;
+        assert!(matches!(ended.unwrap(), Ended::Exited(it) if it.status.success()));
+        assert_eq!(read, args);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_gets_no_arguments_reads_the_end_of_the_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let Waiting { process, arguments } =
+            Waiting::start(reader(), &folder.path().join("args")).await.unwrap();
+        drop(arguments);
+        let ended = process.read(|line| panic!("{line}"), |_| ControlFlow::Continue(())).await;
+        assert!(matches!(ended.unwrap(), Ended::Exited(_)));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_process_is_killed_and_reaped() {
+        let folder = tempfile::tempdir().unwrap();
+        let waiting = Waiting::start(reader(), &folder.path().join("args")).await.unwrap();
+        let process = PathBuf::from(format!("/proc/{}", waiting.process.id()));
+        assert!(process.exists());
+        drop(waiting);
+        assert!(!process.exists());
+    }
+
+    #[test]
+    fn lines_rejects_arguments_that_a_file_cannot_contain() {
+        let of = |arg: &str| lines([OsStr::new("a"), OsStr::new(arg)].into_iter());
+        assert_eq!(of("b c").as_deref(), Some("a\nb c\n"));
+        assert_eq!(of("b\nc"), None);
+        assert_eq!(of("b\r"), None);
+        assert_eq!(of(&"x".repeat(MOST)), None);
+    }
+}
