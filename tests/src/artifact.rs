@@ -1,4 +1,5 @@
-//! Artifacts of the fixture `misbehave`: built once, then patched for each version that a test needs.
+//! Artifacts of the fixture `misbehave`: built once, then patched for each version that a test needs. The patch writes the
+//! *directives*, which say how the version behaves, into the artifact.
 
 use crate::{compiled, fixtures_dir, own_process::once_in_run, workspace};
 use object::{
@@ -9,7 +10,7 @@ use replug::{BuildDir, manifest};
 use replug_builder::build::Builder;
 use std::{env, fs, process::Command, sync::OnceLock};
 
-/// The bytes in the artifact that precede the directives.
+/// The bytes of the artifact directly before the directives.
 const MARKER: &[u8] = b"misbehave, these are your directives:";
 
 /// The size of the space for the marker and the directives.

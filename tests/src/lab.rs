@@ -1,5 +1,5 @@
-//! The plugins folder of one test, its host, and the host's events. At the end of the test, the lab shuts the host down
-//! and fails the test if a process, a file or a socket is left behind.
+//! The lab of a test: a plugins folder, a host, and the host's events. At the end of the test, the lab shuts the host
+//! down, and fails the test if a process, a file or a socket is left behind.
 
 mod events;
 mod leaks;
@@ -32,7 +32,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 thread_local! {
-    /// The lane of the plugins of new labs.
+    /// The lane that the manifests of new labs request.
     static LANE: Cell<Option<LaneKind>> = const { Cell::new(None) };
     /// Whether the manifests of new labs set `unload = "verified"`.
     static UNLOADS: Cell<bool> = const { Cell::new(false) };

@@ -22,8 +22,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// This variable is set in the process of one test. It names the run that the test belongs to, and is empty if a person
-/// has started the process.
+/// This variable is set in the process of one test. It names the *run*, which is all tests that one program starts. It is
+/// empty if a person has started the process.
 const RUN: &str = "E2E_RUN";
 
 /// The exit status of a program of the standard library's harness in which a test has failed.
@@ -42,8 +42,8 @@ pub fn run(path: &str, test: impl FnOnce()) {
         return test();
     }
     let name = path.split_once("::").map_or(path, |(_, name)| name);
-    // The tests send these signals. If a shell starts this program in the background, the signals are ignored, and the
-    // child process would inherit this.
+    // Tests send SIGINT and SIGQUIT. If a shell has started this program in the background, it ignores these signals, and
+    // without `--default-signal` the child process would ignore them, too.
     let mut program = Command::new("env");
     program.arg("--default-signal=INT,QUIT").arg(env::current_exe().expect("this program has a path"));
     // With two threads, the harness runs the test on a thread with the test's name, and prints nothing before the test
@@ -104,7 +104,7 @@ fn lines(output: impl Read) -> impl Iterator<Item = String> {
     lines.map(|line| String::from_utf8_lossy(&line).into_owned())
 }
 
-/// The run that this process belongs to. A run consists of all tests that one program starts.
+/// The name of the run that this process belongs to.
 fn id() -> &'static str {
     static ID: OnceLock<String> = OnceLock::new();
     // Nextest starts this program once for each test, and names the run.

@@ -59,7 +59,8 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Selects the profile of the template, and puts the compiled dependencies of the template into the build folder.
+    /// Selects the profile of the plugin template ([`Source`](crate::Source)), and puts its compiled dependencies into
+    /// the build folder.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Waits for conditions that no event reports. Most are polled; the end of a process is reported by its pidfd.
+//! Waits for conditions that no event reports. Most are polled; a pidfd reports that a process has ended.
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -41,18 +41,18 @@ pub fn pace(pause: Duration) {
     thread::sleep(pause);
 }
 
-/// The end of a process that need not be a child of this one. A pidfd identifies the process, so a later process with
-/// the same pid is not mistaken for it.
+/// A pidfd that reports when a process has ended. The process need not be a child of this one. A later process with the
+/// same pid is not mistaken for it.
 #[derive(Debug)]
 pub struct ProcessEnd(OwnedFd);
 
 impl ProcessEnd {
-    /// The end of the process that has this pid now; `None` if there is no such process.
+    /// A pidfd for the process that has this pid now; `None` if there is no such process.
     pub fn of(pid: Pid) -> Option<Self> {
         pidfd_open(pid, PidfdFlags::empty()).ok().map(Self)
     }
 
-    /// Waits for the end of the process. The process may not have been reaped by then.
+    /// Waits until the process has ended. It may not have been reaped by then.
     ///
     /// # Panics
     ///

@@ -2,7 +2,8 @@
 //! every reordering that the C11 memory model allows, within the bounds below.
 //!
 //! Covered: two calls and their answers between two ends that sleep whenever they find no message; a message that is
-//! announced in the memory and sent over the socket; an answer that is found before its bell arrives. Not covered: the
+//! announced in the memory and sent over the socket; an answer that is found before its *bell* arrives, which is
+//! the frame on the socket that wakes a sleeping end. Not covered: the
 //! spin, which only polls more often; and the socket, which is a list of bells and messages here.
 
 #![cfg(test)]
@@ -22,10 +23,10 @@ mod sync {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
-/// The words before the body, and one word of body.
+/// The length of a region: the words before the body, and one word of body.
 const WORDS: usize = 36;
 
-/// One direction's memory.
+/// The shared memory of one direction.
 #[derive(Clone)]
 struct Region(Arc<[AtomicU64; WORDS]>);
 
@@ -43,7 +44,7 @@ impl Deref for Region {
     }
 }
 
-/// What has arrived at one end of the socket, and not been read: `None` is a bell.
+/// The frames that one end of the socket has not read yet: `None` is a bell, a number is a message.
 #[derive(Clone, Default)]
 struct Socket(Arc<(Mutex<Vec<Option<u64>>>, Condvar)>);
 
@@ -54,7 +55,7 @@ impl Socket {
         arrived.notify_one();
     }
 
-    /// Waits for a frame, for ever if none arrives, which ends the model.
+    /// Waits for a frame. If none ever arrives, loom reports a deadlock.
     fn take(&self) -> Option<u64> {
         let (frames, arrived) = &*self.0;
         let mut frames = frames.lock().unwrap();
@@ -65,7 +66,7 @@ impl Socket {
     }
 }
 
-/// One end, as `Line` uses it.
+/// The host's or the shim's end of the lane. Works like the runtime's type `Line`.
 struct End {
     port: LanePort<Region>,
     ours: Socket,

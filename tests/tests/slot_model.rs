@@ -1,9 +1,9 @@
 //! A model of the slot and its gate. Their sources are compiled with loom's atomics and locks. Loom runs them with
 //! every interleaving and every reordering that the C11 memory model allows, within the bounds below.
 //!
-//! Covered: two callers and one swapper that frees the replaced generation (no use after free, no call on a record that
-//! was retired before the call began); a caller and two successive swaps; a nested call; a caller at an empty slot,
-//! while other threads open and shut the gate; and the list of the threads that have visited a generation, which must
+//! Covered: two callers and one swapper that frees the replaced generation (no use after free, no call on a generation
+//! that was retired before the call began); a caller and two successive swaps; a nested call; a caller at an empty slot,
+//! while other threads open and close the gate; and the list of the threads that have visited a generation, which must
 //! be complete once no call is inside the generation, whether calls returned or unwound. Not covered: timeouts, which
 //! never occur here; and `membarrier` itself. Here, both halves of the fence are full fences: according to its manual
 //! page, `membarrier` has the effect of a full fence in the callers.
@@ -102,7 +102,7 @@ mod fence {
     }
 }
 
-/// A generation. A flag models freed memory, so that a use after free fails an assertion.
+/// The call table of a generation. A flag models freed memory, so that a use after free fails an assertion.
 struct Record {
     number: usize,
     freed: AtomicBool,
@@ -112,7 +112,7 @@ struct Record {
 struct World {
     slot: Slot<Record>,
     hazards: Vec<AtomicPtr<Record>>,
-    /// Loom requires that all records are freed.
+    /// The records of replaced generations. They are freed when the model ends, as loom requires.
     graveyard: Mutex<Vec<*mut Record>>,
 }
 

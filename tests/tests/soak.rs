@@ -20,7 +20,8 @@ fn many_reloads_in_child_processes_lose_no_call_and_leak_nothing() {
     soak(&["--mode", "process", "--reloads", "140"]);
 }
 
-/// Each run keeps all processors busy, so two concurrent runs would take longer than two successive ones.
+/// Held during a run: each run keeps all processors busy, so two concurrent runs would take longer than two successive
+/// ones.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn soak(args: &[&str]) {

@@ -31,8 +31,8 @@ const SOCKETS: [&str; 2] = ["replug", "run"];
 #[derive(Debug)]
 pub(super) struct Leftovers {
     files: AtomicBool,
-    /// How long leftovers may exist after the test. A killed process exists for a moment, and so does a child that this
-    /// program has just forked. A sweeper needs some time to remove the socket of a killed host.
+    /// How long leftovers may exist after the test. A killed process still exists for a moment, and so does a child that
+    /// this program has just forked. A sweeper needs some time to remove the socket of a killed host.
     pub(super) patience: Duration,
 }
 

@@ -12,7 +12,7 @@ impl Lab {
     ///
     /// If one is left.
     pub fn assert_childless(&self) {
-        // A killed process exists for a moment, and so does a child that this program has just forked.
+        // A killed process still exists for a moment, and so does a child that this program has just forked.
         let mut left = Vec::new();
         poll_within(self.leftovers.patience, || {
             left = self.children();
@@ -40,7 +40,7 @@ impl Lab {
         kill_process(self.pid(), Signal::KILL).expect("it is running");
     }
 
-    /// Descriptors that report the ends of all processes that the test has started.
+    /// A pidfd for each process that the test has started, to wait until the process has ended.
     pub fn process_ends(&self) -> Vec<ProcessEnd> {
         self.processes().into_iter().filter_map(ProcessEnd::of).collect()
     }

@@ -51,7 +51,7 @@ struct Running {
     builder: Builder,
     watcher: Watcher,
     notices: mpsc::UnboundedReceiver<Notice>,
-    /// How many marks were written to wait for all earlier changes.
+    /// How often [`Running::has_noticed`] has written the file `zz/mark`.
     marks: u32,
 }
 
@@ -326,9 +326,9 @@ impl Running {
         runtime.block_on(async { tokio::time::timeout(HANG_GUARD, change).await.unwrap_or(false) })
     }
 
-    /// Whether the watcher has reported a change of the plugin. This writes a mark and waits for its report. All
-    /// earlier changes are reported before the mark: reports come in the order of the changes, and changes that are
-    /// reported together are ordered by file name.
+    /// Whether the watcher has reported a change of the plugin. To find out, this writes the file `zz/mark`, and waits
+    /// until the watcher reports it. All earlier changes are reported before it: reports come in the order of the
+    /// changes, and changes that are reported together are ordered by file name.
     fn has_noticed(&mut self, root: &Path) -> bool {
         self.marks += 1;
         replace(root, "zz/mark", &self.marks.to_string(), Age::Newer);

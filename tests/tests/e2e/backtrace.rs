@@ -1,5 +1,5 @@
-//! Backtraces after a library has been replaced. For a backtrace, std maps the file of each library. It keeps some of
-//! these mappings for the next backtrace.
+//! Backtraces after a library has been replaced. For a backtrace, std maps the file of each library. std keeps some
+//! of these mappings for the next backtrace.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave};

@@ -17,7 +17,7 @@ fn measured(lab: &Lab, args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {err}"))
 }
 
-/// What tells the rows apart.
+/// For each row of the report: the mode, the lane and the kind of call that it measures.
 fn ways(report: &Value) -> Vec<Value> {
     let rows = report["rows"].as_array().unwrap();
     rows.iter().map(|row| json!([row["place"], row["lane"], row["call"]])).collect()

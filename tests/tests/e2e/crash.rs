@@ -1,4 +1,5 @@
-//! Plugins that end the program in which they run, and the crash record that remains.
+//! Plugins that end the program in which they run, and the crash record that remains. The record names the *suspects*:
+//! the plugins that may have caused the crash.
 
 use replug_runtime::crash::{Attribution, Crash, End, Suspect, note_end, read};
 use replug_tests::{Hold, Lab, command::replug, lab, misbehave};
@@ -12,7 +13,7 @@ use std::{
 };
 
 /// A program that runs the lab's plugins. It does not call `run_if_asked`, so its host cannot start helper processes
-/// that wait for the end of the host.
+/// such as the recorder.
 fn victim(lab: &Lab, directives: &[String]) -> Child {
     start(&mut victim_of(&[(lab, directives)]))
 }
@@ -234,7 +235,7 @@ fn a_kill_makes_every_plugin_with_a_running_call_a_suspect() {
         assert_eq!(suspects, [suspect(lab.id()), suspect(neighbour(&lab))]);
     };
     expect(crash(&lab, &victim), End::Unknown);
-    // The parent of the process knows its exit status.
+    // This process is the parent of the victim, so it knows the exit status of the victim.
     note_end(&left_behind(&lab), status).unwrap();
     expect(crash(&lab, &victim), End::Signal("SIGKILL"));
     note_end(&left_behind(&lab), ExitStatus::from_raw(sigabrt())).unwrap();
@@ -294,7 +295,7 @@ fn each_host_of_a_process_writes_the_record_to_its_own_folder() {
 }
 
 #[test]
-fn a_kill_without_a_process_that_holds_the_record_leaves_no_suspects() {
+fn a_kill_of_a_host_without_a_recorder_leaves_no_suspects() {
     let mut lab = Lab::new("killed-alone");
     lab.install(misbehave("version=1"));
     let hold = Hold::new(lab.dir());

@@ -19,7 +19,8 @@ fn a_plugins_folder_on_fuse_is_watched_from_both_sides() {
     lab.install(misbehave("version=1"));
     lab.start_watching();
     lab.reloaded();
-    // The first change is made through the file system. The second one causes no event there.
+    // The first change is made in the mounted folder. The second change is made in the folder behind it, which causes
+    // no event in the mounted folder.
     put(&lab.plugins_dir(), &lab, 2);
     lab.reloaded();
     assert_eq!(lab.probe().version(), Ok(2));

@@ -1,5 +1,5 @@
-//! The lanes of a plugin in a child process: which one carries the calls, and what a lane costs and returns when nothing
-//! moves on it.
+//! The lanes of a plugin in a child process: which kind of lane carries the calls, what happens to a call if the process is
+//! killed, and that an idle lane does no work.
 
 use replug::{
     CallError, Handle,
@@ -20,7 +20,7 @@ use rustix::{
 use serde_json::json;
 use std::{fs, path::PathBuf, process::Command, sync::mpsc, thread};
 
-/// The lane of the test's plugin, which has been called.
+/// The kind of the lane over which the test's plugin was called; `None` if it was not called.
 fn lane(lab: &Lab) -> Option<LaneKind> {
     let info = lab.host().info(&lab.id()).unwrap();
     assert_eq!(info.lane_reason, info.lane.map(|_| LaneReason::Requested));
@@ -44,7 +44,8 @@ fn calls_go_over_the_lane_of_the_manifest() {
 fn a_kill_during_a_call_fails_the_call_with_the_crash() {
     for wanted in [LaneKind::SharedMemory, LaneKind::Socket] {
         lab::over(wanted, || {
-            // Nothing but the end of the process releases the caller.
+            // There is no `call_timeout`, so only the end of the process releases the caller. A call after the kill waits
+            // for the restart.
             let tables = "[process]\nrestart_wait = \"10m\"";
             let (mut lab, neighbour) = running("killed-in-a-call", "", tables);
             assert_eq!((lab.probe().version(), lane(&lab)), (Ok(1), Some(wanted)));
@@ -70,7 +71,7 @@ fn threads(process: Pid, name: &str) -> Vec<PathBuf> {
     all.filter(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|it| it.trim() == name)).collect()
 }
 
-/// Waits until the threads sleep. Returns for each how often it was switched, and how long it has run.
+/// Waits until the threads sleep. Returns for each the number of its context switches, and how long it has run.
 fn asleep(threads: &[PathBuf]) -> Vec<String> {
     let read = |thread: &PathBuf, file: &str| fs::read_to_string(thread.join(file)).unwrap_or_default();
     poll_until(|| threads.iter().all(|thread| read(thread, "status").contains("State:\tS")));
@@ -83,7 +84,7 @@ fn asleep(threads: &[PathBuf]) -> Vec<String> {
 }
 
 #[test]
-fn a_lane_on_which_nothing_moves_does_no_work() {
+fn an_idle_lane_does_no_work() {
     let mut lab = Lab::in_mode("idle", Mode::Process);
     lab.install(misbehave("version=1"));
     Neighbour::install(&lab);
@@ -93,7 +94,7 @@ fn a_lane_on_which_nothing_moves_does_no_work() {
         assert_eq!(probe.version(), Ok(1));
     }
     assert_eq!(lane(&lab), Some(LaneKind::SharedMemory));
-    // One thread waits for the answer to a call, and one thread of the plugin's process for the next call.
+    // One thread of the host waits for the answer to a call. One thread of the plugin's process waits for the next call.
     let hold = Hold::new(lab.dir());
     let (action, (named, name)) = (format!("say@{}", hold.path()), mpsc::channel());
     let caller = thread::spawn(move || {
@@ -107,7 +108,7 @@ fn a_lane_on_which_nothing_moves_does_no_work() {
     waiting.push(format!("/proc/{}/task/{}", getpid(), name.recv().unwrap()).into());
     let before = asleep(&waiting);
     assert!(before.iter().all(|work| work.contains("voluntary_ctxt_switches")), "{before:?}");
-    // Meanwhile, something else moves.
+    // Meanwhile, the lane of another plugin is busy.
     let neighbour: Handle<dyn Probe> = lab.host().get(&Neighbour::id(&lab)).unwrap();
     for number in 1..=1000 {
         assert_eq!(neighbour.increment(1), Ok(number));
@@ -117,10 +118,10 @@ fn a_lane_on_which_nothing_moves_does_no_work() {
     assert_eq!(caller.join().unwrap(), Ok(1));
 }
 
-/// A host in a process of its own, in which files longer than 1 KiB cannot be made once the plugin has been started: so the
-/// host has no memory for a lane. Returns its pid, too.
+/// A host in a process of its own that ignores SIGXFSZ, and the pid of the host. With a limit on the size of files, such a
+/// host fails to make the memory of a lane, which is a file in memory.
 fn embedder(lab: &Lab) -> (Dev, Pid) {
-    // Otherwise, a longer file would kill the host.
+    // With the default action of SIGXFSZ, a file over the limit would kill the host.
     let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_embedder"));
     lab.write_script("host", &script);
     let mut host = Dev::embedder(lab, lab.path("host").to_str().unwrap());

@@ -51,6 +51,7 @@ fn a_host_writes_its_claim_and_token_again_after_they_are_removed() {
     dev.wait_for("host_started");
     let token = lab.state_dir().join("http-token");
     let shown = fs::read_to_string(&token).unwrap();
+    // The claim is the file with which a host claims a plugins folder. It contains the addresses of the host.
     let hosts = lab.state_dir().join("hosts");
     let claim = fs::read_dir(&hosts).unwrap().next().unwrap().unwrap().path();
     let said = fs::read_to_string(&claim).unwrap();

@@ -12,8 +12,8 @@ fn a_reload_is_reported_after_its_record_is_written() {
     lab.start();
     lab.reload().unwrap();
     lab.told_since();
-    // Before the host writes a record, it reads this file to check that the record is its own. Here, the file is a
-    // pipe, so the host waits.
+    // The file names the host that owns the record. A host reads the file before it writes the record. Here, the file
+    // is a pipe, so the host waits.
     let own = lab.state_dir().join("plugins").join(lab.id()).join("host");
     let (aside, pipe) = (own.with_file_name("aside"), own.with_file_name("pipe"));
     mknodat(CWD, &pipe, FileType::Fifo, 0o600.into(), 0).unwrap();

@@ -119,8 +119,8 @@ fn a_shim_reports_plugin_logs_up_to_the_max_level() {
     assert_eq!((level, message.as_str(), fields.as_str()), (Level(2), "it is warn", r#"{"number":7}"#));
     assert!(spans.contains("outer"), "{spans}");
     shim.service.set_max_level(Level(5)).unwrap();
-    // Requests like this one have no answer. The shim executes requests in order, so this one has been executed when a
-    // later connection is accepted.
+    // `set_max_level` has no answer. The shim executes service commands in order, so it has set the level when it has
+    // accepted a connection that is opened afterwards.
     let mut lane = Lane::new(shim.service.open_lane().unwrap().1);
     lane.call(call(log, r#"["debug", "now it is wanted"]"#)).unwrap();
     assert!(matches!(shim.report(), Report::Log { message, .. } if message == "now it is wanted"));

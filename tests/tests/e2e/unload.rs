@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-/// Enough time for threads that are about to leave the library.
+/// A drain timeout that is long enough for threads that are about to leave the library.
 const LONG: &str = "[reload]\nunload = \"verified\"\ndrain_timeout = \"1m\"";
-/// For threads that never leave the library.
+/// A short drain timeout, for threads that never leave the library.
 const SHORT: &str = "[reload]\nunload = \"verified\"\ndrain_timeout = \"200ms\"";
 
 /// A host that runs this artifact.

@@ -16,7 +16,7 @@ pub(crate) struct Seen {
     pub(crate) answers: BTreeMap<String, u64>,
     /// The errors of failed calls.
     pub(crate) failures: Vec<String>,
-    /// The number of answers of an older version after an answer of a newer version.
+    /// How many answers came from an older version than an earlier answer of the same thread.
     pub(crate) stale: u64,
 }
 

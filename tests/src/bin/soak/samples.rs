@@ -10,7 +10,7 @@ use std::{fmt::Write as _, fs, path::Path};
 /// How many samples a run takes.
 const SAMPLES: u64 = 200;
 
-/// The number of loads around one moment whose median is compared.
+/// How many loads [`Samples::load_around`] takes the median of.
 const AROUND: usize = 100;
 
 /// The state of the process after a number of reloads.
@@ -28,7 +28,7 @@ pub(crate) struct Samples {
     taken: Vec<Sample>,
     /// The durations of load and swap of all reloads, in milliseconds.
     load_ms: Vec<f64>,
-    /// How many of these durations belong to samples.
+    /// How many of these durations the samples include so far.
     used: usize,
 }
 
@@ -52,7 +52,7 @@ impl Samples {
         Ok(())
     }
 
-    /// The median of load and swap around this reload.
+    /// The median duration of load and swap in the reloads around this one, in milliseconds.
     pub(crate) fn load_around(&self, reload: u64) -> f64 {
         let center = usize::try_from(reload).unwrap_or(usize::MAX).min(self.load_ms.len());
         let to = (center + AROUND / 2).min(self.load_ms.len());
