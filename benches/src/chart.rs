@@ -73,18 +73,18 @@ pub struct Point {
 pub struct Panel {
     /// What the values are, with their unit.
     pub label: String,
-    /// The lines: counts and values. All panels have the same lines.
+    /// The lines, whose points are counts and values. All panels have a line for each of the same contenders.
     pub lines: Vec<Line>,
 }
 
-/// The durations of a contender.
+/// The figures of a contender, as a line.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Line {
     /// The contender.
     pub name: String,
     /// Its role.
     pub role: Role,
-    /// Bytes and nanoseconds.
+    /// Bytes and nanoseconds in [`Plot::Lines`], counts and values in a [`Panel`].
     pub points: Vec<(f64, f64)>,
 }
 

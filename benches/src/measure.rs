@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
-/// The longest duration of one operation, in nanoseconds: an hour. Longer ones count as this.
+/// The longest duration of one operation, in nanoseconds: an hour. A longer one counts as an hour.
 const LONGEST: u64 = 3_600_000_000_000;
 
 /// One of the alternatives that a benchmark compares.
@@ -85,8 +85,8 @@ impl Distribution {
     }
 }
 
-/// As [`take_turns`], with the time of each operation. `failed` gets each contender that fails, and its error; it does not
-/// take further turns.
+/// As [`take_turns`], with the time of each operation. `failed` gets the name and the error of each contender that
+/// fails. Such a contender takes no further turns.
 pub fn sample_turns<E>(
     mut samplers: Vec<Sampler<'_, E>>,
     rounds: Rounds,

@@ -201,7 +201,7 @@ fn told<T>(outcome: Outcome<T, ErrorReport>) -> String {
     }
 }
 
-/// Calls a function of the root with an instance.
+/// Calls a function of the root module with an instance.
 macro_rules! turn {
     ($function:ident, $($argument:expr),+) => {
         // SAFETY: 1: `create` of the same root made the object. 2: a test destroys an instance once, and last.

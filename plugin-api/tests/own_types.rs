@@ -1,5 +1,5 @@
-//! Tests the valid forms of the types that the cases in `ui` get wrong: a configuration and a state that need no dependency on serde, and private
-//! types in public ones.
+//! Tests the valid forms of the types that the cases in `ui` get wrong: a configuration and a state that need no
+//! dependency on serde, and private types in public ones.
 #![deny(warnings)]
 
 use replug_api::prelude::*;

@@ -117,7 +117,7 @@ impl Everything for All {
     }
 }
 
-/// Passes each call to the encoded entry of the same interface, like the process of a plugin.
+/// Passes each call to the encoded entry (`invoke`) of the same interface, like the process of a plugin.
 struct Loop {
     seen: Arc<Mutex<Vec<u8>>>,
 }

@@ -1,5 +1,6 @@
 //! Tests the errors of misused macros. The valid forms are tests of their own: `allowed`, `own_types` and `unsafe_code`.
-//! As cases of trybuild, they would have all dependencies and each case built one after the other, and not only checked.
+//! As cases of trybuild, they would not only be checked: trybuild would build them, and all dependencies, one after the
+//! other.
 //!
 //! To accept changed messages: `TRYBUILD=overwrite cargo test -p replug-api --test ui`.
 

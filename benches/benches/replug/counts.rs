@@ -101,8 +101,8 @@ fn system_calls(folder: &Path) -> Result<Option<f64>> {
     Ok(Some(((many - few) / CALLS as f64).max(0.0)))
 }
 
-/// Runs this program under another one, and returns what that writes to its standard error. `None` if the other program
-/// is not installed.
+/// Runs this program under `counter`, and returns what `counter` writes to its standard error. `None` if `counter` is not
+/// installed.
 fn report_of(mut counter: Command, folder: &Path, (kind, calls): (&str, u64)) -> Result<Option<String>> {
     counter.arg(env::current_exe()?).arg(COUNTED).arg(folder).args([kind, &calls.to_string()]);
     let output = match counter.output() {

@@ -26,10 +26,10 @@ pub(crate) const MESSAGE: usize = 32;
 /// The arguments with which this program becomes the other end of a socket or of shared memory.
 const ECHO: &str = "--echo";
 const MEMORY: &str = "--memory";
-/// The turn that ends the other side.
+/// The message number that makes the other side end.
 const END: u32 = u32::MAX;
 
-/// Plays the other end if this process was started for that.
+/// Acts as the other end, and exits, if this process was started for that.
 pub(crate) fn other_end_if_asked() -> Result<()> {
     let mut arguments = env::args().skip(1);
     let (part, with) = (arguments.next(), arguments.next().unwrap_or_default());
@@ -119,10 +119,10 @@ impl Direction {
         for (place, word) in self.words.iter().zip(words) {
             place.store(word, Ordering::Relaxed);
         }
-        // Either the receiver sees the turn before it sleeps, or this side sees that the receiver sleeps.
+        // Either the receiver sees the new number before it sleeps, or this side sees that the receiver sleeps.
         self.turn.store(turn, Ordering::SeqCst);
         if waiting == Waiting::Futex || self.asleep.load(Ordering::SeqCst) == 1 {
-            // It fails only for bad arguments.
+            // `wake` fails only for invalid arguments.
             let _ = futex::wake(&self.turn, futex::Flags::empty(), 1);
         }
     }
@@ -141,7 +141,7 @@ impl Direction {
                 continue;
             }
             self.asleep.store(1, Ordering::SeqCst);
-            // It also returns if the number has changed, or a signal has arrived.
+            // `wait` also returns if the number has changed, or a signal has arrived.
             let _ = futex::wait(&self.turn, futex::Flags::empty(), last, None);
             self.asleep.store(0, Ordering::SeqCst);
         };

@@ -49,7 +49,7 @@ const TEXT_ROUNDS: usize = 15;
 /// The bytes of all texts of a turn.
 const TURN_BYTES: usize = 4 << 20;
 
-/// Plays another part if this process was started for one.
+/// Measures on one processor, and exits, if this process was started for that.
 pub(crate) fn another_part_if_asked() -> Result<()> {
     let mut arguments = env::args().skip(1);
     match arguments.next().as_deref() {
@@ -133,7 +133,8 @@ pub(crate) fn measure() -> Result<Section> {
     Ok(section(&calls, missing, &alone, &crowds, &texts))
 }
 
-/// One caller of a method with a number, and its floors and peers.
+/// One caller of a method with a number, over each lane. For comparison, also bare messages between two processes, and
+/// go-plugin.
 fn calls(host: &Host, go: &Result<GoPlugin>) -> Result<(Vec<Distribution>, Vec<Missing>)> {
     let mut echo = Echo::start(MESSAGE)?;
     let mut samplers = vec![Sampler::new(MESSAGES, move || echo.round_trip())];
@@ -221,7 +222,7 @@ fn texts(host: &Host, go: Option<&GoPlugin>) -> Result<Vec<Text>> {
     Ok(all)
 }
 
-/// The headings of the table of texts, for as many columns as there are.
+/// The headings of the table of texts: of the lengths, and of the first `count` contenders.
 fn text_columns(count: usize) -> Vec<&'static str> {
     let mut columns =
         vec!["text each way", "socket, µs a call", "shared memory", "messages over a Unix socket"];

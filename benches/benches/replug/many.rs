@@ -24,7 +24,7 @@ const TURNS: usize = 15;
 const CALLS: u32 = 200_000;
 const IDLE: Duration = Duration::from_secs(3);
 
-/// What one host with a number of plugins takes.
+/// The time and the memory that a host with `count` plugins in this mode takes.
 struct Figures {
     count: usize,
     mode: Mode,

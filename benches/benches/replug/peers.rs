@@ -24,7 +24,7 @@ pub(crate) type Missing = (&'static str, String);
 /// The peers of a call in process, opened with their plugin.
 pub(crate) struct Peers {
     all: &'static [Peer],
-    /// All peers, if none can be opened.
+    /// If no peer can be opened: a name for all of them, and the reason.
     failed: Option<Missing>,
 }
 

@@ -29,7 +29,7 @@ struct Methods {
 /// A peer: its name, which version a call reaches after a reload, and how it opens the plugin.
 type Entry = (&'static str, &'static str, fn(&Path) -> Outcome<Methods>);
 
-/// Nothing keeps the old version mapped during the call.
+/// A call reaches the old version, and nothing keeps that version mapped during the call.
 const UNPROTECTED: &str = "the old version, unprotected";
 const NEW: &str = "the new version";
 const NO_RELOAD: &str = "it cannot reload";

@@ -29,7 +29,7 @@ pub(crate) enum Writing {
     Dim,
 }
 
-/// The part of a text that is at its place.
+/// Which part of a text is at the given coordinates.
 #[derive(Clone, Copy)]
 pub(crate) enum At {
     Start,
@@ -93,7 +93,7 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         self.area.draw(&Rectangle::new([self.at(from), self.at(to)], rgb(colour).filled()))
     }
 
-    /// A share of a colour, on the background.
+    /// A mixture of a colour, with this share, and the background.
     pub(crate) fn mixed(&self, colour: &str, share: f64) -> String {
         let (colour, back) = (rgb(colour), rgb(self.theme.back));
         let part = |one: u8, other: u8| (f64::from(one) * share + f64::from(other) * (1.0 - share)) as u8;

@@ -1,4 +1,4 @@
-//! Draws several diagrams above one another, whose lines are the same.
+//! Draws several diagrams above one another. Each shows a line for each of the same contenders.
 
 use crate::{
     canvas::{At, Canvas, Drawn, Writing},
@@ -9,9 +9,9 @@ use plotters::prelude::DrawingBackend;
 /// The height of a diagram, and of the space above it, which has its label.
 const HEIGHT: f64 = 120.0;
 const GAP: f64 = 44.0;
-/// Where the axis of the counts begins and ends. The last values are to the right.
+/// Where the axis of the counts begins and ends. The last value of each line is printed to the right of the axis.
 const AXIS: (f64, f64) = (80.0, 780.0);
-/// The distance between two values to the right.
+/// The minimum distance between two of these values.
 const APART: f64 = 16.0;
 
 /// The height of all panels.

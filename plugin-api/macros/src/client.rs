@@ -34,7 +34,8 @@ pub(crate) fn expand(contract: &Contract, vis: &Visibility) -> TokenStream {
     }
 }
 
-/// The client's methods. They refer to places, so they must be in the block that declares the places.
+/// The client's methods. They refer to types by their [places](crate::places), so they must be in the block that declares
+/// the places.
 pub(crate) fn methods(contract: &Contract, vis: &Visibility) -> TokenStream {
     let client = name(&contract.name);
     let methods = contract.methods.iter().enumerate().map(|(index, method)| call(index, method, vis));

@@ -1,4 +1,5 @@
-//! The `extern "C"` functions of an interface: one for each method, the encoded entry, and the description.
+//! The `extern "C"` functions of an interface: one for each method, the *encoded entry* `invoke`, which takes the index of
+//! a method and its arguments as bytes, and the description.
 
 use crate::{
     contract::{Contract, Method, Param},

@@ -1,5 +1,5 @@
-//! A rule about imports: the top-level modules of a crate import each other in one direction only. A cycle makes one
-//! module of all its members, because none of them can be read, tested or moved alone.
+//! A rule about imports: the top-level modules of a crate import each other in one direction only. The modules of
+//! a cycle are in effect one module, because none of them can be read, tested or moved alone.
 
 use super::{
     Problem, Tree,

@@ -146,7 +146,8 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Whether an attribute begins here that excludes the next item from all builds except tests and rustdoc.
+    /// Whether an attribute begins at the current token that excludes the next item from all builds except tests and
+    /// rustdoc.
     fn is_uncompiled(&self) -> bool {
         if self.peek(1) != "[" || self.peek(2) != "cfg" {
             return false;
