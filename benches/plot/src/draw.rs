@@ -2,8 +2,8 @@
 
 use crate::{
     canvas::{At, Canvas, Drawn, Writing},
-    panels,
     chart::{Bar, Chart, Line, Plot, Point, Role},
+    panels,
     style::{decades, tick},
 };
 use plotters::prelude::DrawingBackend;

@@ -11,24 +11,32 @@ const HEIGHT: f64 = 120.0;
 const GAP: f64 = 44.0;
 /// Where the axis of the counts begins and ends. The last value of each line is printed to the right of the axis.
 const AXIS: (f64, f64) = (80.0, 780.0);
+/// The height of the legend above the panels.
+const LEGEND: f64 = 24.0;
 /// The minimum distance between two of these values.
 const APART: f64 = 16.0;
 
-/// The height of all panels.
+/// The height of the legend and of all panels.
 pub(crate) fn height(panels: &[Panel]) -> f64 {
-    (HEIGHT + GAP) * panels.len() as f64 - GAP
+    LEGEND + (HEIGHT + GAP) * panels.len() as f64 - GAP
 }
 
-pub(crate) fn draw<B: DrawingBackend>(on: &Canvas<'_, B>, panels: &[Panel], axis: &str, top: f64) -> Drawn<B> {
+pub(crate) fn draw<B: DrawingBackend>(
+    on: &Canvas<'_, B>,
+    panels: &[Panel],
+    axis: &str,
+    top: f64,
+) -> Drawn<B> {
     let counts = panels.iter().flat_map(|it| &it.lines).flat_map(|it| &it.points).map(|(count, _)| *count);
     let most = counts.fold(1.0, f64::max);
     let place = |count: f64| AXIS.0 + count / most * (AXIS.1 - AXIS.0);
+    let bottom = top + height(panels);
+    let top = top + LEGEND;
     legend(on, panels, top - 38.0)?;
     for (index, panel) in panels.iter().enumerate() {
         let top = top + (HEIGHT + GAP) * index as f64;
         draw_panel(on, panel, top, place)?;
     }
-    let bottom = top + height(panels);
     for part in 0..=4 {
         let count = most * f64::from(part) / 4.0;
         on.text((place(count), bottom + 14.0), Writing::Dim, At::Middle, &format!("{count:.0}"))?;
@@ -69,7 +77,8 @@ fn draw_panel<B: DrawingBackend>(
         on.text((AXIS.0 - 8.0, height(value)), Writing::Dim, At::End, &number(value))?;
     }
     for (index, line) in panel.lines.iter().enumerate() {
-        let points: Vec<_> = line.points.iter().map(|(count, value)| (place(*count), height(*value))).collect();
+        let points: Vec<_> =
+            line.points.iter().map(|(count, value)| (place(*count), height(*value))).collect();
         on.line(colour(on, index), 2, &points)?;
     }
     let last = |(index, line): (usize, &crate::chart::Line)| Some((index, line.points.last()?.1));

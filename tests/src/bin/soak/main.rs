@@ -84,6 +84,16 @@ impl Kind {
         }
     }
 
+    /// How many percent of the generations have to end in that way.
+    fn least_percent(self) -> u64 {
+        match self {
+            // A thread of the host may get the stack of a thread that an artifact has started itself. As long as it has
+            // old return addresses on this stack, the host keeps the library.
+            Self::Verified => 99,
+            Self::InProcess | Self::Process => 100,
+        }
+    }
+
     /// The name in the chart.
     fn name(self) -> &'static str {
         match self {
@@ -363,7 +373,8 @@ impl Soak {
         ensure!(*wrong == 0, "{wrong} calls were answered by the wrong generation");
         let outcome = self.kind.outcome();
         let ended = self.outcomes.get(&outcome).copied().unwrap_or(0);
-        ensure!(ended == *reloads, "{ended} of {reloads} generations ended as `{}`", outcome.name());
+        let least = reloads * self.kind.least_percent() / 100;
+        ensure!(ended >= least, "{ended} of {reloads} generations ended as `{}`", outcome.name());
         let grew = after.tls_keys.saturating_sub(before.tls_keys);
         ensure!(grew == 0, "{grew} thread-local keys were allocated and not freed");
         let grew_kib = after.private_kib.saturating_sub(before.private_kib);
