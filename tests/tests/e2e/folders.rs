@@ -226,11 +226,12 @@ fn a_plugin_that_is_copied_piece_by_piece_causes_no_error() {
         }
         let failures = RefCell::new(failures);
         lab.wait_for(|event| {
-            // The barrier's plugin never starts. Its first failure may have been taken for that of the first pass.
+            // Failures of the barrier's plugin are expected. One may be left to read: the plugin also fails at the start
+            // of the host, and `pass` may have waited for that failure instead of its own.
             failures.borrow_mut().extend(failure(&event.kind).filter(|_| !Barrier::is_own(event)));
             matches!(event.kind, EventKind::Reloaded { .. }).then_some(())
         });
-        // If a copy pauses for longer than this, the host may report the incomplete file. Then the test tries again.
+        // If a file stays incomplete for longer than this, the host may report it. Then the test tries again.
         if longest < Duration::from_millis(200) {
             assert_eq!(*failures.borrow(), Vec::<String>::new());
             break;

@@ -101,7 +101,7 @@ fn the_socket_rejects_descendants_in_other_sessions_or_namespaces() {
 #[test]
 fn the_socket_rejects_a_descendant_of_an_ended_plugin() {
     let mut lab = Lab::in_mode("asks-as-an-orphan", Mode::Process);
-    // With a cgroup, the host would kill the descendant with the plugin.
+    // The descendant must outlive the plugin's process. If they had a cgroup, the host would kill both.
     lab.install_with(misbehave("version=1"), "[limits]\ncgroup = \"off\"");
     let config = control(&lab);
     lab.start_listening(config, |builder| builder).unwrap();

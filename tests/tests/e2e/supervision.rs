@@ -174,7 +174,7 @@ fn a_call_into_a_just_killed_process_runs_in_the_next_process() {
     lab.start();
     let (probe, handle) = (lab.probe(), lab.handle());
     for _ in 0..3 {
-        // This opens connections. When the process is killed, they are still open.
+        // The call opens connections, which are still open when the process is killed.
         assert_eq!(probe.version(), Ok(1));
         let end = ProcessEnd::of(lab.pid()).unwrap();
         lab.kill();
@@ -202,7 +202,7 @@ fn a_state_is_restored_from_its_checkpoint_after_a_kill() {
     while !caller.is_finished() {
         drop(hold.entered());
     }
-    // The first of these checkpoints has begun after the increment. It is on disk when the second one begins.
+    // The next two checkpoints. The first one begins after the increment, and is on disk when the second one begins.
     drop(hold.entered());
     let next = hold.entered();
     lab.probe().increment(1).unwrap();

@@ -141,7 +141,7 @@ fn a_full_disk_leaves_the_old_version_serving() {
         skipped("a small disk cannot be mounted here without a user namespace");
         return;
     }
-    // This builds the fixture. In its namespace, the test cannot build it.
+    // This call builds the fixture, because the child process below cannot build it in its user namespace.
     misbehave("");
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");

@@ -26,8 +26,8 @@ const PLUGINS: [(&str, &str, &str); 5] = [
     ("calm", "", PROCESS),
     ("forking", "do=start:fork", PROCESS),
     ("crashing", "do=work:abort after=20", PROCESS),
-    // Without a cgroup, the host could not kill a process that leaves its process group. Then this plugin does not
-    // start.
+    // This plugin starts only if it gets a cgroup. Without one, the host could not kill a process that leaves its process
+    // group.
     ("leaving", "do=start:fork-away", "mode = \"process\"\n[limits]\ncgroup = \"required\""),
     ("inside", "", ""),
 ];

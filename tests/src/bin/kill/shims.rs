@@ -35,7 +35,7 @@ struct Seen {
     wrong: u64,
     crashed: u64,
     restarting: u64,
-    /// The number of other errors, and the first of them.
+    /// How many calls returned any other error, and the first of these errors.
     other: (u64, Option<String>),
     longest: Duration,
 }

@@ -128,8 +128,8 @@ const MOST_SLOWDOWN: f64 = 3.0;
 /// How much the memory may grow in a run of any length, because other threads of the host allocate memory, too.
 const NOISE_KIB: u64 = 1024;
 
-/// How many more descriptors may be open at the end than at the beginning: the pipes to a process that is ending, and
-/// the connections of running calls.
+/// How many more descriptors may be open at the end than at the beginning, for the pipes to a process that is ending and
+/// for the connections of running calls.
 const SPARE_DESCRIPTORS: usize = 16;
 
 #[derive(Parser)]

@@ -88,7 +88,7 @@ fn a_slow_reader_receives_events_lost_and_the_host_does_not_wait() {
         lab.host().event_sink().host(log);
     };
     let text = "x".repeat(1000);
-    // These are more events than the ring and all buffers between host and reader can hold.
+    // These are more events than the host keeps for streams, and all buffers between host and reader can hold.
     for _ in 0..6000 {
         tell(&text);
     }
@@ -113,7 +113,7 @@ fn logs_are_kept_for_a_while_and_can_be_followed() {
     log(&lab, "one");
     log(&lab, "two");
     lab.call("panic", json!(["three"])).unwrap_err();
-    // When this event arrives, all logs are in the ring.
+    // When this event arrives, the host has kept all logs.
     let mut stream = unix(&lab).with("last-event-id", Some("0")).stream("/events?kind=plugin_panicked");
     stream.wait_for("plugin_panicked");
     let messages = |logs: &Value| -> Vec<String> {
