@@ -31,7 +31,7 @@ const ID: &str = "dev.replug.numbered";
 const GREETER: &str = "dev.replug.hello-world";
 const BARE: &str = "function pointer of the same signature, hoisted";
 const TYPED: &str = "typed handle";
-/// What a call through a peer reaches after a reload.
+/// The value of [`Peers::reaches`] for a peer whose calls reach the new version after a reload.
 const NEW: &str = "the new version";
 const NO_RELOAD: &str = "it cannot reload";
 const PLAIN: &str = "`extern \"C\" fn(u64) -> u64` found by dlsym, without panic guard";

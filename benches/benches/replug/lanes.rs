@@ -362,7 +362,7 @@ fn targets(
     ]
 }
 
-/// The texts of each contender, and a claim about a text of 1 KiB.
+/// A line for each contender, over the length of the text. The title gives the durations for a text of 1 KiB.
 fn chart(texts: &[Text]) -> Chart {
     let names = ["replug, over a socket", "replug, over shared memory", "messages over a Unix socket"];
     let peers = PROTOCOLS.map(|(_, name)| name);

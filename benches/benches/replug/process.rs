@@ -78,7 +78,7 @@ struct Slept {
 
 /// Durations of calls that exceed their deadline, in milliseconds.
 struct Back {
-    /// Until the caller returns.
+    /// From the beginning of the call until the caller returns.
     back: Vec<f64>,
     /// From the return of the caller until the plugin has answered another call. If the process was killed, the next
     /// process answers.

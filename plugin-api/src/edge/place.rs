@@ -29,7 +29,7 @@ pub trait Place<const AT: u32>: 'static {
 #[repr(transparent)]
 pub struct Form<P: Place<AT>, const AT: u32>(
     ManuallyDrop<<P::Type as Data>::Ffi>,
-    // Last, because the compiler checks the last field to find out whether the struct is sized.
+    // This field is the last one, because the compiler checks the last field to find out whether the struct is sized.
     PhantomData<fn() -> P>,
 );
 

@@ -165,7 +165,8 @@ impl<'a> Crate<'a> {
     /// The top-level module in which the item is that the root of the crate calls `name`.
     fn resolve(&self, name: &str) -> Option<&'a str> {
         let mut name = name;
-        // The root may import a name from itself, but not without end.
+        // A name that the root imports may lead to another name that the root imports. The bound ends a cycle of such
+        // names.
         for _ in 0..=self.root.len() {
             if let Some(module) = self.top_level.get(name) {
                 return Some(module);

@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
                     while !matches!(self.peek(0), "}" | "") {
                         let start = self.at;
                         self.tree(&segments, of_use);
-                        // Anything but a path, such as the comma between two paths.
+                        // Skips anything that is not a path, such as the comma between two paths.
                         self.at = self.at.max(start + usize::from(self.at == start));
                     }
                     self.at += 1;
@@ -206,8 +206,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether the token may stand before the keyword of an item. A constant is skipped like a field, which also ends with
-/// a `;`.
+/// Whether the token may stand before the keyword of an item. `const` counts as such a token, because of `const fn`. So a
+/// constant is skipped like a field, up to its `;`.
 fn is_modifier(text: &str) -> bool {
     matches!(text, "pub" | "(" | "crate" | "super" | ")" | "async" | "unsafe" | "const" | "extern")
 }
