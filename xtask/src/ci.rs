@@ -57,6 +57,20 @@ const CHECKS: &[Step] = &[
         env: &[],
         remedy: "fix the compile errors: probably, a `Cargo.toml` lacks a feature that another package enables",
     },
+    // The fuzz targets are no part of the workspace, and include files of other crates.
+    Step {
+        name: "fuzz targets",
+        args: &[
+            "check",
+            "--manifest-path",
+            "host/wire/fuzz/Cargo.toml",
+            "--target-dir",
+            "target/fuzz",
+            "--no-default-features",
+        ],
+        env: &[],
+        remedy: "fix the compile errors: the targets include `slot.rs` and `damage.rs` of `host/runtime/src/lane`",
+    },
     Step {
         name: "rustdoc",
         args: &["doc", "--workspace", "--no-deps"],

@@ -10,6 +10,8 @@
 //! `slot.rs` has the protocol in the memory, `memory.rs` maps it, `spin.rs` decides whether to spin, and `processor.rs`
 //! finds and changes the processor of a thread.
 
+#[cfg(test)]
+mod damage;
 mod memory;
 mod processor;
 mod slot;

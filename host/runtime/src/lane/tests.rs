@@ -5,7 +5,9 @@ use replug_wire::{Answer, Call, Encoding, Lane};
 use rustix::thread::sched_getaffinity;
 use std::{
     cell::Cell,
+    fs,
     os::fd::BorrowedFd,
+    path::Path,
     sync::atomic::Ordering,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -324,4 +326,25 @@ fn the_memory_of_a_lane_cannot_be_resized_or_written_by_the_wrong_end() {
     }
     assert!(LaneMapping::read(calls.as_fd(), LANE_BYTES).is_ok());
     assert!(LaneMapping::read(calls.as_fd(), LANE_BYTES * 2).is_err(), "it is longer than the file");
+}
+
+/// Steps of a shim that answers every call, in the form of `damage.rs`.
+fn well_behaved(answers: u8) -> Vec<u8> {
+    let lengths = |body: u8| (u64::from(body) << 4 | 1).to_ne_bytes();
+    // The shim announces itself. Then each step publishes a message.
+    let announced = [0].into_iter().chain(1_u64.to_ne_bytes());
+    announced.chain((0..answers).flat_map(|body| [0x80].into_iter().chain(lengths(body)))).collect()
+}
+
+#[test]
+fn no_memory_that_the_fuzzer_has_found_is_read_as_more_than_a_message() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wire/fuzz/corpus/lane");
+    let inputs: Vec<_> =
+        fs::read_dir(corpus).unwrap().map(|it| fs::read(it.unwrap().path()).unwrap()).collect();
+    assert!(inputs.len() > 10, "the corpus is missing");
+    let received: u32 = inputs.iter().map(|bytes| damage::run(bytes)).sum();
+    assert!(received > 10, "the inputs reach what follows a message");
+    assert_eq!(damage::run(&well_behaved(40)), 40);
+    // The memory has room for a body of 40 bytes.
+    assert_eq!(damage::run(&well_behaved(80)), 41);
 }
