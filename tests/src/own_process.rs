@@ -83,8 +83,8 @@ fn forward(program: &mut Command, name: &str) -> io::Result<ExitStatus> {
 /// Runs the program, and then prints the output of the test and of the processes that the test has started. The harness
 /// of this program captures this output.
 fn keep(program: &mut Command, name: &str) -> io::Result<ExitStatus> {
-    // The output goes to files, because a pipe would not end as long as a process that is left behind could write to
-    // it.
+    // The output goes to files and not through pipes. A pipe ends only when all processes that can write to it have
+    // ended, even those that a test leaves behind.
     let (mut output, mut errors) = (tempfile::tempfile()?, tempfile::tempfile()?);
     program.arg("--show-output").stdout(output.try_clone()?).stderr(errors.try_clone()?);
     let status = program.status()?;

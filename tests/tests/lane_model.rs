@@ -2,7 +2,7 @@
 //! every reordering that the C11 memory model allows, within the bounds below.
 //!
 //! Covered: two calls and their answers between two ends that sleep whenever they find no message; a message that is
-//! announced in the memory and sent over the socket; an answer that is found before its *bell* arrives, which is
+//! sent over the socket, and announced in the memory so that it keeps its place among the other messages; an answer that is found before its *bell* arrives, which is
 //! the frame on the socket that wakes a sleeping end. Not covered: the
 //! spin, which only polls more often; and the socket, which is a list of bells and messages here.
 
@@ -172,7 +172,7 @@ fn no_call_and_no_answer_is_lost_or_torn() {
 }
 
 #[test]
-fn messages_over_the_socket_keep_their_place() {
+fn messages_over_socket_and_memory_arrive_in_order() {
     let host = |end: &mut End| {
         end.send_elsewhere(1);
         assert_eq!(end.receive(), 11);

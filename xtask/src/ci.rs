@@ -50,7 +50,7 @@ const CHECKS: &[Step] = &[
         env: &[],
         remedy: "fix the reported code: an embedding program may disable the feature `control`",
     },
-    // The other steps build the command with the features of all packages.
+    // The other steps build the command together with all packages, and so with the features that any of them enables.
     Step {
         name: "the command alone",
         args: &["check", "--package", "replug-cli"],

@@ -176,8 +176,8 @@ impl Pages {
 
 fn serve(pages: &Pages, spin: bool) {
     let waiting = if spin { Waiting::Spin } else { Waiting::Futex };
-    // The other process may be killed, and would not end this one. The process that has started this one waits on its
-    // first thread, which ends last.
+    // If the benchmark is killed, the kernel kills this process, too: it sends the signal when the thread that has
+    // started this process ends. That is the first thread of the benchmark, which ends last.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let mut last = 0;
     loop {

@@ -1,4 +1,5 @@
-//! hot-lib-reloader's way from a save to the new code: `cargo build` of a library, which the program `peer-live` reloads.
+//! How hot-lib-reloader gets from a save to the new code: `cargo build` builds a library, and the program `peer-live`
+//! reloads it.
 
 use anyhow::{Context, Result, bail, ensure};
 use replug_tests::target_dir;

@@ -1,5 +1,5 @@
 //! The time from the save of an edit to the first answer of the new code, compared with `cargo build` of the same edit, and
-//! with the loops of other programs.
+//! with other programs that rebuild and reload.
 
 use crate::{
     hot_lib::{Edit, HotLib},

@@ -19,9 +19,9 @@ pub struct Change {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// A file with the next content replaces the subject.
+    /// A file with the next content ([`Tree::next_text`]) replaces the subject. The file has this age.
     Content(Age),
-    /// The next content is written into the subject, which keeps its time.
+    /// The next content is written into the subject, whose modification time stays the same.
     InPlace,
     /// A file is added.
     NewFile,

@@ -27,7 +27,7 @@ enum Step {
     Edit(u64),
     /// Save a version that does not compile, and wait until its build fails.
     Break,
-    /// Save a version that is not built yet.
+    /// Save a version, and do not wait until it is built.
     Save(u64),
     Rollback,
     Stop,
