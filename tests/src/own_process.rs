@@ -22,7 +22,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// This variable is set in the process of one test. It names the *run*, which is all tests that one program starts. It is
+/// This variable is set in the process of one test. It names the *run*, which is all tests that one program starts, or is
 /// empty if a person has started the process.
 const RUN: &str = "E2E_RUN";
 

@@ -2,9 +2,9 @@
 //! every reordering that the C11 memory model allows, within the bounds below.
 //!
 //! Covered: two calls and their answers between two ends that sleep whenever they find no message; a message that is
-//! sent over the socket, and announced in the memory so that it keeps its place among the other messages; an answer that is found before its *bell* arrives, which is
-//! the frame on the socket that wakes a sleeping end. Not covered: the
-//! spin, which only polls more often; and the socket, which is a list of bells and messages here.
+//! sent over the socket, and announced in the memory so that it keeps its place among the other messages; an answer that
+//! is found before its *bell* arrives, which is the frame on the socket that wakes a sleeping end. Not covered: the spin,
+//! which only polls more often; and the socket, which is a list of bells and messages here.
 
 #![cfg(test)]
 

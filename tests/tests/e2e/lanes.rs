@@ -1,5 +1,5 @@
-//! The lanes of a plugin in a child process: which kind of lane carries the calls, what happens to a call if the process is
-//! killed, and that an idle lane does no work.
+//! The lanes of a plugin in a child process: which kind of lane carries the calls, what happens to a call if the process
+//! is killed, and that an idle lane does no work.
 
 use replug::{
     CallError, Handle,
@@ -118,8 +118,8 @@ fn an_idle_lane_does_no_work() {
     assert_eq!(caller.join().unwrap(), Ok(1));
 }
 
-/// A host in a process of its own that ignores SIGXFSZ, and the pid of the host. With a limit on the size of files, such a
-/// host fails to make the memory of a lane, which is a file in memory.
+/// A host in a process of its own that ignores SIGXFSZ, and the pid of the host. With a limit on the size of files, such
+/// a host fails to make the memory of a lane, which is a file in memory.
 fn embedder(lab: &Lab) -> (Dev, Pid) {
     // With the default action of SIGXFSZ, a file over the limit would kill the host.
     let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_embedder"));

@@ -160,8 +160,8 @@ impl KillRun {
         Ok(event)
     }
 
-    /// The resources of the host, as soon as it has at most this many open descriptors, or after ten seconds. After a kill, the
-    /// host's threads for the killed process keep descriptors open until they end.
+    /// The resources of the host, as soon as it has at most this many open descriptors, or after ten seconds. After a
+    /// kill, the host's threads for the killed process keep descriptors open until they end.
     fn resource_usage(&self, at_most: usize) -> Result<ResourceUsage> {
         let mut usage = ResourceUsage::now();
         poll_within(Duration::from_secs(10), || {
