@@ -1,4 +1,4 @@
-//! Invalid calls, calls during a reload, and large calls.
+//! Invalid calls, nested calls, calls during a reload, and large calls.
 
 use replug::{CallError, Handle, HostError};
 use replug_tests::{Everything, Hold, Lab, Probe, ProbeError, Tally, misbehave, recorder};

@@ -1,4 +1,4 @@
-//! `replug dev` as a user runs it, with edits and an interruption, and the commands `call` and `build`.
+//! `replug dev` as a user runs it, with edits and an interruption, and the commands `new`, `call` and `build`.
 
 use replug_tests::{
     Lab, Source,

@@ -1,5 +1,6 @@
-//! Plugin processes that end while the worker executes a command. The host decides after the command whether it starts
-//! the process again. The state at the end of the command determines the decision.
+//! Plugin processes that end while something else happens to the plugin: a build, a command, a rejection, or an edit of
+//! its manifest. If a process ends while the worker executes a command, the host decides after the command,
+//! by the state at that time, whether it starts the process again. A restart does not wait for a build.
 
 use replug::{
     CallError, Event, EventKind, Generation, Handle, HostError, Status, event::Stage, manifest::Mode,

@@ -1,4 +1,4 @@
-//! Plugin folders that are removed, moved or replaced while the host runs.
+//! Plugin folders that are added piece by piece, removed, moved or replaced while the host runs.
 
 use replug::{Event, EventKind};
 use replug_tests::{Hold, Lab, misbehave};

@@ -1,4 +1,5 @@
-//! Plugins that fail or panic in a lifecycle step: at the start, at a reload, or at the end.
+//! How the versions of a plugin replace each other, and which version serves if one of them fails or panics in a lifecycle
+//! step: at the start, at a reload, or at the end.
 
 use replug::{
     CallError, Generation, Handle, HostError, Status,

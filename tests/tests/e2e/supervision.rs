@@ -1,5 +1,6 @@
 //! How the host handles crashing plugins. A version that crashes in its trial never serves. The process of a plugin
-//! that crashes later is started again. A plugin that crashes too often is quarantined.
+//! that crashes later is started again. A plugin that crashes too often is quarantined. No process of a killed host
+//! is left.
 
 use replug::{CallError, Digest, EventKind, Generation, Handle, Status, manifest::Mode};
 use replug_tests::{Hold, Lab, Neighbour, command::Dev, misbehave, wait::ProcessEnd};

@@ -1,5 +1,5 @@
-//! The results of trials. The host loads the same file that it has tried, and a version that has started before needs
-//! no trial.
+//! The results of trials. The host loads the same file that it has tried. A version that has started before needs no
+//! trial, unless its configuration has changed or a reload hands it a state.
 
 use replug::{EventKind, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave, stateless};
