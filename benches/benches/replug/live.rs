@@ -3,161 +3,228 @@
 
 use crate::{
     hot_lib::{Edit, HotLib},
+    live_plugins::{Copies, SUBJECTS, Subject},
+    live_stages::{self, Call, PASSES},
     peers,
 };
-use anyhow::{Context, Result, bail, ensure};
-use replug::{EventKind, Events, Handle, Host, event::Stages};
+use anyhow::{Context, Result};
+use replug::{Events, Handle, Host, event::Stages};
 use replug_benches::{Bar, Chart, Plot, Role, Section, Table, Target, median, quantile};
 use replug_interfaces::Greeter;
-use replug_tests::sandbox::Sandbox;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::process::Command;
 
-const ID: &str = "dev.replug.hello-world";
-const EDITS: usize = 12;
 /// The number of edits at the beginning that do not count, because they fill the caches of cargo and of the kernel.
 const WARM_UP: usize = 2;
-const SHARE: f64 = 0.5;
 /// The debounces of hot-lib-reloader in milliseconds: the default, and the one with which it is fastest. With a shorter
 /// one, it often looks for the file while cargo replaces it, and then waits for half a second.
 const DEBOUNCES: [(&str, &str); 2] =
     [("500", "hot-lib-reloader 0.8, by default"), ("10", "hot-lib-reloader 0.8, with a debounce of 10 ms")];
 
-/// Measures edits of one line of the plugin `hello-world`. replug and cargo each have a copy of the plugin and a target
-/// folder.
+/// Measures edits of one line of three plugins. replug and cargo each have copies of the plugins and a target folder.
+/// The other programs reload a library that is like the small plugin.
 pub(crate) fn measure() -> Result<Section> {
-    let (ours, theirs) = (Copy::new("live")?, Copy::new("live-cargo")?);
+    let (ours, theirs) = (Copies::new("live")?, Copies::new("live-cargo")?);
     let builder =
         Host::builder().plugins(ours.sandbox.plugins_dir()).state_dir(ours.sandbox.state_dir()).watch(true);
     let mut events = builder.events();
     let host = builder.build().wait()?;
-    let greeter: Handle<dyn Greeter> = host.get(ID)?;
-    greeter.greet("you").context("the plugin did not start")?;
-    theirs.cargo_build()?;
-
     let mut others = start_others();
-    let (mut live, mut cargo, mut stages) = (Vec::new(), Vec::new(), Vec::new());
-    for edit in 1..=WARM_UP + EDITS {
-        // replug and cargo alternate in building first, because the caches may be warmer for the second build.
-        let ours_first = edit % 2 == 0;
-        if !ours_first {
-            cargo.push(theirs.build_an_edit(edit)?);
-        }
-        let (took, of) = ours.go_live(edit, &greeter, &mut events)?;
-        live.push(took);
-        stages.push(of);
-        if ours_first {
-            cargo.push(theirs.build_an_edit(edit)?);
-        }
-        others.iter_mut().for_each(|other| other.go_live(edit));
+    let mut measured = Vec::new();
+    for (number, subject) in SUBJECTS.iter().enumerate() {
+        let greeter: Handle<dyn Greeter> = host.get(subject.id)?;
+        greeter.greet("you").with_context(|| format!("the {} plugin did not start", subject.name))?;
+        theirs.cargo_build(subject.package)?;
+        let no_others: &mut [Other] = &mut [];
+        let others = if number == 0 { &mut *others } else { no_others };
+        measured.push(measure_edits(number, (&ours, &theirs), (&greeter, &mut events), others)?);
     }
     host.shutdown().wait();
+    let calls = (0..SUBJECTS.len()).map(|subject| live_stages::calls(&ours, subject));
+    let calls = calls.collect::<Result<Vec<_>>>()?;
 
-    let (live, cargo, stages) = (&live[WARM_UP..], &cargo[WARM_UP..], &stages[WARM_UP..]);
-    let row = |name: &str, values: &[f64]| {
-        let cell = |share| format!("{:.1}", quantile(values, share));
-        vec![name.to_owned(), cell(0.5), cell(0.0), cell(1.0)]
-    };
-    let stage = |pick: fn(&Stages) -> f64| stages.iter().map(pick).collect::<Vec<f64>>();
-    let share = median(live) / median(cargo);
-    let mut rows = vec![
-        row("save to first answer of the new code", live),
-        row("of this: until the build begins", &stage(|stages| stages.detect)),
-        row("of this: build", &stage(|stages| stages.build)),
-        row(
-            "of this: store, preflight, load, swap",
-            &stage(|it| it.store + it.preflight + it.load + it.swap),
-        ),
-        row("`cargo build` of the same edit", cargo),
-    ];
-    for other in &others {
-        match &other.failed {
-            None => {
-                rows.push(row(other.name, &other.times(|edit| edit.live)));
-                rows.push(row("of this: its `cargo build`", &other.times(|edit| edit.build)));
-            }
-            Some(why) => rows.push(vec![other.name.to_owned(), "-".into(), "-".into(), why.clone()]),
-        }
-    }
-    rows.push(vec!["dx serve --hot-patch".to_owned(), "-".into(), "-".into(), dx()]);
+    let small = &measured[0];
     let best = others.iter().filter(|other| other.failed.is_none());
     let best = best.map(|other| (other.name, median(&other.times(|edit| edit.live))));
     let best = best.min_by(|(_, one), (_, other)| one.total_cmp(other));
-    let (notice, build) = (median(&stage(|it| it.detect)), median(&stage(|it| it.build)));
-    let mut bars = vec![
-        bar(
-            "replug",
-            Role::Ours,
-            &[
-                ("notice", notice),
-                ("build", build),
-                ("reload and first answer", median(live) - notice - build),
-            ],
+    let mut targets: Vec<_> =
+        SUBJECTS.iter().zip(&measured).map(|(subject, it)| it.target(subject)).collect();
+    targets[0].peer = best.map(|(name, ms)| format!("{ms:.1} ms ({name})"));
+    targets.push(Target {
+        what: "save to live, relative to the fastest other loop",
+        bound: "less than 1 time",
+        measured: best.map_or_else(
+            || "no other loop was measured".to_owned(),
+            |(_, ms)| format!("{:.2} times", median(&small.live) / ms),
         ),
-        bar("cargo build, without a reload", Role::Floor, &[("build", median(cargo))]),
+        met: best.is_some_and(|(_, ms)| median(&small.live) < ms),
+        ours: Some(format!("{:.1} ms", median(&small.live))),
+        peer: best.map(|(name, ms)| format!("{ms:.1} ms ({name})")),
+        ..Target::default()
+    });
+    Ok(Section {
+        title: "From the save to the new code",
+        tables: vec![edits_table(&measured, &others), stages_table(&measured, &calls)],
+        targets,
+        charts: vec![chart(small, &others, best)],
+    })
+}
+
+/// The milliseconds of the edits of one plugin that count.
+struct Measured {
+    live: Vec<f64>,
+    stages: Vec<Stages>,
+    cargo: Vec<f64>,
+}
+
+fn measure_edits(
+    subject: usize,
+    (ours, theirs): (&Copies, &Copies),
+    (greeter, events): (&Handle<dyn Greeter>, &mut Events),
+    others: &mut [Other],
+) -> Result<Measured> {
+    let (mut live, mut stages, mut cargo) = (Vec::new(), Vec::new(), Vec::new());
+    for edit in 1..=WARM_UP + SUBJECTS[subject].edits {
+        // replug and cargo alternate in building first, because the caches may be warmer for the second build.
+        let ours_first = edit % 2 == 0;
+        if !ours_first {
+            cargo.push(theirs.build_an_edit(subject, edit)?);
+        }
+        let (took, of) = ours.go_live((subject, edit), greeter, events)?;
+        live.push(took);
+        stages.push(of);
+        if ours_first {
+            cargo.push(theirs.build_an_edit(subject, edit)?);
+        }
+        others.iter_mut().for_each(|other| other.go_live(edit));
+    }
+    Ok(Measured {
+        live: live.split_off(WARM_UP),
+        stages: stages.split_off(WARM_UP),
+        cargo: cargo.split_off(WARM_UP),
+    })
+}
+
+impl Measured {
+    fn share(&self) -> f64 {
+        median(&self.live) / median(&self.cargo)
+    }
+
+    /// The median of a value of each edit.
+    fn stage(&self, pick: fn(&Stages) -> f64) -> f64 {
+        median(&self.stages.iter().map(pick).collect::<Vec<_>>())
+    }
+
+    fn target(&self, subject: &Subject) -> Target {
+        let (live, cargo, share) = (median(&self.live), median(&self.cargo), self.share());
+        Target {
+            what: subject.what,
+            bound: subject.bound,
+            measured: format!("{share:.2} times ({live:.1} and {cargo:.1} ms, {} edits)", subject.edits),
+            met: share <= subject.share,
+            ours: Some(format!("{live:.1} ms")),
+            floor: Some(format!("{cargo:.1} ms (`cargo build`)")),
+            ..Target::default()
+        }
+    }
+}
+
+fn edits_table(measured: &[Measured], others: &[Other]) -> Table {
+    let row = |name: &str, values: &[f64], share: String| {
+        let cell = |share| format!("{:.1}", quantile(values, share));
+        vec![name.to_owned(), cell(0.5), cell(0.0), cell(1.0), share]
+    };
+    let mut rows = Vec::new();
+    for (subject, it) in SUBJECTS.iter().zip(measured) {
+        let name = format!("{} plugin ({})", subject.name, subject.about);
+        rows.push(row(&name, &it.live, format!("{:.2}", it.share())));
+        rows.push(row("`cargo build` of the same edit", &it.cargo, "1.00".to_owned()));
+    }
+    let of_cargo = |values: &[f64]| format!("{:.2}", median(values) / median(&measured[0].cargo));
+    for other in others {
+        match &other.failed {
+            None => {
+                let live = other.times(|edit| edit.live);
+                rows.push(row(other.name, &live, of_cargo(&live)));
+                rows.push(row("of this: its `cargo build`", &other.times(|edit| edit.build), String::new()));
+            }
+            Some(why) => {
+                rows.push(vec![other.name.to_owned(), "-".into(), "-".into(), why.clone(), "-".into()]);
+            }
+        }
+    }
+    rows.push(vec!["dx serve --hot-patch".to_owned(), "-".into(), "-".into(), dx(), "-".into()]);
+    Table {
+        columns: vec![
+            "edit of one line, profile dev with cargo's default settings",
+            "p50 ms",
+            "least",
+            "most",
+            "to `cargo build`",
+        ],
+        rows,
+    }
+}
+
+fn stages_table(measured: &[Measured], calls: &[Vec<Call>]) -> Table {
+    let stage = |name: &str, pick: fn(&Stages) -> f64| {
+        let cells = measured.iter().map(|it| format!("{:.1}", it.stage(pick)));
+        [name.to_owned()].into_iter().chain(cells).collect::<Vec<_>>()
+    };
+    let of_rustc = |name: &str, pick: &dyn Fn(&Call) -> f64| {
+        let cells = calls.iter().map(|calls| {
+            let values: Vec<_> = calls.iter().map(pick).collect();
+            format!("{:.1}", median(&values))
+        });
+        [name.to_owned()].into_iter().chain(cells).collect::<Vec<_>>()
+    };
+    let answer = |(it, stage): (&Measured, f64)| format!("{:.1}", median(&it.live) - stage);
+    let sums = measured.iter().map(|it| {
+        it.stage(|it| it.detect + it.build + it.store + it.preflight + it.load + it.migrate + it.swap)
+    });
+    let rest = measured.iter().zip(sums).map(answer);
+    let mut rows = vec![
+        stage("until the build begins", |it| it.detect),
+        stage("build", |it| it.build),
+        stage("store", |it| it.store),
+        stage("preflight, with its trial", |it| it.preflight),
+        stage("load", |it| it.load),
+        stage("hand over the state, swap", |it| it.migrate + it.swap),
+        ["between the stages, and the first answer".to_owned()].into_iter().chain(rest).collect(),
+        of_rustc("rustc alone, started cold: the process", &|call| call.process),
+        of_rustc("of this: start and exit", &|call| call.process - call.rustc),
+    ];
+    for (number, (name, _)) in PASSES.iter().enumerate() {
+        rows.push(of_rustc(&format!("of this: {name}"), &|call| call.passes[number]));
+    }
+    let columns = [vec!["stage, p50 ms"], SUBJECTS.iter().map(|subject| subject.name).collect()].concat();
+    Table { columns, rows }
+}
+
+fn chart(small: &Measured, others: &[Other], best: Option<(&str, f64)>) -> Chart {
+    let (live, cargo) = (median(&small.live), median(&small.cargo));
+    let (notice, build) = (small.stage(|it| it.detect), small.stage(|it| it.build));
+    let ours = [("notice", notice), ("build", build), ("reload and first answer", live - notice - build)];
+    let mut bars = vec![
+        bar("replug", Role::Ours, &ours),
+        bar("cargo build, without a reload", Role::Floor, &[("build", cargo)]),
     ];
     bars.extend(others.iter().filter(|other| other.failed.is_none()).map(|other| {
         let build = median(&other.times(|edit| edit.build));
         let after = median(&other.times(|edit| edit.live)) - build;
         bar(other.name, Role::Peer, &[("cargo build", build), ("wait and reload", after)])
     }));
-    let beside = best.map(|(name, ms)| format!("; {name} takes {ms:.0} ms"));
-    let chart = Chart {
+    let beside = best.map(|(name, ms)| format!("; {name} takes {ms:.0} ms")).unwrap_or_default();
+    let share = small.share();
+    Chart {
         file: "live".into(),
         title: format!(
-            "The time from a save to the new code is {:.0} ms, {share:.2} times that of a cargo build of the \
-             same edit{}",
-            median(live),
-            beside.unwrap_or_default()
+            "The time from a save to the new code is {live:.0} ms, {share:.2} times that of a cargo build of the \
+             same edit{beside}"
         ),
-        subject: format!("one line of a small plugin, profile dev, medians of {EDITS} edits"),
+        subject: format!("one line of a small plugin, profile dev, medians of {} edits", SUBJECTS[0].edits),
         axis: "time since the save".into(),
         plot: Plot::Stages { bars },
-    };
-    Ok(Section {
-        title: "From the save to the new code",
-        tables: vec![Table {
-            columns: vec![
-                "edit of one line, profile dev with cargo's default settings",
-                "p50 ms",
-                "least",
-                "most",
-            ],
-            rows,
-        }],
-        targets: vec![
-            Target {
-                what: "save to live, relative to `cargo build`",
-                bound: "at most 0.5 times",
-                measured: format!(
-                    "{share:.2} times ({:.1} and {:.1} ms, {EDITS} edits)",
-                    median(live),
-                    median(cargo)
-                ),
-                met: share <= SHARE,
-                ours: Some(format!("{:.1} ms", median(live))),
-                peer: best.map(|(name, ms)| format!("{ms:.1} ms ({name})")),
-                floor: Some(format!("{:.1} ms (`cargo build`)", median(cargo))),
-            },
-            Target {
-                what: "save to live, relative to the fastest other loop",
-                bound: "less than 1 time",
-                measured: best.map_or_else(
-                    || "no other loop was measured".to_owned(),
-                    |(_, ms)| format!("{:.2} times", median(live) / ms),
-                ),
-                met: best.is_some_and(|(_, ms)| median(live) < ms),
-                ours: Some(format!("{:.1} ms", median(live))),
-                peer: best.map(|(name, ms)| format!("{ms:.1} ms ({name})")),
-                ..Target::default()
-            },
-        ],
-        charts: vec![chart],
-    })
+    }
 }
 
 fn bar(name: &str, role: Role, stages: &[(&str, f64)]) -> Bar {
@@ -219,84 +286,4 @@ fn dx() -> String {
             )
         }
     }
-}
-
-/// A copy of the plugin for edits.
-struct Copy {
-    sandbox: Sandbox,
-    file: PathBuf,
-    original: String,
-}
-
-impl Copy {
-    fn new(name: &str) -> Result<Self> {
-        let sandbox = Sandbox::fresh(name)?;
-        sandbox.remove_profiles()?;
-        let file = sandbox.add("plugins/hello-world")?.join("src/lib.rs");
-        let original = fs::read_to_string(&file)?;
-        ensure!(
-            original.contains("\"Hello, {name}!\""),
-            "{} does not contain the expected greeting",
-            file.display()
-        );
-        Ok(Self { sandbox, file, original })
-    }
-
-    /// Saves the source with another greeting, and returns the time before the save.
-    fn save(&self, edit: usize) -> Result<Instant> {
-        let edited = self.original.replace("\"Hello, {name}!\"", &format!("\"Hello {edit}, {{name}}!\""));
-        let before = Instant::now();
-        fs::write(&self.file, edited)?;
-        Ok(before)
-    }
-
-    /// Milliseconds from a save until the plugin answers with the new text.
-    fn go_live(
-        &self,
-        edit: usize,
-        greeter: &Handle<dyn Greeter>,
-        events: &mut Events,
-    ) -> Result<(f64, Stages)> {
-        let saved = self.save(edit)?;
-        let stages = loop {
-            // Waiting for the event takes no processor time from the compiler; repeated calls would.
-            let event = events.next_blocking().context("the host has shut down")?;
-            match &event.kind {
-                EventKind::Reloaded { stages, .. }
-                    if greeter.greet("you")? == format!("Hello {edit}, you!") =>
-                {
-                    break *stages;
-                }
-                EventKind::BuildFailed { error, .. } | EventKind::ReloadFailed { error, .. } => {
-                    bail!("edit {edit}: {error}")
-                }
-                _ => {}
-            }
-        };
-        Ok((millis(saved.elapsed()), stages))
-    }
-
-    /// Milliseconds that cargo takes for an edit.
-    fn build_an_edit(&self, edit: usize) -> Result<f64> {
-        let saved = self.save(edit)?;
-        self.cargo_build()?;
-        Ok(millis(saved.elapsed()))
-    }
-
-    fn cargo_build(&self) -> Result<()> {
-        let root: &Path = self.sandbox.root();
-        let status = Command::new("cargo")
-            .args(["build", "--quiet", "--package", "hello-world"])
-            .arg("--target-dir")
-            .arg(root.join("target"))
-            .current_dir(root)
-            .stdin(Stdio::null())
-            .status()?;
-        ensure!(status.success(), "`cargo build` in {} failed: {status}", root.display());
-        Ok(())
-    }
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }

@@ -12,6 +12,8 @@ mod hot_lib;
 mod http;
 mod lanes;
 mod live;
+mod live_plugins;
+mod live_stages;
 mod many;
 mod peers;
 mod process;
