@@ -113,7 +113,8 @@ impl Place {
     }
 }
 
-/// Whether a plugin of this mode prefers the host's process, but may run in a child process.
+/// Whether a plugin of this mode prefers the host's process, but is allowed to run in a
+/// child process.
 fn can_move(context: &Context, mode: Mode) -> bool {
     mode == Mode::Auto && context.program.is_ok()
 }
@@ -254,7 +255,7 @@ impl Candidate<'_> {
         Live::load_in_process(self.identity(), source, self)
     }
 
-    /// What the host knows about the library for its unmapping, if the manifest requires that it be unmapped.
+    /// What decides whether the library can be unmapped. `None` if the manifest does not require that.
     fn unloading(&self) -> Option<Unloading> {
         let Facts { nodelete, tls_destructors, .. } = *self.facts;
         let unloads = self.job.manifest.reload.unload == Unload::Verified;

@@ -114,8 +114,9 @@ impl HostBuilder {
         self
     }
 
-    /// Whether plugins start with the host. If so, `auto_start` in the manifest, or the last [`Host::start`] or
-    /// [`Host::stop`], decides for each plugin. If not, each plugin waits for [`Host::start`]. Default: yes.
+    /// Whether the host starts plugins by itself. If it does, the last [`Host::start`] or [`Host::stop`] of a
+    /// plugin decides whether this plugin is started, or `auto_start` in its manifest if there was neither. If
+    /// it does not, each plugin waits for [`Host::start`]. Default: yes.
     #[must_use]
     pub fn auto_start(mut self, auto_start: bool) -> Self {
         self.auto_start = auto_start;

@@ -87,7 +87,7 @@ impl Context {
         if self.program.is_ok() { Processes::Possible } else { Processes::Impossible }
     }
 
-    /// What the state of a plugin is read from, besides its worker.
+    /// The sources of a plugin's [`PluginInfo`](crate::PluginInfo) other than its worker.
     pub(crate) fn for_info(&self) -> (&BuildDir, &Tally) {
         (self.builder.dir(), self.settings.events.tally())
     }

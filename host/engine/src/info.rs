@@ -43,7 +43,7 @@ pub struct PluginInfo {
     /// How the last call was passed to the child process. `None` if the plugin does not run in a child process, or no
     /// method of it was called.
     pub lane: Option<LaneKind>,
-    /// Why calls use this lane.
+    /// Why calls are passed in this way.
     pub lane_reason: Option<LaneReason>,
     /// The limits of the child process that are in force, and the keys of `[limits]` that are not in force. No limit is
     /// in force if the serving generation runs in the host's process.

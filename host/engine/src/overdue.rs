@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct Steps(Mutex<lifecycle::StepState<Overdue>>);
 
-/// A step that may not return, with the text of its error message.
+/// A step that possibly never returns, with the text of the error message for that case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overdue {
     /// The stage to which the step belongs.

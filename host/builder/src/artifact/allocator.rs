@@ -44,8 +44,8 @@ impl Allocator {
             let mut imported = file.dynamic_symbols().filter(|symbol| symbol.is_undefined());
             let of_allocator = |name: &str| OF_ALLOCATORS.iter().any(|known| name.ends_with(known));
             let imports = imported.any(|symbol| symbol.name().is_ok_and(of_allocator));
-            // Every plugin allocates and frees memory, at least in `replug-api`. Another library may never allocate, so
-            // missing imports prove nothing about it.
+            // Every plugin allocates and frees memory, at least in `replug-api`. A library that is not a plugin
+            // possibly never does, so missing imports prove nothing about it.
             let mut exported = file.dynamic_symbols().filter(|symbol| !symbol.is_undefined());
             let is_plugin = exported.any(|symbol| symbol.name() == Ok(ROOT_MODULE_LOADER_NAME));
             return if is_plugin && !imports { Self::Mixed } else { Self::Fit };

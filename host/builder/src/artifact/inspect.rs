@@ -46,8 +46,8 @@ pub struct Facts {
     pub runpath: Vec<String>,
     /// The libraries that the object needs, in the order in which the loader searches for them.
     pub needed: Vec<Needed>,
-    /// The libraries that belong to the object. Two conditions make a library the object's own: the object needs it, or
-    /// one of the object's own libraries does; and the loader finds it by a run path, in a folder that is not the system's.
+    /// The libraries that belong to the object: those that it needs and that the loader finds by a run path, outside of
+    /// the system's folders. The same rule then adds the libraries that these libraries need.
     pub libraries: Vec<OwnLibrary>,
     /// How the Rust standard library is linked.
     pub std: StdLinkage,

@@ -12,8 +12,9 @@
 //! So this search may find a library that the loader does not find, and may miss a library that the loader finds.
 //!
 //! A library is the object's **own** if the loader finds it by the object's run path, outside of the system's folders.
-//! Such a library comes with the plugin, changes with it, and is a part of the artifact. The shared libstd is never the
-//! object's own: it belongs to the toolchain, and a process must have only one.
+//! Such a library comes with the plugin, changes with it, and is a part of the artifact. A library that a process can
+//! have only once, or that a plugin must share with its host, is never the object's own. One of these is the shared
+//! libstd, which belongs to the toolchain.
 
 use super::{
     elf::Dynamic,

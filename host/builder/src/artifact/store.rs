@@ -275,8 +275,8 @@ impl Store {
         Ok(found.into_iter().map(|(_, artifact)| artifact).collect())
     }
 
-    /// Removes the oldest artifacts until `keep` artifacts are left, but none in `in_use`. Returns the digests of the
-    /// removed artifacts.
+    /// Removes artifacts, the oldest first, until at most `keep` are left or only those in `in_use`, which are never
+    /// removed. Returns the digests of the removed artifacts.
     ///
     /// # Errors
     ///

@@ -51,7 +51,8 @@ impl PackageFacts {
         turns: &Turns,
     ) -> Result<Self, BuildError> {
         if mount::is_noexec(target_dir) {
-            // Cargo's own error would be that it may not run a build script, or that it cannot load a proc macro.
+            // Cargo's own error would be that permission to run a build script is denied, or that a proc macro
+            // cannot be loaded.
             return Err(BuildError::Io {
                 path: target_dir.to_owned(),
                 source: io::Error::other(

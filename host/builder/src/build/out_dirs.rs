@@ -49,9 +49,9 @@ impl OutDirs {
         Ok(folder)
     }
 
-    /// Moves files from rustc's output folder to another folder, so that the next run does not overwrite them. Two folders
-    /// are used in turn, because the previous output may still be in use. rustc may still be removing temporary files
-    /// from its output folder.
+    /// Moves files from rustc's output folder to another folder, so that the next run does not overwrite them. Two
+    /// folders are used in turn, because the host may still be using the previous output. The files are moved one by
+    /// one, and not with their folder, from which rustc may still be removing temporary files.
     pub(super) fn finish<const N: usize>(&self, names: [String; N]) -> io::Result<[PathBuf; N]> {
         let is_even = self.finished.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         let (from, to) = (self.path("-out"), self.path(if is_even { "-even" } else { "-odd" }));

@@ -168,7 +168,8 @@ impl Template {
         }))
     }
 
-    /// Why repeating the call may give another result than cargo, if it may.
+    /// Why the repeated call could give another result than cargo. `None` if it gives the
+    /// same result.
     pub(super) fn reason_for_cargo(&self, manifest: &Manifest) -> Option<String> {
         if self.spec != manifest.build {
             return Some("`[build]` of the manifest has changed".to_owned());
@@ -228,7 +229,8 @@ impl Template {
         facts: &PackageFacts,
     ) -> Option<Result<Output, BuildError>> {
         let warm = self.warm.take();
-        // The process would remove its temporary files while the next one writes into the same folder.
+        // The previous rustc may still be removing its temporary files, and the next one writes into
+        // the same folder.
         let exiting = self.exiting.lock().take();
         if let Some(exiting) = exiting {
             exiting.wait().await;

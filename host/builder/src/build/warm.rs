@@ -47,8 +47,8 @@ pub(super) struct Warm {
 }
 
 impl Warm {
-    /// Starts `rustc` after a delay, with the named pipe `pipe` as the file of its arguments. `rustc` has its environment
-    /// and its working folder, but no arguments.
+    /// Starts the command `rustc` after a delay. The command has an environment and a working folder, but no arguments:
+    /// the process will read them from the named pipe `pipe`.
     pub(super) fn prepare(&self, rustc: Command, pipe: PathBuf) {
         let Ok(runtime) = Handle::try_current() else { return };
         let (waiting, ready) = (Arc::downgrade(&self.waiting), Arc::clone(&self.ready));

@@ -40,8 +40,8 @@ pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
 }
 
 /// The default state folder, for a host or a build that is about to write to it. If an earlier version has left its
-/// state folder in the plugins folder, that folder is first moved to the new default, with a warning. The folder is not
-/// moved while a host uses it, or if the move fails. In these cases, the result is the old folder.
+/// state folder in the plugins folder, that folder is first moved to the new default, with a warning. If a host uses
+/// that folder, or if the move fails, the result is the old folder.
 pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
     let plugins_dir = resolved(plugins_dir);
     let (place, former) = (place_of(&plugins_dir), plugins_dir.join(FORMER));

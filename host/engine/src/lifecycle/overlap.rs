@@ -6,8 +6,8 @@
 //!
 //! * A change while no build runs is an edit. It is always built.
 //! * If no known step of the build writes the file, a change during a build counts as an edit, and supersedes the
-//!   build. But a procedural macro can write any file. So this happens at most [`Overlap::EDITS`] times in a row for
-//!   one folder.
+//!   build. But a procedural macro can write any file, and could so supersede every build. Therefore this happens at
+//!   most [`Overlap::EDITS`] times in a row for one folder.
 //! * If the build script of the file's own package may have written the file, and the file has the same content as at
 //!   the beginning of the build, the change does not count: the compiler reads the file after the script has ended.
 //! * If the content differs, the build is superseded, but at most [`Overlap::CUTS`] times in a row for one folder.

@@ -15,7 +15,8 @@ pub(crate) enum CommandKind {
     Change,
     /// A command from a user or client, who gets an answer. A stop makes the command pointless.
     Client,
-    /// A report that holds whether the plugin is stopped or not, such as a move of its folder. No stop rejects it.
+    /// A report that stays valid when the plugin is stopped, such as a move of its folder. So a stop does not
+    /// reject it.
     Notice,
     /// Stop the plugin.
     Stop,

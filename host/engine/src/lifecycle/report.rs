@@ -7,9 +7,11 @@ use crate::record::How;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReportTime {
     Now,
-    /// At the next [`Effect::ReportFailures`], because a version may serve before that.
+    /// At the next [`Effect::ReportFailures`]. If another version serves by then, the
+    /// report names it.
     Later,
-    /// The host reports the crash that is the reason of the failure.
+    /// Not at all: the version does not run because of a crash, which the host reports
+    /// itself.
     ByHost,
 }
 

@@ -111,9 +111,10 @@ impl Entry {
     }
 
     /// Keeps a nested call in the generation of the outer call. `outer` is the address of the call table of an outer
-    /// call, so another hazard pointer announces it: one of the calling thread, or of a thread that waits for it. Finds
-    /// or makes a call table of the same generation with all ports that handles need now, and announces it in `hazard`.
-    /// Returns `None` if `outer` belongs to another plugin or still serves, or if calls to the plugin are rejected.
+    /// call. So another hazard pointer announces that table: one of the calling thread, or one of a thread that waits
+    /// for the calling thread. Finds or makes a call table of the same generation with all ports that handles need now,
+    /// and announces it in `hazard`. Returns `None` if `outer` belongs to another plugin or still serves, or if calls
+    /// to the plugin are rejected.
     pub(super) fn stay_in(&self, outer: usize, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
         let mut inner = self.inner.lock();
         let outer = inner.leaving.iter().copied().find(|record| record.addr() == outer)?;

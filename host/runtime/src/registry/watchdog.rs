@@ -83,7 +83,7 @@ impl Watchdog {
         }
     }
 
-    /// Reports a call that has taken too long. Returns whether it has taken too long.
+    /// Reports the call if it has taken too long. Returns whether it has.
     fn judge(&self, call: &Seen, now: Instant, events: &WeakEventSink) -> bool {
         let Some(MarkContents { column, doing: Doing::Call { interface, method } }) =
             call.sighting.mark.read()
