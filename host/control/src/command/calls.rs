@@ -2,43 +2,95 @@
 //!
 //! Waking a thread costs more than most calls. So a request first puts its call into a queue and yields to the other
 //! requests that have arrived, and then wakes one thread for all of their calls. While a thread is awake, it takes the
-//! calls from the queue one after another. If a call has not ended after a millisecond, its request wakes or starts
-//! another thread for the queue. So a call waits behind a blocked call for one millisecond at most.
+//! calls from the queue one after another. Of the sleeping threads, the one that has slept for the shortest time is
+//! woken, because the caches still contain its data, and the others exit soon.
+//!
+//! A timer for each request would cost more than most calls, too. So one task watches all calls, once a millisecond
+//! while there are any. For each call that has waited in the queue since its last look, it wakes or starts another
+//! thread. So a call waits behind a blocked call for a few milliseconds at most. A call that has no answer after two
+//! looks is slow: from then on, its request waits with a timer for the deadline.
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+mod job;
+mod places;
+
+use job::{Job, Reply, Requested};
+use parking_lot::{Mutex, MutexGuard};
+pub(super) use places::Places;
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    thread,
-    time::Duration,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, Thread},
+    time::{Duration, Instant},
 };
-use tokio::{sync::oneshot, task::yield_now, time::timeout};
+use tokio::{
+    task::yield_now,
+    time::{sleep, timeout},
+};
 
-/// How long a request waits for its call before it adds a thread.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// The interval at which calls without an answer are examined.
+const LOOK: Duration = Duration::from_millis(1);
 /// How long an idle thread waits for a call before it exits. A plugin cannot be unmapped before the threads that called
 /// it have exited.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
-
-type Job = Box<dyn FnOnce() + Send>;
 
 /// The queue of calls, and the threads that run them.
 #[derive(Default)]
 pub(super) struct Calls {
     state: Mutex<State>,
-    work: Condvar,
+    /// The number of threads that run calls or were woken to do so. It changes only while the state is locked. A thread
+    /// sleeps only when the queue is empty. So a request that has put its call into the queue, and then reads a number
+    /// other than 0, need not wake a thread.
+    awake: AtomicUsize,
 }
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Job>,
-    /// The number of threads that run calls or were woken to do so.
-    awake: usize,
-    /// The number of threads that wait to be woken.
-    asleep: usize,
-    /// The number of threads that were woken but do not run yet. They also count as awake.
-    called: usize,
+    queue: VecDeque<Arc<dyn Job>>,
+    /// How many calls at the front of the queue were there at the last look.
+    overdue: usize,
+    /// The calls that were requested since the last look.
+    fresh: Vec<Arc<dyn Job>>,
+    /// The calls that were requested between the last two looks.
+    aged: Vec<Arc<dyn Job>>,
+    /// Whether a task looks at the calls.
+    is_watched: bool,
+    /// The threads that wait to be woken. The thread that began to wait last is at the end.
+    asleep: Vec<Thread>,
+}
+
+/// A thread that has to be woken or started. Waking and starting take long, so the state is not locked meanwhile.
+#[must_use]
+enum Added {
+    Asleep(Thread),
+    New,
+}
+
+impl State {
+    fn push(&mut self, job: Arc<dyn Job>) {
+        self.fresh.push(job.clone());
+        self.queue.push_back(job);
+    }
+
+    fn pop(&mut self) -> Option<Arc<dyn Job>> {
+        self.overdue = self.overdue.saturating_sub(1);
+        self.queue.pop_front()
+    }
+
+    /// Looks at the calls. Returns how many calls have waited in the queue since the last look, and the calls that may
+    /// be slow.
+    fn look(&mut self) -> (usize, Vec<Arc<dyn Job>>) {
+        let overdue = mem::replace(&mut self.overdue, self.queue.len());
+        (overdue, mem::replace(&mut self.aged, mem::take(&mut self.fresh)))
+    }
+
+    /// Whether there is no call to look at.
+    fn is_quiet(&self) -> bool {
+        self.queue.is_empty() && self.fresh.is_empty() && self.aged.is_empty()
+    }
 }
 
 /// A guard for a call in the queue. Dropping it ensures that a thread is awake for the call, even if the request was
@@ -47,10 +99,16 @@ struct Queued<'a>(&'a Arc<Calls>);
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        if state.awake == 0 && !state.queue.is_empty() {
-            self.0.add(&mut state);
+        let Self(calls) = self;
+        let none_is_awake = || calls.awake.load(Ordering::Relaxed) == 0;
+        if !none_is_awake() {
+            return;
         }
+        let added = {
+            let mut state = calls.state.lock();
+            (none_is_awake() && !state.queue.is_empty()).then(|| calls.add(&mut state))
+        };
+        added.into_iter().for_each(|added| calls.begin(added));
     }
 }
 
@@ -70,69 +128,99 @@ impl Calls {
         deadline: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
-        let (reply, mut answer) = oneshot::channel();
-        let queued = self.queue(Box::new(move || drop(reply.send(work()))));
+        let (job, answer) = Requested::new(work);
+        let queued = self.queue(job);
         yield_now().await;
         drop(queued);
-        let first = timeout(PATIENCE.min(deadline), &mut answer).await;
-        let answered = match first {
-            Ok(answered) => answered,
-            Err(_) => {
-                self.hurry();
-                timeout(deadline.saturating_sub(PATIENCE), answer).await.map_err(|_| NoAnswer::Late)?
-            }
+        let rest = match answer.await.map_err(|_| NoAnswer::Broken)? {
+            Reply::Answer(answer) => return Ok(answer),
+            Reply::Slow(rest) => rest,
         };
+        let answered = timeout(deadline.saturating_sub(LOOK), rest).await.map_err(|_| NoAnswer::Late)?;
         answered.map_err(|_| NoAnswer::Broken)
     }
 
-    fn queue(self: &Arc<Self>, job: Job) -> Queued<'_> {
-        self.state.lock().queue.push_back(job);
+    fn queue(self: &Arc<Self>, job: Arc<dyn Job>) -> Queued<'_> {
+        let is_watched = {
+            let mut state = self.state.lock();
+            state.push(job);
+            mem::replace(&mut state.is_watched, true)
+        };
+        if !is_watched {
+            tokio::spawn(self.clone().watch());
+        }
         Queued(self)
     }
 
-    /// Called if a request has waited for too long: wakes or starts another thread, unless the queue is empty.
-    fn hurry(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        if !state.queue.is_empty() {
-            self.add(&mut state);
+    /// Looks at the calls until there are none.
+    async fn watch(self: Arc<Self>) {
+        loop {
+            sleep(LOOK).await;
+            let (added, slow) = {
+                let mut state = self.state.lock();
+                let (overdue, slow) = state.look();
+                if slow.is_empty() && state.is_quiet() {
+                    state.is_watched = false;
+                    return;
+                }
+                ((0..overdue).map(|_| self.add(&mut state)).collect::<Vec<_>>(), slow)
+            };
+            added.into_iter().for_each(|added| self.begin(added));
+            slow.iter().for_each(|job| job.becomes_slow());
         }
     }
 
-    fn add(self: &Arc<Self>, state: &mut MutexGuard<'_, State>) {
-        state.awake += 1;
-        if state.asleep > 0 {
-            state.asleep -= 1;
-            state.called += 1;
-            self.work.notify_one();
+    /// Counts one more thread as awake. The caller passes the result to [`Calls::begin`].
+    fn add(&self, state: &mut State) -> Added {
+        self.awake.fetch_add(1, Ordering::Relaxed);
+        state.asleep.pop().map_or(Added::New, Added::Asleep)
+    }
+
+    /// Wakes or starts a thread.
+    fn begin(self: &Arc<Self>, added: Added) {
+        if let Added::Asleep(thread) = added {
+            thread.unpark();
             return;
         }
         let calls = self.clone();
         if thread::Builder::new().name("replug-call".into()).spawn(move || calls.work()).is_err() {
-            state.awake -= 1;
-            // Dropping a job reports `NoAnswer::Broken` to the request that waits for it.
-            state.queue.pop_front();
+            let mut state = self.state.lock();
+            self.awake.fetch_sub(1, Ordering::Relaxed);
+            if let Some(job) = state.pop() {
+                job.fail();
+            }
         }
     }
 
     fn work(&self) {
         let mut state = self.state.lock();
         loop {
-            while let Some(job) = state.queue.pop_front() {
-                // The panic hook has reported the panic. The thread continues with the next job.
-                MutexGuard::unlocked(&mut state, || drop(catch_unwind(AssertUnwindSafe(job))));
+            while let Some(job) = state.pop() {
+                MutexGuard::unlocked(&mut state, || {
+                    job.run();
+                    drop(job);
+                });
             }
-            state.awake -= 1;
-            state.asleep += 1;
-            loop {
-                let slept_enough = self.work.wait_for(&mut state, KEEP_ALIVE).timed_out();
-                if state.called > 0 {
-                    state.called -= 1;
-                    break;
-                }
-                if slept_enough {
-                    state.asleep -= 1;
-                    return;
-                }
+            self.awake.fetch_sub(1, Ordering::Relaxed);
+            state.asleep.push(thread::current());
+            if !self.sleep(&mut state) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the calling thread is woken. Returns `false` if it was not woken within [`KEEP_ALIVE`], and no longer
+    /// waits.
+    fn sleep(&self, state: &mut MutexGuard<'_, State>) -> bool {
+        let (own, until) = (thread::current().id(), Instant::now() + KEEP_ALIVE);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            MutexGuard::unlocked(state, || thread::park_timeout(left));
+            // The thread that wakes this one takes it from the list. A park may also end without a reason.
+            let Some(place) = state.asleep.iter().position(|it| it.id() == own) else { return true };
+            if until <= Instant::now() {
+                state.asleep.remove(place);
+                return false;
             }
         }
     }
@@ -174,6 +262,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_is_sent_although_the_next_call_of_the_thread_blocks() {
+        let calls = Arc::new(Calls::default());
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let blocked = calls.run(LONG, move || held.recv().is_err());
+        tokio::pin!(blocked);
+        tokio::select! {
+            biased;
+            answer = calls.run(LONG, || 7) => assert_eq!(answer.unwrap(), 7),
+            _ = &mut blocked => panic!("the call ended before it was released"),
+        }
+        drop(release);
+        assert!(blocked.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_slow_call_is_answered_and_the_watch_ends_with_the_last_call() {
+        let calls = Arc::new(Calls::default());
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let slow = tokio::spawn({
+            let calls = calls.clone();
+            async move { calls.run(LONG, move || held.recv().is_err()).await }
+        });
+        // The thread of the first call is blocked, so these calls need another thread.
+        for number in 0..100 {
+            assert_eq!(calls.run(LONG, move || number).await.unwrap(), number);
+        }
+        drop(release);
+        assert!(slow.await.unwrap().unwrap());
+        while calls.state.lock().is_watched {
+            yield_now().await;
+        }
+        assert!(calls.state.lock().is_quiet());
+        assert_eq!(calls.run(LONG, || 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
     async fn a_queued_call_runs_although_its_request_is_cancelled() {
         let calls = Arc::new(Calls::default());
         let (done, made) = std::sync::mpsc::channel();
@@ -182,7 +306,7 @@ mod tests {
             // The job is in the queue, and no thread is awake yet.
             let waits = poll_fn(|context| Poll::Ready(run.as_mut().poll(context).is_pending())).await;
             assert!(waits);
-            assert_eq!(calls.state.lock().awake, 0);
+            assert_eq!(calls.awake.load(Ordering::Relaxed), 0);
         }
         assert_eq!(made.recv(), Ok(7));
     }

@@ -5,7 +5,7 @@ use super::{
     Answer, CallFailure, Command, Execute, Kind, List, Logs, OfPlugin, Payload, Who,
     answer::{Executed, Interface, Logged, Methods, Plugin, Plugins, Versions},
     audit::Audit,
-    calls::{Calls, NoAnswer},
+    calls::{Calls, NoAnswer, Places},
     change, commands,
     error::{Code, ControlError},
     recent::Recent,
@@ -19,7 +19,6 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
 use tracing::{Instrument, Span};
 
 /// The default number of plugins on a page.
@@ -40,8 +39,8 @@ pub(crate) struct Executor {
     recent: Arc<Recent>,
     /// The threads on which calls run.
     calls: Arc<Calls>,
-    /// The permits for further calls.
-    places: Arc<Semaphore>,
+    /// The limit on concurrent calls.
+    places: Arc<Places>,
     call_deadline: Duration,
 }
 
@@ -53,7 +52,7 @@ impl Executor {
         recent: Arc<Recent>,
         (calls, call_deadline): (usize, Duration),
     ) -> Self {
-        let (audit, places) = (Audit::new(host.clone()), Arc::new(Semaphore::new(calls)));
+        let (audit, places) = (Audit::new(host.clone()), Places::new(calls));
         Self { host, audit, recent, calls: Arc::default(), places, call_deadline }
     }
 
@@ -155,7 +154,7 @@ impl Executor {
         arguments: Box<RawValue>,
     ) -> Result<(Option<u64>, Box<RawValue>), ControlError> {
         let handle = host.plugin(id.as_str())?;
-        let permit = self.places.clone().try_acquire_owned().map_err(|_| {
+        let permit = self.places.take().ok_or_else(|| {
             let text = "the maximum number of concurrent calls is reached: retry later";
             ControlError::new(Code::Busy, text).retry(Duration::from_secs(1))
         })?;
