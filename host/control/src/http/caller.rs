@@ -12,8 +12,9 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// The client of a request, and the id of the request.
@@ -42,8 +43,11 @@ pub(super) struct Connection {
     pub(super) origin: io::Result<Origin>,
     /// The address of this host to which the client connected.
     pub(super) local: Option<IpAddr>,
+    opened: Instant,
     /// How many answers are in progress.
-    pub(super) busy: AtomicUsize,
+    busy: AtomicUsize,
+    /// When the last answer ended, in milliseconds since the connection was opened. 0 if none has ended.
+    quiet_since: AtomicU64,
 }
 
 impl Connection {
@@ -52,11 +56,33 @@ impl Connection {
             Who::Process { pid, .. } => origin_of(pid),
             Who::Remote(_) | Who::Program => Ok(Origin::Elsewhere),
         };
-        Arc::new(Self { who, origin, local, busy: AtomicUsize::new(0) })
+        let (busy, quiet_since) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Arc::new(Self { who, origin, local, opened: Instant::now(), busy, quiet_since })
+    }
+
+    /// Records that an answer is in progress.
+    pub(super) fn begins_answer(&self) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records that an answer has ended.
+    pub(super) fn ends_answer(&self) {
+        self.quiet_since.store(self.age_ms(), Ordering::Relaxed);
+        self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
+    }
+
+    /// How long the client has sent no complete head of a request. `None` while an answer is in progress.
+    pub(super) fn quiet_for(&self) -> Option<Duration> {
+        let since = self.quiet_since.load(Ordering::Relaxed);
+        self.is_idle().then(|| Duration::from_millis(self.age_ms().saturating_sub(since)))
+    }
+
+    fn age_ms(&self) -> u64 {
+        self.opened.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     error::{Code, ControlError},
 };
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{FromRequestParts, Query, Request},
     http::{
         HeaderValue, StatusCode, Uri,
@@ -16,12 +16,13 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use futures_util::future::poll_immediate;
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, IgnoredAny},
 };
 use serde_json::{Value, json};
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, pin::pin, time::Duration};
 use utoipa::ToSchema;
 
 /// The maximum size of a body in bytes. The largest bodies are the arguments of calls. Every connection may hold a body
@@ -59,8 +60,8 @@ pub(super) type Answered<T> = Result<Reply<T>, ControlError>;
 pub(super) struct Reply<T>(Envelope<T>);
 
 impl<T> Reply<T> {
-    pub(super) fn new(caller: &Caller, data: T) -> Self {
-        Self(Envelope { code: 0, data, request_id: caller.request_id.clone() })
+    pub(super) fn new(caller: Caller, data: T) -> Self {
+        Self(Envelope { code: 0, data, request_id: caller.request_id })
     }
 }
 
@@ -150,7 +151,7 @@ impl Source for QueryOf<'_> {
 pub(super) struct Nothing {}
 
 /// A body of JSON. Unknown keys are errors.
-pub(super) struct JsonBody(Vec<u8>);
+pub(super) struct JsonBody(Bytes);
 
 impl JsonBody {
     /// Waits for the body of the request.
@@ -188,8 +189,14 @@ fn is_json(request: &Request) -> bool {
     media.eq_ignore_ascii_case("application/json")
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, ControlError> {
-    match tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await {
+async fn read(body: Body) -> Result<Bytes, ControlError> {
+    let mut reading = pin!(to_bytes(body, MAX_BODY));
+    // Most bodies have arrived with the head of the request, and need no timer.
+    let read = match poll_immediate(reading.as_mut()).await {
+        Some(read) => Ok(read),
+        None => tokio::time::timeout(BODY_TIME, reading).await,
+    };
+    match read {
         Err(_) => Err(ControlError::new(
             Code::SlowBody,
             format!("the body did not arrive within {} s: send it faster, or send less", BODY_TIME.as_secs()),
@@ -202,7 +209,7 @@ async fn read(body: Body) -> Result<Vec<u8>, ControlError> {
                 false => ControlError::new(Code::BadInput, format!("the body is incomplete: {error}")),
             })
         }
-        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Ok(bytes)) => Ok(bytes),
     }
 }
 

@@ -19,15 +19,14 @@ use super::{
     command::Who,
     envelope::{MAX_BODY, too_large_body},
     error::{Code, ControlError},
-    routes::{self, Route},
+    routes::{self, Api, Route},
     span, token,
 };
 use axum::{
-    Router,
     extract::Request,
     http::{
         HeaderMap, HeaderName, HeaderValue,
-        header::{CONTENT_LENGTH, HOST, ORIGIN},
+        header::{CACHE_CONTROL, CONTENT_LENGTH, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS},
         uri::Authority,
     },
     response::{IntoResponse, Response},
@@ -35,12 +34,8 @@ use axum::{
 use replug_runtime::lineage::Origin;
 use std::{
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
-use tower::ServiceExt;
 use tracing::Instrument;
 
 /// The checks for TCP.
@@ -55,22 +50,20 @@ pub(super) struct TcpChecks {
 static REQUESTS: AtomicU64 = AtomicU64::new(1);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Passes a request to the handler of its route, or rejects it. This function wraps the router instead of being a layer
-/// of it, because a layer would copy the router's services for each request.
+/// Answers a request of this connection for this route, or rejects it.
 pub(super) async fn guard(
-    (app, route): (&App, Option<&Route>),
-    mut request: Request,
-    router: Router,
+    (api, connection, route): (&Api, &Connection, Option<&Route>),
+    request: Request,
 ) -> Response {
+    let app = &*api.app;
     let request_id = format!("{}-{}", app.recent.run(), REQUESTS.fetch_add(1, Ordering::Relaxed));
     let header = HeaderValue::from_str(&request_id);
     let span = span::of((request.method(), route), &request_id);
     let answering = async {
-        match admit(app, &request) {
-            Ok(caller) => {
-                span::asked_by(&caller.who);
-                request.extensions_mut().insert(Caller { request_id, ..caller });
-                router.oneshot(request).await.unwrap_or_else(|never| match never {})
+        match admit((app, connection), &request) {
+            Ok(who) => {
+                span::asked_by(&who);
+                api.admitted((Caller { who, request_id }, route), request).await
             }
             Err(error) => error.into_response(),
         }
@@ -81,15 +74,13 @@ pub(super) async fn guard(
     if let Ok(header) = header {
         headers.insert(REQUEST_ID, header);
     }
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-    headers.entry("cache-control").or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
-fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
-    let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    let connection = connection
-        .ok_or_else(|| ControlError::new(Code::Bug, "internal error: the request has no connection"))?;
+/// Checks a request of this connection, and returns the client.
+fn admit((app, connection): (&App, &Connection), request: &Request) -> Result<Who, ControlError> {
     let who = connection.who.clone();
     if let Who::Process { uid, .. } = who
         && uid != 0
@@ -117,7 +108,7 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
     }
     let checks = app.checks.as_ref().filter(|_| matches!(who, Who::Remote(_)));
     let host = own_host(request, checks, connection.local)?;
-    check_origin(request.headers(), checks, &host)?;
+    check_origin(request.headers(), checks, host)?;
     if let Some(checks) = checks.filter(|_| !is_open(request.uri().path())) {
         token::check(request.headers(), &checks.token)?;
     }
@@ -125,7 +116,7 @@ fn admit(app: &App, request: &Request) -> Result<Caller, ControlError> {
     if length.is_some_and(|length: u64| length > MAX_BODY as u64) {
         return Err(too_large_body());
     }
-    Ok(Caller { who, request_id: String::new() })
+    Ok(who)
 }
 
 /// Whether this path needs no token: the path of a health check or of the page's files, which contain no data of the
@@ -136,16 +127,16 @@ pub(super) fn is_open(path: &str) -> bool {
 }
 
 /// The `Host` of the request, if it names this host.
-fn own_host(
-    request: &Request,
+fn own_host<'a>(
+    request: &'a Request,
     checks: Option<&TcpChecks>,
     local: Option<IpAddr>,
-) -> Result<String, ControlError> {
+) -> Result<&'a str, ControlError> {
     let mut named = request.headers().get_all(HOST).iter();
     let host = match (named.next(), named.next(), request.uri().authority()) {
-        (Some(host), None, None) => host.to_str().unwrap_or_default().to_owned(),
-        (None, None, Some(authority)) => authority.as_str().to_owned(),
-        _ => String::new(),
+        (Some(host), None, None) => host.to_str().unwrap_or_default(),
+        (None, None, Some(authority)) => authority.as_str(),
+        _ => "",
     };
     let foreign = || {
         let host: String = host.chars().take(100).collect();
@@ -206,7 +197,7 @@ mod tests {
 
     fn host(name: &str) -> Result<String, ControlError> {
         let request = Request::builder().header(HOST, name).body(Body::empty()).unwrap();
-        own_host(&request, Some(&checks()), "10.1.2.3".parse().ok())
+        own_host(&request, Some(&checks()), "10.1.2.3".parse().ok()).map(str::to_owned)
     }
 
     #[test]

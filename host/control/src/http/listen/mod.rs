@@ -24,7 +24,7 @@ use axum::{
 };
 use claim::Claim;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use pool::{Place, Pool};
 use replug_engine::{Events, Starting, Workspace, user_states};
@@ -34,7 +34,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -170,26 +170,38 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     let held = Arc::new(Mutex::new(None));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let busy = Busy::new(&connection);
-        let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(connection.clone());
-        let (api, held) = (api.clone(), held.clone());
+        let request: Request = request.map(Body::new);
+        let (api, held, connection) = (api.clone(), held.clone(), connection.clone());
         async move {
-            let mut response = api.answer(request).await;
+            let mut response = api.answer(&connection, request).await;
             if let Some(permit) = response.extensions_mut().remove::<Held>() {
                 *held.lock() = Some(permit);
             }
             Ok::<_, Infallible>(response.map(|body| Underway { body, _busy: busy }))
         }
     });
+    // A timer of hyper for each head would cost more than one for the connection.
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
+        biased;
         // An error means that the client closed the connection or did not send HTTP. The host need not react to either.
         _ = serving => {}
         () = place.needed() => {}
+        () = stays_quiet(&place.connection) => {}
+    }
+}
+
+/// Waits until the client has sent no complete head of a request for [`HEAD_TIME`].
+async fn stays_quiet(connection: &Connection) {
+    loop {
+        let left = HEAD_TIME.saturating_sub(connection.quiet_for().unwrap_or_default());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left).await;
     }
 }
 
@@ -198,14 +210,14 @@ struct Busy(Arc<Connection>);
 
 impl Busy {
     fn new(connection: &Arc<Connection>) -> Self {
-        connection.busy.fetch_add(1, Ordering::Relaxed);
+        connection.begins_answer();
         Self(connection.clone())
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        self.0.ends_answer();
     }
 }
 

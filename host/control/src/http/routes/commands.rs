@@ -12,7 +12,7 @@ use crate::{
 };
 use axum::{
     extract::{Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, Method},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
@@ -36,8 +36,13 @@ fn handler(kind: Kind) -> MethodRouter<Arc<App>> {
     }
 }
 
+/// The HTTP method of requests for the command.
+pub(super) fn method(kind: Kind) -> Method {
+    if kind.declaration().effect.is_read_only() { Method::GET } else { Method::POST }
+}
+
 /// Reads a request for the command, executes the command, and returns its answer.
-async fn answer(
+pub(super) async fn answer(
     app: &Arc<App>,
     caller: Caller,
     kind: Kind,
@@ -54,7 +59,7 @@ async fn answer(
 
 async fn run(app: &Arc<App>, caller: Caller, command: Command) -> Result<Response, ControlError> {
     let answer = app.executor.run(caller.who.clone(), command).await?;
-    Ok(Reply::new(&caller, answer).into_response())
+    Ok(Reply::new(caller, answer).into_response())
 }
 
 fn follow(app: &Arc<App>, logs: Logs, headers: &HeaderMap) -> Result<Response, ControlError> {

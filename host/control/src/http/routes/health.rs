@@ -39,7 +39,7 @@ struct Ready {
 /// Whether the host is alive.
 #[utoipa::path(get, path = "/health/live", responses((status = 200, description = "It is alive", body = Envelope<Live>)))]
 async fn live(caller: Caller, _: Params<Nothing>) -> Answered<Live> {
-    Ok(Reply::new(&caller, Live { live: true }))
+    Ok(Reply::new(caller, Live { live: true }))
 }
 
 /// Whether the host is ready: each plugin that starts with the host has started or has failed to start. The host is
@@ -54,5 +54,5 @@ async fn ready(State(app): State<Arc<App>>, caller: Caller, _: Params<Nothing>) 
     let plugins = host.plugins();
     let running = plugins.iter().filter(|plugin| plugin.generation.is_some()).count();
     let failed = plugins.iter().filter(|plugin| plugin.status == Status::Error).count();
-    Ok(Reply::new(&caller, Ready { ready: true, running, failed }))
+    Ok(Reply::new(caller, Ready { ready: true, running, failed }))
 }

@@ -11,13 +11,20 @@ mod page;
 
 use super::{
     App,
+    caller::{Caller, Connection},
     command::Kind,
     envelope::{Nothing, Params, unknown_path, wrong_method},
     guard::guard,
     openapi,
 };
-use axum::{Router, extract::Request, response::Response, routing::get};
+use axum::{
+    Router,
+    extract::Request,
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use std::{collections::BTreeMap, sync::Arc};
+use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 
 /// The prefix of the API's paths.
@@ -25,7 +32,7 @@ pub(super) const PREFIX: &str = "/api/v1";
 
 /// All routes, behind the guard.
 pub(super) struct Api {
-    app: Arc<App>,
+    pub(super) app: Arc<App>,
     router: Router,
     /// The paths in `/openapi.json`.
     routes: BTreeMap<String, Route>,
@@ -45,9 +52,26 @@ impl Api {
     }
 
     /// Answers a request. The answer to a rejected request is an error.
-    pub(super) async fn answer(&self, request: Request) -> Response {
+    pub(super) async fn answer(&self, connection: &Connection, request: Request) -> Response {
         let route = self.route(request.uri().path());
-        guard((&self.app, route), request, self.router.clone()).await
+        guard((self, connection, route), request).await
+    }
+
+    /// Answers a request that the guard has admitted.
+    pub(super) async fn admitted(
+        &self,
+        (caller, route): (Caller, Option<&Route>),
+        mut request: Request,
+    ) -> Response {
+        // The router would clone its services for each request. So it gets only the requests that do not name a command
+        // exactly, such as a request with a wrong method.
+        let command =
+            route.filter(|route| route.path == request.uri().path()).and_then(|route| route.command);
+        if let Some(kind) = command.filter(|kind| commands::method(*kind) == request.method()) {
+            return commands::answer(&self.app, caller, kind, request).await.into_response();
+        }
+        request.extensions_mut().insert(caller);
+        self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
     }
 
     /// The route of a path, or `None` for an unknown path. So spans have only the paths in `/openapi.json` as values,
