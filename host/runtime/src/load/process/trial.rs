@@ -1,5 +1,5 @@
-//! A trial: a new version runs through all steps of its start in a temporary process. A version that crashes, hangs,
-//! exits or returns an error in its trial is never loaded into the host.
+//! A trial: a new version runs `init`, `restore`, `health` and its destructor in a temporary process. A version that
+//! crashes, hangs, exits or returns an error in its trial is never loaded into the host.
 
 use super::{
     child::{Child, Start},
@@ -50,8 +50,8 @@ pub fn open_only(start: Start<'_>, spec: InstanceSpec) -> Result<TrialReport, Tr
     Ok(TrialReport { panic_unwinds: loaded.panic_unwinds })
 }
 
-/// Runs a new version through all steps of its start in a temporary process, with this state if the version keeps
-/// state.
+/// Runs `init`, `restore` and `health` of a new version in a temporary process, and drops the instance. Without a state,
+/// or if the version keeps none, there is no `restore`.
 ///
 /// # Errors
 ///
