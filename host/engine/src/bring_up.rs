@@ -113,8 +113,7 @@ impl Place {
     }
 }
 
-/// Whether a plugin of this mode prefers the host's process, but is allowed to run in a
-/// child process.
+/// Whether a plugin of this mode prefers the host's process, but is allowed to run in a child process.
 fn can_move(context: &Context, mode: Mode) -> bool {
     mode == Mode::Auto && context.program.is_ok()
 }

@@ -114,9 +114,9 @@ impl HostBuilder {
         self
     }
 
-    /// Whether the host starts plugins by itself. If it does, the last [`Host::start`] or [`Host::stop`] of a
-    /// plugin decides whether this plugin is started, or `auto_start` in its manifest if there was neither. If
-    /// it does not, each plugin waits for [`Host::start`]. Default: yes.
+    /// Whether the host starts plugins by itself. If it does, the last [`Host::start`] or [`Host::stop`] of a plugin
+    /// decides whether this plugin is started. If there was neither, `auto_start` in the manifest decides. If it does
+    /// not, each plugin waits for [`Host::start`]. Default: yes.
     #[must_use]
     pub fn auto_start(mut self, auto_start: bool) -> Self {
         self.auto_start = auto_start;
@@ -174,9 +174,9 @@ impl HostBuilder {
     /// Starts the host: finds the plugins, builds and loads them. If a plugin fails to start, the host still starts,
     /// and [`Host::plugins`] and the events report the error.
     ///
-    /// A version that served before is loaded from the store, and its source is built afterwards. The host waits for
-    /// that build only if the version served in a different program, or if this program was rebuilt since, because the
-    /// program's interfaces may have changed.
+    /// A version that served before is loaded from the store, and its source is built afterwards. Usually, the host
+    /// does not wait for that build. It does if the version served in a different program, or if this program was
+    /// rebuilt since, because the program's interfaces may have changed.
     ///
     /// # Errors
     ///

@@ -115,8 +115,8 @@ impl ReloadCause {
         }
     }
 
-    /// The key of the manifest that caused the error, such as `config.port`. `None` if the error is not a plugin's
-    /// rejection of its configuration, or if the plugin named no key.
+    /// If a plugin has rejected its configuration and named a key: this key as in the manifest, such as `config.port`.
+    /// Otherwise `None`.
     pub(crate) fn unfit_config_key(&self) -> Option<String> {
         let (Self::Lifecycle(error) | Self::Trial(TrialError::Lifecycle(error))) = self else { return None };
         let details: serde_json::Value = serde_json::from_str(&error.details).ok()?;

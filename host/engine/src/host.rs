@@ -262,8 +262,8 @@ impl Host {
     /// ends, and later hosts also start the plugin, even if its manifest sets `auto_start = false`. The plugin begins
     /// with the state that was saved when it was stopped.
     ///
-    /// The host starts the version that served last, and then builds the source. The returned value is ready after
-    /// that build: it is the generation that serves then.
+    /// The host starts the version that served last, and then builds the source. The returned value is ready after that
+    /// build: it is the generation that serves then.
     ///
     /// # Errors
     ///

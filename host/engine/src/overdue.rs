@@ -61,7 +61,8 @@ impl Steps {
         done.map_err(Into::into)
     }
 
-    /// Checks that the reload was not abandoned. If it was not, it cannot be abandoned before its next step.
+    /// Checks that the reload was not abandoned. After a successful check, the reload cannot be abandoned before its
+    /// next step.
     ///
     /// # Errors
     ///

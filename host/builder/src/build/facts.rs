@@ -51,8 +51,8 @@ impl PackageFacts {
         turns: &Turns,
     ) -> Result<Self, BuildError> {
         if mount::is_noexec(target_dir) {
-            // Cargo's own error would be that permission to run a build script is denied, or that a proc macro
-            // cannot be loaded.
+            // Cargo's own error would be that permission to run a build script is denied, or that a proc macro cannot
+            // be loaded.
             return Err(BuildError::Io {
                 path: target_dir.to_owned(),
                 source: io::Error::other(

@@ -110,8 +110,7 @@ fn around_the_mark(command: &[String]) -> Option<(Vec<String>, Vec<String>)> {
     Some((before, command[mark + 1..].to_vec()))
 }
 
-/// Splits a line that `cc -###` has written into its words. `cc` quotes as a shell does, with `"` and
-/// `\`.
+/// Splits a line that `cc -###` has written into its words. `cc` quotes as a shell does, with `"` and `\`.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
     let mut chars = line.chars();

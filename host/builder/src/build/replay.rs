@@ -168,8 +168,7 @@ impl Template {
         }))
     }
 
-    /// Why the repeated call could give another result than cargo. `None` if it gives the
-    /// same result.
+    /// Why the repeated call could give another result than cargo. `None` if it gives the same result.
     pub(super) fn reason_for_cargo(&self, manifest: &Manifest) -> Option<String> {
         if self.spec != manifest.build {
             return Some("`[build]` of the manifest has changed".to_owned());
@@ -229,8 +228,7 @@ impl Template {
         facts: &PackageFacts,
     ) -> Option<Result<Output, BuildError>> {
         let warm = self.warm.take();
-        // The previous rustc may still be removing its temporary files, and the next one writes into
-        // the same folder.
+        // The previous rustc may still be removing its temporary files, and the next one writes into the same folder.
         let exiting = self.exiting.lock().take();
         if let Some(exiting) = exiting {
             exiting.wait().await;

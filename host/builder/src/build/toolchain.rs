@@ -71,8 +71,7 @@ impl Toolchain {
         };
         let named = named_compiler(settings);
         let (own, (sysroot, libdir)) = match &named {
-            // An error of `own` is ignored: rustup may have no toolchain, if the settings
-            // name a compiler.
+            // An error of `own` is ignored: rustup may have no toolchain, if the settings name a compiler.
             Some(rustc) => (own.ok(), sysroot_of(command(rustc), root).await?),
             None => {
                 let own = own?;

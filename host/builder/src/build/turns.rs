@@ -9,8 +9,8 @@ use std::{
 };
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-/// The limit for workspaces that are built in parallel. On a machine with more processors than this, the limit is
-/// the number of its processors.
+/// The limit for workspaces that are built in parallel. On a machine with more processors than this, the limit is the
+/// number of its processors.
 const LEAST_SIDE_BY_SIDE: usize = 4;
 
 /// The locks that decide which cargo may run.

@@ -48,8 +48,8 @@ impl Lifecycle {
         let judgment =
             if build.considers_again() { self.overlap.judge_again(seen) } else { self.overlap.judge(seen) };
         let judgment = match judgment {
-            // The manifest was last changed before the build began. But the build uses the manifest that was read
-            // last, which differs from the file.
+            // The manifest was last changed before the build began. But the build uses the manifest that was read last,
+            // which differs from the file.
             Judgment::Included if is_unread => self.overlap.cuts(&seen.change),
             judgment => judgment,
         };

@@ -78,8 +78,7 @@ pub(crate) enum Effect {
     WarnOfUnstable(Vec<PathBuf>),
     /// Remove the state that was saved last, because the plugin's state is no longer saved or the plugin has none.
     ForgetState,
-    /// Rename the file of the last checkpoint, so that it is not used again, because a version has rejected it with
-    /// this error.
+    /// A version has rejected the last checkpoint with this error: rename the file, so that it is not used again.
     LoseCheckpoint(String),
     /// Write the state that was saved at the stop, and record that the next start begins with it.
     KeepState,

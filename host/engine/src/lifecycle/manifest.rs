@@ -243,8 +243,8 @@ impl Lifecycle {
         }
     }
 
-    /// Whether another attempt to start the newest version, which failed to start, could succeed: the version
-    /// possibly accepts the new configuration, or the manifest no longer has the settings that were rejected.
+    /// Whether another attempt to start the newest version, which failed to start, could succeed: the version possibly
+    /// accepts the new configuration, or the manifest no longer has the settings that were rejected.
     fn may_come_up(&self, edit: Edit) -> bool {
         self.faults.is_unfit() || edit.was_pending && self.faults.of_source()
     }

@@ -15,8 +15,8 @@ pub(crate) enum CommandKind {
     Change,
     /// A command from a user or client, who gets an answer. A stop makes the command pointless.
     Client,
-    /// A report that stays valid when the plugin is stopped, such as a move of its folder. So a stop does not
-    /// reject it.
+    /// A report that stays valid when the plugin is stopped, such as a move of its folder. So a stop does not reject
+    /// it.
     Notice,
     /// Stop the plugin.
     Stop,

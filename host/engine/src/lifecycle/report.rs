@@ -7,11 +7,9 @@ use crate::record::How;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReportTime {
     Now,
-    /// At the next [`Effect::ReportFailures`]. If another version serves by then, the
-    /// report names it.
+    /// At the next [`Effect::ReportFailures`]. If another version serves by then, the report names it.
     Later,
-    /// Not at all: the version does not run because of a crash, which the host reports
-    /// itself.
+    /// Not at all: the version does not run because of a crash, which the host reports itself.
     ByHost,
 }
 

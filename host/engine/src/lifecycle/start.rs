@@ -67,8 +67,8 @@ impl Lifecycle {
 
     /// Starts the plugin. `stored` lists the stored versions, the best first.
     pub(super) fn start(&mut self, stored: Vec<StoredVersion>, takes_time: bool) -> Effects {
-        // A prebuilt artifact needs no build, so no stored version is started before it, unless the plugin was rolled
-        // back from it.
+        // A prebuilt artifact needs no build, so it is started before any stored version, except after a rollback of
+        // the plugin.
         let stored_first = takes_time || self.history.rolled_back_from().is_some();
         let rest = if stored_first { self.that_may_run(stored) } else { VecDeque::new() };
         let Some(start) = &mut self.start else { return Effects::default() };

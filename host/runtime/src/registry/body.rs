@@ -157,11 +157,11 @@ pub struct Traits {
     /// A crash in the body is a crash of the host's process. The crash record has a mark for each thread that runs the
     /// body's code.
     pub attributable: bool,
-    /// A call in the body can be [aborted](Body::interrupt). Otherwise, a call that does not return occupies its
-    /// thread until the process exits.
+    /// A call in the body can be [aborted](Body::interrupt). Otherwise, a call that does not return occupies its thread
+    /// until the process exits.
     pub interruptible: bool,
-    /// A lifecycle step returns by the deadline that was set when the body was made. Otherwise, nothing limits how
-    /// long a step takes.
+    /// A lifecycle step returns by the deadline that was set when the body was made. Otherwise, nothing limits how long
+    /// a step takes.
     pub steps_have_a_deadline: bool,
     /// The body keeps the limits, the deadlines and the environment variables of the manifest with which it was made. A
     /// change of these settings needs a new instance.

@@ -1,9 +1,9 @@
 //! The slot of a plugin, and the gate, which determines what callers do while the slot is empty.
 //!
 //! The slot and the gate change together, under one lock. Callers read the slot without that lock, so the order of the
-//! changes matters: the gate is opened after the slot is filled, and shut before the slot is emptied. So if a caller
-//! finds the slot empty and then the gate open, the slot is full when the caller reads it again, unless the gate was
-//! shut meanwhile.
+//! changes matters: the gate is opened after the slot is filled, and shut before the slot is emptied. So a caller that
+//! finds the slot empty and then the gate open reads the slot again: the slot is full now, unless the gate was shut
+//! meanwhile.
 //!
 //! This file is also compiled with a model checker's atomics and locks (`tests/tests/slot_model.rs`), so it imports
 //! them from its parent module.

@@ -33,8 +33,7 @@ pub(super) enum Doing {
 }
 
 impl Mark {
-    /// The mark for a plugin in a child process, whose code cannot crash this process, and for no
-    /// plugin.
+    /// The mark for a plugin in a child process, whose code cannot crash this process, and for no plugin.
     pub(super) const NOBODY: Self = Self(0);
 
     /// The mark of an interface, to be completed with [`Mark::method`].

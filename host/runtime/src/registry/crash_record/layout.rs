@@ -31,8 +31,8 @@ const ADDRESSES_AT: usize = FAULT_AT + 16;
 /// How many addresses are recorded of the thread that terminated the process.
 pub(super) const ADDRESSES: usize = 32;
 
-/// How the process terminated, as far as is recorded. `None`, `Sent` and `Left` are replaced if the process records
-/// a later kind in this list. `Exit` and `Raised` are final.
+/// How the process terminated, as far as is recorded. `None`, `Sent` and `Left` are replaced if the process records a
+/// later kind in this list. `Exit` and `Raised` are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// Nothing was recorded.

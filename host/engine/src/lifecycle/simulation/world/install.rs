@@ -70,8 +70,8 @@ impl World {
                 }
                 Err(failed) => failed,
             };
-            // A rejected state is discarded if no serving generation has the state, and if the state was not saved at a
-            // stop.
+            // A rejected state is discarded, unless a serving generation still has the state, or the state was saved at
+            // a stop.
             let may_give_up = returns || !replaces && self.watch.promised.is_none();
             let gives_up = may_give_up && failed.because == Because::StateRefused && !gave_up;
             let makes_room = stopped.is_some() && !returns && !gives_up;
