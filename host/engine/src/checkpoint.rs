@@ -38,7 +38,7 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// The saved states in this folder, which may not exist.
+    /// The saved states in this folder, which need not exist.
     pub(crate) fn in_dir(dir: PathBuf) -> Self {
         Self { dir }
     }

@@ -52,7 +52,7 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// The records in `dir`, which may not exist, for the host with the run folder `run`.
+    /// The records in `dir`, which need not exist, for the host with the run folder `run`.
     pub(crate) fn in_dir(dir: PathBuf, run: &Path, host_lives: fn(&Path) -> bool) -> Self {
         Self { dir: Some(dir), run: run.to_owned(), host_lives, not_own: Arc::default() }
     }
