@@ -21,8 +21,8 @@ const STOPPING: Overdue = Overdue {
     rest: "it may still hold a resource that the next version needs",
 };
 
-/// Saves the state of the serving version, stops the version and drops its instance, if the manifest requires that
-/// before the next version is created. A failure before the stop changes nothing.
+/// With `order = "stop-first"`, saves the state of the serving version, stops the version and drops its instance. A
+/// failure before the stop changes nothing. With any other order, or if no version serves, does nothing.
 pub(crate) fn make_room(context: &Context, job: &Job) -> Result<Option<Vacant>, ReloadCause> {
     if job.manifest.reload.order != Order::StopFirst || job.entry.live().is_none() {
         return Ok(None);
