@@ -161,7 +161,7 @@ fn write_package(sandbox: &Sandbox, name: &str, dependencies: &str) -> Result<Pa
 }
 
 fn add_middle(sandbox: &Sandbox) -> Result<PathBuf> {
-    let dependencies = "regex = \"1\"\nserde.workspace = true\nserde_json.workspace = true\n\
+    let dependencies = "regex.workspace = true\nserde.workspace = true\nserde_json.workspace = true\n\
                         tokio = { version = \"1\", features = [\"rt\", \"sync\", \"time\"] }\n";
     let file = write_package(sandbox, "middle", dependencies)?.join("src/lib.rs");
     fs::write(&file, MIDDLE)?;
