@@ -53,7 +53,8 @@ impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crashed(demotion) => write!(f, "{demotion}"),
-            // The messages of these errors are not used, because they advise to run the plugin in a child process.
+            // The messages of these errors advise to run the plugin in a child process, which is what the host does.
+            // So the host describes the errors itself.
             Self::NoRoom(LoadError::NoStaticTls { reason, .. }) => {
                 write!(f, "the host cannot load it: it has too little static TLS left: {reason}")
             }
@@ -170,7 +171,8 @@ impl Candidate<'_> {
         self.apply_report(found)
     }
 
-    /// Forgets that the version passed its trial, because it failed to start. The next attempt repeats the trial.
+    /// Discards the result of the trial, because the version passed the trial but failed to start. The next attempt
+    /// repeats the trial.
     pub(crate) fn forget_verdict(&self) {
         self.context.verdicts.forget(&self.tried());
     }
@@ -254,7 +256,7 @@ impl Candidate<'_> {
         Live::load_in_process(self.identity(), source, self)
     }
 
-    /// What decides whether the library can be unmapped. `None` if the manifest does not require that.
+    /// The facts that decide whether the library can be unmapped. `None` if the manifest says that it stays mapped.
     fn unloading(&self) -> Option<Unloading> {
         let Facts { nodelete, tls_destructors, .. } = *self.facts;
         let unloads = self.job.manifest.reload.unload == Unload::Verified;

@@ -114,9 +114,9 @@ impl HostBuilder {
         self
     }
 
-    /// Whether the host starts plugins by itself. If it does, the last [`Host::start`] or [`Host::stop`] of a plugin
-    /// decides whether this plugin is started. If there was neither, `auto_start` in the manifest decides. If it does
-    /// not, each plugin waits for [`Host::start`]. Default: yes.
+    /// Whether the host starts plugins by itself. If not, each plugin waits for [`Host::start`]. If so, the last
+    /// [`Host::start`] or [`Host::stop`] of a plugin decides whether this plugin is started, or else `auto_start` in its
+    /// manifest. Default: yes.
     #[must_use]
     pub fn auto_start(mut self, auto_start: bool) -> Self {
         self.auto_start = auto_start;
@@ -206,8 +206,7 @@ impl HostBuilder {
         let (answer, receiver) = oneshot::channel();
         let pending = Pending::new(receiver, || Err(HostError::ShutDown));
         let runtime =
-            // A thread that has called a plugin prevents the unmapping of the plugin's library, so idle threads exit
-            // soon.
+            // Threads for blocking work exit soon after the work, so that an idle host has few threads.
             runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .thread_name("replug")

@@ -73,8 +73,8 @@ impl Context {
         if wanted.insert(id.clone(), digests.clone()).is_some_and(|before| before.is_subset(&digests)) {
             return;
         }
-        // A record of a different version of replug is unreadable and may name any artifact. In this case, nothing is
-        // removed.
+        // If a different version of replug has written a record, this host may be unable to read which artifacts the
+        // record names. In this case, nothing is removed.
         let Some(others) = self.records.named_but(|other| wanted.contains_key(other)) else { return };
         let all = wanted.values().flatten().copied().chain(others).collect();
         if let Err(error) = self.store.prune(self.settings.now().keep_artifacts, &all) {
@@ -87,7 +87,7 @@ impl Context {
         if self.program.is_ok() { Processes::Possible } else { Processes::Impossible }
     }
 
-    /// The sources of a plugin's [`PluginInfo`](crate::PluginInfo) other than its worker.
+    /// The data for a [`PluginInfo`](crate::PluginInfo) that the plugin's worker does not have.
     pub(crate) fn for_info(&self) -> (&BuildDir, &Tally) {
         (self.builder.dir(), self.settings.events.tally())
     }

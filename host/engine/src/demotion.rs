@@ -131,8 +131,8 @@ impl Demotions {
         self.known.lock().contains_key(id)
     }
 
-    /// Whether this host reports the crash of the artifact after its start, so that the caller need not report it.
-    /// Returns `true` only once for each crash.
+    /// Whether this host has detected the crash of the artifact at its start. Such a crash is reported when the plugins
+    /// have started, so the caller need not report it. Returns `true` only once for each crash.
     pub(crate) fn is_news(&self, id: &PluginId, digest: Digest) -> bool {
         self.news.lock().remove(&(id.clone(), digest))
     }

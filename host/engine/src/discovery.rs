@@ -189,7 +189,7 @@ impl DiscoveryLoop {
             self.report(path, error);
         }
         let answers = self.update(discovery);
-        // The worker of each plugin reports that plugin's problem.
+        // These problems are not reported here: the workers of the plugins report them.
         self.problems.extend(reported);
         answers
     }

@@ -258,9 +258,9 @@ impl Host {
         self.command(id, |reply| Command::Rollback(to, reply))
     }
 
-    /// Starts a plugin that does not run. A running plugin continues unchanged. In both cases, the plugin's quarantine
-    /// ends, and later hosts also start the plugin, even if its manifest sets `auto_start = false`. The plugin begins
-    /// with the state that was saved when it was stopped.
+    /// Starts a plugin that does not run, with the state that was saved when it was stopped. A running plugin continues
+    /// unchanged. In both cases, the plugin's quarantine ends, and later hosts also start the plugin, even if its
+    /// manifest sets `auto_start = false`.
     ///
     /// The host starts the version that served last, and then builds the source. The returned value is ready after that
     /// build: it is the generation that serves then.
@@ -366,7 +366,7 @@ impl Host {
         self.of_worker(id, WorkerHandle::clone)
     }
 
-    /// Takes a part of the plugin's worker, which is cheaper than a clone of the whole worker.
+    /// Returns what `part` reads from the plugin's worker. This is cheaper than a clone of the whole worker handle.
     fn of_worker<T>(&self, id: &str, part: impl FnOnce(&WorkerHandle) -> T) -> Result<T, HostError> {
         let workers = self.inner.workers.lock();
         workers.get(id).map(part).ok_or_else(|| HostError::UnknownPlugin {

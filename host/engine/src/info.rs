@@ -70,7 +70,7 @@ pub struct PluginInfo {
     pub interfaces: Vec<String>,
     /// The time for which the generation has served, in seconds.
     pub uptime_s: Option<f64>,
-    /// The number of calls of all generations that have ended, including failed calls.
+    /// The number of ended calls, over all generations, including failed calls.
     pub calls: u64,
     /// The number of calls that have failed.
     pub failures: u64,

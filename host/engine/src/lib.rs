@@ -5,8 +5,8 @@
 //! component that starts and stops with a host, such as the control plane, which is in a crate that depends on this
 //! crate.
 //!
-//! Guarantees of this crate: a step that fails changes nothing, even if the host ends or crashes. The host reports only
-//! facts that it has verified.
+//! Guarantees of this crate: a reload that fails, or that is interrupted by the end or a crash of the host, changes
+//! nothing. The host reports only facts that it has verified.
 //!
 //! | module | purpose |
 //! |---|---|

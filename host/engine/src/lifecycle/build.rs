@@ -99,7 +99,7 @@ impl Build {
         Self { stage: BuildStage::Examining, ..self }
     }
 
-    /// The build after an edit.
+    /// This build, with the aim that it has after an edit.
     pub(super) fn for_an_edit(self) -> Self {
         Self { aim: self.aim.edited(), ..self }
     }

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_may_pass_if_files_are_missing_or_a_user_has_edited_them() {
+    fn a_failed_build_may_succeed_later_if_files_are_missing_or_edited() {
         let by_the_build = [OwnWrites::Possible, OwnWrites::Unordered, OwnWrites::Until(BEGAN)];
         assert_eq!(outcome(&failure(false, &[])), CompileOutcome::Failed);
         assert_eq!(outcome(&failure(false, &by_the_build)), CompileOutcome::Failed);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_without_a_manifest_or_after_the_timeout_does_not_pass() {
+    fn a_failed_build_is_final_without_a_manifest_or_after_a_timeout() {
         let mut compiled = failure(true, &[OwnWrites::None]);
         assert_eq!(outcome(&Compiled { is_missing: true, ..compiled.clone() }), CompileOutcome::Failed);
         compiled.failure.iter_mut().for_each(|failure| failure.timed_out = true);

@@ -65,8 +65,8 @@ impl Lifecycle {
     }
 
     /// The effects that end a quarantine when a user starts the plugin. `quarantined`: a version is quarantined.
-    /// `crashed`: an artifact is recorded as crashed. A crashed artifact still runs in a child process, if that is
-    /// possible.
+    /// `crashed`: an artifact is recorded as crashed. If such an artifact can run in a child process, it stays recorded,
+    /// and runs there.
     pub(super) fn lifts(&self, (quarantined, crashed): (bool, bool)) -> Vec<Effect> {
         let lifts_crashes = crashed && self.after_crash() == AfterCrash::Nowhere;
         let quarantine = quarantined.then_some(Effect::LiftQuarantine);

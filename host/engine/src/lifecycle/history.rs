@@ -63,7 +63,7 @@ impl History {
         self.last = Some(digest);
     }
 
-    /// Whether another version was confirmed last.
+    /// Whether the version that was confirmed last is a different one.
     pub(super) fn is_unconfirmed(&self, digest: Digest) -> bool {
         self.good.is_some_and(|good| good != digest)
     }

@@ -9,7 +9,7 @@ pub(crate) enum ReportTime {
     Now,
     /// At the next [`Effect::ReportFailures`]. If another version serves by then, the report names it.
     Later,
-    /// Not at all: the version does not run because of a crash, which the host reports itself.
+    /// Not at all: the version is not run, because it has crashed, and the host reports the crash itself.
     ByHost,
 }
 

@@ -10,8 +10,8 @@ use std::{collections::VecDeque, sync::Arc};
 pub(super) enum StartBy {
     /// A user or client, who gets the error if the version rejects its configuration.
     Command,
-    /// The host. `same_program`: the version has served in the host's current program, which has the same interfaces,
-    /// so the start is answered before the source is built.
+    /// The host. `same_program`: the version that served last has served in this same program, so the interfaces of the
+    /// program have not changed, and the start is answered before the source is built.
     Host { same_program: bool },
 }
 

@@ -51,12 +51,12 @@ fn a_host_starts_the_last_version_or_else_the_last_confirmed_one() {
     let first = |history: &[Happens]| after(history).to_start_with();
     assert_eq!(first(&[]), []);
     assert_eq!(first(&[Serves(A, How::Built), IsGood]), [A]);
-    assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built)]), [B, A], "B is still watched");
+    assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built)]), [B, A], "B is not confirmed yet");
     assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built), IsGood]), [B]);
 }
 
 #[test]
-fn a_version_is_unconfirmed_only_if_another_version_was_confirmed() {
+fn last_good_is_the_version_that_was_confirmed_last() {
     let unconfirmed =
         |history: &[Happens], digest| after(history).last_good().is_some_and(|good| good != digest);
     let (a, b) = (Serves(A, How::Built), Serves(B, How::Built));
@@ -120,7 +120,7 @@ fn the_reason_of_a_rollback_is_kept_until_a_newer_version_serves() {
         taken_back: false,
     };
     record.serves(served, How::Built, (Map::new(), None));
-    record.takes_back(C, "C was not replaced");
+    record.takes_back(C, "g4 was rolled back");
     assert_eq!(record.rollback_reason(), None);
     record.is_good();
     assert_eq!(record.taken_back(), BTreeSet::from([B]), "C was confirmed since");
@@ -257,7 +257,7 @@ async fn an_unreadable_record_is_renamed_and_ignored() {
     let newer = good.replace("\"format\": 1", "\"format\": 2");
     for bad in ["", "{", "[]", &good[..good.len() / 2], &other, &newer] {
         fs::write(&file, bad).unwrap();
-        // A record of a later version may name any artifact.
+        // A record in a newer format cannot be read, so it may name any artifact.
         let named = (bad != newer).then(BTreeSet::new);
         assert_eq!(records.named_but(|_| false), named, "{bad}");
         assert_eq!(*records.of(&id()), Record::new(id()), "{bad}");

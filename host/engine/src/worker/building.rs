@@ -134,7 +134,7 @@ impl Worker {
         }
     }
 
-    /// Ends a compilation that was not superseded while it ran. Returns the same values as `compile`.
+    /// Handles the end of a compilation that was not superseded. Returns the same values as `compile`.
     async fn compiled(
         &mut self,
         cause: &mut Cause,

@@ -12,7 +12,8 @@ use crate::{
 };
 
 impl Worker {
-    /// Counts the calls of the serving generation, and the calls that have failed according to its manifest.
+    /// Counts the calls of the serving generation, and the failed ones. The manifest says whether an error that the
+    /// plugin returns counts as a failure.
     pub(super) fn count_calls(&self) -> Input {
         let (Some(live), Some(spec)) = (self.shared.entry.live(), &self.manifest().reload.confirm) else {
             // The worker has not received the death of the generation yet, or the generation is no longer watched.

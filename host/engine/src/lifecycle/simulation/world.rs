@@ -221,7 +221,7 @@ impl World {
             let due = self.machine.due();
             match due {
                 _ if !self.inbox.is_empty() || !self.deaths.is_empty() => {}
-                // Checkpoints are excluded, because they never end.
+                // Checkpoints are excluded, because after each checkpoint, the next one becomes due.
                 Some(due)
                     if self.serves.is_none()
                         || self.watch.is_watched()
