@@ -189,7 +189,7 @@ impl DiscoveryLoop {
             self.report(path, error);
         }
         let answers = self.update(discovery);
-        // These problems are not reported here: the workers of the plugins report them.
+        // The workers of the plugins in `unusable` report the problems of these plugins.
         self.problems.extend(reported);
         answers
     }

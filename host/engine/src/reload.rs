@@ -213,9 +213,9 @@ fn stop(fresh: &Live) {
     }
 }
 
-/// Drops the instance of a generation that was never published.
+/// Drops the instance of a generation that was never swapped in.
 fn give_up(fresh: Arc<Live>) {
-    // The generation was never published, so no other reference to it exists.
+    // The generation was never swapped in, so no other reference to it exists.
     if let Some(live) = Arc::into_inner(fresh) {
         discard(live);
     }

@@ -296,7 +296,7 @@ impl Lifecycle {
             Input::CheckpointEnded { late } => {
                 self.task = None;
                 if late {
-                    // The late save still runs, and another save would only wait for it.
+                    // The save that did not return in time still runs, and another save would only wait for it.
                     self.service.saves_no_more();
                 }
             }

@@ -16,8 +16,8 @@
 //!   most [`Overlap::REPEATS`] times in a row for one file. All new files in a folder count as one file.
 //! * After that, the file is suspected: either every build writes it, or a user has saved it during each of these
 //!   builds. One more build follows when the file has not changed for [`Overlap::QUIET`]. If this build leaves the file
-//!   unchanged, a user has written it, and this build has read the last save. Otherwise the file counts as unstable:
-//!   every build writes it. Changes of an unstable file during builds cause no further build, until a build leaves the
+//!   unchanged, a user has made the earlier changes, and this build has read the last of them. Otherwise the file
+//!   counts as unstable: every build writes it. Changes of an unstable file during builds cause no further build, until a build leaves the
 //!   file unchanged.
 //!
 //! The last rule fails if a user also saves the file during that last build: the file then counts as unstable, and the
@@ -95,9 +95,9 @@ pub(super) struct Overlap {
 /// What is known about a [source](Overlap::source) that has changed during too many builds in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubt {
-    /// Either a user or the build has written the source.
+    /// Either a user or each of these builds has written the source.
     Suspected,
-    /// The next build decides whether the build writes the source.
+    /// The next build shows whether builds write the source.
     Checked,
     /// Every build writes the source, and the host has reported this: the source is unstable.
     Proven,

@@ -51,7 +51,7 @@ fn a_host_starts_the_last_version_or_else_the_last_confirmed_one() {
     let first = |history: &[Happens]| after(history).to_start_with();
     assert_eq!(first(&[]), []);
     assert_eq!(first(&[Serves(A, How::Built), IsGood]), [A]);
-    assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built)]), [B, A], "B is not confirmed yet");
+    assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built)]), [B, A], "B is unconfirmed");
     assert_eq!(first(&[Serves(A, How::Built), IsGood, Serves(B, How::Built), IsGood]), [B]);
 }
 

@@ -1,8 +1,8 @@
 //! The worker: one task for each plugin, which carries out the plugin's commands one after another. Only the worker
 //! reloads its plugin.
 //!
-//! Only a build can be interrupted: a newer save restarts it, and a command to stop cancels it. The installation after
-//! the build runs to its end.
+//! Only a build can be interrupted: a newer save restarts it, and a command to stop cancels it. No save and no
+//! command interrupts the installation after the build.
 
 mod bounded;
 mod building;

@@ -114,7 +114,7 @@ impl Worker {
     }
 
     /// After `rest`, the remaining part of `drain_timeout`, kills the child processes of the plugin in which calls
-    /// still run. This includes versions that were replaced earlier, because their processes are not killed later.
+    /// still run. This includes versions that were replaced earlier, because nothing kills their processes later.
     async fn cut_off(&self, rest: Duration) {
         let entry = self.shared.entry.clone();
         let waited = humantime::format_duration(self.manifest().reload.drain_timeout);

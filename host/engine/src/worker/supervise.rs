@@ -143,8 +143,8 @@ impl Worker {
         self.install(again, cause, Stages::default()).await.is_ok()
     }
 
-    /// Saves a checkpoint, so that a crash loses only later changes. After a late save, no more checkpoints of this
-    /// generation are saved.
+    /// Saves a checkpoint, so that a crash loses only later changes. If the save does not return in time, no
+    /// more checkpoints of this generation are saved.
     pub(super) async fn checkpoint(&mut self) -> Input {
         let Some(live) = self.shared.entry.live().filter(|live| live.stateful()) else {
             return Input::CheckpointEnded { late: false };
