@@ -20,8 +20,8 @@ pub(crate) type CurrentDeadline = Option<(PluginId, Deadline)>;
 
 thread_local! {
     /// The value has no destructor, so that it exists until the thread exits: destructors of other thread-locals may
-    /// make calls. Each [`Noted`] restores the previous value, so the thread-local holds no plugin id at the end
-    /// of the thread, which would never be freed.
+    /// make calls. Each [`Noted`] restores the previous value, so at the end of the thread, the thread-local holds no
+    /// plugin id, which would never be freed.
     static NOTED: RefCell<ManuallyDrop<CurrentDeadline>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 

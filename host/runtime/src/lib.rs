@@ -7,7 +7,8 @@
 //!   that another thread writes. The call passes only through the handle, the registry and the edge.
 //! * No panic leaves a plugin, and no panic of the host enters one.
 //! * A library stays mapped, unless the crate has verified that nothing uses it any more.
-//! * No process of a plugin outlives its host. A crash of the host is attributed to the plugin that caused it.
+//! * No child process that runs a plugin outlives its host. A crash of the host is attributed to the plugin that caused
+//!   it.
 //! * Only [`load::in_process`], [`interface`], [`registry`], `shim/inherited.rs` and `lane/memory.rs` have unsafe code;
 //!   `docs/SAFETY.md` says why it is sound.
 //!

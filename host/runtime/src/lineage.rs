@@ -4,9 +4,9 @@
 //! Pid, process group, session and parent all change when a process forks twice and calls `setsid`. Two properties
 //! survive every `fork`, `exec` and change of namespace: `no_new_privs`, which cannot be unset, and a hard resource
 //! limit, which only a process with `CAP_SYS_RESOURCE` in the initial user namespace can raise. So a shim sets both
-//! before it opens the plugin's library. The limit is `RLIMIT_RSS`, on resident memory, which Linux does not enforce.
-//! The shim sets it to a value that no other program uses and that is lower than the host's own limit. A process that
-//! lowers the limit further is still marked, because every limit up to that value counts as a mark.
+//! before it opens the plugin's library. The limit is `RLIMIT_RSS`, a limit on resident memory that Linux does not
+//! enforce. The shim sets it to a value that no other program uses and that is lower than the host's own limit. A
+//! process that lowers the limit further is still marked, because every limit up to that value counts as a mark.
 //!
 //! A process counts as a plugin's only if it has both properties. If the host's own limit is 0, no lower limit exists.
 //! Then `no_new_privs` alone decides, unless the host itself has `no_new_privs`: in that case, no process counts as a

@@ -40,7 +40,7 @@ mod tests {
     fn a_location_is_found_only_for_a_panic_with_the_same_message() {
         note("caught", "a.rs:1:1");
         note("asked about", "a.rs:2:1");
-        // A caught panic has a payload, and its destructor may panic, too.
+        // A caught panic has a payload, whose destructor may panic, too.
         note("while it was dropped", "a.rs:3:1");
         assert_eq!(take("asked about").as_deref(), Some("a.rs:2:1"));
         assert_eq!(take("caught"), None, "the panic belongs to an earlier call");

@@ -1,5 +1,5 @@
-//! Writes any bytes to the memory of a lane, as a shim may do, while the host's end uses it. The fuzz target `lane` in
-//! `host/wire/fuzz` and a unit test use this module.
+//! Writes any bytes to the memory of a lane, as a malicious shim could, while the host's end uses the memory. The fuzz
+//! target `lane` in `host/wire/fuzz` and a unit test use this module.
 
 use super::slot::{Arrival, Broken, LanePort};
 use std::{
@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-/// The words before the body, and some words of body.
+/// The words before the body, and some words of the body.
 const WORDS: usize = 40;
 /// The word that publishes a message. Its upper half is the message's number.
 const PUBLISHED: usize = 32;
@@ -39,7 +39,7 @@ impl Deref for Words {
 ///
 /// # Panics
 ///
-/// If the host's end reads outside of the memory, or accepts what is no message.
+/// If the host's end reads outside of the memory, or accepts something that is not a message.
 pub(crate) fn run(bytes: &[u8]) -> u32 {
     let (calls, answers) = (Words::new(), Words::new());
     let mut port = LanePort::new(calls, answers.clone());

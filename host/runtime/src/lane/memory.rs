@@ -80,7 +80,8 @@ impl LaneMapping {
 
     /// Maps `bytes` of a file, at least one word.
     fn map(file: impl AsFd, bytes: usize, protection: ProtFlags) -> io::Result<Self> {
-        // On other machines, a load of 64 bits may be implemented by a write, which a read-only mapping does not allow.
+        // On 32-bit machines, a load of 64 bits may be implemented by a write, which a read-only mapping does not
+        // allow.
         if usize::BITS < u64::BITS {
             return Err(io::ErrorKind::Unsupported.into());
         }
@@ -93,7 +94,7 @@ impl LaneMapping {
         let start = unsafe { mmap(null_mut(), bytes, protection, flags, file, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let region = Self { start, words };
-        // A forked process must not take part in a call of its parent. Without the mapping, it cannot.
+        // A forked process must not take part in a call of the process that forked. Without the mapping, it cannot.
         // SAFETY: the advice concerns the mapping that was just made; it changes nothing in this process.
         let _ = unsafe { madvise(start.as_ptr().cast(), bytes, Advice::LinuxDontFork) };
         Ok(region)

@@ -1,11 +1,11 @@
 //! A lane: passes calls to a child process, and their answers back. Both processes use this module.
 //!
-//! A lane has a socket. It also has shared memory, unless the manifest does not want the memory or one of the two
-//! processes cannot map it. A message that fits is passed in the memory, and a longer one over the socket. A thread
-//! that waits for a message spins for a short time, announces in the memory that it sleeps, and then sleeps on the
-//! socket. A sender wakes a sleeping thread with a *bell*: a frame of the kind `Bell`. Because the thread sleeps on the
-//! socket, a deadline or the exit of the other process wakes it, as on a lane without memory, and an idle lane needs no
-//! processor time.
+//! A lane has a socket. It also has shared memory, except if the manifest requests only a socket, or if one of the two
+//! processes cannot map the memory. A message that fits is passed in the memory, and a longer one over the socket. A
+//! thread that waits for a message spins for a short time, announces in the memory that it sleeps, and then sleeps on
+//! the socket. A sender wakes a sleeping thread with a *bell*: a frame of the kind `Bell`. Because the thread sleeps on
+//! the socket, a deadline or the exit of the other process wakes it, as on a lane without memory, and an idle lane
+//! needs no processor time.
 //!
 //! `slot.rs` has the protocol in the memory, `memory.rs` maps it, `spin.rs` decides whether to spin, and `processor.rs`
 //! finds and changes the processor of a thread.
@@ -77,7 +77,7 @@ pub fn probe() -> io::Result<()> {
 ///
 /// * The kernel's error
 pub fn probe_move() -> io::Result<bool> {
-    // The mask of the calling thread stays untouched.
+    // This runs on another thread, so that the processor mask of the calling thread stays unchanged.
     let moved = thread::Builder::new().spawn(|| processor::leave(processor::current()))?.join();
     moved.unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")))
 }

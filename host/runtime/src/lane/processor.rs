@@ -34,8 +34,8 @@ pub(super) fn leave(processor: usize) -> io::Result<bool> {
 fn restore(before: &CpuSet) -> io::Result<()> {
     let mut all = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|number| all.set(number));
-    // If only its cgroup limits a thread, its own mask must not do so, because the cgroup may get more processors
-    // later.
+    // If only the cgroup limits the thread, the thread's own mask must not become a limit, because the cgroup may get
+    // more processors later.
     sched_setaffinity(None, &all)?;
     if sched_getaffinity(None)? != *before {
         sched_setaffinity(None, before)?;

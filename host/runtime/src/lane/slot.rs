@@ -204,8 +204,8 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
         self.own[TAKEN].store(self.received.into(), Ordering::Release);
     }
 
-    /// Whether the other end has certainly not received the last message that this end has sent. In that case, an other
-    /// end that has terminated has not begun to process the message.
+    /// Whether the other end has certainly not received the last message that this end has sent. In that case, if the
+    /// other end has terminated, it had not begun to process the message.
     ///
     /// The result is `true` only if the number of the last received message is exactly that of the preceding message.
     /// With every other number, the message may have been received, because a plugin that writes to wrong addresses may

@@ -147,7 +147,7 @@ fn ends_that_spin_make_no_system_call_for_a_call() {
             line.send(Kind::Answer, id, [&[0], b"here"]).unwrap();
         }
     });
-    // The shim may map the memory only during the first call, which then comes over the socket.
+    // If the shim maps the memory only during the first call, that call comes over the socket.
     assert_eq!(lane.call(call(b"first")).unwrap(), Answer::Returned(b"here"));
     let before = lane.carrier().channel.stream().uses.get();
     for _ in 0..100 {

@@ -1,5 +1,5 @@
-//! Determines whether a process has the marks of a plugin's process, which the parent module describes. The control
-//! plane rejects requests from such processes.
+//! Determines whether a process has the marks of a plugin's process, which `lineage.rs` describes. The control plane
+//! rejects requests from such processes.
 
 use super::below;
 use rustix::{

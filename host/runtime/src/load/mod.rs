@@ -1,5 +1,5 @@
-//! Loads artifacts and makes instances, in this process or in a child process. `generation.rs` makes a generation of
-//! each, for the registry.
+//! Loads artifacts and makes instances, in this process or in a child process. `generation.rs` does both, and makes the
+//! generation for the registry.
 
 mod cut;
 mod generation;

@@ -44,8 +44,8 @@ const BADGE: &str = "REPLUG_PARENT";
 /// The environment variable with the note that the previous child has left for its successor: see [`carry`].
 const CARRIED: &str = "REPLUG_CARRIED";
 
-/// The prefix of such a note in the notebook. Every other line is the path of a run folder, and no absolute path begins
-/// with this byte.
+/// The first byte of the line with this note in the notebook. Every other line is the path of a run folder, which is
+/// absolute and so begins with another byte.
 const CARRY: u8 = b'=';
 
 /// The notebook: the file in which a child notes the run folders of its hosts, so that the parent finds their crash

@@ -1,10 +1,9 @@
-//! Counts how many processes the kernel has killed for lack of memory, in this process's control group or in the
-//! system.
+//! Counts how many processes the kernel has killed for lack of memory, in this process's cgroup or in the system.
 
 use std::{fs, path::Path};
 
-/// How many processes the kernel has killed for lack of memory. If this process's control group has a counter, counts
-/// the processes in this group and the groups below it; otherwise, those in the whole system.
+/// How many processes the kernel has killed for lack of memory. If this process's cgroup has a counter, counts the
+/// processes in this cgroup and those below it; otherwise, those in the whole system.
 pub(super) fn kills() -> Option<u64> {
     own_group().or_else(|| count(&fs::read_to_string("/proc/vmstat").ok()?))
 }

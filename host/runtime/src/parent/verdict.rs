@@ -45,8 +45,8 @@ impl ChildEnd {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(1)
     }
 
-    /// Whether the exit status is added to the crash record. It is not if another process terminated the child with a
-    /// signal.
+    /// Whether the exit status is added to the crash record. It is not added if another process terminated the child
+    /// with a signal.
     pub(super) fn is_attributable(&self) -> bool {
         self.status.signal().is_none_or(|signal| self.is_crash(signal))
     }

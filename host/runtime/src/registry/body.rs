@@ -1,9 +1,8 @@
-//! The body of a generation: its instance, and what the instance runs in: a library in the host's process, or a child
-//! process.
+//! The body of a generation: a library in the host's process, or a child process, together with the instance in it.
 //!
-//! The registry and the engine use only the trait [`Body`], and read the differences between bodies from [`Traits`].
-//! They never check which kind of body a generation has, or whether the body is a child process. A new kind of body
-//! needs one implementation of [`Body`], and one more case in the engine, which selects the body.
+//! The registry and the engine use only the trait [`Body`], and read the differences between bodies from the properties
+//! in [`Traits`]. They never check which kind of body a generation has, or whether the body is a child process. A new
+//! kind of body needs one implementation of [`Body`], and one more case in the engine, which selects the body.
 //!
 //! **Architecture Invariant:** a typed call does not go through the body. The call table that the call pins contains
 //! everything that the call needs: the edges, the column in which the call is counted, and how often calls are timed.
@@ -166,7 +165,7 @@ pub struct Traits {
     /// The body keeps the limits, the deadlines and the environment variables of the manifest with which it was made. A
     /// change of these settings needs a new instance.
     pub settings_are_fixed: bool,
-    /// How often a thread's calls are timed. Reading a clock takes longer than many calls in this process, but is
+    /// How often a thread's calls are timed. Reading a clock takes longer than a short call in this process, but is
     /// negligible beside a call into another process or on another thread.
     pub timed_one_in: OneIn,
 }
@@ -194,6 +193,6 @@ pub struct Retire<'a> {
 pub enum Unmap {
     /// The library stays mapped, which is always sound.
     Never,
-    /// The library is unmapped if its code ran on threads of its own, and nothing uses it any more within this time.
+    /// The library is unmapped if its code ran on threads of its own, and if its last use ends within this time.
     Within(Duration),
 }

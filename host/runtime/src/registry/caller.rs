@@ -238,7 +238,7 @@ impl Pin {
         self.level.mark(self.live().mark_at(method.interface).method(method.index));
     }
 
-    /// Ends a call that was counted. Faster than a drop: see [`Level::leave`].
+    /// Ends a call that was counted. Unlike a drop, this keeps the pin in registers: see [`Level::leave`].
     #[inline]
     pub(crate) fn leave(self) {
         self.level.leave();
@@ -275,13 +275,13 @@ impl Entry {
         if record.is_null() { self.pin_slowly(level) } else { Ok((Pin { level, record }, None)) }
     }
 
-    // Takes the part of a pin instead of a pin. If the address of a pin were taken, the compiler would keep the pin in
+    // Takes the level of a pin instead of a pin. If the address of a pin were taken, the compiler would keep the pin in
     // memory, even on the fast path. The accesses to this memory would take as long as the rest of the path.
     #[cold]
     fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
         let mut pin = Pin { level, record: null_mut() };
-        // A call made inside a call into the same plugin uses the generation in which the outer call began. If it
-        // waited for the next generation, it would wait for itself.
+        // A call made inside a call into the same plugin uses the generation in which the outer call began. It cannot
+        // wait for the next generation, which may serve only after the outer call has returned.
         for outer in super::outer::OuterCalls::addresses().into_iter().rev() {
             if let Some(record) = self.stay_in(outer, pin.level.hazard()) {
                 pin.record = record;

@@ -1,10 +1,11 @@
-//! Removes the private copy of an artifact that is no longer needed. Only the parts that are still mapped keep
-//! their disk space.
+//! Removes private copies of artifacts that are no longer needed. Only the parts that are still mapped keep their disk
+//! space.
 //!
 //! Much of a library's file is debug information, which is not loaded: in the sample calculator, with the default
 //! profile, 2.5 of 3.7 MB. But a backtrace maps the whole file, and std keeps the most recent files mapped. So the file
-//! is never truncated, because that would raise SIGBUS in a reader. Instead, a hole is punched into the part that is
-//! not mapped. A process that opened the file before its removal, and maps it later, reads zeros from the hole.
+//! is never truncated, because a thread that reads a mapping of the file would then get SIGBUS. Instead, a hole is
+//! punched into the part that is not mapped. A process that opened the file before its removal, and maps it later,
+//! reads zeros from the hole.
 
 use parking_lot::Mutex;
 use replug_model::copy::libraries_of_copy;
@@ -97,7 +98,8 @@ pub fn give_back() {
 }
 
 /// Like [`give_back`], but on another thread and for all copies that are removed within a second. So a reload does not
-/// take longer if the program has more mappings. If many copies were removed, the disk space is freed at once.
+/// take longer if the program has more mappings. If many copies are waiting, their disk space is freed immediately, on
+/// the calling thread.
 pub fn give_back_later() {
     let when = REMOVED.lock().schedule();
     let later = || {

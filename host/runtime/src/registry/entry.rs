@@ -124,8 +124,8 @@ impl Entry {
         // SAFETY: call tables in `leaving` are not freed yet.
         let of_outer = unsafe { &*outer };
         let record = if of_outer.ports.count() < inner.wanted.len() {
-            // A handle was made later than `outer`. If the generation lacks the handle's interface, the port has no
-            // methods.
+            // A handle may be newer than the table `outer`. If the generation lacks the handle's interface, the port
+            // has no methods.
             let port = |&wanted: &&'static InterfaceExport| {
                 port(&of_outer.live, wanted).unwrap_or(Port::WITHOUT_METHODS)
             };

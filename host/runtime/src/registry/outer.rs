@@ -8,7 +8,8 @@ thread_local! {
     static ON_BEHALF: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The calls that a thread is inside. While the thread waits, its hazard pointers keep their call tables.
+/// The calls that a thread is inside. While the thread waits, its hazard pointers keep the call tables of these calls
+/// from being freed.
 #[derive(Debug)]
 pub(crate) struct OuterCalls {
     records: Vec<usize>,

@@ -1,7 +1,7 @@
 //! Thread slots: memory that only the calling thread writes, so that a call writes to no shared cache line.
 //!
-//! A thread slot holds a thread's call counts, one for each column, and one hazard pointer for each *level*: each
-//! nested call that the thread is inside. Each level also has a [`Mark`], which is in the [crash
+//! A thread slot holds a thread's call counts, one for each column, and one hazard pointer for each *level*, that is,
+//! for each of the nested calls that the thread can be inside. Each level also has a [`Mark`], which is in the [crash
 //! record](super::crash_record). A thread slot is made at a thread's first call. After the thread has exited, another
 //! thread reuses the slot. A thread slot is never freed, so a swapper may read it at any time.
 
@@ -243,8 +243,8 @@ impl Level {
 }
 
 impl Level {
-    /// Ends a call that was counted. Unlike a drop, this is always inlined and does not check for an unrecorded
-    /// visitor. A value that is passed to a function that is not inlined has to be in memory, even on the fast path.
+    /// Ends a call that was counted. Unlike a drop, this is always inlined: a value that is passed to a function that
+    /// is not inlined has to be in memory, even on the fast path.
     #[inline(always)]
     pub(super) fn leave(self) {
         ManuallyDrop::new(self).clear();
@@ -254,7 +254,7 @@ impl Level {
     fn clear(&self) {
         self.mark(Mark::NOBODY);
         slot::unpin(self.hazard());
-        // `next` is computed and not loaded: the next call would wait for a load.
+        // `next` is computed and not loaded, because the next call would have to wait for the load.
         self.thread_slot.next.store(ptr::from_ref(self.announcement).cast_mut(), Ordering::Relaxed);
     }
 }

@@ -1,13 +1,13 @@
-//! Makes sure that a shim never outlives its host, and that the processes that its plugin has started do not outlive
-//! the shim.
+//! Makes sure that a shim never outlives its host. When the shim exits, the processes that the plugin has started are
+//! killed, too, if they are in the shim's process group or cgroup.
 //!
 //! The shim begins a session of its own, so that it has no terminal: a plugin cannot read what is typed for the
 //! host, and cannot write to the terminal directly.
 //!
 //! The lifeline is a pipe whose writing end only the host has. The pipe is closed when the host closes it or terminates
 //! for any reason. Then the shim kills its own process group. A stopped shim could not do that, so the kernel sends it
-//! `SIGCONT` when the host terminates; this signal does not affect a running shim. `SIGKILL` would kill the shim before
-//! it can kill the processes that the plugin has started.
+//! `SIGCONT` when the host terminates; this signal does not affect a running shim. If the kernel sent `SIGKILL`
+//! instead, the shim could not kill the processes that the plugin has started.
 
 use super::ShimError;
 use crate::load::process::cgroup::Switch;

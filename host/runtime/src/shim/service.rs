@@ -33,7 +33,7 @@ impl Service {
         }
     }
 
-    /// Executes the host's commands on a thread of its own, until the host closes the connection.
+    /// Executes the host's service commands on a thread of its own, until the host closes the connection.
     pub(super) fn run(mut self) -> io::Result<()> {
         // When this closure returns, the connection is closed, so that the host notices that no commands are served any
         // more.

@@ -1,9 +1,10 @@
 //! Counts allocations, for benchmarks: those of this program, and those of the libraries in it.
 //!
-//! A plugin has its own Rust allocator, so a `GlobalAlloc` of the program would not count what the plugin allocates. Both
-//! call the functions of the C library in the end, and each library calls them through its own table of addresses, which
-//! the loader has filled when it relocated the library. [`count_allocations`] replaces these addresses with the addresses
-//! of functions that count, and then call the original function. A program that does not call it is not affected.
+//! A plugin has its own Rust allocator, so a `GlobalAlloc` of the program would not count what the plugin allocates.
+//! Both allocators call the functions of the C library in the end, and each library calls them through its own table of
+//! addresses, which the loader has filled when it relocated the library. [`count_allocations`] replaces these addresses
+//! with the addresses of functions that count, and then call the original function. A program that does not call it is
+//! not affected.
 
 use libc::{Elf64_Phdr, Elf64_Rela, Elf64_Sym, c_char, c_int, c_void, dl_phdr_info, size_t};
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use std::{
 };
 
 thread_local! {
-    /// The allocations of this thread. It has no destructor, so a thread can count until it ends.
+    /// The allocations of this thread. The value has no destructor, so a thread can count until it exits.
     static COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -68,7 +69,7 @@ counted! {
     ALIGNED_ALLOC: c"aligned_alloc" => counted_aligned_alloc(align: size_t, size: size_t) -> *mut c_void;
 }
 
-/// The kinds of relocations that are the address of a function.
+/// The kinds of relocations that write the address of a function.
 const KINDS: &[u64] = if cfg!(target_arch = "x86_64") {
     // R_X86_64_64, R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT
     &[1, 6, 7]
@@ -173,7 +174,7 @@ impl Loaded<'_> {
         }
         let value = |tag: i64| values[tag as usize];
         let (symbols, names) = (value(DT_SYMTAB), value(DT_STRTAB));
-        // The kernel's own library has addresses that are not relocated.
+        // In the library that the kernel itself maps (the vDSO), the addresses are not relocated.
         if !self.contains(symbols) || !self.contains(names) {
             return Ok(());
         }
@@ -205,8 +206,8 @@ impl Loaded<'_> {
         Ok(())
     }
 
-    /// Replaces the address at `place` if it is that of the original function. It may be that of another one: a library
-    /// can have its own allocator with functions of the same names.
+    /// Replaces the address at `place` if it is that of the original function. It may be the address of another
+    /// function: a library can have its own allocator with functions of the same names.
     ///
     /// # Safety
     ///

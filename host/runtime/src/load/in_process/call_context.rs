@@ -1,4 +1,4 @@
-//! What a call takes over from the thread that waits for it, if it runs on another thread.
+//! What a call takes over from the thread that waits for it, if the call runs on another thread.
 
 use super::cancel::{self, CurrentCall};
 use crate::{

@@ -1,8 +1,8 @@
 //! The threads of one generation, on which all of its code runs, so that its library can be unmapped.
 //!
 //! A thread that has run a library's code may run destructors of the library's thread-locals when it exits, and keeps
-//! return addresses of the library on its stack. So the library of such a generation is never run by a thread of the
-//! host. When the threads of the generation are joined, all of this is gone.
+//! return addresses of the library on its stack. So only threads of its generation run such a library. When they are
+//! joined, these destructors have run, and these stacks are no longer in use.
 
 use super::call_context::CallContext;
 use parking_lot::Mutex;
@@ -15,10 +15,10 @@ use std::{
 
 /// The size of a thread's stack, most of which is never used and takes no memory.
 ///
-/// glibc keeps the stacks of threads that have exited for new threads, up to 40 MiB in total. On such a stack, a thread
-/// of the host would find return addresses of an unmapped library, and would seem to run it. A stack that is larger than
-/// this limit is unmapped when the thread is joined, and so are all stacks that glibc keeps at that time, such as those of
-/// threads that the plugin has started itself.
+/// glibc keeps the stacks of threads that have exited for new threads, up to 40 MiB in total. A new thread of the host
+/// on such a stack would seem to run the unmapped library, whose return addresses the stack still contains. A stack
+/// that is larger than this limit is unmapped when the thread is joined, and so are all stacks that glibc keeps at that
+/// time, such as those of threads that the plugin has started itself.
 const STACK_BYTES: usize = 64 << 20;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -71,7 +71,7 @@ impl CallThreads {
 
 impl Drop for CallThreads {
     fn drop(&mut self) {
-        // All threads end at the same time.
+        // First ends all threads, and only then joins them, so that they exit concurrently.
         let threads: Vec<_> = self.idle.get_mut().drain(..).map(CallThread::end).collect();
         threads.into_iter().for_each(|thread| drop(thread.join()));
     }

@@ -5,9 +5,9 @@
 /// Each copy of Rust's standard library uses at least one key until the process exits. If no key is free, a new copy
 /// aborts the process.
 ///
-/// The C library assigns the lowest free key first. Some lower keys may be free: for example, a copy of std cannot use
-/// key 0, and frees it again. So this function takes eight keys, which first fill such gaps. If there are more gaps
-/// than that, the result is too low.
+/// The C library assigns the lowest free key. If all lower keys are used, the number of that key is the number of used
+/// keys. But some lower keys may have been freed: for example, a copy of std cannot use key 0, and frees it again. So
+/// this function takes eight keys, which first fill such gaps. If there are more gaps than that, the result is too low.
 pub fn tls_keys_used() -> usize {
     let mut taken = Vec::with_capacity(GAPS);
     while taken.len() < GAPS {

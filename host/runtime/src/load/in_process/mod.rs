@@ -4,9 +4,9 @@
 //! * `services.rs` has the functions of the host that the plugin calls; `cancel.rs` has the function that returns
 //!   whether the current call was cancelled; `hooks.rs` keeps the program's panic hook.
 //! * `retire.rs` stops and drops an instance, whose library stays mapped.
-//! * For `unload = "verified"`, `threaded.rs` runs an instance on the threads of `call_threads.rs`; a call takes its
-//!   `call_context.rs` along. `unload.rs` unmaps its library. Before that, `inside.rs` checks that no thread runs the
-//!   library's code, and `handlers.rs` checks that the library handles no signal.
+//! * For `unload = "verified"`, `threaded.rs` runs an instance on the threads of `call_threads.rs`; `call_context.rs`
+//!   has what a call takes along to such a thread. `unload.rs` unmaps its library. Before that, `inside.rs` checks that
+//!   no thread runs the library's code, and `handlers.rs` checks that the library handles no signal.
 //! * `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
 //!   library; `stack.rs` measures a thread's stack.
 //! * `allocations.rs` counts allocations, for benchmarks.

@@ -47,8 +47,8 @@ impl Taken {
 }
 
 /// A lock. It is held while a library is opened and its part is counted, and while a library is unmapped and its part
-/// is removed from the count. So the parts are counted in the order in which the loader takes them. The loader opens
-/// only one library at a time anyway.
+/// is removed from the count. So the parts are counted in the order in which the loader takes them. The lock adds no
+/// delay, because the loader opens only one library at a time anyway.
 pub(crate) fn static_tls_order() -> impl Drop {
     static ORDER: Mutex<()> = Mutex::new(());
     ORDER.lock()

@@ -35,8 +35,8 @@ use std::{io, sync::Arc};
 
 /// An instance in this process, and the threads on which its code runs.
 ///
-/// Its interfaces are those of a plugin that is not in this process: the arguments and results of calls cross to the
-/// other thread as bytes. So no value of the plugin reaches a thread of the host.
+/// Its interfaces work like those of a plugin in another process: the arguments and results of calls cross to the other
+/// thread as bytes. So no value of the plugin reaches a thread of the host.
 pub(crate) struct ThreadedInstance {
     own: Arc<Own>,
     offered: Vec<Offered>,
@@ -96,7 +96,7 @@ impl ThreadedInstance {
     /// Drops the author's value and ends the threads. `None` if the value could not be dropped.
     fn destroy(self) -> Option<(Gone, RetireOutcome)> {
         let Self { own, offered, .. } = self;
-        // No call runs, and the interfaces have the only other references.
+        // No call runs, and the interfaces have the only other references to the instance and its threads.
         drop(offered);
         let Own { instance, threads, marks, .. } = Arc::into_inner(own)?;
         let instance = Arc::into_inner(instance)?;

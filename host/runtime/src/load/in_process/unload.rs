@@ -1,4 +1,4 @@
-//! Unmaps a library whose instance was dropped, after it has verified that nothing uses the library.
+//! Verifies that nothing uses a library whose instance was dropped, and then unmaps the library.
 
 use super::{
     call_threads::CallThreads,
@@ -40,7 +40,7 @@ enum Held {
     /// Nothing that the host can verify uses the library, but the library could not be closed.
     #[error("no thread could be started to close it: {0}")]
     NotClosed(String),
-    /// The loader keeps the library by its flags.
+    /// The loader keeps the library because of the library's flags.
     #[error("it is linked with `-z nodelete`, or has unique symbols: the dynamic loader never unmaps it")]
     Nodelete,
     /// The loader keeps the library for a thread.

@@ -40,8 +40,8 @@ use std::{
 
 /// How long a child may take to send its greeting.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
-/// How long sending a command on the service connection may take, before the child is killed. The child always reads
-/// this connection. The time is long, because the sending thread may be delayed for seconds on a busy machine.
+/// How long sending a service command may take, before the child is killed. The child always reads the service
+/// connection. The time is long, because the sending thread may be delayed for seconds on a busy machine.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The parameters for starting a child.
@@ -156,7 +156,7 @@ impl Child {
         })
     }
 
-    /// Sends a command on the service connection, where it does not have to wait for a lifecycle step.
+    /// Sends a service command, which does not have to wait for a lifecycle step.
     pub(super) fn service<T>(
         &self,
         command: impl FnOnce(&mut Service) -> Result<T, WireError>,

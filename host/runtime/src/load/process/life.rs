@@ -196,7 +196,7 @@ impl Reaper {
         }
         let death = self.reap();
         let expected = life.state.lock().expected;
-        // `on_death` runs first: it takes the generation out of service before any caller gets the death.
+        // `on_death` runs first: it takes the generation out of service before any caller gets the cause of the death.
         if !expected {
             on_death(death.clone(), life.tail.text());
         }

@@ -77,7 +77,11 @@ mod tests {
         let (begin, end) = (START + own.start, START + own.end);
         let found = |kind, addresses: &[u64]| line(&note, &fault(kind, addresses));
         assert_eq!(found(Kind::Raised, &[begin]).as_deref(), Some("lib.rs:4"));
-        assert_eq!(found(Kind::Raised, &[1, begin]), None, "only the first address is an instruction's");
+        assert_eq!(
+            found(Kind::Raised, &[1, begin]),
+            None,
+            "only the first address is that of the faulting instruction"
+        );
         for kind in [Kind::Exit, Kind::Left] {
             assert_eq!(found(kind, &[1, end]).as_deref(), Some("lib.rs:6"), "the call before the address");
         }

@@ -13,14 +13,14 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The file format of plugins.
+/// The file format of the plugins' libraries.
 type Elf = object::elf::FileHeader64<object::LittleEndian>;
 
 type Bytes<'d> = EndianSlice<'d, LittleEndian>;
 
-/// The source line of the first of these instructions whose line is in a file below `root`, such as `src/lib.rs:12`. If
-/// no instruction has such a line, the result is the first line that is not in std. An instruction of inlined functions
-/// has a line in each of these functions; the innermost function comes first.
+/// The first source line of these instructions that is in a file below `root`, in the form `src/lib.rs:12`. If there is
+/// none, the first line that is not in std. An instruction of inlined functions has a line in each of these functions;
+/// the innermost function comes first.
 ///
 /// An instruction is an offset in bytes from the beginning of the library in memory.
 pub(super) fn line(library: &[u8], instructions: &[u64], root: &Path) -> Option<String> {

@@ -6,7 +6,7 @@
 //! disk could become full, and then a thread that writes a mark would get SIGBUS. A process that outlives this one
 //! holds the same file and writes its content to disk: the [parent](crate::parent), or a [recorder](crate::recorder).
 //!
-//! **Architecture Invariant:** no mapping ever replaces another in this process. The only exception is a forked
+//! **Architecture Invariant:** no mapping ever replaces another in this process. The only exception is in a forked
 //! child, whose marks are not part of the record.
 
 use super::layout::{ADDRESSES, FAULT_AT, HEADER_BYTES, RECORD_BYTES, THREAD_SLOT_BYTES, THREAD_SLOTS};
@@ -122,8 +122,8 @@ fn private() -> io::Result<Region> {
     Ok(Region { start: start.cast(), shared: None })
 }
 
-/// Gives a forked child marks of its own, so that it does not overwrite those of its parent. `fork` calls this in
-/// the child, on its only thread.
+/// Gives a forked child marks of its own, so that it does not overwrite those of the process that forked. `fork` calls
+/// this in the child, on its only thread.
 unsafe extern "C" fn forked() {
     let Some(region) = REGION.get().and_then(Option::as_ref) else { return };
     // SAFETY: the kernel picks an address at which nothing is mapped.

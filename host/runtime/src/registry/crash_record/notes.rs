@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The name of the folder of the notes, in a run folder.
+/// The name of the folder of the notes, in a run folder. It has nothing to do with the lanes of a shim.
 pub(super) const NOTES_NAME: &str = "lanes";
 
 /// The maximum length of a note, in bytes. A longer file was not written by this program.

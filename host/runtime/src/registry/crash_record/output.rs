@@ -29,10 +29,10 @@ static UNDERWAY: AtomicBool = AtomicBool::new(false);
 /// already read. On a busy machine, the reader may have to wait for a CPU.
 const PATIENCE: u32 = 2000;
 
-/// Reads the pipe that replaces descriptor 2, until its end. Writes everything first to the original target of
-/// descriptor 2, then to `each`. If a host in the process keeps a crash record, and the process terminates by
-/// a signal that it raised or by `exit`, the original descriptor 2 is restored, and the rest of the pipe is written to
-/// it. Call this function once in a process.
+/// Reads the pipe that replaces descriptor 2, until its end. Writes everything to the original target of descriptor 2,
+/// then passes it to `each`. If a host in the process keeps a crash record, and the process terminates by a signal that
+/// it raised or by `exit`, the original descriptor 2 is restored, and the rest of the pipe is written to it. Call this
+/// function once in a process.
 ///
 /// # Errors
 ///

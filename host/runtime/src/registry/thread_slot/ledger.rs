@@ -26,8 +26,8 @@ static LEDGER: Mutex<Vec<Account>> = Mutex::new(Vec::new());
 /// Adds the counts of the calling thread, which is exiting, to the ledger.
 pub(super) fn settle(counts: &[Count]) {
     let tid = own_tid();
-    // A thread becomes a visitor of a generation with its first call. The memory of the other counts is not touched: a
-    // program with many plugins has a count for each of them.
+    // A thread becomes a visitor of a generation with its first call. The counts of the other generations are not read:
+    // in a program with many plugins, they are many.
     for (account, count) in LEDGER.lock().iter_mut().zip(counts).filter(|it| it.0.visitors.contains(&tid)) {
         account.calls += count.take();
     }
