@@ -82,7 +82,7 @@ impl Panic {
         ///
         /// 1. `it` was made by [`Panic::new`] of this library, and is not used again.
         unsafe extern "C" fn free(it: NonNull<PanicText>) {
-            // SAFETY: by 1, `it` is a box of this library, and its only owner no longer exists.
+            // SAFETY: by 1, `it` is a box of this library, and nothing uses it after this.
             drop(unsafe { Box::from_raw(it.as_ptr()) });
         }
         Self(NonNull::from(Box::leak(Box::new(PanicText { free, message: message.into() }))))
@@ -210,7 +210,8 @@ pub struct Descriptor {
     pub package: RStr<'static>,
     /// The plugin's package version.
     pub version: RStr<'static>,
-    /// Whether a panic in the plugin unwinds. Otherwise, a panic in the host's process aborts the host.
+    /// Whether a panic in the plugin unwinds. If it does not, a panic of the plugin in the host's process aborts the
+    /// host.
     pub panic_unwinds: bool,
     /// Whether the plugin has state to hand over (its `State` is not `()`).
     pub stateful: bool,
@@ -306,7 +307,7 @@ pub struct HostServices {
     pub log: extern "C" fn(u64, &LogRecord<'_>),
     /// Receives a panic. Called by the panic hook, on the thread that panics.
     pub panicked: extern "C" fn(&PanicRecord<'_>),
-    /// Whether the caller of the calling thread's current call no longer waits.
+    /// Whether the calling thread is inside a call whose caller no longer waits.
     pub cancelled: extern "C" fn() -> bool,
 }
 

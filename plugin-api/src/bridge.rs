@@ -1,10 +1,10 @@
 //! Passes the plugin's `tracing` events and panics to the host, and asks the host whether a caller still waits. The
 //! functions of the host are in `host/runtime/src/load/in_process/services.rs`.
 //!
-//! A plugin has its own copy of `tracing`'s globals, so without a bridge its events would be lost. The bridge
-//! has its own [`tracing::Subscriber`] and does not use `tracing-subscriber`, which keeps spans per thread in
-//! thread-locals with destructors. The code of these destructors would be in the plugin's library, and the host's
-//! threads would run it after the library was unmapped.
+//! A plugin has its own copy of `tracing`'s globals, so without a bridge its events would be lost. The bridge has its
+//! own [`tracing::Subscriber`] and does not use `tracing-subscriber`, which keeps spans per thread in thread-locals
+//! with destructors. The code of these destructors would be in the plugin's library, and a thread of the host that
+//! exits after the library has been unmapped would run it.
 
 mod backtrace;
 mod fields;
@@ -43,7 +43,7 @@ thread_local! {
     static LOGGING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Connects this library to the host of the first call. A later call does not connect it to another host.
+/// Connects this library to its host. Only the first call does so: a later call cannot connect it to another host.
 pub(crate) fn attach(services: HostServices) {
     let host = HOST.get_or_init(|| services);
     set_max_level(host.max_level);

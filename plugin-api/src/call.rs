@@ -10,7 +10,8 @@ pub enum CallError<E = Infallible> {
     /// The method ran and returned its own error.
     #[error("{0}")]
     Plugin(E),
-    /// The method panicked. The plugin keeps running; the plugin itself must repair any incomplete change.
+    /// The method panicked. The plugin keeps running, and must itself repair data that the method has changed only in
+    /// part.
     #[error("`{method}` of {plugin} g{generation} panicked: {message} ({location})")]
     Panicked {
         /// The plugin's id.
@@ -230,7 +231,8 @@ pub unsafe trait Interface: Send + Sync + 'static {
     /// The typed client over a host's [`Caller`]: one inherent method for each method of the trait.
     type Client<C: Caller>: From<Bound<Self, C>> + Send + Sync;
 
-    /// The exports of a plugin that implements the trait, which a host compares with its own.
+    /// The interface as a library exports it. A host compares the export of the plugin with the export in its own
+    /// binary.
     const EXPORT: &'static InterfaceExport;
 
     /// The same methods, layouts and description, with edges to a plugin that is not in this process. See

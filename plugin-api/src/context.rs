@@ -64,12 +64,12 @@ impl Context {
     }
 }
 
-/// Whether the caller of the calling thread's current method no longer waits for it.
+/// Whether the calling thread runs a method whose caller no longer waits for the result.
 ///
 /// A caller waits as long as the `call_timeout` of the manifest or its own deadline allows. A method that may take long
-/// should call this function regularly, and return early if it returns true. The result of such a method is dropped. If
-/// a method in a child process does not return within `cancel_grace`, the host kills the process and starts it again.
-/// In the host's process, no call can be aborted, and only calls by name with a deadline are cancelled.
+/// should call this function regularly, and return early if it returns true; the method's result is then dropped. If a
+/// method in a child process does not return within `cancel_grace`, the host kills the process and starts it again. In
+/// the host's process, no call can be aborted, and only calls by name with a deadline are cancelled.
 ///
 /// The check applies to the thread of the call: on the plugin's own threads, in its lifecycle steps and in its tests
 /// the result is false.

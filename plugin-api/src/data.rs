@@ -35,8 +35,9 @@ use serde::{Serialize, de::DeserializeOwned};
 /// ```
 ///
 /// An absent element of a list of `Option`s is encoded as one byte (`null` in JSON), and takes as much memory as a
-/// present one. So a list of such elements takes up to twice the size of the element for each byte that was received.
-/// If the element is large and a child process must not make the host allocate that much, use `Option<Box<_>>`.
+/// present one. A list that grows while it is decoded takes up to twice the memory of its elements. So each received
+/// byte can cost the memory of two elements. If the element is large and a child process must not make the host
+/// allocate that much, use `Option<Box<_>>`.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! The parts of generated edges: the FFI-safe shapes of arguments, and the guard that contains panics.
+//! The parts of generated edges: the FFI-safe shapes of arguments, and the function that contains panics.
 //!
 //! An edge is the `extern "C"` function through which a method is called. `#[interface]` generates the edges. All code
 //! that does not depend on the method is in this module, and is compiled once.

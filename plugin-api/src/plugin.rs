@@ -5,10 +5,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// The type that implements a plugin. The host creates one instance of it for each generation.
 ///
-/// Only [`Plugin::init`] is required. The host calls `init`, then [`Plugin::start`]. On a reload of a plugin
-/// with state, the host calls [`Plugin::save`] on the old instance and [`Plugin::restore`] on the new one, between
-/// `init` and `start` of the new one. At the end, the host calls [`Plugin::stop`] and drops the instance. Calls of the
-/// plugin's interfaces arrive on many threads at once. A panic in any of these functions is contained and reported.
+/// Every plugin implements [`Plugin::init`]; a plugin with state also implements [`Plugin::save`] and
+/// [`Plugin::restore`]. The host calls `init`, then [`Plugin::start`]. On a reload of a plugin with state, the host
+/// calls `save` on the old instance and `restore` on the new one, between `init` and `start` of the new one. At the
+/// end, the host calls [`Plugin::stop`] and drops the instance. Calls of the plugin's interfaces arrive on many threads
+/// at once. A panic in any of these functions is contained and reported.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a plugin",
     label = "`replug_api::Plugin` is not implemented for it",

@@ -35,8 +35,8 @@ pub trait Remote: Send + Sync {
 
     /// The number of bytes of stack that the calling thread has left; `None` if it is unknown.
     ///
-    /// Decoding an answer may use a quarter of this stack and at most 512 KiB, or 64 KiB if the number is unknown. An
-    /// answer that is nested more deeply is rejected.
+    /// Decoding an answer may use at most a quarter of this stack, and never more than 512 KiB; if the number is
+    /// unknown, at most 64 KiB. An answer that is nested more deeply is rejected.
     fn stack_left(&self) -> Option<usize> {
         None
     }

@@ -75,7 +75,7 @@ fn build(features: &[&str]) -> Vec<u8> {
             manifest::read(&workspace().join("tests/fixtures/misbehave")).expect("the fixture's manifest");
         manifest.build.features = features.iter().map(|it| (*it).to_owned()).collect();
         let build_dir = BuildDir::from(fixtures_dir().join(features.concat()));
-        // Without features, this is the folder that is copied, so it exists.
+        // Without features, this is the folder from which `put` would copy. It exists already, so `put` does nothing.
         compiled::put(&build_dir.target_dir(&manifest.root));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let built = runtime.block_on(Builder::new(build_dir).build(&manifest));
@@ -116,7 +116,7 @@ pub fn replaced(mut artifact: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     artifact
 }
 
-/// The artifact with the flag with which `-z nodelete` marks it.
+/// The artifact with the flag that the linker's option `-z nodelete` sets.
 pub fn nodelete(mut artifact: Vec<u8>) -> Vec<u8> {
     let file = ElfFile64::<LittleEndian>::parse(artifact.as_slice()).expect("an ELF file");
     let dynamic =

@@ -111,8 +111,9 @@ impl Dev {
     pub fn embedder(lab: &Lab, program: &str) -> Self {
         let mut command = Command::new(program);
         command.arg(lab.plugins_dir()).arg(lab.state_dir()).current_dir(lab.dir()).stdin(Stdio::piped());
-        // The program gets a process group of its own. The group is not orphaned, because the program's parent is in
-        // another group of the same session. So a signal such as SIGTSTP suspends the program, as from a terminal.
+        // The program gets a process group of its own. The group is not orphaned, because the test, which starts the
+        // program, is in another group of the same session. So a signal such as SIGTSTP suspends the program, as from a
+        // terminal.
         command.process_group(0);
         Self::of(command)
     }

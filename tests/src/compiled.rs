@@ -50,11 +50,11 @@ fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
         let entry = entry?;
         let (name, target) = (entry.file_name(), to.join(entry.file_name()));
         match entry.file_type()?.is_dir() {
-            // The fixture is no dependency. Cargo changes its records of a package in place.
+            // The fixture is no dependency, and cargo changes what it stores about a package in place.
             _ if name.to_string_lossy().contains(FIXTURE) => {}
             true if name == "incremental" || name == "replay" => {}
             true => link_folder(&entry.path(), &target)?,
-            // Locks and records belong to one folder only.
+            // Each target folder has its own locks and its own list of inputs.
             false if name == RECORD || name.to_string_lossy().ends_with("lock") => {}
             // Cargo changes this file in place.
             false if name == ".rustc_info.json" => drop(fs::copy(entry.path(), &target)?),

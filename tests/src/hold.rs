@@ -56,7 +56,7 @@ impl Hang {
     ///
     /// If it cannot be written.
     pub fn save(lab: &Lab) -> Self {
-        // The process opens this pipe as soon as it runs.
+        // The process that the script starts opens this pipe as soon as it runs.
         let pipe = lab.dir().join("pipe");
         let made = Command::new("mkfifo").arg(&pipe).status();
         assert!(made.is_ok_and(|status| status.success()), "a pipe");

@@ -22,6 +22,6 @@ fn kills_of_a_plugins_process_cause_only_the_expected_errors() {
 
 #[test]
 fn kills_of_a_host_at_any_moment_leave_no_process_and_no_file() {
-    // A long limit, for busy machines. `cargo xtask kill` checks the limit of a second.
+    // A long limit, for busy machines. `cargo xtask kill` checks that the processes end within a second.
     run(&["--moments", "5", "--within", "60000"], &["kills of a host     5: ", "temporary folder    empty"]);
 }

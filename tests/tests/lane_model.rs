@@ -1,5 +1,5 @@
-//! A model of the memory of a lane: its source is compiled with loom's atomics. Loom runs it with every interleaving and
-//! every reordering that the C11 memory model allows, within the bounds below.
+//! A model of a lane in shared memory: the runtime's source is compiled with loom's atomics. Loom runs it with every
+//! interleaving and every reordering that the C11 memory model allows, within the bounds below.
 //!
 //! Covered: two calls and their answers between two ends that sleep whenever they find no message; a message that is
 //! sent over the socket, and announced in the memory so that it keeps its place among the other messages; an answer that

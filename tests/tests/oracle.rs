@@ -1,4 +1,5 @@
-//! The table of the build oracle, without the restarts that `cargo xtask oracle` adds.
+//! The build oracle (`tests/src/oracle`) for all its projects and changes, without the restarts of `cargo xtask
+//! oracle`.
 
 use replug_tests::oracle::{self, Depth, Outcome};
 

@@ -112,7 +112,7 @@ struct Record {
 struct World {
     slot: Slot<Record>,
     hazards: Vec<AtomicPtr<Record>>,
-    /// The records of replaced generations. They are freed when the model ends, as loom requires.
+    /// The call tables of replaced generations. They are freed when the model ends, as loom requires.
     graveyard: Mutex<Vec<*mut Record>>,
 }
 
@@ -247,11 +247,11 @@ fn the_outer_of_two_nested_calls_keeps_its_generation() {
     });
 }
 
-/// The slot of a plugin, as callers and the host's threads use it. Works like `Entry`, but its records are numbers.
+/// The slot of a plugin, as callers and the host's threads use it. Works like `Entry`, but its call tables are numbers.
 struct Place {
     slot: GatedSlot<usize>,
     hazard: AtomicPtr<usize>,
-    /// The record to which `resume` returns; `None` if there is no pause.
+    /// The call table to which `resume` returns; `None` if there is no pause.
     paused: sync::Mutex<Option<*mut usize>>,
     first: Box<usize>,
     second: Box<usize>,
@@ -263,7 +263,7 @@ unsafe impl Send for Place {}
 unsafe impl Sync for Place {}
 
 impl Place {
-    /// A place in which the first record serves.
+    /// A place in which the first call table serves.
     fn new() -> Arc<Self> {
         let place = Self {
             slot: GatedSlot::closed("it has not begun"),
@@ -276,7 +276,7 @@ impl Place {
         Arc::new(place)
     }
 
-    /// One call. Returns the number of the record on which it ran, or why it was not made.
+    /// One call. Returns the number on which it ran, or why it was not made.
     fn call(&self) -> Result<usize, Shut> {
         let seen = self.slot.pin(&self.hazard);
         let record = if seen.is_null() { self.slot.wait(&self.hazard, None)? } else { seen };
@@ -388,7 +388,7 @@ struct Visited {
 
 impl Visited {
     /// One call of this thread. As in the runtime, the visit is noted before the hazard pointer is cleared: when a call
-    /// that returns is counted, or while a call unwinds. Returns the number of the record on which the call ran.
+    /// that returns is counted, or while a call unwinds. Returns the number of the generation on which the call ran.
     fn call(&self, thread: usize, end: End) -> usize {
         let hazard = &self.world.hazards[thread];
         let record = self.world.slot.pin(hazard);

@@ -154,7 +154,7 @@ fn tree(shapes: &[&TokenStream]) -> TokenStream {
     }
 }
 
-/// The place of variant `at` of `count` in the tree, as an expression or a pattern around `inner`.
+/// The path to variant `at` of `count` in the tree, as an expression or a pattern around `inner`.
 fn branch(at: usize, count: usize, inner: TokenStream) -> TokenStream {
     let half = count / 2;
     if count == 1 {

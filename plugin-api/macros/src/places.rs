@@ -1,6 +1,6 @@
 //! The places of an author's types: their positions in an interface or a `#[data]` type. Generated code names each type
-//! only in the declaration of its place, and refers to the place elsewhere. So a type that is not `Data` causes one
-//! error.
+//! only in the declaration of its place, and refers to the place elsewhere. So a type that is not `Data` causes only
+//! one error.
 
 use crate::quoted::quoted;
 use proc_macro2::TokenStream;

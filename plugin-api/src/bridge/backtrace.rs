@@ -5,8 +5,8 @@
 /// The function of the last frame of the panic itself.
 const PANIC: &str = "__rust_end_short_backtrace";
 
-/// The functions that may be the first frame outside of the plugin: the first for a call into the plugin, the second
-/// for a thread that the plugin started.
+/// The frames of a plugin end at one of these functions: at `contain` in a call into the plugin, and at the other in a
+/// thread that the plugin started.
 const CALLED: [&str; 2] = ["replug_api::edge::contain", "__rust_begin_short_backtrace"];
 
 /// Functions between the caller's frames and the author's: of this crate, of the code that `interface` and `export`

@@ -17,7 +17,7 @@ static OURS: Mutex<Option<usize>> = Mutex::new(None);
 /// Installs this library's panic hook.
 ///
 /// Libraries that link the shared libstd share one hook, and each library replaces the previous hook. This does no
-/// harm, because the host determines the library by the panic's location.
+/// harm, because the host finds out from the panic's location which library has panicked.
 pub(crate) fn hook_panics() {
     let mut ours = OURS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let hook = own_hook();

@@ -14,7 +14,7 @@ use tracing::{
 };
 use tracing_core::span::Current;
 
-/// How many nested spans are tracked for each thread. Events in deeper spans name only the outer spans.
+/// How many nested spans are tracked for each thread. An event in more spans than that names only the outermost ones.
 const DEPTH: usize = 32;
 
 /// The spans that a thread has entered, the outermost first. `Copy`, so that the thread-local needs no destructor.
@@ -80,8 +80,8 @@ impl Spans {
         }
     }
 
-    /// Drops one handle of the span. The last handle closes the span, and then one handle of its parent is dropped.
-    /// Returns whether the span is closed.
+    /// Drops one reference to the span. When the last one is dropped, the span closes and drops one reference to its
+    /// parent. Returns whether the span is closed.
     pub(super) fn close(&self, span: &Id) -> bool {
         let mut open = self.open_spans();
         let mut next = Some(span.into_u64());

@@ -36,7 +36,7 @@ fn as_json<T: Data>(value: &T) -> Result<Vec<u8>, String> {
 }
 
 /// Whether the JSON can be read back as a value whose postcard encoding has the same size. A `null` for a value that
-/// JSON cannot represent makes the encoding smaller, or cannot be read back.
+/// JSON cannot represent makes the postcard encoding smaller, or cannot be read back.
 fn is_read_back<T: Data>(json: &[u8], value: &T) -> bool {
     let size = |value: &T| postcard::to_stdvec(value).map(|bytes| bytes.len());
     serde_json::from_slice::<T>(json).is_ok_and(|back| size(&back).ok() == size(value).ok())

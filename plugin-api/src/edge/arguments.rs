@@ -53,7 +53,7 @@ impl<'a> Arguments<'a> {
     /// # Errors
     ///
     /// - [`Refusal::BadArguments`] if JSON arguments are not valid JSON, or if there are too few or too many of them.
-    ///   For a JSON array, [`Arguments::take`] and [`Arguments::end`] return these errors.
+    ///   For a JSON array, [`Arguments::take`] and [`Arguments::end`] return these errors instead.
     #[inline]
     pub fn read(
         encoding: Encoding,
@@ -115,8 +115,7 @@ impl<'a> Arguments<'a> {
         value.map_err(|error| self.bad_argument(at, &without_position(&error)))
     }
 
-    /// The texts of the arguments in an array. Reading them in this way finds the error in an array that cannot be
-    /// read in one pass.
+    /// The texts of the arguments in an array. Called if the array cannot be read in one pass, to find the error in it.
     #[cold]
     fn texts_of_array(&self) -> Result<Texts<'a>, Refusal> {
         let Source::Array(array) = &self.source else { return Ok(Texts::new()) };

@@ -162,7 +162,7 @@ impl Calculator for Basic {
 
 impl Basic {
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // An entry is added completely or not at all, so the memory is valid even after a panic on another thread.
+        // An entry is added completely or not at all, so the history is valid even after a panic on another thread.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -3,8 +3,9 @@
 //! Every path is resolved by `openat2` with `RESOLVE_BENEATH`: the kernel follows the path step by step, and rejects a
 //! step that would leave the folder, whether by `..`, an absolute path or a symlink. One call resolves and opens the
 //! path. With `canonicalize` and a comparison, another process could insert a symlink between the comparison and the
-//! use. `openat2` also works for files that do not exist yet. It cannot detect hard links, but a user who can create a
-//! hard link to a file may read that file anyway.
+//! use. `openat2` also works for files that do not exist yet. It cannot detect hard links. If `fs.protected_hardlinks`
+//! is set, as in most distributions, a user can create one only to a file that the user owns, or may read and
+//! write.
 
 use replug_interfaces::{FileEntry, FileError, FileKind};
 use rustix::{
@@ -20,7 +21,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How many times a path is resolved if the kernel returns `AGAIN`, because folders on the path are being renamed.
+/// How many times a path is resolved at most. The kernel returns `AGAIN` if, because of a rename at the same time, it
+/// cannot check a `..`, such as one in a symlink.
 const ATTEMPTS: usize = 16;
 
 /// A folder that paths cannot leave. Its descriptor is open, so it stays the same folder even if it is renamed.

@@ -19,8 +19,8 @@ use std::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(crate = "replug_api::serde", deny_unknown_fields, default)]
 pub struct FileOpsConfig {
-    /// The paths of the folders that may be used, without `..`. A relative path starts at the plugin's data folder, and
-    /// the folder is created if it does not exist. An absolute path must name an existing folder.
+    /// The paths of the folders that may be used, without `..`. A relative path starts at the plugin's data folder; a
+    /// folder at such a path is created if it does not exist. An absolute path must name an existing folder.
     pub allowed_paths: Vec<PathBuf>,
     /// The largest file that is read or written, in bytes.
     pub max_file_size: u64,

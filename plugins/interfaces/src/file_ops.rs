@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 /// Text files in the folders that the plugin's configuration allows.
 ///
 /// A path is relative to the first of these folders, or absolute and inside one of them. A path is rejected if it
-/// contains `..`, or if a symlink in the path leads out of the folder.
+/// contains `..`, or if a symlink in the path leads out of the allowed folder.
 #[replug_api::interface]
 pub trait FileOps {
     /// Returns the text of a file.
@@ -64,7 +64,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    /// The code of a path that leads out of the allowed folders.
+    /// The code of a path that contains `..` or leads out of the allowed folders.
     pub const NOT_ALLOWED: &'static str = "not_allowed";
     /// The code of a path that does not exist.
     pub const NOT_FOUND: &'static str = "not_found";

@@ -1,13 +1,13 @@
-//! A program that embeds a host and has a parent process, for tests of both. It executes each line of its input, and
-//! prints answers and events as JSON lines. It ends normally at the end of its input.
+//! A program that embeds a host and has a parent process, for tests of programs of this kind. It executes each line of
+//! its input, and prints answers and events as JSON lines. It ends normally at the end of its input.
 //!
 //! | line | what it does |
 //! |---|---|
 //! | `call ID METHOD JSON` | makes a call, and executes the next lines without waiting for its end |
 //! | `info ID` | prints the state of the plugin |
 //! | `exit STATUS` | exits immediately, without shutting the host down |
-//! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | the same as the method of `Host` |
-//! | `discard ID` | `Host::stop_and_discard` |
+//! | `start ID`, `stop ID`, `reload ID`, `rollback ID` | calls the method of `Host` with that name |
+//! | `discard ID` | calls `Host::stop_and_discard` |
 
 use replug::{Host, HostError, control::answer::Plugin};
 use serde_json::{Value, json};

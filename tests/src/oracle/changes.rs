@@ -1,5 +1,5 @@
-//! The changes that the oracle makes to a project. They change, replace, remove or restore the subject of the shape, or
-//! add a file.
+//! The changes that the oracle makes to a project. Each changes, replaces, removes or restores the subject, which is
+//! one file of the project (see `shapes.rs`), or adds a file.
 
 use super::{
     shapes::{NewFile, Shape},

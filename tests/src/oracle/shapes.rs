@@ -21,7 +21,7 @@ pub struct Shape {
     pub(super) own_builds: usize,
 }
 
-/// A file that is added next to the subject.
+/// A file that the change "new file" adds.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NewFile {
     /// A file in this folder, in which every file is an input of the build.

@@ -36,7 +36,7 @@ fn a_plugin_that_dies_during_a_build_restarts_before_the_build_ends() {
 #[test]
 fn a_crash_during_a_successors_trial_is_reported_without_a_restart() {
     let mut lab = Lab::in_mode("dies-in-a-trial", Mode::Process);
-    // With this limit, the first crash would quarantine the plugin.
+    // With this limit, one crash would quarantine the plugin if it counted.
     lab.install_with(stateless("version=1"), "[process]\nmax_deaths = 1");
     lab.start();
     let hold = Hold::new(lab.dir());

@@ -150,8 +150,8 @@ fn a_plugin_that_writes_garbage_to_all_descriptors_fails_one_call() {
     let (action, deaths) = ("write-garbage", disconnected());
     let (lab, neighbour) = running(action, "", "");
     let outcome = lab.probe().misbehave(action);
-    // An answer in shared memory still arrives, unless the host has read the garbage in the socket. The host reads it when
-    // it waits on the socket, because the answer takes longer than a spin. The next call never returns, so it does that.
+    // An answer in shared memory still arrives, unless the host has read the garbage in the socket. The host reads the
+    // socket only in a call that takes longer than the host spins. The next call does, because it never returns.
     let error = outcome.err().unwrap_or_else(|| {
         assert_ne!(lab.lane(), Some(LaneKind::Socket));
         let hold = Hold::new(lab.dir());
@@ -167,7 +167,7 @@ fn processes_forked_by_a_plugin_end_when_the_plugin_crashes() {
 
 /// Asserts that a call in which the plugin performs this action times out.
 fn times_out(action: &str) {
-    // Without a cgroup, because the host would kill the process through it in any case.
+    // The cgroup is off, so that the host must find the processes of the plugin without it.
     let tables = "[process]\ncall_timeout = \"1s\"\n[limits]\ncgroup = \"off\"";
     let (mut lab, neighbour) = running(action, "", tables);
     let error = lab.probe().misbehave(action).unwrap_err();

@@ -87,8 +87,8 @@ fn output_is_attributed_to_the_called_plugin() {
     let (mut dev, _) = dev(&lab, &[]);
     dev.wait_for("host_started");
     for id in [neighbour, &id, neighbour] {
-        // The output of the first call could also come from the plugin that was called or started just before. The
-        // output of the second call can only come from the called plugin.
+        // The host could attribute the output of the first call to the plugin that was called or started just before,
+        // but not that of the second call.
         misbehaves(&lab, id, "say");
         said(&mut dev);
         misbehaves(&lab, id, "say");

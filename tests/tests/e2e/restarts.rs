@@ -292,7 +292,7 @@ fn the_confirm_window_begins_again_after_a_restart() {
     write_source(&lab, "version=2 panic=work");
     lab.reload().unwrap();
     restart(&mut lab);
-    // The build after the start is unchanged, and the version is still not confirmed.
+    // The build after the start makes the same artifact, and the version is still not confirmed.
     unchanged(&mut lab);
     assert_eq!(version(&lab), 2);
     fail(&mut lab, "built");

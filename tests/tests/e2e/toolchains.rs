@@ -1,5 +1,5 @@
-//! Plugins that another compiler builds than the one in PATH. The other compiler is a script that runs the real rustc, and
-//! in most tests writes a line for each call.
+//! Plugins that are built by another compiler than the one in PATH. The other compiler is a script that runs the real
+//! rustc. In most tests, it also writes a line each time it runs.
 
 use replug_tests::{
     Lab, Source,

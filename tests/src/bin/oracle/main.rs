@@ -1,4 +1,5 @@
-//! Runs the build oracle for all shapes and changes, with a restart after each change. `cargo xtask oracle` runs it.
+//! Runs the build oracle (`tests/src/oracle`) for all its projects and changes, with a restart after each change.
+//! `cargo xtask oracle` runs it.
 
 use anyhow::{Result, bail};
 use clap::Parser;

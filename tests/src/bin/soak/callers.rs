@@ -10,7 +10,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// The numbers that the driver passes to the callers.
+/// The numbers that the main thread passes to the callers.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     /// The number of the newest artifact that is known to serve.

@@ -87,8 +87,8 @@ impl Kind {
     /// How many percent of the generations have to end in that way.
     fn least_percent(self) -> u64 {
         match self {
-            // A thread of the host may get the stack of a thread that an artifact has started itself. As long as it has
-            // old return addresses on this stack, the host keeps the library.
+            // glibc may give a new thread of the host the stack of an ended thread that an artifact has started. As
+            // long as this stack contains old return addresses, the host keeps the library.
             Self::Verified => 99,
             Self::InProcess | Self::Process => 100,
         }

@@ -58,7 +58,7 @@ fn a_command_sends_nothing_to_the_socket_of_another_user() {
     let mut host = Command::new(program());
     host.uid(NOBODY).gid(NOBODY).current_dir(lab.dir()).env("XDG_RUNTIME_DIR", lab.dir());
     host.env("HOME", lab.dir()).args(["run", "--json", "--state-dir"]).arg(lab.state_dir());
-    // A host ignores a runtime folder of another user.
+    // A host uses a runtime folder only if it belongs to the host's user.
     chown(lab.dir(), Some(NOBODY), None).unwrap();
     let mut host = Dev::of(host);
     host.wait_for("control_listening");
