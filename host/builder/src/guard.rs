@@ -1,19 +1,19 @@
 //! Kills the builds that are still running when the program exits, even if the program was killed by SIGKILL.
 //!
 //! A program that was killed cannot kill its builds, and a build is in a process group of its own, which no signal from
-//! a terminal reaches. So before its first build, the program starts a *guard*: a second process of the program, in a
-//! process group of its own. The guard waits for end of file on a pipe that only the program can write to. The standard
-//! input of every build is the read end of a second pipe, which stays empty. The guard has a copy of this read end, and
-//! recognizes a build by its standard input. When the program has exited, the guard kills all processes with this
-//! standard input, and all processes in their groups.
+//! a terminal reaches. So before its first build, the program starts a *guard*: a second process of the same program,
+//! also in a process group of its own. The guard waits for end of file on a pipe that only the program can write to.
+//! The standard input of every build is the read end of a second pipe, which stays empty. The guard has a copy of this
+//! read end, and recognizes a build by its standard input. When the program has exited, the guard kills all processes
+//! with this standard input, and all processes in their groups.
 //!
 //! The builds are not children of the guard. So other processes reap them, and the kernel may reuse their process ids
 //! and group ids. Therefore the guard kills by pidfd only. After the guard has looked up data by process id, it checks
 //! with the pidfd that the process still exists. If not, the guard ignores the data. The guard trusts a group id only
 //! while the group contains a build process that the guard has suspended with SIGSTOP.
 //!
-//! There is no guard if the program has not called [`guarded_by`]. The guard kills a build process with another
-//! standard input only if the process is in the group of a process that the guard recognizes.
+//! There is no guard if the program has not called [`guarded_by`]. A process of a build that does not have this
+//! standard input is killed only if it is in the group of a process that has it.
 
 use parking_lot::Mutex;
 use rustix::{
@@ -43,8 +43,8 @@ struct Guard {
     mark: PipeReader,
 }
 
-/// Sets the program that becomes the guard. When the calling program exits, the guard kills the builds that the program
-/// has started after this call. `program` must call `run_if_asked` first in its `main`.
+/// Sets the program that becomes the guard. When the calling program exits, the guard kills the builds that were
+/// started after this call. `program` must call `run_if_asked` first in its `main`.
 pub fn guarded_by(program: &Path) {
     *PROGRAM.lock() = Some(program.to_owned());
 }
@@ -68,7 +68,8 @@ fn start(program: &Path) -> io::Result<Guard> {
     Ok(Guard { _process: command.process_group(0).spawn()?, mark })
 }
 
-/// Runs the guard process. Its standard output is the read end of the pipe that is the standard input of the builds.
+/// Runs the guard process. As its standard output, it has inherited the read end of the pipe that is the standard input
+/// of the builds.
 pub fn run() -> ! {
     // If the guard stayed in its working folder, the folder's file system could not be unmounted.
     let _ = env::set_current_dir("/");

@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //!
-//! * The crate runs the tools that build a plugin, but no code of the plugin itself: it opens no library.
+//! * The crate runs the tools and scripts that build a plugin, but never the built plugin: it opens no library.
 //! * Built files are identified by their content. An artifact in the store never changes, and every copy of it is
 //!   verified.
 //! * A build can be cancelled at any moment. If the program that waits for a build exits, the build is killed.
@@ -17,7 +17,7 @@
 //! | [`watch`] | reports a changed file as soon as an event shows the change |
 //! | [`build`](mod@build) | runs cargo or a script, or repeats cargo's `rustc` call for the plugin's crate; can be cancelled |
 //! | [`artifact`] | stores built files by their digest, and inspects them before any code runs |
-//! | [`guard`] | the process that kills builds whose program has exited |
+//! | [`guard`] | the process that kills the running builds when the program exits |
 //! | [`mount`] | mount options of a folder's file system |
 
 #![forbid(unsafe_code)]

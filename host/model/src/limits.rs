@@ -87,7 +87,7 @@ pub enum CgroupUse {
     Required,
 }
 
-/// How calls and answers are passed to and from a child process: the key `process.lane`.
+/// A kind of lane: how calls and answers are passed to and from a child process. The key `process.lane`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LaneKind {
@@ -108,20 +108,20 @@ impl LaneKind {
     }
 }
 
-/// The lane of the calls to a child process, and why it is used.
+/// The kind of lane that calls to a child process use, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneInUse {
-    /// The lane.
+    /// The kind of lane.
     pub kind: LaneKind,
-    /// Why it is used.
+    /// Why this kind is used.
     pub reason: LaneReason,
 }
 
-/// Why calls use a lane.
+/// Why a kind of lane is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LaneReason {
-    /// It is the lane of the manifest, or the default.
+    /// It is the kind that the manifest sets, or the default.
     Requested,
     /// Shared memory was requested, but the host or the child process could not create or map it.
     NoMemory,

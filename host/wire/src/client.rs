@@ -161,7 +161,7 @@ impl ControlConnection {
         self.execute(&Request::Destroy)
     }
 
-    /// Requests the shim to exit. The process that started the shim must wait for its exit.
+    /// Asks the shim to exit. The process that started the shim must wait for its exit.
     ///
     /// # Errors
     ///
@@ -251,7 +251,8 @@ impl Service {
         LaneId(self.lanes)
     }
 
-    /// Cancels a call whose caller no longer waits. The plugin may check for this. The answer still arrives.
+    /// Cancels a call whose caller no longer waits. The plugin can ask whether the call was cancelled. The answer still
+    /// arrives.
     ///
     /// # Errors
     ///
@@ -307,7 +308,7 @@ impl<C: Carrier> Lane<C> {
         &mut self.carrier
     }
 
-    /// Frees the memory of a very large answer. No call may run on the lane.
+    /// Frees the memory of a very large answer. Must not be called during a call on the lane.
     pub fn shrink(&mut self) {
         self.carrier.shrink();
     }

@@ -106,8 +106,8 @@ pub enum Command {
         /// The size of each of the two memories, in bytes.
         bytes: u32,
     },
-    /// Cancels a call whose caller no longer waits. The plugin may check for this. The shim ignores the command if the
-    /// call has returned, or if the lane is closed.
+    /// Cancels a call whose caller no longer waits. The plugin can ask whether the call was cancelled. The shim ignores
+    /// the command if the call has returned, or if the lane is closed.
     Cancel {
         /// The lane of the call.
         lane: LaneId,

@@ -27,7 +27,7 @@ pub(super) struct Dynamic {
 }
 
 impl Dynamic {
-    /// Reads the dynamic table of an open file, and of the file only the parts that the table needs.
+    /// Reads the dynamic table of an open file. Does not read the whole file.
     pub(super) fn of(file: File) -> Result<Self, String> {
         Self::read(&ReadCache::new(file))
     }

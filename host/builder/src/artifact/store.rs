@@ -171,8 +171,8 @@ impl Store {
         let artifact = Artifact { copy_of: built.to_owned(), companions, ..of };
         self.write_record(&artifact)?;
         if self.is_intact(&artifact) {
-            // `prune` removes the oldest artifacts first. If this time cannot be set, `prune` only removes artifacts in
-            // a different order.
+            // `prune` removes the artifacts with the oldest mtimes first. If the mtime cannot be set, `prune` only
+            // removes artifacts in a different order.
             if let Ok(file) = File::open(&artifact.path)
                 && self.is_checked(&file, (&artifact.path, copied.digest))
             {
@@ -275,8 +275,8 @@ impl Store {
         Ok(found.into_iter().map(|(_, artifact)| artifact).collect())
     }
 
-    /// Removes artifacts, the oldest first, until at most `keep` are left or only those in `in_use`, which are never
-    /// removed. Returns the digests of the removed artifacts.
+    /// Removes artifacts, the oldest first, until at most `keep` are left. Does not remove the artifacts in `in_use`,
+    /// even if more than `keep` are left. Returns the digests of the removed artifacts.
     ///
     /// # Errors
     ///

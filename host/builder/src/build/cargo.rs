@@ -37,8 +37,8 @@ pub(super) struct Output {
 
 /// Builds the plugin's package.
 ///
-/// `reason` is why cargo builds. The second value of the result is the template with which the next edit can be built
-/// without cargo, or the reason why cargo has to build the next edit, too.
+/// `reason` is why cargo builds. The second value of the result is the template (a recorded call of rustc) with which
+/// the next edit can be built without cargo, or the reason why cargo has to build the next edit, too.
 pub(super) async fn build(
     (manifest, reason): (&Manifest, String),
     facts: &PackageFacts,

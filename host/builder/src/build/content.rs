@@ -1,4 +1,4 @@
-//! The content of a file, as a hash. The content is kept with the metadata of the file, so that the file is read again
+//! The content of a file, as a hash. The hash is kept with the metadata of the file, so that the file is read again
 //! only if it may have changed.
 
 use serde::{Deserialize, Serialize};

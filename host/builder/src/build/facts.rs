@@ -72,8 +72,8 @@ impl PackageFacts {
         let lock_file = workspace_root.join("Cargo.lock");
         if !lock_file.exists() {
             let _turn = turns.to_lock(&workspace_root).await;
-            // If cargo wrote Cargo.lock during the build, the new file would count as an edit. An error is ignored
-            // here, because the build will fail with a better message.
+            // Cargo.lock is written before the build, because a file that is new after the build would count as an
+            // edit. An error is ignored here, because the build will fail with a better message.
             let mut command = toolchain.cargo(&manifest.root);
             command.args(["generate-lockfile", "--quiet"]);
             if !lock_file.exists() {

@@ -30,7 +30,7 @@ pub(super) struct Linker {
 }
 
 impl Linker {
-    /// Asks `cc` in the folder `root`. Returns `None` if the answer cannot be used.
+    /// Asks `cc` what it adds, in the folder `root`. Returns `None` if the answer cannot be used.
     pub(super) async fn find(libdir: &Path, root: &Path) -> Option<Self> {
         let bin = libdir.parent()?.join("bin");
         let program = bin.join("rust-lld");
@@ -100,7 +100,7 @@ fn around_the_mark(command: &[String]) -> Option<(Vec<String>, Vec<String>)> {
     let mut words = command[..mark].iter().skip(1);
     while let Some(word) = words.next() {
         match &**word {
-            // The value is the next word. `rust-lld` ignores plugins.
+            // The value is the next word. `rust-lld` ignores plugins of the linker.
             "-o" | "-plugin" => drop(words.next()?),
             "-shared" => {}
             _ if word.starts_with("-plugin-opt=") || word.starts_with("-fuse-ld=") => {}

@@ -55,7 +55,8 @@ pub struct Builder {
     /// For each plugin, the recorded call of rustc that builds the plugin's own crate without cargo, or the reason why
     /// there is none.
     templates: Mutex<HashMap<FactsKey, Result<Arc<Template>, String>>>,
-    /// The template of the last build without cargo. Only this template may keep a process for the next build.
+    /// The template of the last build without cargo. Only this template may keep a rustc process that waits for the
+    /// next build.
     last: Mutex<Weak<Template>>,
     /// For each plugin, the input files of its last successful build, and the files that messages of later failed
     /// builds have named.

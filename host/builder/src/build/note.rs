@@ -1,4 +1,4 @@
-//! Records how cargo calls rustc, with a wrapper of rustc.
+//! A wrapper of rustc, which records how cargo calls rustc.
 
 use super::facts::PackageFacts;
 use std::{

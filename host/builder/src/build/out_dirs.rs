@@ -1,4 +1,4 @@
-//! The folders into which rustc writes when a recorded call is repeated.
+//! The folders into which rustc writes when the recorded call of a template is repeated.
 
 use rustix::{
     fs::{FlockOperation, flock},

@@ -16,10 +16,11 @@ use std::{
 pub enum OwnWrites {
     /// No step of the build writes the file.
     None,
-    /// The build script of the file's package exited at this time. The compiler reads the file after the script has
-    /// exited.
+    /// The build script of the file's package may have written the file until this time, at which the script exited.
+    /// The compiler reads the file after that.
     Until(SystemTime),
-    /// The build script of the file's package may be running. The compiler reads the file after the script has exited.
+    /// The build script of the file's package may be running, and may write the file. The compiler reads the file after
+    /// the script has exited.
     Possible,
     /// One step of the build may write the file while another step reads it.
     Unordered,
@@ -114,7 +115,7 @@ impl ScriptRuns {
     }
 }
 
-/// Whether the package in this folder has a build script, according to its manifest.
+/// Whether the package in this folder has a build script: `build.rs`, or one that its manifest names.
 fn has_script(folder: &Path) -> bool {
     let names_one = |text: String| {
         let keys = text.lines().filter_map(|line| line.split_once('='));

@@ -104,7 +104,7 @@ impl Template {
         template.unwrap_or_else(|| Err("cargo's call of rustc is of an unknown form".to_owned()))
     }
 
-    /// Returns `None` if the call lacks something that every call of cargo has.
+    /// Returns `None` if the call lacks something that every call by cargo has.
     fn of_call(
         (args, env): (Vec<OsString>, Vec<OsString>),
         (note, beginning): (&Note, &Beginning),
@@ -276,7 +276,7 @@ impl Template {
     }
 }
 
-/// A message of rustc for programs about a file that it has written.
+/// A message of rustc, in JSON, about a file that rustc has written.
 #[derive(Deserialize)]
 struct Written {
     emit: String,
@@ -315,7 +315,7 @@ fn failure(
     (ordinary && by_itself && !stale).then(|| Err(cargo::failure(manifest, facts, diagnostics, finished)))
 }
 
-/// Writes the call that is repeated to a file, for programs that measure it. Each part ends with a null byte.
+/// Writes the recorded call to a file, for programs that measure the call. Each part ends with a null byte.
 fn record(file: &Path, (cwd, rustc, args): (&Path, &OsStr, &[OsString])) {
     let parts = [cwd.as_os_str(), rustc].into_iter().chain(args.iter().map(|arg| &**arg));
     let bytes: Vec<u8> = parts.flat_map(|part| part.as_bytes().iter().copied().chain([0])).collect();

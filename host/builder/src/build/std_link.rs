@@ -1,5 +1,5 @@
 //! Decides how a plugin links the standard library: it links the shared libstd, or contains a copy of std if it has its
-//! own allocator.
+//! own allocator or rustflags enable LTO.
 
 use super::{BuildError, facts::PackageFacts};
 use crate::artifact::Allocator;
@@ -15,7 +15,8 @@ pub(super) enum StdLink {
     /// The plugin links the shared libstd. Every copy of std would occupy thread-local keys of the host until the host
     /// exits.
     Shared,
-    /// The plugin contains a copy of std, because the shared libstd uses another allocator than the plugin.
+    /// The plugin contains a copy of std: the shared libstd uses another allocator than the plugin, or does not permit
+    /// LTO.
     Own,
 }
 

@@ -201,7 +201,8 @@ impl Reported {
     }
 
     fn note_script_run(&mut self, run: &BuildScript) -> Option<()> {
-        // Cargo has already reported the build script's program, unless the package is downloaded.
+        // `folders` has the package, because cargo reports the script's program before its run. Only downloaded
+        // packages are missing.
         self.folders.get(&run.package_id.repr)?;
         let list = run.out_dir.parent()?.join("output").into();
         self.made.insert(list, (run.package_id.repr.clone(), Kind::ScriptRun));

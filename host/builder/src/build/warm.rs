@@ -28,13 +28,13 @@ const DELAY: Duration = Duration::from_millis(500);
 /// How long a process waits for an edit. It has 6 MB of memory of its own, and shares 22 MB with other rustc processes.
 const KEEP: Duration = Duration::from_secs(600);
 
-/// The interval at which the beginning of the process is checked.
+/// The interval at which the host checks whether the process has opened the pipe.
 const STEP: Duration = Duration::from_millis(5);
 
 /// The number of checks after which the process is given up.
 const STEPS: usize = 2_000;
 
-/// The maximum length of the arguments. A pipe has room for 64 KiB, and nothing reads from it while they are written.
+/// The maximum length of the arguments. A pipe has room for 64 KiB, and the write fails if it would have to wait.
 const MOST: usize = 60 << 10;
 
 /// The rustc process that waits for the next edit, if there is one.
@@ -102,7 +102,7 @@ impl Drop for Warm {
     }
 }
 
-/// A rustc process that reads its arguments.
+/// A rustc process that waits for its arguments.
 #[derive(Debug)]
 pub(super) struct Waiting {
     process: Process,

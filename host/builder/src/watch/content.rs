@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The content of a path. Equal values mean equal contents, except for [`Content::Unreadable`].
+/// The content of a path. Equal values count as equal contents, except for [`Content::Unreadable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// The file does not exist.
@@ -20,11 +20,11 @@ pub enum Content {
     /// A hash of the file's bytes or, for a link to a folder, of the link's target. For other folders and for files
     /// over 16 MiB, a hash of size and modification time.
     Hash(u64),
-    /// The file exists but cannot be read. Equal values of this variant do not mean equal contents.
+    /// The file exists but cannot be read. Equal values of this variant say nothing about the contents.
     Unreadable(io::ErrorKind),
 }
 
-/// The size in bytes above which files are compared by length and modification time. Hashing them would take longer
+/// The size in bytes above which files are compared by size and modification time. Hashing them would take longer
 /// than a small build.
 const HASHED_BYTES: u64 = 16 << 20;
 

@@ -25,8 +25,8 @@ pub struct FileWatch {
     /// Notified when one of the files may have changed.
     touched: Arc<Notify>,
     notify: RecommendedWatcher,
-    /// The watched folders. Folders are watched because editors replace files. All events in the folders count, because
-    /// the path of a file may lead through several links.
+    /// The watched folders. Folders are watched because editors replace files. Events of all names in the folders
+    /// count, because a changed link in the path of a file may change the file's content.
     folders: BTreeSet<PathBuf>,
     /// The interval at which the files are polled, or `None` if they are not polled.
     interval: Option<Duration>,

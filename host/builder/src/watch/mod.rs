@@ -43,7 +43,7 @@ pub const GRACE: Duration = Duration::from_millis(300);
 /// The maximum by which file times lag behind the clock: the kernel uses the time of its last tick.
 pub const CLOCK_GRAIN: Duration = Duration::from_millis(20);
 
-/// The files from which a plugin is made. All paths are absolute.
+/// The inputs of a plugin: the files from which it is built. All paths are absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inputs {
     /// Single files, and links to folders. They and the folders that contain them need not exist.
@@ -149,8 +149,8 @@ pub struct Watcher {
 impl Watcher {
     /// Watches `plugins_dir` and sends reports to `notices`. `poll` determines when files are polled.
     ///
-    /// The folder need not exist: the watcher notices its creation, as long as its parent folder exists. The links in
-    /// the path of the plugins folder may change.
+    /// The folder need not exist: the watcher notices its creation, as long as its parent folder exists. The
+    /// watcher also notices when a link in the path of the plugins folder changes.
     ///
     /// # Errors
     ///

@@ -36,7 +36,7 @@ impl Lock {
 }
 
 impl StaleLocks {
-    /// The default time limit for waiting for git. A git process that was killed leaves its lock file behind.
+    /// The default time limit for waiting for git: a killed git process leaves its lock file behind forever.
     pub const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Waits until no git process writes to the repositories that contain `folders`, but no longer than `patience`.

@@ -31,7 +31,7 @@ pub struct Defaults {
     tables: Vec<Entry>,
     /// The mode of every plugin, whatever its manifest says.
     mode: Option<Mode>,
-    /// The lane of every plugin, whatever its manifest says.
+    /// The kind of lane of every plugin, whatever its manifest says.
     lane: Option<LaneKind>,
 }
 
@@ -54,8 +54,8 @@ impl Defaults {
         Self { mode: Some(mode), ..self }
     }
 
-    /// The same defaults, and every plugin in a child process uses this lane, whatever its manifest says. For a program
-    /// that compares lanes, such as `replug bench`.
+    /// The same defaults, and every plugin in a child process uses this kind of lane, whatever its manifest says. For a
+    /// program that compares kinds of lanes, such as `replug bench`.
     #[must_use]
     pub fn over_lane(self, lane: LaneKind) -> Self {
         Self { lane: Some(lane), ..self }
@@ -109,7 +109,7 @@ impl Defaults {
         tree
     }
 
-    /// A manifest with the mode and the lane that these defaults enforce.
+    /// The manifest, with the mode and the kind of lane that these defaults enforce.
     pub(super) fn enforce(&self, manifest: Manifest) -> Manifest {
         let lane = self.lane.unwrap_or(manifest.process.lane);
         Manifest {

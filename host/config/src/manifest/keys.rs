@@ -169,7 +169,7 @@ impl Default for ReloadSpec {
 /// When a new generation is rolled back: the table `[reload.confirm]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Confirm {
-    /// How long the calls of the new generation are watched.
+    /// How long the calls of the new generation are observed.
     pub window: Duration,
     /// The share of failed calls, 0 to 1, above which the new generation is rolled back.
     pub max_error_rate: f64,

@@ -320,7 +320,7 @@ fn manifest_md_lists_every_key() {
 }
 
 #[test]
-fn another_lane_needs_another_process() {
+fn another_kind_of_lane_needs_another_process() {
     let read = |lines: &str| Folder::with("plugin.toml", format!("id = 'a.b'\n{lines}")).read().unwrap();
     let default = read("");
     assert_eq!(default.process.lane, LaneKind::SharedMemory);

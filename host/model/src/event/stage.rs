@@ -20,7 +20,7 @@ pub enum Stage {
     Migrate,
     /// Swapping the new generation in: calls reach it from then on.
     Swap,
-    /// Watching the calls of the new generation.
+    /// Observing the calls of the new generation.
     Confirm,
 }
 

@@ -1,4 +1,4 @@
-//! Counters and durations of a running host. Every stage writes them, and no stage reads them.
+//! Counters and durations of a running host.
 //!
 //! [`CallTimes`] records the durations of calls. All calls by name and all calls into other processes are timed. Of the
 //! calls in this process through typed handles and resolved methods, one in 1,024 is timed, because reading a clock takes

@@ -210,7 +210,7 @@ fn a_lane_resumes_a_late_answer_and_serves_the_next_call() {
 }
 
 #[test]
-fn commands_carry_descriptors_and_get_no_reply() {
+fn service_commands_carry_descriptors_and_get_no_reply() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut service = Service::new(ours);
     let (first, mut lane) = service.open_lane().unwrap();

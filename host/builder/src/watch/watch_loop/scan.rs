@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// The time of the next poll, and the state of the files at the last poll.
+/// When files are polled, the time of the last poll, and the state of the files at that time.
 pub(super) struct Scan {
     poll: Poll,
     /// The name of a file system that does not report every change and that contains a watched folder.
@@ -21,7 +21,7 @@ pub(super) struct Scan {
     stamps: HashMap<PathBuf, ScanStamp>,
 }
 
-/// Metadata of a file that changes with every write, even if a program sets the times of the file.
+/// Metadata that changes with every write to a file, even if a program sets the times of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct ScanStamp {
     inode: u64,
