@@ -64,7 +64,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Records the artifacts that a plugin may still need, and removes artifacts that no plugin needs from the store.
+    /// Records the artifacts that a plugin may still need, and removes from the store the artifacts that no plugin needs.
     pub(crate) fn prune(&self, id: &PluginId, digests: BTreeSet<Digest>) {
         let _alone = self.pruning.write();
         let mut wanted = self.wanted.lock();

@@ -41,7 +41,7 @@ pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
 
 /// The default state folder, for a host or a build that is about to write to it. If an earlier version has left its
 /// state folder in the plugins folder, that folder is first moved to the new default, with a warning. If a host uses
-/// that folder, or if the move fails, the result is the old folder.
+/// the old folder, or if the move fails, the result is the old folder.
 pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
     let plugins_dir = resolved(plugins_dir);
     let (place, former) = (place_of(&plugins_dir), plugins_dir.join(FORMER));
@@ -75,8 +75,8 @@ pub fn user_states() -> Option<PathBuf> {
 fn place_of(plugins_dir: &Path) -> PathBuf {
     let workspace = Workspace::around(plugins_dir);
     let (states, key) = match &workspace {
-        // If the target folder is inside the workspace, the state folder moves with the workspace. So its name must not
-        // depend on the path of the workspace.
+        // If the target folder is inside the workspace, a user who moves the workspace also moves the state folder. So
+        // the name of the state folder must not depend on the path of the workspace.
         Some(workspace) if workspace.target_dir.starts_with(&workspace.root) => {
             (Some(workspace.states()), plugins_dir.strip_prefix(&workspace.root).unwrap_or(plugins_dir))
         }

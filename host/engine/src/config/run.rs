@@ -103,7 +103,7 @@ impl RunDir {
     }
 
     /// Removes the folder. Mapped files stay mapped. A FUSE file system keeps such files in the folder, with other names,
-    /// until the process has exited. Then the folder remains, and the process's parent or the next host removes it.
+    /// until the process has exited. In this case, the process's parent or the next host removes the folder.
     pub(super) fn remove(&self) {
         // If this host's folder was removed, a host in another container may have created a folder of the same name.
         if self.is_there() {

@@ -281,7 +281,7 @@ impl Lifecycle {
         }
     }
 
-    /// Takes an input that has no effects.
+    /// Takes an input that only changes the state: it requires no effects.
     fn note(&mut self, input: Input) {
         match input {
             Input::Unchanged => {

@@ -18,7 +18,7 @@ pub(crate) enum ReportTime {
 pub(crate) struct FailureReport {
     /// Whether the serving version has rejected a new configuration. Otherwise, a version failed to start.
     pub(crate) is_of_configuration: bool,
-    /// Whether the failure is the reason why no version serves, if none serves.
+    /// If no version serves: whether this failure is the reason.
     pub(crate) explains_outage: bool,
     /// Whether the report names the manifest.
     pub(crate) names_file: bool,

@@ -76,7 +76,7 @@ impl Lifecycle {
         self.wants(Some(Wanted::Running))
     }
 
-    /// The plugin is stopped.
+    /// Records whether the plugin should run after this stop.
     pub(super) fn wants_after(&mut self, why: StopWhy) -> Effects {
         self.wants(why.wanted())
     }

@@ -136,7 +136,7 @@ impl Worker {
         self.record.save();
     }
 
-    /// Removes the artifacts to which the plugin can no longer be rolled back from the store.
+    /// Removes from the store the artifacts to which the plugin can no longer be rolled back.
     pub(super) fn prune(&self) {
         self.context.prune(self.id(), self.record.names());
     }
