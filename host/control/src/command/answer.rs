@@ -119,7 +119,7 @@ pub struct Plugin {
     #[schema(value_type = Option<Object>)]
     pub limits: Option<LimitsInForce>,
     /// The number of generations that have ended since the host started, by outcome: `kept`, `unloaded`, `threads`,
-    /// `pinned_tls`, `nodelete`, `ended` or `drop_panicked`.
+    /// `pinned_tls`, `nodelete`, `ended` or `drop_panicked`. `docs/monitoring/README.md` explains them.
     #[serde(default)]
     #[schema(required = true, value_type = Object)]
     pub retired: BTreeMap<String, u64>,

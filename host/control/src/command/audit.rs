@@ -21,7 +21,7 @@ const NAME: usize = 64;
 /// The calls of one kind.
 struct Counted {
     who: Who,
-    /// `None` for the calls of a client whose kinds are not counted separately.
+    /// `None` if these are calls of several kinds, which are counted together because there are too many kinds.
     plugin: Option<PluginId>,
     method: String,
     outcome: Cow<'static, str>,
@@ -102,8 +102,8 @@ impl Audit {
 
     /// Reports the calls that were counted since the last report.
     pub(crate) fn sum_up(&self) {
-        // The lock is held until all counts are reported. The host also calls this function when it shuts down, and
-        // that call must not return before a concurrent call has reported its counts.
+        // The lock is held until all counts are reported. When the control plane closes, it also calls this function,
+        // which must not return before the task that calls it once a second has reported its counts.
         let mut calls = self.calls.lock();
         // If a kind had no calls since the last report, its next call is reported immediately.
         calls.retain(|kind| kind.count > 0);

@@ -1,14 +1,14 @@
-//! The threads on which calls over HTTP run. A call that blocks delays no other call.
+//! The threads on which calls over HTTP run. A call that blocks delays another call by a few milliseconds at most.
 //!
 //! Waking a thread costs more than most calls. So a request first puts its call into a queue and yields to the other
 //! requests that have arrived, and then wakes one thread for all of their calls. While a thread is awake, it takes the
-//! calls from the queue one after another. Of the sleeping threads, the one that has slept for the shortest time is
-//! woken, because the caches still contain its data, and the others exit soon.
+//! calls from the queue one after another. It wakes the sleeping thread that has slept for the shortest time, because
+//! the caches still contain the data of this thread. The other sleeping threads exit soon.
 //!
 //! A timer for each request would cost more than most calls, too. So one task watches all calls, once a millisecond
-//! while there are any. For each call that has waited in the queue since its last look, it wakes or starts another
-//! thread. So a call waits behind a blocked call for a few milliseconds at most. A call that has no answer after two
-//! looks is slow: from then on, its request waits with a timer for the deadline.
+//! while there are any. For each call that was already in the queue at the previous look, the task wakes or starts
+//! another thread. So a blocked call cannot hold up the queue. A call that has no answer after two looks is slow: from
+//! then on, its request waits with a timer for the deadline.
 
 mod job;
 mod places;
@@ -33,24 +33,24 @@ use tokio::{
 
 /// The interval at which calls without an answer are examined.
 const LOOK: Duration = Duration::from_millis(1);
-/// How long an idle thread waits for a call before it exits. A plugin cannot be unmapped before the threads that called
-/// it have exited.
+/// How long an idle thread waits for a call before it exits. The time is short, because a plugin cannot be unmapped
+/// before the threads that called it have exited.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
 /// The queue of calls, and the threads that run them.
 #[derive(Default)]
 pub(super) struct Calls {
     state: Mutex<State>,
-    /// The number of threads that run calls or were woken to do so. It changes only while the state is locked. A thread
-    /// sleeps only when the queue is empty. So a request that has put its call into the queue, and then reads a number
-    /// other than 0, need not wake a thread.
+    /// The number of threads that run calls or were woken to do so. It changes only while the state is locked, and a
+    /// thread reduces it only when the queue is empty. So if a request has put its call into the queue, and then reads
+    /// a number other than 0, an awake thread will take the call.
     awake: AtomicUsize,
 }
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<Arc<dyn Job>>,
-    /// How many calls at the front of the queue were there at the last look.
+    /// The number of calls that have been in the queue since before the last look. They are at its front.
     overdue: usize,
     /// The calls that were requested since the last look.
     fresh: Vec<Arc<dyn Job>>,
@@ -80,8 +80,8 @@ impl State {
         self.queue.pop_front()
     }
 
-    /// Looks at the calls. Returns how many calls have waited in the queue since the last look, and the calls that may
-    /// be slow.
+    /// Looks at the calls. Returns how many of them have been in the queue since before the last look, and the calls
+    /// that may be slow.
     fn look(&mut self) -> (usize, Vec<Arc<dyn Job>>) {
         let overdue = mem::replace(&mut self.overdue, self.queue.len());
         (overdue, mem::replace(&mut self.aged, mem::take(&mut self.fresh)))
@@ -209,14 +209,14 @@ impl Calls {
         }
     }
 
-    /// Waits until the calling thread is woken. Returns `false` if it was not woken within [`KEEP_ALIVE`], and no longer
-    /// waits.
+    /// Waits until the calling thread is woken. Returns `false` if it was not woken within [`KEEP_ALIVE`]; it is then
+    /// no longer in `asleep`.
     fn sleep(&self, state: &mut MutexGuard<'_, State>) -> bool {
         let (own, until) = (thread::current().id(), Instant::now() + KEEP_ALIVE);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             MutexGuard::unlocked(state, || thread::park_timeout(left));
-            // The thread that wakes this one takes it from the list. A park may also end without a reason.
+            // The thread that wakes this one takes it from the list. A park may also end spuriously.
             let Some(place) = state.asleep.iter().position(|it| it.id() == own) else { return true };
             if until <= Instant::now() {
                 state.asleep.remove(place);

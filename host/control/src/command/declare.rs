@@ -66,8 +66,8 @@ pub struct Declaration {
     pub(crate) docs: &'static str,
     /// The description of success.
     pub(crate) done: &'static str,
-    /// The possible failures, in addition to those of every request. If two failures have the same HTTP status, the API
-    /// documents the later one.
+    /// The possible failures, in addition to those of every request. If two failures have the same HTTP status,
+    /// `/openapi.json` lists only the later one.
     pub(crate) failures: &'static [Failures],
 }
 

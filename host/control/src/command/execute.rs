@@ -26,7 +26,7 @@ const PAGE: u32 = 100;
 /// The default number of log entries.
 const LINES: u32 = 100;
 
-/// How much longer than `call_timeout` to wait for a call in a child process, so that the process can report the
+/// How much longer than `call_timeout` to wait for a call into a child process, so that the runtime can report the
 /// timeout.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -145,8 +145,8 @@ impl Executor {
     }
 
     /// Runs a call on a thread that may block. Returns the generation that served when the call began, and the result.
-    /// A call in process cannot be cancelled: when its deadline passes, the client gets an error, but the call
-    /// continues and keeps its permit until it ends.
+    /// When the deadline passes, the client gets an error. A call in process cannot be cancelled: it continues, and
+    /// keeps its place until it ends.
     async fn answer(
         &self,
         host: &Host,
@@ -208,7 +208,7 @@ impl Executor {
 /// How long to wait for a call to the plugin. `default` applies if its manifest sets no limit.
 fn deadline(manifest: &Manifest, default: Duration) -> Duration {
     match (manifest.mode, manifest.process.call_timeout) {
-        // The plugin's process itself applies the timeout, and its error has more details.
+        // The runtime itself applies this timeout, and its error has more details.
         (Mode::Process, Some(timeout)) => timeout + GRACE,
         (_, Some(timeout)) => timeout,
         (_, None) => default,

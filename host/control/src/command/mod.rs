@@ -1,9 +1,9 @@
 //! [`Command`]: every possible request to a running host. HTTP and the command line only parse requests into commands.
 //!
 //! Each command is declared once, in the list `commands` below. [`Command`], [`Kind`] and [`Answer`] are generated from
-//! this list, and so are the path, the HTTP method and the description of the API, the name in the audit, and the level
-//! of a request's span. For each command, a function with the command's name in `execute.rs` or `change.rs` executes
-//! it. This module does not depend on the transport: it uses no HTTP and no sockets.
+//! this list. It also determines each command's path, HTTP method and description in the API, its name in the audit,
+//! and the level of the span of its requests. For each command, a function with the command's name in `execute.rs` or
+//! `change.rs` executes it. This module does not depend on the transport: it uses no HTTP and no sockets.
 //!
 //! The payload of a command is also the body or the query of the HTTP request.
 
@@ -199,8 +199,8 @@ pub struct Execute {
 pub struct Rollback {
     /// The plugin's id.
     pub id: PluginId,
-    /// A digest, a prefix of a digest, or a generation such as `g2`, as `generations` lists them. Default: the newest
-    /// version that first served before the serving version did, without those that `confirm` has rolled back.
+    /// A digest, a prefix of a digest, or a generation such as `g2`, as `generations` lists them. Default: of the
+    /// versions that first served before the serving version did, the newest one that `confirm` has not rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }

@@ -1,9 +1,9 @@
-//! Keeps recent events for readers that were not connected. The events are numbered, and kept in ring buffers with
-//! limits on their number and bytes.
+//! Numbers the events, and keeps recent ones for readers that were not connected. Each ring buffer has a maximum number
+//! of events and of bytes.
 //!
 //! One task writes. A reader holds only the number of its last event. Frequent kinds of events have a separate ring,
-//! and so have the logs of each plugin. So neither audited calls nor a plugin that logs a lot displace other events. A
-//! reader that is too slow gets the number of wanted events that it has missed, and never blocks the writer.
+//! and so have the logs of each plugin. So neither audited calls nor a plugin that logs a lot displace rarer events. A
+//! reader that is too slow gets the number of the selected events that it has missed. It never blocks the writer.
 
 mod ring;
 
@@ -19,12 +19,12 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// The maximum number of events in each of the two rings of events. The number is large, so that a page that was
-/// disconnected for a while misses nothing.
+/// The maximum number of events in the ring of the frequent kinds, and in the ring of all other kinds. The number is
+/// large, so that a page that was disconnected for a while misses nothing.
 pub(crate) const KEPT_EVENTS: usize = 2048;
 /// The maximum number of log entries that are kept for each plugin.
 pub(crate) const KEPT_LOGS: usize = 500;
-/// The maximum size of each of the two rings of events, in bytes of JSON.
+/// The maximum size of each of these two rings, in bytes of JSON.
 const EVENTS_BYTES: usize = 8 << 20;
 /// The maximum size of the log entries that are kept for each plugin, in bytes of JSON.
 const LOGS_BYTES: usize = 4 << 20;
@@ -72,7 +72,7 @@ struct Rings {
 
 /// The next events of a reader.
 pub(crate) struct Batch {
-    /// The number of selected events that left the rings before the reader read them, since the last batch.
+    /// The number of selected events that have left the rings since the last batch, before the reader read them.
     pub(crate) too_slow: u64,
     /// The number of selected events that had left the rings before the reader was created. 0 in later batches.
     pub(crate) away: u64,
@@ -139,14 +139,13 @@ impl Recent {
         &self.run
     }
 
-    /// The id in a stream of the event with this number.
+    /// The id that the event with this number has in streams.
     pub(crate) fn id(&self, number: u64) -> String {
         format!("{}-{number}", self.run)
     }
 
     /// Where a reader continues after the event with the id `last_id`. After an event of a different run, it continues
-    /// with the first event of this run. No event has the id `0`. With this id, the reader begins with the oldest kept
-    /// event.
+    /// with the first event of this run. The id `0`, which no event has, selects the oldest kept event.
     pub(crate) fn resume(&self, last_id: &str) -> From {
         if last_id == "0" {
             return From::Oldest;
@@ -199,7 +198,7 @@ pub(crate) struct Reader {
     /// The number of selected events that had left the rings before the reader was created. 0 after a batch has
     /// reported it.
     away: u64,
-    /// For each ring, the number of the last event that has left the ring and that a batch has counted.
+    /// For each ring, the number of the last event that had left it when the missed events were last counted.
     gone: [u64; 2],
     news: watch::Receiver<u64>,
 }

@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 use std::{error::Error, fmt, pin::pin, time::Duration};
 use utoipa::ToSchema;
 
-/// The maximum size of a body in bytes. The largest bodies are the arguments of calls. Every connection may hold a body
-/// of this size at the same time.
+/// The maximum size of a body in bytes. The largest bodies are the arguments of calls. The limit is low, because all
+/// connections may hold a body of this size at the same time.
 pub(super) const MAX_BODY: usize = 1 << 20;
 /// The time limit for receiving a body. A slower client would occupy a connection without using it.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -180,8 +180,8 @@ impl Source for JsonBody {
     }
 }
 
-/// Whether the content type is JSON. A page of another site can send this type only after a preflight request, and this
-/// host never grants one.
+/// Whether the content type is JSON. A page of another site can send this type only if the host permits it in the
+/// answer to a CORS preflight request, which this host never does.
 fn is_json(request: &Request) -> bool {
     let content_type =
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -3,11 +3,12 @@
 //! 1. Over the socket, the kernel reports the user of the client's process. This user must be the host's user or root.
 //!    A process of one of the host's plugins is rejected, and so is every process that it has started. No token is
 //!    needed.
-//! 2. The `Host` header must name this host. An attacker may let a host name of their own resolve to this host (DNS
-//!    rebinding). The requests of a page with such a name have this name in the header. Every port is allowed, because
-//!    the client may use a tunnel, and the name is enough to detect such a page.
-//! 3. The `Origin`, if a browser sends it, must be the origin of this host or an allowed origin. So a page at a
-//!    different port of this machine is rejected. There are no CORS headers, so no other page can read an answer.
+//! 2. The `Host` header must name this machine, or be an allowed name. An attacker could let a domain name of their own
+//!    resolve to this machine (DNS rebinding), but the requests of a page from that domain have the domain name in this
+//!    header. The port is not compared: a client may use a tunnel, and the name is enough to detect such a page.
+//! 3. The `Origin` header, if a browser sends it, must be the origin of this control plane or an allowed origin. So a
+//!    page at a different port of this machine is rejected. Answers have no CORS headers, so no other page can read
+//!    them.
 //! 4. Over TCP, the token must be correct. It is compared in constant time, before any byte of the body is read.
 //! 5. The declared length of the body must be within the limit.
 //!

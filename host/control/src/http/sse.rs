@@ -70,7 +70,7 @@ pub(super) fn logs(
     }
     let mut stream = begin(app, filter, From::Now)?;
     let entries = app.recent.logs(plugin.as_ref(), lines).into_iter();
-    // The reader will send the entries that arrived after it was created.
+    // The reader returns the entries that arrived after it was created.
     let seen = stream.reader.seen();
     stream.before = entries.filter(|entry| entry.number <= seen).collect();
     Ok(respond(stream))

@@ -61,8 +61,8 @@ pub(super) struct KeptToken {
 }
 
 impl KeptToken {
-    /// For how many checks the file is created again after the state folder was found missing. One check is not enough,
-    /// because the removal of the folder may still be in progress.
+    /// In how many checks, from the one that finds the state folder missing, a missing file is created again. One check
+    /// is not enough, because the removal of the folder may still be in progress.
     const LOOKS: u32 = 3;
 
     pub(super) fn new(file: PathBuf, token: &Token) -> Self {

@@ -1,4 +1,4 @@
-//! A limit on the number of concurrent calls. A call that finds no place is refused, so no queue is needed.
+//! A limit on the number of concurrent calls. A call that finds no place gets an error instead of waiting for one.
 
 use std::sync::{
     Arc,

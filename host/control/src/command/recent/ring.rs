@@ -1,11 +1,11 @@
-//! A ring buffer of the newest entries. It also remembers the kind and plugin of entries that have left it.
+//! A ring buffer of the newest entries. It also remembers the number, kind and plugin of the last entries that have
+//! left it.
 
 use super::{Filter, Numbered};
 use replug_engine::{PluginId, event::EventName};
 use std::collections::VecDeque;
 
-/// The maximum number of entries that have left the ring and are remembered. A reader gets at most this number as the
-/// number of missed events.
+/// How many of the entries that have left the ring are remembered. Earlier ones are not counted as missed events.
 const KNOWN: usize = 1 << 14;
 
 /// A ring buffer of the newest entries.
@@ -49,7 +49,7 @@ impl Ring {
         self.entries.range(self.entries.partition_point(|entry| entry.number <= number)..)
     }
 
-    /// How many wanted entries after the one with this number have left the ring, as far as the ring remembers them.
+    /// The number of remembered entries that have left the ring, come after the one with this number, and are wanted.
     pub(super) fn gone_after(&self, number: u64, wanted: &Filter) -> u64 {
         let first = self.gone.partition_point(|gone| gone.number <= number);
         let gone = self.gone.range(first..);

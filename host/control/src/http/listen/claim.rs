@@ -1,13 +1,13 @@
 //! Ensures that only one host serves a plugins folder, and records where the host listens, so that clients find it
 //! independently of their environment.
 //!
-//! The path of the socket depends on `XDG_RUNTIME_DIR`, which may differ, for example, between a shell and cron. So a
-//! host also keeps a file in its state folder locked while it runs. It writes up to four lines into the file: the
-//! parent process that restarts it after a crash, the path of its socket, its plugins folder, and its address for HTTP.
-//! The kernel releases the lock when the process exits. The content of an unlocked file is ignored, with two
-//! exceptions. First, if the next host may use any port, it uses the port of the previous host. Second, if the parent
-//! process in the file still runs, it is about to start the next host. A host that stops without a crash removes the
-//! line of the parent process.
+//! The path of the socket depends on `XDG_RUNTIME_DIR`, which may differ, for example, between a shell and cron. With a
+//! different value, a second host would find no socket at its path. To exclude it in that case, too, a host keeps a
+//! file in its state folder locked while it runs. It writes up to four lines into the file: the parent process that
+//! restarts it after a crash, the path of its socket, its plugins folder, and its address for HTTP. The kernel releases
+//! the lock when the process exits. The content of an unlocked file is ignored, with two exceptions. First, if the next
+//! host may use any port, it uses the port of the previous host. Second, if the parent process in the file still runs,
+//! it is about to start the next host. A host that stops without a crash removes the line of the parent process.
 
 use super::{FoundHost, unix::name_of};
 use crate::http::config::ListenError;
@@ -83,7 +83,7 @@ impl Claim {
         if let Some(supervisor) = parent::supervisor() {
             file.write_all(format!("{PARENT}{supervisor}\n").as_bytes()).map_err(failed)?;
         }
-        // Links in the path are kept: they may later point elsewhere, and the host follows them.
+        // Links in the path are not resolved: they may later point elsewhere, and the host follows them.
         let plugins = std::path::absolute(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
         Ok(Self { file, path, plugins, content: Vec::new(), last_http })
     }
@@ -152,14 +152,14 @@ pub(super) fn look_up(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     read(&held(&path(plugins_dir, state_dir))?)
 }
 
-/// The user whose host serves `plugins_dir`, if that is not this user. This user may not open the file of the other
-/// user, but can read in `/proc/locks` whether the file is locked.
+/// The user whose host serves `plugins_dir`, if that is not the user of this process. This process cannot open the file
+/// of another user, but `/proc/locks` shows whether the file is locked.
 pub(super) fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     let file = fs::symlink_metadata(path(plugins_dir, state_dir)).ok()?;
     let is_others = file.is_file() && file.uid() != geteuid().as_raw();
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    // `3: FLOCK  ADVISORY  WRITE 4711 fd:00:1234567 0 EOF`. Some file systems report a different device than `stat`
-    // does.
+    // `3: FLOCK  ADVISORY  WRITE 4711 fd:00:1234567 0 EOF`. Only the inode is compared, because for some file systems,
+    // the device here is not the one that `stat` returns.
     let inode = format!(":{}", file.ino());
     let is_held = || {
         locks.lines().any(|line| line.contains(" FLOCK ") && line.split(' ').any(|it| it.ends_with(&inode)))

@@ -73,7 +73,8 @@ fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> 
     hosts.into_iter().find(|host| host.plugins == plugins_dir).map(|host| host.socket)
 }
 
-/// The id of the user whose host serves `plugins_dir` with the state folder `state_dir`, if that is not this user.
+/// The id of the user whose host serves `plugins_dir` with the state folder `state_dir`, if that is not the user of
+/// this process.
 pub fn other_owner(plugins_dir: &Path, state_dir: &Path) -> Option<u32> {
     claim::other_owner(plugins_dir, state_dir)
 }
@@ -163,8 +164,8 @@ impl fmt::Debug for TokenFile {
     }
 }
 
-/// Serves one connection until the connection is closed, or until another connection needs the place of this idle
-/// connection.
+/// Serves one connection until the client closes it, or until it is idle and another connection needs its place, or
+/// until it has been idle for `HEAD_TIME`.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place, api: Arc<Api>) {
     let connection = place.connection.clone();
     let held = Arc::new(Mutex::new(None));
@@ -180,7 +181,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
             Ok::<_, Infallible>(response.map(|body| Underway { body, _busy: busy }))
         }
     });
-    // A timer of hyper for each head would cost more than one for the connection.
+    // hyper would start a timer for the head of each request. One timer for the connection costs less.
     let serving = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES)

@@ -14,7 +14,7 @@ use tokio::{sync::Semaphore, task::AbortHandle};
 
 /// The maximum number of concurrent streams of events.
 const STREAMS: u32 = 64;
-/// The interval at which to check that the claim's file still exists.
+/// The interval at which to check that the files of the claim and of the token still exist.
 const CLAIM_LOOK: Duration = Duration::from_secs(2);
 
 /// The control plane of one host: see [`HostBuilder::attach`](replug_engine::HostBuilder::attach).
@@ -193,8 +193,8 @@ impl Drop for Serving {
     }
 }
 
-/// Creates the files of the claim and of the token again if they were removed, for example with the state folder. There
-/// is no event for the removal, so this task checks at intervals.
+/// Creates the files of the claim and of the token again if they were removed, for example with the state folder.
+/// Nothing reports the removal, so this task checks at intervals.
 async fn keep_files(place: Arc<Mutex<Option<Exclusive>>>, mut token: Option<KeptToken>) {
     let mut looks = tokio::time::interval(CLAIM_LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

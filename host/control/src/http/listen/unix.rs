@@ -1,5 +1,5 @@
 //! The Unix socket of a plugins folder. Its path is derived from the path of the folder, so that clients find the host.
-//! Only one user can access it.
+//! Only the host's user can access it.
 
 use super::{Api, Connection, Pool, converse};
 use crate::http::{command::Who, config::ListenError};
@@ -79,7 +79,7 @@ impl Unix {
         let _lock = loop {
             private(folder, &failed)?;
             match sweep::lock(folder) {
-                // The last host with a socket in the folder has just removed the folder.
+                // Between these two calls, the last host with a socket in the folder has removed the folder.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 lock => break lock.map_err(&failed)?,
             }

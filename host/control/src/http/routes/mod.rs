@@ -74,8 +74,8 @@ impl Api {
         self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
     }
 
-    /// The route of a path, or `None` for an unknown path. So spans have only the paths in `/openapi.json` as values,
-    /// and clients cannot add arbitrary ones.
+    /// The route of a path, or `None` for an unknown path. Spans take their path from the route, so clients cannot put
+    /// arbitrary text into spans.
     fn route(&self, path: &str) -> Option<&Route> {
         let mut found = [Some(path), path.strip_prefix(PREFIX)].into_iter().flatten();
         found.find_map(|path| self.routes.get(path))
