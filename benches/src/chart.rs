@@ -33,7 +33,7 @@ pub enum Plot {
         /// The lines.
         lines: Vec<Line>,
     },
-    /// Several diagrams above one another: values against the same counts, on linear axes.
+    /// Several diagrams above one another. Each shows values against the same counts, on linear axes.
     Panels {
         /// The diagrams, from the top.
         panels: Vec<Panel>,

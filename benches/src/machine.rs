@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, thread};
 
-/// Names and values for the head of a report. What cannot be found is left out.
+/// Names and values for the head of a report. A value that cannot be determined is left out.
 pub fn machine() -> Vec<(&'static str, String)> {
     let read = |file| fs::read_to_string(file).ok();
     let cpus = thread::available_parallelism().map_or(0, usize::from);

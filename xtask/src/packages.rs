@@ -3,8 +3,8 @@
 use anyhow::{Context, bail};
 use std::process::Command;
 
-/// The packages that the Go program in `benches/peers/go` needs, that count instructions and system calls, and with
-/// which the charts find a font.
+/// The packages for the Go program in `benches/peers/go`, for counting instructions and system calls, and for the font
+/// of the charts.
 const PACKAGES: [&str; 7] = [
     "golang-go",
     "golang-github-hashicorp-go-plugin-dev",
@@ -15,7 +15,7 @@ const PACKAGES: [&str; 7] = [
     "fonts-dejavu-core",
 ];
 
-/// Installs the packages that are missing. Does nothing, and does not have to be root, if none is.
+/// Installs the packages that are missing. If none is missing, does nothing and need not run as root.
 ///
 /// # Errors
 ///
@@ -36,7 +36,7 @@ fn states() -> anyhow::Result<String> {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat=${Package} ${db:Status-Status}\n"]).args(PACKAGES);
     let output = query.output().with_context(|| format!("cannot run dpkg-query; {}", remedy(&PACKAGES)))?;
-    // It also fails if a package is not known, and still lists the others.
+    // The exit status is ignored: if dpkg-query does not know a package, it fails, but still lists the others.
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -48,7 +48,7 @@ fn missing(states: &str) -> Vec<&'static str> {
 
 fn apt_get(args: &[&str], missing: &[&str]) -> anyhow::Result<()> {
     let mut apt = Command::new("apt-get");
-    // Another run of apt-get may be about to end.
+    // Another run of apt-get may hold the lock, so this one waits for it.
     apt.args(["-o", "DPkg::Lock::Timeout=120"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
     let status = apt.status().with_context(|| format!("cannot run apt-get; {}", remedy(missing)))?;
     if !status.success() {

@@ -1,5 +1,5 @@
-//! The cost of a call: the typed handle, compared with the bare function pointer that it ultimately calls, and with the
-//! calls of other plugin systems.
+//! The cost of a call through a typed handle, compared with a call of the bare function pointer that the handle
+//! ultimately calls, and with calls through other plugin systems.
 
 use crate::{
     bare::{self, Bare},

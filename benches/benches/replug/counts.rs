@@ -12,13 +12,13 @@ use replug_tests::{
 use serde_json::json;
 use std::{env, fs, hint::black_box, path::Path, process::Command};
 
-/// The argument with which this program makes calls that another program counts. The plugins folder, the kind of the
-/// call, and the number of calls follow.
+/// The argument with which this program only makes calls, while callgrind or strace counts. The plugins folder, the
+/// kind of the calls, and their number follow.
 const COUNTED: &str = "--counted";
 const ID: &str = "dev.replug.counted";
 const CALLS: u64 = 20_000;
 
-/// The kinds of calls, with the most instructions that one may take.
+/// The kinds of calls, each with the maximum number of instructions of a call.
 const KINDS: [(&str, u64); 3] =
     [("typed handle", 100), ("resolved method, with types", 1_000), ("resolved method, with JSON", 1_800)];
 

@@ -86,8 +86,8 @@ impl Drop for Echo {
 /// What a side of shared memory does until the other side has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// It reads again and again, and keeps a processor busy. It sleeps only when no message has come for a long time, so
-    /// that it does not take a processor from the other contenders.
+    /// It reads again and again, and keeps a processor busy. After a long time without a message, it sleeps, so that it
+    /// does not take a processor from the other contenders.
     Spin,
     /// It sleeps.
     Futex,
@@ -127,7 +127,7 @@ impl Direction {
         }
     }
 
-    /// Waits for another message than `last`, and returns its number.
+    /// Waits for a message whose number is not `last`, and returns the number.
     fn receive(&self, last: u32, waiting: Waiting) -> (u32, [u64; MESSAGE / 8]) {
         let mut looks = if waiting == Waiting::Spin { LOOKS } else { 0 };
         let turn = loop {

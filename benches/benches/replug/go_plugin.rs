@@ -39,7 +39,7 @@ impl GoPlugin {
         Ok(Self(Rc::new(RefCell::new(Running { child, commands, answers }))))
     }
 
-    /// The nanoseconds of each of `count` calls of a method with a number.
+    /// The nanoseconds of each of `count` calls of a method that takes a number.
     pub(crate) fn call(&self, protocol: &str, count: u64) -> Result<Vec<u64>> {
         self.0.borrow_mut().ask(&format!("call {protocol} {count}"))
     }

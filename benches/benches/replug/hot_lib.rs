@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the program may take to reload. If it reads a file that is half written, it stops reloading.
+/// How long to wait until the program has reloaded. If it reads a half-written file, it never reloads again.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The library and the running program.

@@ -1,6 +1,6 @@
-//! The cost of a call into another process over each of the two lanes, compared with the minimum for two processes, which is
-//! one message in each direction, and with another plugin system. Also the same with one processor, for one to eight
-//! callers, and for texts of up to 16 MiB.
+//! The cost of a call into a child process, over a socket and over shared memory. It is compared with the minimum,
+//! which is one message in each direction between two processes, and with another plugin system. Further measurements:
+//! on one processor, with up to eight callers, and with texts of up to 16 MiB.
 
 use crate::{
     floor::{Echo, MESSAGE, SharedPages, Waiting},
@@ -41,7 +41,8 @@ const ONE_PROCESSOR: &str = "--one-processor";
 const ROUNDS: Rounds = Rounds { rounds: 40, repetitions: 2_000 };
 /// For the distribution of the durations of single calls.
 const CALLS: Rounds = Rounds { rounds: 40, repetitions: 1_000 };
-/// The messages through shared memory before each turn, until the other side runs.
+/// The number of messages through shared memory before each turn, so that the other side is running when the turn
+/// begins.
 const WARM_UP: usize = 200;
 /// The texts that a method returns, in bytes.
 const TEXTS: [usize; 8] = [64, 1 << 10, 8 << 10, 32 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20];
@@ -91,7 +92,7 @@ fn id(kind: &str, lane: &str) -> String {
     format!("dev.replug.{kind}-{lane}")
 }
 
-/// A caller for each lane, of a method that does nothing.
+/// For each lane, a caller of a method that does nothing.
 fn callers(host: &Host) -> Result<Vec<Sampler<'static, Error>>> {
     let caller = |(lane, name)| {
         let handle: Handle<dyn Counter> = host.get(&id("counter", lane))?;
@@ -133,8 +134,8 @@ pub(crate) fn measure() -> Result<Section> {
     Ok(section(&calls, missing, &alone, &crowds, &texts))
 }
 
-/// One caller of a method with a number, over each lane. For comparison, also bare messages between two processes, and
-/// go-plugin.
+/// One caller of a method that takes a number, over each lane. For comparison, also bare messages between two
+/// processes, and go-plugin.
 fn calls(host: &Host, go: &Result<GoPlugin>) -> Result<(Vec<Distribution>, Vec<Missing>)> {
     let mut echo = Echo::start(MESSAGE)?;
     let mut samplers = vec![Sampler::new(MESSAGES, move || echo.round_trip())];
@@ -166,7 +167,7 @@ fn calls(host: &Host, go: &Result<GoPlugin>) -> Result<(Vec<Distribution>, Vec<M
     Ok((calls, missing))
 }
 
-/// Many callers of one plugin: for each number of callers, the lanes.
+/// Several callers of one plugin: for each number of callers, the times of both lanes.
 fn crowds(host: &Host) -> Result<Vec<(u64, Vec<Series>)>> {
     let handles: Vec<Handle<dyn Counter>> =
         LANES.iter().map(|lane| host.get(&id("counter", lane))).collect::<Result<_, _>>()?;
@@ -177,14 +178,15 @@ fn crowds(host: &Host) -> Result<Vec<(u64, Vec<Series>)>> {
     Ok([1, 2, 8].into_iter().map(crowd).collect())
 }
 
-/// A text of one length: both lanes, the messages over a socket, and the peers. The order is that of [`text_columns`].
+/// The times for texts of one length: of both lanes, of the messages over a socket, and of go-plugin. The order is that
+/// of [`text_columns`].
 struct Text {
     len: usize,
-    /// None if a contender cannot send a text of this length.
+    /// `None` for a contender that cannot send a text of this length.
     ns: Vec<Option<f64>>,
 }
 
-/// A method that returns its text in a greeting.
+/// Measures a method that returns its text in a greeting.
 fn texts(host: &Host, go: Option<&GoPlugin>) -> Result<Vec<Text>> {
     let greeters: Vec<Handle<dyn Greeter>> =
         LANES.iter().map(|lane| host.get(&id("text", lane))).collect::<Result<_, _>>()?;
@@ -208,7 +210,7 @@ fn texts(host: &Host, go: Option<&GoPlugin>) -> Result<Vec<Text>> {
         }
         let names: Vec<_> = samplers.iter().map(|sampler| sampler.name).collect();
         let repetitions = (TURN_BYTES / len).clamp(1, 200) as u64;
-        // gRPC has a maximum length.
+        // gRPC rejects long messages, so not every contender has a result.
         let measured = sample_turns(samplers, Rounds { rounds: TEXT_ROUNDS, repetitions }, |name, error| {
             eprintln!("{name}, {}: {error:#}", bytes(len));
         });

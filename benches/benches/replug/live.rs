@@ -13,15 +13,15 @@ use replug_benches::{Bar, Chart, Plot, Role, Section, Table, Target, median, qua
 use replug_interfaces::Greeter;
 use std::process::Command;
 
-/// The number of edits at the beginning that do not count, because they fill the caches of cargo and of the kernel.
+/// The number of edits at the beginning that are not counted, because they fill the caches of cargo and of the kernel.
 const WARM_UP: usize = 2;
-/// The debounces of hot-lib-reloader in milliseconds: the default, and the one with which it is fastest. With a shorter
-/// one, it often looks for the file while cargo replaces it, and then waits for half a second.
+/// The debounces of hot-lib-reloader in milliseconds: the default, and the one with which it is fastest. With an even
+/// shorter debounce, it often looks for the file while cargo replaces it, and then waits for half a second.
 const DEBOUNCES: [(&str, &str); 2] =
     [("500", "hot-lib-reloader 0.8, by default"), ("10", "hot-lib-reloader 0.8, with a debounce of 10 ms")];
 
-/// Measures edits of one line of three plugins. replug and cargo each have copies of the plugins and a target folder.
-/// The other programs reload a library that is like the small plugin.
+/// Measures edits of one line, in each of three plugins. replug and cargo each have their own copies of the plugins and
+/// their own target folder. The other programs reload a library that is like the small plugin.
 pub(crate) fn measure() -> Result<Section> {
     let (ours, theirs) = (Copies::new("live")?, Copies::new("live-cargo")?);
     let builder =
@@ -69,7 +69,7 @@ pub(crate) fn measure() -> Result<Section> {
     })
 }
 
-/// The milliseconds of the edits of one plugin that count.
+/// The milliseconds of the edits of one plugin, without the warm-up.
 struct Measured {
     live: Vec<f64>,
     stages: Vec<Stages>,

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A plugin, and its target.
+/// A plugin, and the target for the times of its edits.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,

@@ -54,7 +54,8 @@ struct Pass {
     time: f64,
 }
 
-/// Repeats the call of rustc that the builder repeats for each edit of a plugin, and returns the calls that count.
+/// Repeats the call of rustc that the builder repeats for each edit of a plugin, and returns the times of all calls but
+/// the first.
 pub(crate) fn calls(copies: &Copies, subject: usize) -> Result<Vec<Call>> {
     let recorded = Recorded::find(copies, SUBJECTS[subject].package)?;
     let folder = copies.sandbox.root().join("passes").join(SUBJECTS[subject].package);

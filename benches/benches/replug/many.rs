@@ -28,17 +28,18 @@ const IDLE: Duration = Duration::from_secs(3);
 struct Figures {
     count: usize,
     mode: Mode,
-    /// Milliseconds for each plugin, with its trial.
+    /// Milliseconds for each plugin at the first start, which includes its trial.
     first_start_ms: f64,
-    /// Milliseconds for each plugin, from the store.
+    /// Milliseconds for each plugin at a later start, from the store.
     start_ms: f64,
-    /// KiB for each plugin: the memory of this process and of its children, shared pages divided by their users.
+    /// KiB for each plugin: the memory of this process and of its children. A page that several processes share is
+    /// divided among them.
     memory_kib: f64,
     call_ns: f64,
     reload_ms: f64,
     /// From a save of the artifact of a watched plugin to the first answer of the new version.
     noticed_ms: f64,
-    /// A list of all plugins with their states.
+    /// The milliseconds that a list of all plugins with their states takes.
     list_ms: f64,
     /// Milliseconds of processor time in a second without calls.
     idle_ms: f64,
@@ -192,7 +193,7 @@ fn family() -> Result<Vec<u32>> {
     Ok(all)
 }
 
-/// The memory of this process and its descendants. A page that several processes use counts in parts.
+/// The memory of this process and its descendants. A page that several processes share is divided among them.
 fn memory_kib() -> Result<f64> {
     let kib = |pid: u32| {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;

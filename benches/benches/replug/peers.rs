@@ -1,5 +1,5 @@
-//! The other plugin systems that the benchmarks compare with replug. They are a workspace of their own, `benches/peers`,
-//! which is compiled when a benchmark needs it.
+//! The *peers*: the other plugin systems that the benchmarks compare with replug. The code that calls them is a
+//! workspace of its own, `benches/peers`, which is compiled when a benchmark needs it.
 
 #[path = "../../peers/src/table.rs"]
 mod table;
@@ -21,14 +21,14 @@ use table::{Open, Peer, Repeated};
 /// The name of a peer, and why it cannot be measured.
 pub(crate) type Missing = (&'static str, String);
 
-/// The peers of a call in process, opened with their plugin.
+/// The peers that call a plugin in this process. Each has loaded the plugin.
 pub(crate) struct Peers {
     all: &'static [Peer],
     /// If no peer can be opened: a name for all of them, and the reason.
     failed: Option<Missing>,
 }
 
-/// The packages whose versions the head of the report contains.
+/// The packages of the peers, whose versions the head of the report contains.
 const PACKAGES: [&str; 5] = ["abi_stable", "hot-lib-reloader", "polyplug", "savefile-abi", "stabby"];
 
 /// The head of the report.
@@ -51,7 +51,7 @@ pub(crate) fn build() -> Result<PathBuf> {
 }
 
 impl Peers {
-    /// Compiles the peers and opens their plugin. The libraries stay open.
+    /// Compiles the peers, and lets each load the plugin. The libraries stay open.
     pub(crate) fn open() -> Self {
         match build().and_then(|folder| open(&folder)) {
             Ok(all) => Self { all, failed: None },
@@ -61,12 +61,12 @@ impl Peers {
         }
     }
 
-    /// The loops that call `increment(by: u64) -> u64`.
+    /// For each peer, the loop that calls `increment(by: u64) -> u64` through it.
     pub(crate) fn numbers<'a>(&self) -> impl Iterator<Item = Contender<'a>> + use<'a> {
         self.opened().map(|peer| contender(peer, peer.number, 4))
     }
 
-    /// The loops that call `greet(name: &str) -> String`.
+    /// For each peer, the loop that calls `greet(name: &str) -> String` through it.
     pub(crate) fn texts<'a>(&self) -> impl Iterator<Item = Contender<'a>> + use<'a> {
         self.opened().map(|peer| contender(peer, peer.text, 1))
     }
@@ -97,7 +97,7 @@ fn contender<'a>(peer: &'static Peer, repeated: Repeated, one_in: u64) -> Conten
 }
 
 fn open(folder: &Path) -> Result<&'static [Peer]> {
-    // The peers write copies of the plugin next to it.
+    // The peers write copies of the plugin into its folder.
     let plugin = folder.join("peers-plugin");
     if plugin.exists() {
         std::fs::remove_dir_all(&plugin)?;
@@ -107,7 +107,8 @@ fn open(folder: &Path) -> Result<&'static [Peer]> {
     // SAFETY: the only constructors of the library are those of std and of the peers.
     let library = unsafe { Library::open(Some(folder.join("libpeers.so")), RTLD_NOW | RTLD_LOCAL) }?;
     let library = ManuallyDrop::new(library);
-    // SAFETY: the library defines the function with this signature: both compile the same file.
+    // SAFETY: the library defines the function with this signature: the library and this program both compile
+    // `table.rs`.
     let open = unsafe { library.get::<Open>(b"replug_peers\0") }?;
     let plugin = CString::new(plugin.to_str().context("the target folder is not UTF-8")?)?;
     // SAFETY: the argument is a C string, and the result is valid for the life of the process.

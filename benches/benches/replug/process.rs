@@ -1,5 +1,5 @@
-//! The time that a trial adds to a reload, the start of a process, and the time until a caller returns if the plugin does
-//! not answer. `lanes.rs` measures the calls.
+//! Measures the time that a trial adds to a reload, the time that a process takes to start, and the time until a caller
+//! returns if the plugin does not answer. `lanes.rs` measures calls that are answered.
 
 use crate::go_plugin::{GoPlugin, PROTOCOLS};
 use anyhow::{Context, Error, Result, bail, ensure};
@@ -57,9 +57,9 @@ pub(crate) fn measure() -> Result<Section> {
     Ok(section(&Lives { preflight, starts, go: go_starts(), slept }))
 }
 
-/// Durations of lifecycle events of a plugin, in milliseconds.
+/// Durations in the life of a plugin, in milliseconds.
 struct Lives {
-    /// The trials of new versions.
+    /// The preflights of new versions, each with its trial.
     preflight: Vec<f64>,
     /// From the command that starts a stopped plugin, which has passed its trial, until a new process has answered a call.
     starts: Vec<f64>,

@@ -41,7 +41,7 @@ impl SignatureProbe {
         Ok(probe())
     }
 
-    /// The method with this name, as a client that has no other.
+    /// A client with which only the method with this name can be called.
     fn bare(&self, name: &str) -> Result<SignaturesClient<Bare>> {
         let methods = self.bound.export.methods.iter();
         let edge = methods.into_iter().find(|method| method.name == name).context("no such method")?.edge;

@@ -1,4 +1,4 @@
-//! The longest calls while versions are swapped, compared with the longest calls while none is.
+//! The longest calls while versions are swapped, compared with the longest calls without swaps.
 
 use crate::bare::Bare;
 use anyhow::{Context, Result, ensure};
@@ -39,7 +39,7 @@ impl Times {
         Self { caller, quiet: times(), swapped: times() }
     }
 
-    /// How many times as long the p99.9 is while versions are swapped.
+    /// The p99.9 while versions are swapped, divided by the p99.9 without swaps.
     fn ratio(&self) -> f64 {
         p99_9(&self.swapped) / p99_9(&self.quiet)
     }

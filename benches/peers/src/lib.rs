@@ -1,5 +1,6 @@
-//! Calls of the methods of one plugin through other plugin systems. The benchmark `call` loads this library and lets the
-//! peers take turns with replug. The loops are in this library, so that the compiler can optimize each as a whole.
+//! Calls of the methods of one plugin through other plugin systems, the peers. The benchmark `call` loads this library
+//! and lets the peers take turns with replug. The loops are in this library, so that the compiler can optimize each as
+//! a whole.
 
 mod peers;
 mod polyplug;

@@ -1,4 +1,5 @@
-//! What the library of the peers gives to the benchmark that loads it. Both sides compile this file.
+//! The data that the library of the peers passes to the benchmark that loads it. The library and the benchmark both
+//! compile this file.
 
 use std::ffi::{c_char, c_void};
 
@@ -9,7 +10,8 @@ pub(crate) struct Repeated {
     /// What [`run`](Self::run) needs.
     pub(crate) state: *const c_void,
     /// Repeats the call the given number of times, and returns the nanoseconds that this has taken.
-    // SAFETY: a caller passes the `state` of the same value. The library that has made it is open, and never frees it.
+    // SAFETY: a caller passes the `state` of the same `Repeated`, and the library that has made this value is still
+    // open. The library never frees the state.
     pub(crate) run: unsafe extern "C" fn(state: *const c_void, repetitions: u64) -> u64,
 }
 

@@ -93,7 +93,7 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         self.area.draw(&Rectangle::new([self.at(from), self.at(to)], rgb(colour).filled()))
     }
 
-    /// A mixture of a colour, with this share, and the background.
+    /// A mixture of the background and this share of a colour.
     pub(crate) fn mixed(&self, colour: &str, share: f64) -> String {
         let (colour, back) = (rgb(colour), rgb(self.theme.back));
         let part = |one: u8, other: u8| (f64::from(one) * share + f64::from(other) * (1.0 - share)) as u8;

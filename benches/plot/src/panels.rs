@@ -13,7 +13,7 @@ const GAP: f64 = 44.0;
 const AXIS: (f64, f64) = (80.0, 780.0);
 /// The height of the legend above the panels.
 const LEGEND: f64 = 24.0;
-/// The minimum distance between two of these values.
+/// The minimum distance between two values to the right of the axis.
 const APART: f64 = 16.0;
 
 /// The height of the legend and of all panels.

@@ -115,9 +115,9 @@ impl State {
         Place::read(&self.layers(folder)?, folder)
     }
 
-    /// The host that a command has to find, whether it runs or not. A host keeps running if an edit makes its
-    /// configuration invalid, and commands must still find it. So with a given folder, the configuration is not needed,
-    /// and otherwise an invalid configuration causes only a warning.
+    /// The host to which a command belongs, whether it runs or not. A host keeps running if an edit makes its
+    /// configuration invalid, and commands must still find it. So an invalid configuration is not an error here. It
+    /// causes a warning, unless the folder is given.
     pub(super) fn running(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let place = self.place(folder);
         if folder.named.is_none() {
@@ -127,8 +127,8 @@ impl State {
     }
 
     /// Like [`Self::running`], for a configuration that was already read into `place`, and without a warning. If no
-    /// folder is given and no host serves the default folder, the result is a running host around the working
-    /// directory.
+    /// folder is given and no host serves the default folder, the result is a running host found from the working
+    /// directory, if there is one.
     pub(super) fn host_of(
         &self,
         folder: Folder<'_>,
@@ -146,7 +146,7 @@ impl State {
         host_around()?.map_or(host, Ok)
     }
 
-    /// The host according to an invalid configuration, from which only the folders are read.
+    /// The host according to an invalid configuration. Only the folders are read from it.
     fn host_at_least(&self, folder: Folder<'_>) -> Result<HostLocator, CliError> {
         let usual = || self.at_least("plugins").or_else(usual_plugins_dir);
         let plugins = folder.named.map(Path::to_owned).or_else(usual).or_else(served_here);
@@ -156,7 +156,7 @@ impl State {
         Ok(HostLocator { plugins, state_dir })
     }
 
-    /// The folder that a key of the configuration sets, even if other parts of the configuration are invalid.
+    /// The folder that a key of the configuration sets. Other parts of the configuration may be invalid.
     fn at_least(&self, key: &str) -> Option<PathBuf> {
         let variable = format!("REPLUG_{}", key.to_uppercase());
         if let Some(dir) = env::var_os(variable).filter(|dir| !dir.is_empty()) {

@@ -110,7 +110,7 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// Builds and loads the plugin. Leaves a body out if the plugin does not start in it, but starts in the other one.
+    /// Builds and loads the plugin. If the plugin starts in only one kind of body, the other kind is left out.
     async fn start(place: &Place, dir: &BenchDir, call: &CallSpec) -> Result<Self, CliError> {
         let (mut ones, mut failed) = (Vec::new(), Vec::<(Body, CliError)>::new());
         for lane in LANES {
@@ -183,7 +183,7 @@ struct Measurement {
 }
 
 impl Measurement {
-    /// Measures on a thread of its own, which a signal does not wait for.
+    /// Measures on a separate thread, so that a signal can end the command without waiting for a call.
     async fn on_a_thread(
         mut self,
         targets: Vec<(Lane, Host, DynHandle)>,
@@ -214,7 +214,7 @@ impl Measurement {
             ways.extend(self.ways_of(*lane, handle)?);
         }
         measure::rounds(&mut ways, total).map_err(|error| unmeasured(error.into()))?;
-        // This comes last, because allocations take longer once they are counted.
+        // This comes last, because an allocation takes longer while allocations are counted.
         let counting = count_allocations();
         if let Err(error) = &counting {
             self.leave_out(Missing::Allocations, &error.to_string());
@@ -226,8 +226,8 @@ impl Measurement {
         Ok(())
     }
 
-    /// The ways in which a program can call the method. In a child process, only the first two are measured, because the
-    /// other ways add the same time to a call as in process.
+    /// The ways in which a program can call the method. For a child process, only the first two are measured: what the
+    /// others add to the time of a call is the same as in process.
     fn ways_of(&mut self, lane: Lane, handle: &DynHandle) -> Result<Vec<Way>, CliError> {
         let (name, arguments) = (&self.call.method, self.call.arguments.clone());
         let method =
@@ -259,7 +259,7 @@ impl Measurement {
     }
 
     fn leave_out(&mut self, what: Missing, reason: &str) {
-        // Each body has the same method.
+        // Several bodies may leave out the same way of calling, which is reported once.
         if self.left_out.iter().all(|left_out| left_out.what != what) {
             self.left_out.push(LeftOut { what, reason: reason.to_owned() });
         }

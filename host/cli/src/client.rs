@@ -126,7 +126,7 @@ impl Client {
     ) -> Result<Response<Incoming>, CliError> {
         let broken = |reason: String| self.broken(&reason);
         let stream = self.connect().await?;
-        // In /tmp, any user may have created the socket.
+        // In /tmp, any user could have created the socket.
         let doubt = trust_problem(&self.socket, &stream).map_err(|error| self.unconnected(error))?;
         if let Some(reason) = doubt {
             return Err(CliError::Foreign { socket: self.socket.display().to_string(), reason });
@@ -355,7 +355,7 @@ fn name_of(event: &Value) -> Option<EventName> {
     EventName::parse(event["event"].as_str()?)
 }
 
-/// The messages of the compiler in an event. They contain sequences for colours.
+/// The messages of the compiler in an event. They keep their sequences for colours.
 fn compiled(event: &mut Value) -> impl Iterator<Item = &mut Value> {
     let list = match name_of(event) {
         Some(EventName::BuildFailed) => event.get_mut("diagnostics"),

@@ -46,7 +46,7 @@ pub(super) fn usual_plugins_dir() -> Option<PathBuf> {
 fn usual_of(folders: &[PathBuf]) -> Option<PathBuf> {
     let usual_in = |folder: &PathBuf| {
         let plugins = folder.join(USUAL);
-        // A plugin in a plugins folder is not used alone, but with the whole plugins folder.
+        // If a plugin is in a plugins folder, that folder is the default, not the folder of the plugin.
         let is_in_one = || {
             let above = folder.parent().filter(|it| it.ends_with(USUAL)).and_then(Path::parent);
             above.is_some_and(|above| folders.iter().any(|it| it == above))

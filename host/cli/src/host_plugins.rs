@@ -1,4 +1,4 @@
-//! The plugins of a running host, and which of them the user has named.
+//! Requests the plugins of a running host, and finds the one that the user has named.
 
 use super::{client::Client, error::CliError, named::Named};
 use replug::{

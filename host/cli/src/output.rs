@@ -152,8 +152,8 @@ impl Captured {
                 thread::Builder::new().name(format!("replug-{name}")).spawn(work).map(drop)
             };
             spawn("stdout", Box::new(move || out_lines.read(out)))?;
-            // If reading the pipe fails, further lines are not logged. Writers do not block then, because the pipe has
-            // no other reader.
+            // If reading the pipe fails, further lines are not logged. The pipe is then closed, so writers get an error
+            // instead of blocking.
             spawn("stderr", Box::new(move || drop(pass_on(err, original, |bytes| err_lines.push(bytes)))))?;
             rustix::stdio::dup2_stdout(out_end)?;
             rustix::stdio::dup2_stderr(err_end)?;
@@ -181,7 +181,7 @@ impl Captured {
         give_back();
         let mut lines = Vec::new();
         let rest = async { while self.lines.recv_many(&mut lines, WAITING).await > 0 {} };
-        // After a timeout, the lines that have arrived are returned.
+        // An error is a timeout. In that case, only the lines that have arrived are returned.
         let _ = tokio::time::timeout(PATIENCE, rest).await;
         (lines, self.writers.only(host))
     }

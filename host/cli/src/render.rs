@@ -76,7 +76,7 @@ impl Renderer {
             }
             EventKind::ReloadFailed { stage, error, kept_generation, gap_ms } => {
                 let what = match stage {
-                    // Reading the manifest precedes the build.
+                    // Before the build, only the manifest is read.
                     Stage::Detect => "manifest rejected".to_owned(),
                     stage => format!("{} failed", stage.name()),
                 };
@@ -207,7 +207,7 @@ impl Renderer {
             // The message begins with the path.
             EventKind::DiscoveryFailed { error, .. } => Some(format!("{BAD}error:{BAD:#} {error}")),
             EventKind::HostCrashed { reason, .. } => Some(format!("{WARN}warning:{WARN:#} {reason}")),
-            // A captured line of output whose writer is unknown.
+            // A captured line of output, if it is unknown which plugin has written it.
             EventKind::Log { target, message, .. } => Some(format!("{DIM}{target}{DIM:#} {message}")),
             EventKind::EventsLost { count } => Some(format!(
                 "{WARN}{count} events are missing here{WARN:#}: they came faster than they could be shown"
@@ -308,7 +308,7 @@ fn waited(gap_ms: Option<f64>) -> String {
     gap_ms.map_or_else(String::new, |gap| format!(", calls waited {}", brief(gap)))
 }
 
-/// Why cargo has built an edit, which takes longer than without cargo.
+/// If cargo has built an edit, the reason: a build of an edit without cargo is faster.
 fn slowly(way: Option<&BuildWay>, of_an_edit: bool) -> String {
     let by_cargo = way.filter(|way| of_an_edit && way.by == BuiltBy::Cargo);
     by_cargo.map_or_else(String::new, |way| format!(", {DIM}by cargo: {}{DIM:#}", way.reason))

@@ -68,7 +68,7 @@ pub(super) async fn unread() {
             }
         };
         if polled.is_ok() {
-            // An error means that nothing waits for the reader any more.
+            // An error means that the command no longer waits in this function.
             let _ = sender.send(());
         }
     });

@@ -39,8 +39,8 @@ enum Format {
 /// The target of the `tracing` events that the host emits for the logs of plugins.
 const PLUGIN: &str = "plugin";
 
-/// A layer that enables the plugins' events and ignores them. Plugins log only at levels that a layer enables, and
-/// their log entries arrive as events of the host.
+/// A layer that enables the `tracing` events of plugins, and ignores them. Plugins log only at levels that a layer
+/// enables. Their log entries are printed when they arrive as events of the host.
 struct Wants;
 
 impl Layer<Registry> for Wants {}

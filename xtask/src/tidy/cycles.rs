@@ -162,7 +162,7 @@ impl<'a> Crate<'a> {
         self.resolve(segments.first()?)
     }
 
-    /// The top-level module in which the item is that the root of the crate calls `name`.
+    /// The top-level module that contains the item with the name `name` in the root of the crate.
     fn resolve(&self, name: &str) -> Option<&'a str> {
         let mut name = name;
         // A name that the root imports may lead to another name that the root imports. The bound ends a cycle of such
@@ -177,7 +177,7 @@ impl<'a> Crate<'a> {
         None
     }
 
-    /// The top-level module that declares `name`, and from which the root of the crate imports all names.
+    /// Among the top-level modules from which the root of the crate imports all names, the one that declares `name`.
     fn imported_with_all(&self, name: &str) -> Option<&'a str> {
         let mut modules = self.globs.iter().filter_map(|path| self.top_level.get(first_name(path)?).copied());
         modules.find(|module| {
@@ -221,8 +221,8 @@ fn join(module: &[&str], below: &[String]) -> Vec<String> {
     module.iter().map(|name| (*name).to_owned()).chain(below.iter().cloned()).collect()
 }
 
-/// The shortest cycle that begins at `start` and visits only later modules. So each cycle is found only from its first
-/// module.
+/// The shortest cycle that begins at `start` and visits only modules after it in the order of names. So each cycle is
+/// found only from its first module.
 fn shortest_cycle<'a>(imports: &'a Imports<'_>, start: &'a str) -> Option<Vec<&'a str>> {
     let mut reached_from: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);

@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Whether an attribute begins at the current token that excludes the next item from all builds except tests and
+    /// Whether the current token begins an attribute that excludes the next item from all builds except tests and
     /// rustdoc.
     fn is_uncompiled(&self) -> bool {
         if self.peek(1) != "[" || self.peek(2) != "cfg" {
@@ -188,7 +188,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes to the first token that `ends` matches and that is not in brackets, or to the bracket that closes around it.
+    /// Goes to the next token that `ends` matches and that is not in nested brackets. Stops earlier at a bracket that
+    /// closes around the current token.
     fn skip_until(&mut self, ends: impl Fn(&str) -> bool) {
         while !matches!(self.peek(0), ")" | "]" | "}" | "") && !ends(self.peek(0)) {
             let opens = matches!(self.peek(0), "(" | "[" | "{");

@@ -1,5 +1,5 @@
-//! The interface that the *peers*, the other plugin systems of the benchmarks, call. It is written once for each peer
-//! that has interfaces in Rust. Its two methods are the same as in the fixtures of replug's own benchmark: `increment`
+//! The interface that the *peers*, the other plugin systems of the benchmarks, call. It is declared once for each peer
+//! that has interfaces in Rust. Its two methods are the same as in the plugin that is measured with replug: `increment`
 //! takes and returns a number, and `greet` takes a text and returns a new one.
 
 #![allow(non_local_definitions, reason = "`sabi_trait` implements traits within a constant")]

@@ -1,4 +1,4 @@
-//! A plugin that every peer can load. All of its entry points do the same as the plugin of replug's own benchmark.
+//! A plugin that every peer can load. Its methods do the same as those of the plugin that is measured with replug.
 
 mod contract;
 

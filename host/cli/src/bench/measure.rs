@@ -14,13 +14,13 @@ const SHORTEST: Duration = Duration::from_micros(2);
 /// The longest sample, in picoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000_000;
 
-/// The number of calls whose allocations are counted. Calls that take long are fewer.
+/// The maximum number of calls whose allocations are counted. Slow calls are counted only for one turn.
 const COUNTED: u32 = 1_000;
 
-/// How long one way is measured before it is the next one's turn.
+/// How long one way is measured before the next one.
 const TURN: Duration = Duration::from_millis(10);
 
-/// The share of the time that warms up.
+/// The divisor of the total time that gives the time of the warm-up.
 const WARM_UP: u32 = 10;
 
 /// The minimum numbers of samples for the percentiles, so that at least one sample is above each percentile.
@@ -109,7 +109,7 @@ impl Way {
         self.times.saturating_record(u64::try_from(picoseconds).unwrap_or(u64::MAX));
     }
 
-    /// The allocations of a call: the mean of some calls. Allocations must be counted already.
+    /// The allocations of a call: the mean of some calls. The counting of allocations must have begun.
     pub(super) fn allocations(&self) -> Result<f64, Failure> {
         let end = Instant::now() + TURN;
         let (before, mut calls) = (allocations_of_thread(), 0);
@@ -166,8 +166,8 @@ pub(super) struct Row {
     pub(super) allocations: Option<f64>,
 }
 
-/// Warms all ways up, and then measures them in turn until the total time has passed. A change of the machine's speed
-/// affects all ways alike.
+/// Warms all ways up, and then measures them in turn until the total time has passed. So a change of the machine's
+/// speed affects all ways alike.
 pub(super) fn rounds(ways: &mut [Way], total: Duration) -> Result<(), Failure> {
     let end = Instant::now() + total;
     let each = total / WARM_UP / u32::try_from(ways.len().max(1)).unwrap_or(u32::MAX);

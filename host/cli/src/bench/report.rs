@@ -65,7 +65,7 @@ impl Lane {
         self.name().map_or_else(|| body.to_owned(), |lane| format!("{body}, {lane}"))
     }
 
-    /// The name of a folder.
+    /// The name of the folder for measurements over this lane.
     pub(super) fn folder(self) -> &'static str {
         self.name().unwrap_or(self.body().name())
     }
@@ -208,7 +208,7 @@ impl Report {
         format!("{title}\n\n{table}\n\n{notes}{}", harmless(&advice(self)))
     }
 
-    /// What a reader has to know about the numbers.
+    /// The lines below the table: what was not measured, and how to read the numbers.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let left_out = |it: &LeftOut| format!("{}: not measured: {}", it.what.label(), it.reason);

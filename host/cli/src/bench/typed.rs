@@ -15,7 +15,7 @@ pub(super) fn call(method: &Method, description: &describe::Method, arguments: &
     TAKING.iter().find_map(|taking| taking(method, &arguments))
 }
 
-/// The calls of methods with certain parameters.
+/// For each supported list of parameters, a function that returns the call.
 const TAKING: [Taking; 9] = [
     returning::<()>,
     returning::<(u32,)>,
