@@ -1,5 +1,5 @@
-//! Marks the processes that come from a plugin. All descendants of a marked process inherit the mark, and none of them
-//! can remove it. This mark of a process is not related to the marks of threads in the crash record.
+//! Marks the processes that come from a plugin: its shim, and all descendants of the shim, which inherit the mark. None
+//! of them can remove it. This mark of a process is not related to the marks of threads in the crash record.
 //!
 //! Pid, process group, session and parent all change when a process forks twice and calls `setsid`. Two properties
 //! survive every `fork`, `exec` and change of namespace: `no_new_privs`, which cannot be unset, and a hard resource

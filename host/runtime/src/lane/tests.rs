@@ -337,7 +337,7 @@ fn well_behaved(answers: u8) -> Vec<u8> {
 }
 
 #[test]
-fn no_memory_that_the_fuzzer_has_found_is_read_as_more_than_a_message() {
+fn no_input_of_the_fuzzer_makes_the_host_read_beyond_a_message() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wire/fuzz/corpus/lane");
     let inputs: Vec<_> =
         fs::read_dir(corpus).unwrap().map(|it| fs::read(it.unwrap().path()).unwrap()).collect();

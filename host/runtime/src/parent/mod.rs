@@ -66,8 +66,8 @@ static NOTEBOOK: OnceLock<PathBuf> = OnceLock::new();
 /// The child is restarted after `SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`, `SIGABRT`, `SIGTRAP` and `SIGSYS`; after an
 /// `exit` that a plugin called; after `_exit` while the child had a host; and after a `SIGKILL` from the kernel for
 /// lack of memory. In all other cases, the parent exits when the child does: with the child's exit status, or with 128
-/// plus the number of the signal that terminated the child. The parent also exits after the fifth crash within a minute
-/// that cannot be attributed to a plugin.
+/// plus the number of the signal that terminated the child. The parent also exits after the fifth crash within a
+/// minute. The first crash that is attributed to an artifact does not count.
 ///
 /// If a program returns from `main` or calls `exit` while it has a host, the parent prints a warning, because that may
 /// be unintended. A program that calls `_exit` must shut its hosts down first.

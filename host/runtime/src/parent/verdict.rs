@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// After this many crashes within [`WINDOW`] that cannot be attributed to a plugin, the parent does not start the
-/// program again.
+/// After this many crashes within [`WINDOW`], the parent does not start the program again. The first crash that is
+/// attributed to an artifact does not count.
 const PATIENCE: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -92,7 +92,8 @@ impl ChildEnd {
 /// The crashes so far.
 #[derive(Default)]
 pub(super) struct History {
-    /// The times of the crashes within [`WINDOW`] that could not be attributed.
+    /// The times of the crashes within [`WINDOW`] that could not be attributed, or were attributed to an artifact for
+    /// the second time or later.
     unexplained: VecDeque<Instant>,
     /// The artifacts to which a crash was attributed. If such an artifact crashes the program again, the host failed to
     /// move it to a child process.

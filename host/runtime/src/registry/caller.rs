@@ -39,7 +39,7 @@ thread_local! {
 #[derive(Clone)]
 pub struct EntryCaller {
     pub(crate) entry: Arc<Entry>,
-    /// The number of the interface's port, in the call table of each generation of the plugin.
+    /// The number of the interface's port, the same in the call tables of all generations. `record.rs` defines *port*.
     pub(super) port: usize,
 }
 

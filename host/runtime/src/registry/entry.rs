@@ -110,11 +110,11 @@ impl Entry {
         matches!(self.slot.why_shut(), Some(Shut::Restarting(_)))
     }
 
-    /// Keeps a nested call in the generation of the outer call. `outer` is the address of the call table of an outer
-    /// call. So another hazard pointer announces that table: one of the calling thread, or one of a thread that waits
-    /// for the calling thread. Finds or makes a call table of the same generation with all ports that handles need now,
-    /// and announces it in `hazard`. Returns `None` if `outer` belongs to another plugin or still serves, or if calls
-    /// to the plugin are rejected.
+    /// Keeps a nested call in the generation of an outer call, whose call table is at the address `outer`. The table is
+    /// not freed meanwhile, because the outer call announces it in a hazard pointer: of the calling thread, or of a
+    /// thread that waits for the calling thread. Finds or makes a call table of the same generation with all ports that
+    /// handles need now, and announces it in `hazard`. Returns `None` if `outer` belongs to another plugin or still
+    /// serves, or if calls to the plugin are rejected.
     pub(super) fn stay_in(&self, outer: usize, hazard: &AtomicPtr<Record>) -> Option<*mut Record> {
         let mut inner = self.inner.lock();
         let outer = inner.leaving.iter().copied().find(|record| record.addr() == outer)?;

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_outcome_of_a_listed_library_follows_from_its_properties() {
+    fn the_properties_of_a_library_explain_why_it_stays_mapped() {
         let outcome =
             |nodelete, tls_destructors| Unloading { nodelete, tls_destructors }.why_listed().outcome();
         assert_eq!(outcome(true, true), RetireOutcome::Nodelete);

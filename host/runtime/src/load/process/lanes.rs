@@ -1,6 +1,6 @@
 //! The lanes to one child: connections for calls, one for each concurrent call. The calling thread owns its lane during
-//! the call, writes one frame and reads one frame. So a call is one round trip, and no other thread has to wake up for
-//! it.
+//! the call, writes one frame and reads one frame. So a call is one round trip, and no other thread of the host has to
+//! wake up for it.
 //!
 //! A caller whose deadline passes returns immediately. A background thread takes over the lane, cancels the call and
 //! waits for the late answer. After that, the lane can be used again. If no answer comes in time, the process is

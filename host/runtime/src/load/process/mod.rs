@@ -9,8 +9,8 @@
 //! * `environment.rs` makes the environment of the process; `bounds.rs` and `cgroup.rs` limit its resources.
 //! * `trial.rs` runs a trial in a temporary process.
 //!
-//! **Architecture Invariant:** no child outlives the host, and no dead child is called. The caller of a running call
-//! gets the reason immediately, because the lane is closed when the process exits.
+//! **Architecture Invariant:** no child outlives the host, and no dead child is called. When the process exits, its
+//! lanes are closed, so the caller of a running call gets an error without waiting for a deadline.
 
 mod bounds;
 pub mod cgroup;

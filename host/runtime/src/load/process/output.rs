@@ -1,6 +1,6 @@
-//! Reports the output of a child. The host always reads the child's standard output and standard error, so that the
-//! child never blocks on a full pipe, and makes each line a log event. The host also forwards the reports of the
-//! plugin. It reads all three streams until the child has exited, even if another process keeps them open.
+//! Reports the output of a child. The host always reads the child's standard output and standard error, and makes each
+//! line a log event. So the child never blocks on a full pipe. The host also forwards the reports of the plugin. It
+//! reads all three streams until the child has exited, even if another process keeps them open.
 
 use crate::load::reporter::{HostReporter, LimitedReports, ReportSink};
 use parking_lot::Mutex;

@@ -296,7 +296,7 @@ fn memory_is_written_down_only_if_it_contains_a_record() {
 }
 
 #[test]
-fn a_forked_child_does_not_change_the_record_of_its_parent() {
+fn a_forked_child_does_not_change_the_record_of_the_process() {
     use crate::registry::thread_slot::ThreadSlot;
     let level = ThreadSlot::mine().unwrap().enter().unwrap();
     level.mark(Mark(call(3)));

@@ -38,7 +38,7 @@ impl Fake {
 }
 
 #[test]
-fn the_place_is_the_hosts_own_cgroup_or_the_unit_above_it() {
+fn cgroups_are_made_in_the_hosts_own_cgroup_or_the_unit_above_it() {
     let found = |place: &str| {
         let fake = Fake::new(place);
         let found = fake.place().dir.strip_prefix(fake.dir.path()).unwrap().to_owned();
@@ -116,7 +116,7 @@ fn sweep_removes_only_cgroups_of_dead_hosts() {
 }
 
 #[test]
-fn sweep_kills_no_process_that_a_host_has_left_or_that_reuses_its_pid() {
+fn sweep_kills_neither_a_process_of_a_dead_host_nor_one_with_its_pid() {
     let Ok(place) = CgroupParent::find(Path::new("/proc")) else {
         return eprintln!("skipped: no cgroup is delegated");
     };
