@@ -351,7 +351,7 @@ fn a_garbled_answer_is_an_error_that_names_the_method() {
 
 #[test]
 fn a_deeply_nested_answer_is_rejected_before_the_stack_overflows() {
-    // Each level has a value, and then either a list with one child or a twin without children.
+    // Each level of the tree has either one child and no `twin`, or a `twin` and no children.
     for level in [&[0, 1][..], &[0, 0, 1]] {
         let answered = move |depth: usize| {
             let bytes: Vec<u8> = level.repeat(depth);

@@ -22,7 +22,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// This variable is set in the process of one test. It names the *run*, which is all tests that one program starts, or is
+/// Set in the process of one test. The value is the name of the *run*, which is all tests that one program starts, or
 /// empty if a person has started the process.
 const RUN: &str = "E2E_RUN";
 
@@ -42,8 +42,8 @@ pub fn run(path: &str, test: impl FnOnce()) {
         return test();
     }
     let name = path.split_once("::").map_or(path, |(_, name)| name);
-    // Tests send SIGINT and SIGQUIT. If a shell has started this program in the background, it ignores these signals, and
-    // without `--default-signal` the child process would ignore them, too.
+    // Tests send SIGINT and SIGQUIT. A program that a shell starts in the background ignores these signals, and without
+    // `--default-signal`, its child process would ignore them, too.
     let mut program = Command::new("env");
     program.arg("--default-signal=INT,QUIT").arg(env::current_exe().expect("this program has a path"));
     // With two threads, the harness runs the test on a thread with the test's name, and prints nothing before the test

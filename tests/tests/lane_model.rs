@@ -1,10 +1,11 @@
 //! A model of a lane in shared memory: the runtime's source is compiled with loom's atomics. Loom runs it with every
-//! interleaving and every reordering that the C11 memory model allows, within the bounds below.
+//! interleaving of at most three preemptions, and with every value that a load may return in C11 if each thread
+//! executes its operations in program order.
 //!
-//! Covered: two calls and their answers between two ends that sleep whenever they find no message; a message that is
-//! sent over the socket, and announced in the memory so that it keeps its place among the other messages; an answer that
-//! is found before its *bell* arrives, which is the frame on the socket that wakes a sleeping end. Not covered: the spin,
-//! which only polls more often; and the socket, which is a list of bells and messages here.
+//! Covered: two calls and their answers between a host and a shim that sleep whenever they find no message; a message
+//! that is sent over the socket, and announced in the memory so that it keeps its place among the other messages; an
+//! answer that is found before its *bell* arrives, which is the frame on the socket that wakes a sleeping host or shim.
+//! Not covered: the spin, which only polls more often; and the socket, which is a list of bells and messages here.
 
 #![cfg(test)]
 

@@ -1,5 +1,6 @@
 //! A model of the slot and its gate. Their sources are compiled with loom's atomics and locks. Loom runs them with
-//! every interleaving and every reordering that the C11 memory model allows, within the bounds below.
+//! every interleaving of at most three preemptions, and with every value that a load may return in C11 if each thread
+//! executes its operations in program order.
 //!
 //! Covered: two callers and one swapper that frees the replaced generation (no use after free, no call on a generation
 //! that was retired before the call began); a caller and two successive swaps; a nested call; a caller at an empty slot,

@@ -1,4 +1,5 @@
-//! A client can only be made from a caller that is bound to its own interface, even in code that can access its field.
+//! A client can only be made from a caller that is bound to its own interface, even in code that can access the
+//! client's field.
 
 use replug_api::{Caller, call::Bound};
 

@@ -1,4 +1,4 @@
-//! A configuration or a state that serde cannot read or write, without serde as a dependency.
+//! A configuration and a state without serde's traits, in a plugin that does not depend on serde.
 
 use replug_api::prelude::*;
 

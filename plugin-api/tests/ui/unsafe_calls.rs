@@ -1,4 +1,4 @@
-//! Safe code cannot call functions for which a wrong object or a wrong edge would be undefined behaviour.
+//! Safe code cannot call functions that have undefined behaviour with a wrong object or a wrong edge.
 
 use replug_api::{
     Caller, Context, Interface, Plugin, PluginError,

@@ -10,7 +10,7 @@ use std::fs;
 /// A kind of change.
 #[derive(Debug)]
 pub struct Change {
-    /// The name of the change in the table.
+    /// The name of the change in the report.
     pub name: &'static str,
     /// The maximum number of builds that the change may cause.
     pub most_builds: usize,

@@ -1,5 +1,6 @@
-//! The build oracle. It makes each kind of change to each shape of a project, and waits until the loop of watcher and
-//! builder has settled. The result must then be the same as that of a clean build of the same files.
+//! The build oracle. It makes each kind of change to a project of each *shape*, such as one with a build script, and
+//! waits until the loop of watcher and builder has settled. The result must then be the same as that of a clean build
+//! of the same files.
 //!
 //! The crates are small and need no registry. Each file that a build reads contributes a text to the library, between
 //! two `@@`. So the texts in a library show which contents of the files it was built from. The loop works like the

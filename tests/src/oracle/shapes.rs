@@ -3,7 +3,7 @@
 /// A shape of a project. Its plugin is the package `p` in `ws/plugins/p`.
 #[derive(Debug)]
 pub struct Shape {
-    /// The name of the shape in the table.
+    /// The name of the shape in the report.
     pub name: &'static str,
     /// The file that is changed.
     pub(super) subject: &'static str,

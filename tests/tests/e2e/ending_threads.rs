@@ -52,9 +52,9 @@ fn check_calls_from_destructors(mode: Mode) {
             let (told, probe, by_name) = (told.clone(), probe.clone(), by_name.clone());
             AtTheEnd(Box::new(move || told.send(calls(&probe, &by_name)).unwrap()))
         };
-        // The first call creates the thread-local values of the runtime, after `FIRST` is set and before `LAST` is set.
-        // When the thread ends, these values are destroyed between `FIRST` and `LAST`. So one of the two destructors
-        // makes its calls before the values are destroyed, and one afterwards.
+        // The first call creates the thread-local values of `replug-runtime`, after `FIRST` is set and before `LAST` is
+        // set. When the thread ends, these values are destroyed between `FIRST` and `LAST`. So one of the two
+        // destructors makes its calls before the values are destroyed, and one afterwards.
         FIRST.set(Some(again()));
         told.send(calls(&probe, &by_name)).unwrap();
         LAST.set(Some(again()));

@@ -1,6 +1,6 @@
 //! A history is a sequence of actions of users and authors. Between any two steps of a history, the host is shut down,
-//! killed, or crashed by another plugin. Afterwards, all guarantees must hold. They concern the serving version,
-//! stopped plugins, the version after a rollback, quarantine, state, and edits that no host has built.
+//! killed, or crashed by another plugin. Afterwards, all guarantees must hold: about the serving version, stopped
+//! plugins, the version after a rollback, quarantine, state, and edits that no host has built.
 //!
 //! A model of the guarantees executes the same history. After each step, it gives the expected state.
 

@@ -1,4 +1,4 @@
-//! Plugins with their own C library. Each version of a plugin includes the version of its library.
+//! Plugins with their own C library. Each version of a plugin keeps the library with which it was built.
 
 use replug::{
     BuildDir, Handle,
@@ -9,8 +9,8 @@ use replug_builder::build::Builder;
 use replug_tests::{Lab, Source, Tally, artifact::replaced, compiled, misbehave};
 use std::{fs, io::Write as _, path::Path, process::Command};
 
-/// A plugin whose method `version` calls a C library. The build script builds the library. The loader finds it by
-/// `run_path`.
+/// A plugin whose method `version` calls a C library. The build script builds the library. The loader finds the library
+/// by `run_path`.
 fn source(run_path: &str) -> Source {
     let build = r#"//! Makes the C library.
 fn main() {

@@ -362,8 +362,8 @@ fn a_signal_to_the_whole_group_counts_once() {
     lab.install(misbehave("version=1"));
     let mut dev = Dev::start_as(&lab, "run", &[]);
     dev.wait_for("host_started");
-    // A supervisor that knows both processes sends a signal to both. If the host counted two signals, it would not wait
-    // for its plugins.
+    // A supervisor that knows both processes sends a signal to both. If the host counted two signals, it would exit
+    // immediately, without waiting for its plugins.
     for pid in lab.processes() {
         // An error means that the process has ended already, because of the signal to the other process.
         let _ = kill_process(pid, Signal::TERM);

@@ -105,7 +105,7 @@ fn the_file_that_passed_the_trial_is_loaded_despite_replacements() {
         let serving = || lab.host().info(&lab.id()).unwrap().process_id;
         let (first, known) = (serving(), stored(&lab));
         let hold = Hold::new(lab.dir());
-        // `health` is the last step of a trial and of a start, so the trial waits here.
+        // `health` is the last step of a trial and of a start. Here, the trial waits in it.
         lab.write("plugin.so", misbehave(&format!("version=2 do=health:linger@{}", hold.path())));
         let reloading = lab.host().reload(&lab.id());
         let on_trial = hold.entered();
