@@ -139,8 +139,8 @@ impl HostBuilder {
     }
 
     /// Whether to keep a crash record: a file with the plugin that each thread currently runs. The next host reads the
-    /// record to determine which plugin has crashed the process. The first host of a process that keeps a crash record
-    /// installs handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP and SIGSYS. A handler records the
+    /// record to determine which plugin has crashed the process. In each process, the first host that keeps a crash
+    /// record installs handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP and SIGSYS. A handler records the
     /// signal, and then the signal takes its normal effect. A program with its own handlers for these signals has to
     /// install them after the host was built. Default: yes.
     #[must_use]

@@ -1,8 +1,8 @@
 //! Saved states on disk, one for each plugin, for the plugin's next instance. A saved state is either a checkpoint, for
 //! recovery from a crash, or the state that was saved at a stop.
 //!
-//! Each file is written completely or not at all. Only the host that keeps the plugin's [record](crate::record) reads
-//! and writes its saved state.
+//! Each file is written completely or not at all. Only the host that owns the plugin's [record](crate::record) reads
+//! and writes the plugin's saved state.
 
 use crate::{
     atomic_file::{self, Durability},

@@ -1,4 +1,4 @@
-//! The state that the stages of all plugins share.
+//! The state that the reloads of all plugins share.
 
 use crate::{
     artifact::Store,
@@ -30,7 +30,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// The state that the stages of all plugins share.
+/// The state that the reloads of all plugins share.
 pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) state: StateDir,

@@ -21,7 +21,7 @@ use std::{
     time::SystemTime,
 };
 
-/// The maximum number of recorded artifacts of a plugin. It exceeds the number that is usually kept for rollbacks.
+/// The maximum number of recorded artifacts of a plugin: more than are usually kept for rollbacks.
 const REMEMBERED: usize = 32;
 
 /// An artifact that has crashed.

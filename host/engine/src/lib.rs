@@ -13,7 +13,7 @@
 //! | [`manifest`] | finds plugins, and reads their manifests |
 //! | [`watch`] | reports changes of files as soon as they are saved |
 //! | `reload.rs` | the path of a reload: calls its stages one after another, and is their only caller |
-//! | `job.rs`, `context.rs` | what the stages know about one reload, and the state that the stages of all plugins share |
+//! | `job.rs`, `context.rs` | the data of one reload, and the state that all reloads share |
 //! | [`build`] | runs cargo or a script, and can be cancelled |
 //! | [`artifact`] | stores artifacts by digest, and inspects them before any of their code runs |
 //! | [`preflight`] | decides from the result of the inspection whether an artifact can be loaded |

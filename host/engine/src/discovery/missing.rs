@@ -54,7 +54,7 @@ mod tests {
     use std::time::SystemTime;
 
     #[test]
-    fn changes_during_a_missing_manifest_are_held_and_dropped_on_removal() {
+    fn changes_while_a_manifest_is_missing_are_held_and_dropped_on_removal() {
         let plugin: PluginId = "dev.test.missing".parse().unwrap();
         let (path, saved_at) = ("src/lib.rs".into(), SystemTime::now());
         let change = Change { plugin: plugin.clone(), path, saved_at, what: What::Source, before: None };

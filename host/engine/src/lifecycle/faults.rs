@@ -103,7 +103,7 @@ impl Faults {
         self.unclear = Some((until, text));
     }
 
-    /// Removes the error of a build that has failed while the manifest was missing.
+    /// Removes and returns the error of a build that has failed while the manifest was missing.
     pub(super) fn take_unclear(&mut self) -> Option<String> {
         self.unclear.take().map(|(_, text)| text)
     }

@@ -41,7 +41,7 @@ impl Policy {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Confirm {
     pub(crate) window: Duration,
-    /// The share of failed calls, from 0 to 1, above which a version is bad.
+    /// The share of failed calls, from 0 to 1, above which a version is rolled back, if there is an earlier version.
     pub(crate) max_error_rate: f64,
     /// The number of calls below which a version is not judged by its calls.
     pub(crate) min_calls: u64,

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn only_two_known_programs_can_be_the_same() {
+    fn programs_are_the_same_only_if_both_are_known() {
         let same = |last: Option<&str>, own: Option<&str>| {
             Programs { last: last.map(Into::into), own: own.map(Into::into) }.are_the_same()
         };

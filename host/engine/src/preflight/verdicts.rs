@@ -13,8 +13,8 @@ use crate::{
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The maximum number of verdicts of one plugin. The oldest verdict is dropped first. It exceeds the number of versions
-/// that are usually kept for rollbacks.
+/// The maximum number of verdicts of one plugin: more than the versions that are usually kept for rollbacks. The oldest
+/// verdict is dropped first.
 const KEPT: usize = 16;
 
 /// The passed trials.

@@ -132,7 +132,7 @@ impl Records {
     }
 
     /// The artifacts in the records of all plugins, except plugins that are `known` and whose record this host owns.
-    /// `None` if a record has a different format, because such a record may name any artifact.
+    /// `None` if a record has a different format, because it is unknown which artifacts such a record names.
     pub(crate) fn named_but(&self, known: impl Fn(&PluginId) -> bool) -> Option<BTreeSet<Digest>> {
         let not_own = self.not_own.lock().clone();
         let mut named = BTreeSet::new();

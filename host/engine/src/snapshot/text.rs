@@ -1,6 +1,7 @@
 //! [`Metrics`] in the text format of Prometheus, version 0.0.4.
 //!
-//! Names begin with `replug_`, units are seconds and bytes. The values of a label are few: no method, message or path is a label.
+//! Names begin with `replug_`, units are seconds and bytes. The values of a label are few: no method, message or path
+//! is a label.
 
 use super::{Metrics, PluginMetrics};
 use crate::{

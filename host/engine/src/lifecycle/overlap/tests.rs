@@ -138,7 +138,7 @@ fn new_files_that_a_build_writes_into_a_folder_count_as_one_file() {
 }
 
 #[test]
-fn an_edit_after_the_build_script_has_ended_supersedes() {
+fn an_edit_after_the_build_script_has_ended_supersedes_the_build() {
     let mut bench = Bench::new();
     let script_ended = OwnWrites::Until(bench.now() - Duration::from_secs(1));
     let change = bench.write("lib.rs", "edited");

@@ -95,7 +95,7 @@ pub(super) struct World {
     unclear: Option<(u8, Instant)>,
     /// The source whose failed build was not reported, because the manifest was removed.
     removed: Option<u8>,
-    /// Whether no further failure occurs.
+    /// Whether the rest of the history has no failures.
     calm: bool,
     commands: BTreeMap<Ticket, Command>,
     /// The changes that commands report.

@@ -53,11 +53,11 @@ pub(super) struct Watch {
     /// A file, or the folder of a new file, and the number of consecutive builds that were repeated because of it.
     repeated_in_a_row: Option<(PathBuf, u32)>,
     has_task: bool,
-    /// Whether the serving version was stopped to make room for a version that does not serve yet.
+    /// Whether the version that served was stopped to make room for a version that does not serve yet.
     pub(super) is_on_the_way: bool,
     /// The serving version, according to the inputs of the lifecycle.
     current: Option<VersionId>,
-    /// The version that has served last since the last stop.
+    /// The version that serves, or served last since the last stop.
     pub(super) last: Option<VersionId>,
     /// Whether the plugin runs, or is about to be restarted.
     pub(super) is_up: bool,
