@@ -4,16 +4,16 @@
 //! a terminal reaches. So before its first build, the program starts a *guard*: a second process of the same program,
 //! also in a process group of its own. The guard waits for end of file on a pipe that only the program can write to.
 //! The standard input of every build is the read end of a second pipe, which stays empty. The guard has a copy of this
-//! read end, and recognizes a build by its standard input. When the program has exited, the guard kills all processes
-//! with this standard input, and all processes in their groups.
+//! read end, the *mark*, and recognizes a build by its standard input. When the program has exited, the guard kills all
+//! processes whose standard input is the mark, and all processes in their groups.
 //!
 //! The builds are not children of the guard. So other processes reap them, and the kernel may reuse their process ids
 //! and group ids. Therefore the guard kills by pidfd only. After the guard has looked up data by process id, it checks
 //! with the pidfd that the process still exists. If not, the guard ignores the data. The guard trusts a group id only
 //! while the group contains a build process that the guard has suspended with SIGSTOP.
 //!
-//! There is no guard if the program has not called [`guarded_by`]. A process of a build that does not have this
-//! standard input is killed only if it is in the group of a process that has it.
+//! There is no guard if the program has not called [`guarded_by`]. A process of a build that does not have the
+//! mark is killed only if it is in the group of a process that has it.
 
 use parking_lot::Mutex;
 use rustix::{
@@ -39,7 +39,7 @@ static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
 struct Guard {
     /// The guard process. It reaches the end of its input when this program exits.
     _process: Child,
-    /// The read end of the pipe that is the standard input of every build.
+    /// The mark: the read end of the pipe that is the standard input of every build.
     mark: PipeReader,
 }
 
@@ -68,8 +68,7 @@ fn start(program: &Path) -> io::Result<Guard> {
     Ok(Guard { _process: command.process_group(0).spawn()?, mark })
 }
 
-/// Runs the guard process. As its standard output, it has inherited the read end of the pipe that is the standard input
-/// of the builds.
+/// Runs the guard process. It has inherited the mark as its standard output.
 pub fn run() -> ! {
     // If the guard stayed in its working folder, the folder's file system could not be unmounted.
     let _ = env::set_current_dir("/");
@@ -181,7 +180,7 @@ mod tests {
         os::{fd::AsRawFd, unix::process::ExitStatusExt},
     };
 
-    /// A process group of two processes. Only the leader has the marked standard input.
+    /// A process group of two processes. Only the leader has the mark as its standard input.
     struct Build {
         leader: Child,
         other: Pid,

@@ -50,7 +50,7 @@ impl ControlConnection {
     ///
     /// # Errors
     ///
-    /// * [`WireError::OtherProtocol`] if the shim's version differs
+    /// * [`WireError::OtherProtocol`] if the shim uses another version of the protocol
     /// * [`WireError`] if the process is not a shim, or has exited
     pub fn greet(stream: impl Into<Timed>, greeting: Greeting) -> Result<Self, WireError> {
         let mut channel = Channel::new(DescriptorSender::new(stream));

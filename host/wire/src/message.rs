@@ -28,7 +28,7 @@ impl Hello {
         Self { protocol: super::PROTOCOL, api: env!("CARGO_PKG_VERSION").into() }
     }
 
-    /// Checks that the versions match.
+    /// Checks that the protocol versions match.
     ///
     /// # Errors
     ///

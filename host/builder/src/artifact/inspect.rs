@@ -73,7 +73,7 @@ pub struct Facts {
     /// The address space of the object's segments in bytes, in whole pages.
     pub mapped_bytes: u64,
     /// The size of the writable segments of the object and of its libraries in bytes, in whole pages, including data
-    /// that relocation changes. Each generation has a private copy of these pages. The other pages are backed by the
+    /// that relocation changes. Each generation has its own copy of these pages. The other pages are backed by the
     /// file, and the kernel reclaims them when memory is short.
     pub private_bytes: u64,
     /// The thread-local data that the object and its libraries need in the static TLS block of each thread, in bytes.

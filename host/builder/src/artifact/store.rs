@@ -131,7 +131,7 @@ impl Store {
         &self.dir
     }
 
-    /// Stores a private copy of a build output. Storing the same content again returns the same artifact, and makes it
+    /// Stores a copy of a build output. Storing the same content again returns the same artifact, and makes it
     /// the newest.
     ///
     /// # Errors

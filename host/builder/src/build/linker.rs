@@ -1,6 +1,6 @@
-//! Calls the linker without the C compiler. By default, rustc calls `cc` to link, which starts `collect2`, which starts a
-//! wrapper, which starts `rust-lld`. `cc` only adds the start files, its library folders and some options. This module
-//! asks `cc` once what it adds, and lets rustc call a script that adds the same and runs `rust-lld`.
+//! Calls the linker without the C compiler. By default, rustc calls `cc` to link. `cc` starts `collect2`, which starts
+//! a wrapper, which starts `rust-lld`. `cc` only adds the start files, its library folders and some options. This
+//! module asks `cc` once what it adds, and lets rustc call a script that adds the same and runs `rust-lld`.
 //!
 //! **Never allowed:** a library that differs from the one that rustc links with `cc`. If it is not certain that the same
 //! linker would get the same arguments, `cc` is called.

@@ -90,8 +90,8 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Makes a template of the recorded call. The call may come from an earlier build that made the same artifact.
-    /// Returns the reason if that is not possible.
+    /// Makes a template of the recorded call. The call may come from an earlier build that made the same artifact. If
+    /// no template can be made, returns the reason.
     pub(super) fn of(
         note: &Note,
         beginning: &Beginning,

@@ -3,7 +3,7 @@
 use rustix::fs::statfs;
 use std::{path::Path, time::Duration};
 
-/// When files are polled without an event.
+/// When files are polled, in addition to the events of the file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Poll {
     /// Once a second, if a watched folder is on a file system that does not report every change.

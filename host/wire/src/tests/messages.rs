@@ -107,7 +107,7 @@ fn a_message_with_trailing_bytes_is_rejected() {
 }
 
 #[test]
-fn a_greeting_of_another_version_is_decoded_and_rejected() {
+fn a_greeting_of_another_protocol_is_decoded_and_rejected() {
     let mut later = Hello { protocol: 99, api: "9.9.9".into() }.encode().unwrap();
     later.extend(b"what a later version adds");
     let error = Hello::decode(&later).unwrap().check().unwrap_err();

@@ -51,7 +51,7 @@ impl Store {
         let mut file = create(to).map_err(failed)?;
         let content = (artifact.path.as_path(), artifact.digest);
         if self.is_checked(&from, content) {
-            // The kernel copies the file, and the content need not be hashed again.
+            // The content was checked before, so the kernel can copy the file without hashing it again.
             let copied = io::copy(&mut from, &mut file).is_ok_and(|bytes| bytes == artifact.bytes);
             if copied && self.is_checked(&from, content) {
                 return Ok(());

@@ -1,4 +1,4 @@
-//! Tests which edits are built without cargo, and which edits cargo builds.
+//! Tests which edits are replayed (built without cargo), and which edits cargo builds.
 
 use super::*;
 use crate::artifact::comment;
@@ -219,7 +219,7 @@ async fn builders_that_share_a_target_folder_replay_in_folders_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_replayed_edit_compiles_only_changed_modules_again() {
+async fn a_replayed_edit_recompiles_only_changed_modules() {
     use std::os::unix::fs::MetadataExt;
     let bench = Bench::package();
     bench.write("src/calm.rs", "#[unsafe(no_mangle)]\npub extern \"C\" fn calm() -> i32 {\n    7\n}\n");
