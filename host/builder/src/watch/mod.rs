@@ -36,8 +36,8 @@ use std::{
 use tokio::sync::mpsc::UnboundedSender;
 use watch_loop::{Message, WatchLoop};
 
-/// How long a file must be missing or empty before the watcher reports it. Some editors delete or truncate a file
-/// before they write it again. A branch switch removes each file before it writes the other version.
+/// How long a file other than a manifest must be missing or empty before the watcher reports it. Some editors delete or
+/// truncate a file before they write it again. A branch switch removes each file before it writes the other version.
 pub const GRACE: Duration = Duration::from_millis(300);
 
 /// The maximum by which file times lag behind the clock: the kernel uses the time of its last tick.
@@ -175,8 +175,9 @@ impl Watcher {
 
     /// Watches `inputs` as the inputs of `plugin`, instead of its previous inputs.
     ///
-    /// After this method has returned, every later change is reported. The current content of each file counts as
-    /// known, unless the file is newer than [`Inputs::as_of`]. Blocks for some milliseconds to read the new files.
+    /// After this method has returned, every later change is reported. The current content of a file that was not
+    /// watched before counts as known, unless the file is newer than [`Inputs::as_of`]. Blocks for some milliseconds to
+    /// read the new files.
     ///
     /// # Errors
     ///
