@@ -161,12 +161,12 @@ impl<S> Line<S> {
 ///
 /// Does not wait, and does not depend on the deadline: the message was sent, so the other end must see it even if the
 /// deadline passes now. Ignores errors: if the socket has no room, the other end has earlier frames to read, and these
-/// wake it. If the other end has terminated, the wait for its answer returns that error.
+/// wake it. If the other end has terminated, the next wait for a message returns an error.
 fn ring(stream: &impl AsFd) {
     let _ = send(stream, &BELL, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
-/// Removes a bell, which is the next frame of the channel.
+/// Removes a bell, which is the next frame of `channel`.
 fn remove_bell<S: Stream>(channel: &mut Channel<S>) -> Result<(), WireError> {
     match channel.receive()?.payload.len() {
         0 => Ok(()),
@@ -244,7 +244,7 @@ impl Memory {
         self.port.poll().map_err(broken)
     }
 
-    /// Waits for a message. If it comes over the channel, the next frame of the channel is the message.
+    /// Waits for a message. If it comes over the socket, it is the next frame of `channel`.
     fn wait<S: Stream>(&mut self, channel: &mut Channel<S>) -> Result<Arrival, WireError> {
         let here = processor::current();
         self.port.runs_on(Some(here));

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_on_the_processor_of_its_peer_does_not_spin() {
+    fn an_end_on_the_processor_of_the_other_end_does_not_spin() {
         for mut spin in [Spin { allowed: true, ..Spin::of_host() }, shim()] {
             assert_eq!(spin.next_wait(Here), Waiting::Sleep);
             assert_eq!(spin.next_wait(Elsewhere), Waiting::Spin);

@@ -46,7 +46,8 @@ impl Shim {
     pub(super) fn meet(control: UnixStream) -> Result<(Self, OwnedFd, Service), ShimError> {
         let mut control = Channel::new(DescriptorReceiver::new(control));
         let greeting = Hello::decode(control.receive()?.of_kind(Kind::Hello)?)?;
-        // The shim answers before it checks the host's greeting, so that the host can report a difference of versions.
+        // The shim answers before it checks the host's greeting, so that the host can report a difference of the
+        // protocol versions.
         control.send(Kind::Hello, RequestId::default(), [&Hello::own().encode()?, &[]])?;
         greeting.check()?;
         let mut take = || control.stream_mut().take().ok_or(WireError::NoDescriptor("hello"));

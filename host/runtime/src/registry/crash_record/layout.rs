@@ -95,7 +95,8 @@ impl Header {
         record
     }
 
-    /// Reads the header. `None` if the record has another version, or was written before the machine was booted.
+    /// Reads the header. `None` if the record has a different format version, or was written before the last boot of
+    /// the machine.
     pub(super) fn read(record: &[u8]) -> Option<Self> {
         let whole = record.len() == RECORD_BYTES;
         let ours = record.starts_with(&MAGIC) && number(record, VERSION_AT)? == VERSION;

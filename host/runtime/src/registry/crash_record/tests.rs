@@ -181,7 +181,7 @@ fn a_record_of_the_wrong_length_is_not_read() {
 }
 
 #[test]
-fn a_record_of_another_version_or_another_boot_is_not_read() {
+fn a_record_of_another_format_or_another_boot_is_not_read() {
     for at in (0..12).chain(16..52) {
         let mut record = fresh();
         record[at] ^= 1;
