@@ -42,7 +42,7 @@ pub(crate) struct Job {
     pub(crate) passed_over: Option<Digest>,
     /// The version that was stopped to make room for this version, if any.
     pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,
-    /// The lifecycle steps in this process that the job runs.
+    /// The lifecycle steps that the job runs in this process.
     pub(crate) steps: Arc<Steps>,
     /// Makes the callback for an unexpected exit of a generation's process.
     pub(crate) on_death: OnDeath,
@@ -66,7 +66,7 @@ impl Job {
 pub(crate) type OnDeath =
     Arc<dyn Fn((Generation, Digest)) -> Box<dyn FnOnce(Death, String) + Send> + Send + Sync>;
 
-/// The source of a version.
+/// Where a version comes from.
 #[derive(Clone)]
 pub(crate) enum Source {
     /// The file that a build has produced. If it equals the serving artifact, no new generation is made.

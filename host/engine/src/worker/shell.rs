@@ -71,14 +71,14 @@ impl Worker {
         }
     }
 
-    /// Passes an input that leads to no work to the lifecycle, and applies its effects.
+    /// Passes to the lifecycle an input that leads to no work, and applies the effects.
     pub(super) fn do_now(&mut self, input: Input) {
         let work = self.step(input);
         debug_assert!(work.is_none(), "{work:?} is not carried out");
     }
 
-    /// Passes an input to the lifecycle, and carries out the work that follows. Returns work that belongs to a command
-    /// or its build without carrying it out.
+    /// Passes an input to the lifecycle, and carries out the work that follows. Work that belongs to a command or its
+    /// build is not carried out, but returned.
     pub(super) async fn process(&mut self, input: Input) -> Option<Work> {
         let mut work = self.step(input);
         loop {

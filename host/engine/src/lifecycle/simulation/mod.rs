@@ -3,7 +3,7 @@
 //!
 //! A [`World`] simulates the worker and its environment, including the files of the plugin. It carries out the work
 //! that the lifecycle requests. Builds and versions fail at random, builds write their own inputs, processes end, and
-//! commands and edits arrive during all work. The world computes the expected outputs of the lifecycle independently,
+//! commands and edits arrive at any time. The world computes the expected outputs of the lifecycle independently,
 //! and records the first output that violates a rule. `cargo xtask simulate` runs other histories, or repeats one
 //! history and prints all its events.
 
@@ -52,7 +52,7 @@ impl Dice {
     }
 }
 
-/// The transitions between states of the service that have occurred: the state before, the input, the state after.
+/// The transitions that have occurred between states of the service: the state before, the input, the state after.
 type Moves = BTreeSet<(&'static str, &'static str, &'static str)>;
 
 /// Simulates one history. The error describes the first violated rule.

@@ -302,8 +302,8 @@ impl World {
         }
     }
 
-    /// Takes a step, and carries out the work that follows. Returns work that belongs to a build without carrying it
-    /// out.
+    /// Takes a step, and carries out the work that follows. Work that belongs to a build is not carried out, but
+    /// returned.
     fn drive(&mut self, input: Input) -> Option<Work> {
         let mut work = self.step(input);
         loop {

@@ -11,7 +11,7 @@ use std::{
 };
 
 impl Watch {
-    /// Records the death of a generation that is about to be reported to the lifecycle.
+    /// Records a death that is about to be reported to the lifecycle.
     pub(in super::super) fn died(&mut self, now: Instant, of: (VersionId, bool), earlier: Option<Digest>) {
         let (version, leaves_gap) = of;
         if self.current != Some(version) {
