@@ -49,8 +49,8 @@ fn p99_9(times: &Histogram<u64>) -> f64 {
     times.value_at_quantile(0.999) as f64
 }
 
-/// Measures calls of the fixture `numbered` through a typed handle and through the pointer. In each round, each caller
-/// has a turn without swaps and one with a swap each 10 ms. Each artifact differs from the last one.
+/// Measures calls of the fixture `numbered` through a typed handle and through the bare function pointer. In each
+/// round, each caller has a turn without swaps and one with a swap each 10 ms. Each artifact differs from the last one.
 pub(crate) fn measure(library: &Path, pointer: &CounterClient<Bare>) -> Result<(Table, Target)> {
     let mut artifacts = Numbered::read(library)?;
     let served = tempfile::tempdir()?;

@@ -102,7 +102,7 @@ impl Bench {
     }
 }
 
-/// The plugin, in a host for each lane.
+/// The plugin, loaded by a separate host for each way to reach it.
 struct Loaded {
     /// Not empty.
     ones: Vec<(Lane, One)>,

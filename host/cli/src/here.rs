@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_outside_of_a_plugins_folder_is_found_alone() {
+    fn a_plugin_outside_of_a_plugins_folder_is_its_own_default_folder() {
         for at in ["apart/one", "apart/one/src"] {
             assert_eq!(usual_at(&["apart/one"], at), Some("apart/one".into()), "{at}");
         }

@@ -93,7 +93,7 @@ impl Serve {
         }
         http::print_address(&listens);
         let mut screen = Screen::new(what, self.reader);
-        // The artifact that was called last. If the previous host crashed, its parent has passed this value on.
+        // The artifact that was called last. If the previous host crashed, its parent process has passed this value on.
         let mut called_last = parent::carried();
         let mut unread = pin!(terminal::unread());
         let outcome = loop {
@@ -200,7 +200,8 @@ struct Screen {
     renderer: Renderer,
     building: Building,
     reloads: usize,
-    /// The captured lines of the standard error that are logged. They were already shown when they were written.
+    /// The captured lines of the standard error whose log events have not arrived yet. These events are not shown,
+    /// because the lines were shown when they were written.
     shown: VecDeque<String>,
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the start and the exit of the shim, which runs as a separate process.
 //!
-//! The lifeline of a shim is a pipe whose other end only the host holds. It closes when the host ends.
+//! The lifeline of a shim is a pipe, whose write end only the host has. The pipe closes when the host exits.
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use replug_runtime::shim::EXIT_UNFIT;

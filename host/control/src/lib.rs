@@ -16,8 +16,8 @@
 //! * `command/` defines the requests and executes them. It does not depend on HTTP, so another transport can use the
 //!   same executor. `http/` is the transport over sockets.
 //! * A [`Command`] is a request. Each command is declared once. Its name, path, HTTP method and possible failures, and
-//!   its name in the audit and in spans are generated from this declaration. HTTP and the command line only parse
-//!   requests into commands.
+//!   its name in the audit and in spans are generated from this declaration. HTTP and the command line only translate
+//!   their input into commands.
 //! * Both listeners speak the same HTTP. Over the socket, the kernel identifies the client, so no token is needed.
 //! * `command/recent.rs` keeps the last events, with numbers, in ring buffers. A stream reads from them at its own
 //!   speed, can continue after a disconnection, and reports how many events the reader has missed. No reader blocks the

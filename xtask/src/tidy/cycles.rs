@@ -10,17 +10,17 @@ use std::{
     iter,
 };
 
-/// The place of an import in its file.
+/// The file and the line of an import.
 type Place<'a> = (&'a str, usize);
 
-/// For each top-level module, the modules that it imports, each with the first place.
+/// For each top-level module, the top-level modules that it imports, each with the place of its first import.
 type Imports<'a> = BTreeMap<String, BTreeMap<String, Place<'a>>>;
 
-/// A crate with its files. A target in a folder of its own, such as `src/bin/NAME/main.rs`, counts as a crate.
+/// A crate with its files. A program with a folder of its own, such as `src/bin/NAME/main.rs`, is a separate crate.
 struct Crate<'a> {
     name: String,
     files: Vec<File<'a>>,
-    /// The names that the root of the crate imports, each with the path of its target.
+    /// The names that the root of the crate imports, each with the path that it stands for.
     root: BTreeMap<&'a str, &'a [String]>,
     /// The paths from which the root imports all names.
     globs: Vec<&'a [String]>,
@@ -50,7 +50,7 @@ fn root_folder(path: &str) -> Option<&str> {
     is_root.then_some(folder)
 }
 
-/// The name of the package, and the name of the target if it is not in the folder `src`.
+/// The name of the package, and the name of the program if it has a folder of its own.
 fn crate_name(tree: &Tree, folder: &str) -> String {
     let (package, target) = folder.split_once("/src").unwrap_or((folder, ""));
     let manifest = tree.files.get(&format!("{package}/Cargo.toml"));

@@ -11,11 +11,11 @@ pub(super) struct Found {
     pub(super) inside: Vec<String>,
     /// The segments as they are written, without a `self` at the end.
     pub(super) segments: Vec<String>,
-    /// The name that a `use` gives to the target, or `None` for a path outside of `use`.
+    /// The name under which a `use` imports the item; `None` for a path outside of `use`.
     pub(super) name: Option<String>,
 }
 
-/// What a source file contains. Items that only tests or rustdoc compile are left out.
+/// What a source file contains, without the contents of items that only tests or rustdoc compile.
 #[derive(Default)]
 pub(super) struct Paths {
     pub(super) found: Vec<Found>,

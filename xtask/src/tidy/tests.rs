@@ -297,7 +297,7 @@ fn an_import_that_only_tests_or_docs_compile_does_not_count() {
 }
 
 #[test]
-fn the_modules_of_each_program_are_judged_alone() {
+fn modules_of_different_programs_form_no_cycle() {
     let cycle = "use crate::two;";
     assert_eq!(cycles(&[("one.rs", cycle), ("bin/main.rs", "use crate::one;")]), [""; 0]);
     let programs = [

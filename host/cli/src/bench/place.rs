@@ -12,12 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The lanes that are measured.
+/// The ways to reach the plugin that are measured: in process, and over each lane to a child process.
 pub(super) const LANES: [Lane; 3] =
     [Lane::InProcess, Lane::Child(LaneKind::SharedMemory), Lane::Child(LaneKind::Socket)];
 
-/// A folder in the state folder of the plugins folder. It is locked while a measurement runs, because two measurements
-/// at once would disturb each other, and is removed at the end.
+/// The folder `bench` in the state folder. It is locked while a measurement runs, because two measurements at once
+/// would disturb each other, and is removed at the end.
 pub(super) struct BenchDir {
     path: PathBuf,
     _lock: File,

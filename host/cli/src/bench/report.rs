@@ -37,7 +37,7 @@ impl Body {
     }
 }
 
-/// How a call reaches the plugin.
+/// The way in which a call reaches the plugin: in process, or over a lane to a child process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
     InProcess,
@@ -280,7 +280,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_report_says_what_was_not_measured_and_without_optimization() {
+    fn the_report_names_what_was_not_measured_or_not_optimized() {
         let mut report = report(vec![row(Lane::InProcess, Api::Raw, 800.0)]);
         report.profile = Some("dev".into());
         let left_out = |what, reason: &str| LeftOut { what, reason: reason.into() };

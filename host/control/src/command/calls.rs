@@ -2,8 +2,8 @@
 //!
 //! Waking a thread costs more than most calls. So a request first puts its call into a queue and yields to the other
 //! requests that have arrived, and then wakes one thread for all of their calls. While a thread is awake, it takes the
-//! calls from the queue one after another. It wakes the sleeping thread that has slept for the shortest time, because
-//! the caches still contain the data of this thread. The other sleeping threads exit soon.
+//! calls from the queue one after another. If several threads sleep, a request wakes the one that has slept for the
+//! shortest time, because the caches still contain its data. The others exit soon.
 //!
 //! A timer for each request would cost more than most calls, too. So one task watches all calls, once a millisecond
 //! while there are any. For each call that was already in the queue at the previous look, the task wakes or starts

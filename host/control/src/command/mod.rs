@@ -1,4 +1,5 @@
-//! [`Command`]: every possible request to a running host. HTTP and the command line only parse requests into commands.
+//! [`Command`]: every possible request to a running host. HTTP and the command line only translate their input into
+//! commands.
 //!
 //! Each command is declared once, in the list `commands` below. [`Command`], [`Kind`] and [`Answer`] are generated from
 //! this list. It also determines each command's path, HTTP method and description in the API, its name in the audit,

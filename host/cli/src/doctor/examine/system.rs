@@ -1,5 +1,5 @@
 //! Checks of the system: inotify, thread-local keys, memory, cgroups, and the system call `membarrier`, which makes
-//! calls cheap.
+//! calls of plugins cheap.
 
 use super::Finding;
 use replug_builder::watch::file_system_without_events;

@@ -64,7 +64,7 @@ fn a_missing_requirement_has_a_cost_and_a_remedy() {
 }
 
 #[test]
-fn the_lanes_of_processes_spin_only_if_another_processor_may_be_used() {
+fn a_waiting_thread_spins_only_if_another_processor_may_be_used() {
     let found = |processors| system::lanes(Ok(()), processors, Ok(processors > 1)).found;
     assert!(found(1).starts_with("shared memory, because this process can create and seal it"));
     assert!(found(1).contains("sleeps at once"), "{}", found(1));

@@ -126,7 +126,7 @@ async fn a_reader_counts_only_wanted_events_as_missed() {
 }
 
 #[tokio::test]
-async fn a_resume_id_of_another_run_counts_evicted_events_as_missed() {
+async fn resume_with_an_id_of_another_run_counts_evicted_events_as_missed() {
     let recent = recent(KEPT_EVENTS + 5);
     let batch = recent.reader(recent.resume("18c-7"), Filter::default()).next().await;
     assert_eq!((batch.away, batch.events[0].number), (5, 6));
