@@ -96,10 +96,10 @@ fn configured_target_dir(root: &Path) -> Option<PathBuf> {
 /// The folder in which cargo builds plugins.
 #[derive(Clone, Debug)]
 pub enum BuildDir {
-    /// Below this folder.
+    /// Below the given folder.
     Below(PathBuf),
     /// Below the target folder of each plugin's workspace, so that all plugins folders of a workspace share one build
-    /// folder. A package outside of any workspace is built below this folder.
+    /// folder. A plugin without a workspace is built below the given folder.
     PerWorkspace(PathBuf),
 }
 

@@ -218,7 +218,7 @@ impl Search {
 struct System {
     /// The folders that the configuration names, in the order in which the loader searches them.
     configured: Vec<PathBuf>,
-    /// The same folders without symbolic links.
+    /// The same folders, with all links in their paths resolved.
     canonical: Vec<PathBuf>,
 }
 

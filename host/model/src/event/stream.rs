@@ -82,8 +82,8 @@ impl Default for EventSink {
     }
 }
 
-/// A weak reference to a sink, for a plugin's library, which stays mapped and may emit events after the host has ended.
-/// The reference does not keep the stream open, so readers receive the end of the stream when the host ends.
+/// A weak reference to a sink, for a plugin's library, whose code stays mapped and may run after the host has ended. The
+/// reference does not keep the stream open, so readers receive the end of the stream when the host ends.
 #[derive(Clone, Debug)]
 pub struct WeakEventSink {
     sender: broadcast::WeakSender<Arc<Event>>,
