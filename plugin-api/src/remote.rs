@@ -1,4 +1,4 @@
-//! Remote edges, through which the same typed client calls a plugin that is not in this process.
+//! Remote edges, through which a typed client calls a plugin that is not in this process.
 //!
 //! A client calls an `Edge` with an `Object`. For a plugin in another process, the host passes the edges of
 //! [`Interface::REMOTE`](crate::Interface::REMOTE) to the client. `#[interface]` generates these edges into the

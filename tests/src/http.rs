@@ -38,7 +38,7 @@ enum At {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The headers, in lower case.
+    /// The headers, with their names in lower case.
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: String,

@@ -101,7 +101,7 @@ impl Load {
                 Err(error) => {
                     answers.failed += 1;
                     answers.failure.get_or_insert(error.to_string());
-                    // The rest of this answer would be mistaken for the next answer.
+                    // On the old connection, the rest of this answer would be mistaken for the next answer.
                     match TcpStream::connect(self.address).await {
                         Ok(again) => stream = again,
                         Err(_) => break,

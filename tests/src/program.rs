@@ -18,7 +18,8 @@ pub fn program() -> &'static Path {
     BUILT.get_or_init(|| {
         once_in_run("replug", || {
             let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            // With the features that the whole workspace enables, nothing is compiled that the tests have not compiled.
+            // With the features that the whole workspace enables, cargo uses the dependencies that it has compiled for
+            // the tests.
             let cargo = cargo.args(["build", "--quiet", "--workspace", "--bin", "replug"]);
             assert!(
                 cargo.current_dir(workspace()).status().is_ok_and(|status| status.success()),

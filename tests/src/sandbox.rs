@@ -45,8 +45,8 @@ impl Sandbox {
         Ok(Self { root })
     }
 
-    /// Removes the build profiles from the sandbox's workspace manifest. The manifest of an author who has not chosen
-    /// any profile settings has none either, so the host selects how to build for development.
+    /// Removes the build profiles from the sandbox's workspace manifest, so that the host selects how to build for
+    /// development, as it does for an author who has set no profile.
     ///
     /// # Errors
     ///

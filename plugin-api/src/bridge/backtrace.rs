@@ -9,7 +9,7 @@ const PANIC: &str = "__rust_end_short_backtrace";
 /// thread that the plugin started.
 const CALLED: [&str; 2] = ["replug_api::edge::contain", "__rust_begin_short_backtrace"];
 
-/// Functions between the caller's frames and the author's: of this crate, of the code that `interface` and `export`
+/// Functions between those in `CALLED` and the author's: of this crate, of the code that `interface` and `export`
 /// generate, and of `catch_unwind`.
 const BETWEEN: [&str; 8] = [
     "replug_api::",

@@ -7,7 +7,7 @@ pub struct Shape {
     pub name: &'static str,
     /// The file that is changed.
     pub(super) subject: &'static str,
-    /// The content of the subject with this number: 1 at first, then 2, and so on.
+    /// The subject's contents by number: 1 at first, then 2, and so on.
     pub(super) text: fn(u32) -> String,
     pub(super) files: &'static [(&'static str, &'static str)],
     /// Links to folders, and their targets.

@@ -1,4 +1,4 @@
-//! Commands in an environment with another runtime folder, such as that of cron, `su` or ssh, find the host.
+//! Commands find the host even if they have another runtime folder, as under cron, `su` or ssh.
 
 use replug::manifest::Mode;
 use replug_tests::{

@@ -88,7 +88,7 @@ fn a_slow_reader_receives_events_lost_and_the_host_does_not_wait() {
         lab.host().event_sink().host(log);
     };
     let text = "x".repeat(1000);
-    // These are more events than the host keeps for streams, and all buffers between host and reader can hold.
+    // These are more events than the host keeps for streams and the buffers between host and reader hold together.
     for _ in 0..6000 {
         tell(&text);
     }

@@ -1,4 +1,4 @@
-//! The plugin of the test of forms. Its method takes a value of every type that a form supports, and returns its
+//! The plugin of the test in `forms.rs`. Its method takes a value of every type that a form supports, and returns its
 //! arguments.
 
 use replug_api::prelude::*;

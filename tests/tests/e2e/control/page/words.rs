@@ -38,7 +38,7 @@ fn nasty(kind: &str) -> Value {
     for field in ["in_flight", "applied", "restart_needed", "lacking"] {
         all[field] = json!([text]);
     }
-    // The conversion to the type and back gives the form that a host sends. It fails if a field is missing.
+    // The conversion to an `Event` and back gives the form that a host sends. It fails if a field is missing.
     let event: Event = serde_json::from_value(all).unwrap_or_else(|error| panic!("{kind}: {error}"));
     serde_json::to_value(event).unwrap()
 }
