@@ -66,7 +66,7 @@ impl<'a> Frame<'a> {
 
 /// Carries frames in both directions. A [`Lane`](super::Lane) makes its calls over one.
 pub trait Carrier {
-    /// Sends a frame whose payload is the concatenation of both parts.
+    /// Sends a frame whose payload is the two given slices, one after the other.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl<S> Channel<S> {
 }
 
 impl<S: Write> Channel<S> {
-    /// Sends a frame whose payload is the concatenation of both parts.
+    /// Sends a frame whose payload is the two given slices, one after the other.
     ///
     /// # Errors
     ///

@@ -44,7 +44,7 @@ impl Note {
         Some(Self { path })
     }
 
-    /// The parts of one of the two files.
+    /// The parts of one of the two files of the note.
     pub(super) fn read(&self, extension: &str) -> Option<Vec<OsString>> {
         let mut path = self.path.clone().into_os_string();
         path.push(format!(".{extension}"));
