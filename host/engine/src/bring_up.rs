@@ -135,8 +135,8 @@ const SAVING_FOR_TRIAL: Overdue =
 
 impl Candidate<'_> {
     /// Runs the trial of the version in a throwaway process. The trial is skipped if the manifest turns it off, or if
-    /// this program cannot run trials. It is also skipped if the version has passed the same trial before, unless the
-    /// trial restores a state. The trial also determines whether a panic in the plugin unwinds, which may change where
+    /// this program cannot run trials. A trial that restores no state is also skipped if the version has passed the
+    /// same trial before. The trial also determines whether a panic in the plugin unwinds, which may change where
     /// the version runs.
     pub(crate) fn try_out(&mut self) -> Result<(), ReloadCause> {
         let reload = &self.job.manifest.reload;

@@ -111,7 +111,7 @@ impl Worker {
         self.emit(EventKind::PluginDemoted { crash: CrashSite::default(), reason });
     }
 
-    /// If no generation serves, callers get the reason why this host does not run an artifact that has crashed a host.
+    /// If no generation serves, sets the reason that callers get: the artifact has crashed a host.
     pub(super) fn note_kept_out(&self, demotion: &Demotion) {
         if self.shared.entry.live().is_none() {
             self.shared.entry.set_reason(&demotion.to_string());

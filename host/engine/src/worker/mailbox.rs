@@ -1,4 +1,4 @@
-//! The commands to a worker: those that it has not received yet, and those that it has not begun to carry out.
+//! The commands to a worker that it has not received yet, or has received but not begun to carry out.
 
 use super::Command;
 use crate::lifecycle::{Input, Ticket};

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::SystemTime};
 impl Worker {
     /// Applies a move of the plugin's folder: watches and builds the source in the new folder.
     pub(super) async fn moved(&mut self, manifest: &Manifest) {
-        // The folder may have been moved again. Then the host sends another command for that move.
+        // If the folder was moved again, the host sends another command for that move.
         let is_there = || {
             manifest::read(&manifest.root)
                 .map_or_else(|_| manifest::holds_manifest(&manifest.root), |found| found.id == manifest.id)

@@ -292,7 +292,7 @@ impl Worker {
     }
 }
 
-/// Why a plugin that is not started does not run.
+/// Why a plugin does not run before its first start in this host.
 fn why_at_rest(wanted: Wanted) -> &'static str {
     match wanted {
         Wanted::AsManifest | Wanted::Running => "it has not been started; `start` it",

@@ -38,8 +38,8 @@ impl Died {
     }
 }
 
-/// The deaths that the worker has not received yet. They have a separate channel, because the worker receives deaths
-/// while it carries out a command.
+/// The deaths that the worker has not received yet. They have a separate channel, because the worker also handles
+/// deaths while it receives no commands.
 pub(super) struct Deaths {
     receiver: mpsc::UnboundedReceiver<Died>,
     sender: mpsc::UnboundedSender<Died>,

@@ -46,8 +46,8 @@ impl World {
         }
     }
 
-    /// Whether a user has saved this file, no compilation has read it since, and the lifecycle does not suspect that
-    /// the builds write it.
+    /// Whether a user has saved this file since a compilation last read it, and the lifecycle does not suspect that the
+    /// builds write it.
     fn is_missed(&self, path: &Path) -> bool {
         self.files.unread().any(|it| it == path) && !self.machine.overlap.is_unstable(path)
     }
