@@ -25,7 +25,7 @@ impl OuterCalls {
     /// The addresses of the call tables of the calls that the calling thread is inside, the innermost last. This includes
     /// the calls on whose behalf it runs code.
     pub(super) fn addresses() -> Vec<usize> {
-        // If the thread-locals of the thread are already destroyed, it runs code on its own behalf.
+        // A thread whose thread-locals are already destroyed runs code on its own behalf.
         let mut records = ON_BEHALF.try_with(|records| records.borrow().clone()).unwrap_or_default();
         let own = ThreadSlot::mine().into_iter().flat_map(ThreadSlot::own_hazards);
         records.extend(own.filter(|record| !record.is_null()).map(|record| record.addr()));

@@ -54,8 +54,8 @@ struct Announcement {
 
 /// The slot of one thread. Aligned so that no two threads write to the same pair of cache lines.
 ///
-/// A slot is in memory of its own that the kernel fills with zeros at the first access. So only the pages that contain
-/// counts of generations that the thread has called take memory.
+/// A slot is in memory of its own that the kernel fills with zeros at the first access. So a page of counts takes
+/// memory only after the thread has called one of its generations, or one of them was dropped.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(crate) struct ThreadSlot {

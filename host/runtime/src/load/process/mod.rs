@@ -7,7 +7,7 @@
 //! * `instance.rs` implements `Body` for a plugin in a child process.
 //! * `interfaces.rs` implements the interfaces that handles call, and limits how long calls take.
 //! * `environment.rs` makes the environment of the process; `bounds.rs` and `cgroup.rs` limit its resources.
-//! * `trial.rs` runs a trial in a temporary process.
+//! * `trial.rs` runs a trial in a throwaway process.
 //!
 //! **Architecture Invariant:** no child outlives the host, and no dead child is called. When the process exits, its
 //! lanes are closed, so the caller of a running call gets an error without waiting for a deadline.

@@ -1,5 +1,5 @@
-//! A trial: a new version runs `init`, `restore`, `health` and its destructor in a temporary process. A version that
-//! crashes, hangs, exits or returns an error in its trial is never loaded into the host.
+//! A trial: a new version runs `init`, `restore` and `health` in a throwaway process, which then drops the instance. A
+//! version that crashes, hangs, exits or returns an error in its trial is never loaded into the host.
 
 use super::{
     child::{Child, Start},
@@ -37,7 +37,7 @@ pub struct TrialReport {
 /// A saved state: the state version in which it was saved, and its bytes.
 pub type SavedBy = (u32, Vec<u8>);
 
-/// Opens a new version in a temporary process and checks it. Of the author's code, only the constructors of the library
+/// Opens a new version in a throwaway process and checks it. Of the author's code, only the constructors of the library
 /// run.
 ///
 /// # Errors
@@ -50,8 +50,8 @@ pub fn open_only(start: Start<'_>, spec: InstanceSpec) -> Result<TrialReport, Tr
     Ok(TrialReport { panic_unwinds: loaded.panic_unwinds })
 }
 
-/// Runs `init`, `restore` and `health` of a new version in a temporary process, and drops the instance. Without a state,
-/// or if the version keeps none, there is no `restore`.
+/// Runs `init`, `restore` and `health` of a new version in a throwaway process, and drops the instance. Without a
+/// state, or if the version keeps none, there is no `restore`.
 ///
 /// # Errors
 ///

@@ -56,8 +56,8 @@ pub struct OneIn {
 }
 
 impl OneIn {
-    /// Every call.
+    /// Every call, except possibly a thread's first call.
     pub const ONE: Self = Self { mask: 0 };
-    /// The first call, and then every 1,024th.
+    /// One call in 1,024, beginning with the call after the first one.
     pub const SAMPLED: Self = Self { mask: 1023 };
 }
