@@ -77,7 +77,8 @@ impl Checkpoints {
     }
 
     fn write(&self, id: &PluginId, (version, state): (u32, &[u8]), durability: Durability) -> io::Result<()> {
-        // The name of the temporary file begins with a dot, and an id does not. So no file of another plugin has this name.
+        // The name of the temporary file begins with a dot, and an id does not. So no file of another plugin has this
+        // name.
         atomic_file::replace(&self.path(id), &encode(version, state), durability)
     }
 

@@ -170,7 +170,8 @@ impl Demotions {
             let _ = fs::remove_dir(&self.dir);
             return Ok(());
         }
-        // The name of the temporary file begins with a dot, and an id does not. So no file of another plugin has this name.
+        // The name of the temporary file begins with a dot, and an id does not. So no file of another plugin has this
+        // name.
         let text = serde_json::to_vec_pretty(demotions)?;
         atomic_file::replace(&self.file(id), &text, Durability::Process)
     }

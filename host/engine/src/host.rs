@@ -112,7 +112,7 @@ impl Host {
         Ok(DynHandle::new(self.of_worker(id, |worker| worker.entry.clone())?, self.runtime()))
     }
 
-    /// Returns a handle to each plugin that serves and offers the interface, in the order of their ids.
+    /// Returns a handle to each plugin that serves and offers the interface, sorted by id.
     pub fn find<I: Interface + ?Sized>(&self) -> Vec<Handle<I>> {
         let workers = self.inner.workers.lock();
         let serving = workers.all().filter(|worker| worker.entry.live().is_some());

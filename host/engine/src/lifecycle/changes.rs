@@ -77,8 +77,8 @@ impl Lifecycle {
         if let Settled::Repeat(change) = settled {
             return self.begin_again(build, Some(change));
         }
-        // If the manifest has changed during each of the repeated builds, the build itself probably writes the manifest.
-        // The current content of the manifest then takes effect without another build.
+        // If the manifest has changed during each of the repeated builds, the build itself probably writes it. The
+        // current content of the manifest then takes effect without another build.
         let reads_manifest = self.overlap.has_changed(&self.manifests.latest().file, contents);
         self.build_goes_on(build.is_examined());
         warning(settled).and_then(Some(Work::Examine { reads_manifest }))

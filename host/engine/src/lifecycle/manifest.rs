@@ -15,7 +15,8 @@ pub(super) enum Manifests {
     /// The manifest that was read last is in force.
     InForce(Arc<Manifest>),
     /// Only a new instance can apply the manifest that was read last. Until such an instance serves, the previous
-    /// manifest is in force as a whole: if the serving version is restarted, it gets the manifest that it last accepted.
+    /// manifest is in force as a whole: if the serving version is restarted, it gets the manifest that it last
+    /// accepted.
     Pending { in_force: Arc<Manifest>, latest: Arc<Manifest> },
 }
 

@@ -17,8 +17,8 @@
 //! * After that, the file is suspected: either every build writes it, or a user has saved it during each of these
 //!   builds. One more build follows when the file has not changed for [`Overlap::QUIET`]. If this build leaves the file
 //!   unchanged, a user has made the earlier changes, and this build has read the last of them. Otherwise the file
-//!   counts as unstable: every build writes it. Changes of an unstable file during builds cause no further build, until a build leaves the
-//!   file unchanged.
+//!   counts as unstable: every build writes it. Changes of an unstable file during builds cause no further build, until
+//!   a build leaves the file unchanged.
 //!
 //! The last rule fails if a user also saves the file during that last build: the file then counts as unstable, and the
 //! edit is not built. No rule can avoid this without building endlessly. However many builds a rule allows, a user can

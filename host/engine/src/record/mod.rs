@@ -216,8 +216,8 @@ impl Record {
         }
     }
 
-    /// Records that a version serves. The version has begun with the saved state, if any, so the note on that state is removed.
-    /// If the version was quarantined, its quarantine ends.
+    /// Records that a version serves. The version has begun with the saved state, if any, so the note on that state is
+    /// removed. If the version was quarantined, its quarantine ends.
     pub(crate) fn serves(&mut self, served: Served, how: How, serving: (Map<String, Value>, Option<String>)) {
         let digest = served.digest;
         let before = self.serving.take();

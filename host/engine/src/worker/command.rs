@@ -82,7 +82,7 @@ pub(crate) enum StartWhy {
 }
 
 impl StopWhy {
-    /// The reason that callers and events get.
+    /// The reason that callers get and events state.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Asked => "it was stopped; `start` it",
