@@ -93,7 +93,7 @@ mod tests {
             allow_only(&before[..1]);
             assert!(!leave(before[0]).unwrap(), "no other processor is allowed");
             assert_eq!(allowed(), before[..1]);
-            // It may leave a processor that it may not use anyway.
+            // Leaving a processor that the thread cannot use anyway succeeds.
             assert!(leave(CpuSet::MAX_CPU - 1).unwrap());
             assert_eq!(allowed(), before[..1]);
         });

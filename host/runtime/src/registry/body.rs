@@ -165,8 +165,8 @@ pub struct Traits {
     /// The body keeps the limits, the deadlines and the environment variables of the manifest with which it was made. A
     /// change of these settings needs a new instance.
     pub settings_are_fixed: bool,
-    /// How often a thread's calls are timed. Reading a clock takes longer than a short call in this process, but is
-    /// negligible beside a call into another process or on another thread.
+    /// How often a call into this body causes the thread's next call to be timed. Reading a clock takes longer than a
+    /// short call in this process, but is negligible beside a call into another process or on another thread.
     pub timed_one_in: OneIn,
 }
 

@@ -194,8 +194,7 @@ unsafe impl Caller for TimedCaller {
     }
 }
 
-/// Whether the calling thread's next call will be timed, for a generation in which only some calls are timed. Must be
-/// called before the call is pinned.
+/// Whether the calling thread's next call will be timed. Must be called before the call pins a generation.
 #[inline]
 pub(crate) fn next_call_is_timed() -> bool {
     ThreadSlot::fast_path_slot().is_none()

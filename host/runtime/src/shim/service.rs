@@ -67,7 +67,7 @@ impl Service {
         let descriptors = self.channel.stream_mut();
         let stream = descriptors.take().ok_or(WireError::NoDescriptor("open_lane"))?;
         let memory = memory.and_then(|bytes| {
-            // If this process may not open that many files, the kernel has dropped the last descriptors.
+            // If this process has reached its limit on open files, the kernel has dropped the last descriptors.
             let files = [descriptors.take(), descriptors.take()];
             let [Some(calls), Some(answers)] = files else { return None };
             Some(ShimMemory { files: [calls, answers], bytes })

@@ -49,15 +49,15 @@ fn note(counter: &AtomicU64, OneIn { mask }: OneIn) -> bool {
     before & mask == 0
 }
 
-/// How often the calls of a thread are timed: one in this number of calls.
+/// How often a call causes the thread's next call to be timed: one in this number of calls.
 #[derive(Clone, Copy, Debug)]
 pub struct OneIn {
     mask: u64,
 }
 
 impl OneIn {
-    /// Every call, except possibly a thread's first call.
+    /// Each call causes the thread's next call to be timed.
     pub const ONE: Self = Self { mask: 0 };
-    /// One call in 1,024, beginning with the call after the first one.
+    /// The first call, and then every 1,024th, causes the thread's next call to be timed.
     pub const SAMPLED: Self = Self { mask: 1023 };
 }
