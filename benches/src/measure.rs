@@ -79,7 +79,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// The quantile in nanoseconds, such as 0.999.
+    /// The duration at a quantile such as 0.999, in nanoseconds.
     pub fn quantile(&self, share: f64) -> f64 {
         self.times.value_at_quantile(share) as f64
     }
@@ -121,8 +121,8 @@ pub fn sample_turns<E>(
     all
 }
 
-/// Lets the contenders take turns. Each round begins with a different contender. The first round is a warm-up and does
-/// not count.
+/// Lets the contenders take turns. Each round begins with a different contender. The first round is a warm-up, which is
+/// not part of the result.
 pub fn take_turns(mut contenders: Vec<Contender<'_>>, rounds: Rounds) -> Vec<Series> {
     let mut all: Vec<_> =
         contenders.iter().map(|contender| Series { name: contender.name, ns: Vec::new() }).collect();

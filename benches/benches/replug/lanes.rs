@@ -47,7 +47,7 @@ const WARM_UP: usize = 200;
 /// The texts that a method returns, in bytes.
 const TEXTS: [usize; 8] = [64, 1 << 10, 8 << 10, 32 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20];
 const TEXT_ROUNDS: usize = 15;
-/// The bytes of all texts of a turn.
+/// The intended number of bytes of all texts of a turn.
 const TURN_BYTES: usize = 4 << 20;
 
 /// Measures on one processor, and exits, if this process was started for that.

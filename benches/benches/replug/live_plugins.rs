@@ -102,7 +102,8 @@ impl Copies {
     ) -> Result<(f64, Stages)> {
         let saved = self.save(subject, edit)?;
         let stages = loop {
-            // Waiting for the event takes no processor time from the compiler; repeated calls would.
+            // This waits for the event instead of calling repeatedly, because the calls would take processor time from
+            // the compiler.
             let event = events.next_blocking().context("the host has shut down")?;
             match &event.kind {
                 EventKind::Reloaded { stages, .. }

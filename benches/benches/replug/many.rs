@@ -32,8 +32,7 @@ struct Figures {
     first_start_ms: f64,
     /// Milliseconds for each plugin at a later start, from the store.
     start_ms: f64,
-    /// KiB for each plugin: the memory of this process and of its children. A page that several processes share is
-    /// divided among them.
+    /// KiB for each plugin that its start adds to the memory of this process and of its children.
     memory_kib: f64,
     call_ns: f64,
     reload_ms: f64,

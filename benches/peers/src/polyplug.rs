@@ -34,7 +34,7 @@ fn runtime(folder: &Path, kind: &str) -> Outcome<(Arc<Runtime>, Free)> {
     Ok((runtime, free))
 }
 
-/// A text of the plugin, which frees it.
+/// A text that the plugin has allocated, and the function of the plugin that frees it.
 struct Text(StringView, Free);
 
 impl Text {

@@ -21,7 +21,7 @@ pub(crate) struct Canvas<'a, B: DrawingBackend> {
     scale: f64,
 }
 
-/// How a text looks.
+/// The style of a text.
 #[derive(Clone, Copy)]
 pub(crate) enum Writing {
     Title,

@@ -15,12 +15,12 @@ const TITLE_LINE: f64 = 23.0;
 const ABOVE: f64 = 112.0;
 /// The height below the data, for the labels of the axis.
 const BELOW: f64 = 58.0;
-/// Where the axis of points and bars begins, and where it ends.
+/// The left and right ends of the horizontal axis, in charts of points and of bars.
 const AXIS: (f64, f64) = (400.0, 830.0);
 const ROW: f64 = 30.0;
 const BAR_ROW: f64 = 46.0;
 const LINES_HEIGHT: f64 = 360.0;
-/// Where the axis of lines begins and ends. The names are to the right.
+/// The left and right ends of the horizontal axis, in charts of lines. The names of the lines are to the right.
 const LINES_AXIS: (f64, f64) = (80.0, 680.0);
 
 /// The width and the height of a chart.
@@ -51,7 +51,7 @@ pub(crate) fn draw<B: DrawingBackend>(chart: &Chart, on: &Canvas<'_, B>) -> Draw
     on.finish()
 }
 
-/// The words of a text, in lines of at most this width.
+/// A text, broken into lines of at most this width.
 fn wrapped<B: DrawingBackend>(on: &Canvas<'_, B>, writing: Writing, text: &str, width: f64) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

@@ -9,11 +9,12 @@ use plotters::prelude::DrawingBackend;
 /// The height of a diagram, and of the space above it, which has its label.
 const HEIGHT: f64 = 120.0;
 const GAP: f64 = 44.0;
-/// Where the axis of the counts begins and ends. The last value of each line is printed to the right of the axis.
+/// The left and right ends of the horizontal axis, which has the counts. The last value of each line is printed to the
+/// right.
 const AXIS: (f64, f64) = (80.0, 780.0);
 /// The height of the legend above the panels.
 const LEGEND: f64 = 24.0;
-/// The minimum distance between two values to the right of the axis.
+/// The minimum distance between two of the values that are printed to the right.
 const APART: f64 = 16.0;
 
 /// The height of the legend and of all panels.
@@ -84,7 +85,7 @@ fn draw_panel<B: DrawingBackend>(
     let last = |(index, line): (usize, &crate::chart::Line)| Some((index, line.points.last()?.1));
     let mut last: Vec<_> = panel.lines.iter().enumerate().filter_map(last).collect();
     last.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-    // The labels go upwards from the bottom, so that none is below the panel.
+    // The labels are placed from the bottom upwards, so that none is below the panel.
     let mut lowest = bottom;
     let mut places = Vec::new();
     for (index, value) in last.iter().rev() {

@@ -111,8 +111,8 @@ impl Build {
         format!("{}{counts} for {time}{doing}", self.name)
     }
 
-    /// The build in the spinner, such as `calculator 37/53 (serde, syn)`. A build without counts, such as one that
-    /// waits for another build, is only its name.
+    /// The build in the spinner, such as `calculator 37/53 (serde, syn)`. For a build without counts, such as one that
+    /// waits for another build, this is only the name of the plugin.
     fn in_brief(&self) -> String {
         match self.counts_and_doing() {
             (counts, "") => format!("{}{counts}", self.name),

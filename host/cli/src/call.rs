@@ -62,8 +62,8 @@ impl Call {
         self.print_outcome(json!({ "plugin": id, "method": call.method, "generation": generation }), answer)
     }
 
-    /// Prints the answer to the call. With `--json`, adds it to `known`, the facts about the call, and prints this
-    /// object.
+    /// Prints the answer to the call. With `--json`, adds it to the object `known`, which describes the call, and
+    /// prints the object.
     fn print_outcome(&self, mut known: Value, answer: Result<Value, CallFailure>) -> Result<(), CliError> {
         if self.json {
             let failed = answer.is_err();
@@ -91,8 +91,8 @@ impl Call {
             let asked =
                 Execute { id: id.clone(), method: call.method.clone(), args: args.clone(), payload: None };
             let answer = client.send(Command::execute(asked)).await;
-            // The code `Restarting` means that the plugin is starting and the method has not been called. Only then is a
-            // retry safe.
+            // The code `Restarting` means that the plugin is starting, and that the method has not been called, so a
+            // retry is safe.
             if !matches!(&answer, Err(CliError::Answered { code, .. }) if *code == Code::Restarting.number())
             {
                 break answer;

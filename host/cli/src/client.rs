@@ -325,7 +325,7 @@ pub(super) fn defused(emitted: &Event) -> Option<Event> {
 }
 
 /// Parses a received event, and removes sequences that could control the terminal. Returns `None` for an unknown kind.
-/// `events_lost` is sent without a time, because it stands for several events.
+/// `events_lost`, which stands for several events, is sent without a time, and gets an empty one here.
 pub(super) fn event(mut value: Value) -> Option<Event> {
     let rendered: Vec<_> = compiled(&mut value).map(|text| text.clone()).collect();
     defuse(&mut value);

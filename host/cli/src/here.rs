@@ -66,7 +66,8 @@ fn looks_like_plugins(folder: &Path) -> bool {
     holds_manifest(folder) || entries().next().is_none() || entries().any(|entry| holds_manifest(&entry))
 }
 
-/// The working directory, if a host serves it as its plugins folder. `replug dev .` accepts any folder.
+/// The working directory, if a host serves it as its plugins folder. The folder may have any name and content, because
+/// `replug dev .` accepts any folder.
 pub(super) fn served_here() -> Option<PathBuf> {
     is_served(&HostLocator::by_default(Path::new("."))).then(|| ".".into())
 }
@@ -76,7 +77,7 @@ pub(super) fn is_served(host: &HostLocator) -> bool {
     find_socket(&host.plugins, &host.state_dir).exists()
 }
 
-/// Whether a host serves a plugins folder that contains this folder. Another host of that plugins folder would be
+/// Whether a host serves a plugins folder that contains this folder. A second host of that plugins folder would be
 /// rejected.
 pub(super) fn is_in_served_folder(folder: &Path) -> bool {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());

@@ -1,5 +1,5 @@
-//! Installs the `tracing` subscriber. It prints the host's own events on the standard error. The events of plugins are
-//! not printed here, because they become events of the host.
+//! Installs the `tracing` subscriber. It prints the host's own `tracing` events on the standard error. It does not
+//! print those of plugins, because they become events of the host.
 
 use super::output::Stderr;
 use clap::{Args, ValueEnum};

@@ -55,7 +55,8 @@ fn mentions(text: &str, name: &str) -> bool {
         .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
 }
 
-/// The targets of links in README.md and docs/, and the source files that these pages name in backquotes, must exist.
+/// The targets of links in docs/ and in each README.md must exist, and so must the files that these pages name in
+/// backquotes.
 pub(super) fn links_lead_somewhere(tree: &Tree) -> Vec<Problem> {
     let pages = tree.files.iter().filter(|(path, _)| {
         path.ends_with(".md") && (path.starts_with("docs/") || path.rsplit('/').next() == Some("README.md"))
@@ -93,7 +94,7 @@ fn links(line: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Paths of sources and pages in backquotes, relative to the root of the workspace.
+/// The paths of Rust files and pages in backquotes, which are relative to the root of the workspace.
 fn sources(line: &str) -> Vec<&str> {
     const FOLDERS: [&str; 7] = ["plugin-api/", "host/", "plugins/", "tests/", "benches/", "xtask/", "docs/"];
     line.split('`')

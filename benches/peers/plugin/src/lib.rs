@@ -14,19 +14,19 @@ use peer_interfaces::{
 };
 use savefile_derive::savefile_abi_export;
 
-/// For hot-lib-reloader, which calls functions by their names, and for libloading.
+/// For hot-lib-reloader, which calls functions by their names.
 #[no_mangle]
 pub fn increment(by: u64) -> u64 {
     by.wrapping_add(1)
 }
 
-/// As [`increment`], with a text.
+/// For hot-lib-reloader and for libloading.
 #[no_mangle]
 pub fn greet(name: &str) -> String {
     format!("Hello, {name}!")
 }
 
-/// The function with the C calling convention, for libloading.
+/// For libloading: a function with the C calling convention.
 #[no_mangle]
 pub extern "C" fn increment_c(by: u64) -> u64 {
     by.wrapping_add(1)

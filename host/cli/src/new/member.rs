@@ -20,7 +20,7 @@ pub(super) enum Membership {
     Added { file: PathBuf, name: String },
     /// The package could not be added for this reason. The user has to add `name` to the members in `file`.
     Missing { file: PathBuf, name: String, reason: String },
-    /// Cargo reports a different error.
+    /// Cargo reports an error other than a missing member.
     Unknown { reason: String },
 }
 

@@ -32,7 +32,7 @@ struct Ready {
     ready: bool,
     /// The number of plugins that serve.
     running: usize,
-    /// The number of plugins that failed to start, or that have crashed and wait for their restart.
+    /// The number of plugins that do not serve because of an error, such as a failed start or a crash.
     failed: usize,
 }
 
