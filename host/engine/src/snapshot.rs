@@ -70,7 +70,8 @@ pub struct CallMetrics {
     /// The number of calls that have failed, by kind of failure.
     pub failures: Failures,
     /// The durations of successful calls, in seconds, from the lookup of the generation until the result. All calls by
-    /// name, all calls into a child process, and one in 1,024 typed calls in this process are timed.
+    /// name are timed. Of other calls, a thread times one in 1,024 after a call in this process, and each one after a call
+    /// into a child process.
     pub returned: Histogram,
     /// The durations of failed calls, measured in the same way.
     pub failed: Histogram,

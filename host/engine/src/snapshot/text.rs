@@ -107,8 +107,9 @@ impl Metrics {
         let help = "Calls that run on the serving generation.";
         let mut running = page.family(Kind::Gauge, "replug_calls_in_flight", help);
         self.each(|it, id| running.add(&[("plugin", id)], it.in_flight as f64));
-        let help = "Duration of timed calls, from the lookup of the generation until the result. All calls by name, all calls \
-                    into child processes, and one in 1024 other calls through typed handles are timed.";
+        let help = "Duration of timed calls, from the lookup of the generation until the result. All calls by name are \
+                    timed. Of other calls, a thread times one in 1024 after a call in process, and each one after a call \
+                    into a child process.";
         let mut times = page.family(Kind::Histogram, "replug_call_duration_sampled_seconds", help);
         self.each_mode(|it, labels| {
             for (outcome, durations) in [("ok", &it.returned), ("failed", &it.failed)] {

@@ -1,8 +1,8 @@
 //! Counters and durations of a running host.
 //!
-//! [`CallTimes`] records the durations of calls. All calls by name and all calls into other processes are timed. Of the
-//! calls in this process through typed handles and resolved methods, one in 1,024 is timed, because reading a clock takes
-//! as long as such a call, or longer.
+//! [`CallTimes`] records the durations of calls. All calls by name are timed. Of the calls through typed handles and
+//! resolved methods, a thread times one in 1,024 after a call in this process, because reading a clock takes as long as
+//! such a call, or longer; after a call into a child process, it times the next call.
 //!
 //! [`Tally`](crate::event::Tally) counts events when they are emitted.
 
