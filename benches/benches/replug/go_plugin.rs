@@ -13,7 +13,7 @@ use std::{
 
 /// Where Debian's packages of Go libraries are.
 const LIBRARIES: &str = "/usr/share/gocode";
-/// The folder of go-plugin there.
+/// The folder of go-plugin below `LIBRARIES`.
 const GO_PLUGIN: &str = "src/github.com/hashicorp/go-plugin";
 
 /// The protocols, as the program names them, with the names of their rows.

@@ -88,7 +88,7 @@ impl Inspect {
         self.show_plugin(&info, lane.as_ref(), file.as_ref(), &interfaces)
     }
 
-    /// The artifact whose digest has this prefix.
+    /// The only stored artifact whose digest begins with the argument of the command.
     fn stored(&self, dir: &Path) -> Result<Artifact, CliError> {
         let wanted = self.what.to_ascii_lowercase();
         let mut found = match dir.is_dir() {

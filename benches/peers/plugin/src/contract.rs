@@ -26,7 +26,8 @@ pub extern "C" fn polyplug_abi_version() -> u32 {
 ///
 /// # Safety
 ///
-/// `host` must point to the host's table of functions ([`HostApi`]). Only the loader calls this function.
+/// `host` must point to the table of functions of polyplug's runtime ([`HostApi`]). Only the loader calls this
+/// function.
 #[no_mangle]
 pub unsafe extern "C" fn polyplug_init(host: *const HostApi, _: *const BundleInitContext) -> AbiError {
     let version = Version { major: MAJOR, minor: 0, patch: 0 };

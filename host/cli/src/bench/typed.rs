@@ -9,7 +9,7 @@ use replug_api::{
 };
 use serde_json::Value;
 
-/// A call of the method by [`Method::typed`], or `None` if the method has another signature than those below.
+/// A call of the method by [`Method::typed`], or `None` if its signature is not one of those below.
 pub(super) fn call(method: &Method, description: &describe::Method, arguments: &Value) -> Option<Call> {
     let arguments = by_position(description, arguments);
     TAKING.iter().find_map(|taking| taking(method, &arguments))

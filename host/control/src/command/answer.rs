@@ -201,7 +201,7 @@ pub struct ConfigTaken {
     pub how: ConfiguredHow,
     /// The generation that uses the configuration; null for `at_start`.
     pub generation: Option<u64>,
-    /// How long the configuration stays in effect, and whether the plugin has checked it, as a text.
+    /// A text for people: how long the configuration stays in effect, and whether the plugin has checked it.
     pub holds: String,
 }
 

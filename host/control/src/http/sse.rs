@@ -37,8 +37,8 @@ struct Stream {
     permit: Held,
 }
 
-/// The permit of a stream. The connection holds it until all data is sent. A host that shuts down waits for the
-/// permits.
+/// The permit of a stream. The connection holds it until all data is sent, and a host that shuts down waits until all
+/// permits are returned.
 #[derive(Clone, Debug)]
 pub(super) struct Held(#[expect(dead_code, reason = "it is there to be dropped")] Arc<OwnedSemaphorePermit>);
 
