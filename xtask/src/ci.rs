@@ -203,7 +203,7 @@ fn compare_features(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The lines of `tested` whose package is in `built` with other features.
+/// The lines of `tested` whose package `built` contains only with other features.
 fn recompiled<'a>(built: &'a str, tested: &'a str) -> Vec<&'a str> {
     let package = |line: &'a str| line.split(": ").next().unwrap_or(line);
     let lines =

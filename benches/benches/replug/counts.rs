@@ -12,8 +12,8 @@ use replug_tests::{
 use serde_json::json;
 use std::{env, fs, hint::black_box, path::Path, process::Command};
 
-/// The argument with which this program only makes calls, while callgrind or strace counts. The plugins folder, the
-/// kind of the calls, and their number follow.
+/// The argument with which this program only makes calls, while callgrind or strace counts. The next arguments are the
+/// plugins folder, the kind of the calls, and their number.
 const COUNTED: &str = "--counted";
 const ID: &str = "dev.replug.counted";
 const CALLS: u64 = 20_000;

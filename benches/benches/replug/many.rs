@@ -32,7 +32,7 @@ struct Figures {
     first_start_ms: f64,
     /// Milliseconds for each plugin at a later start, from the store.
     start_ms: f64,
-    /// KiB for each plugin that its start adds to the memory of this process and of its children.
+    /// KiB that the start of each plugin adds to the memory of this process and of its children.
     memory_kib: f64,
     call_ns: f64,
     reload_ms: f64,

@@ -259,7 +259,7 @@ impl Measurement {
     }
 
     fn leave_out(&mut self, what: Missing, reason: &str) {
-        // Several bodies may leave out the same way of calling, which is reported once.
+        // The same way of calling may be left out for several bodies, but is reported once.
         if self.left_out.iter().all(|left_out| left_out.what != what) {
             self.left_out.push(LeftOut { what, reason: reason.to_owned() });
         }

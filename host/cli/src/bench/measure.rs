@@ -14,7 +14,8 @@ const SHORTEST: Duration = Duration::from_micros(2);
 /// The longest sample, in picoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000_000;
 
-/// The maximum number of calls whose allocations are counted. Slow calls are counted only for one turn.
+/// The maximum number of calls whose allocations are counted. If calls are slow, only the calls of one turn are
+/// counted.
 const COUNTED: u32 = 1_000;
 
 /// How long one way is measured before the next one.
