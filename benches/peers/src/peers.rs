@@ -1,4 +1,4 @@
-//! The peers that are called through Rust functions or trait objects.
+//! The peers (other plugin systems, with which replug is compared) that are called through Rust functions or trait objects.
 
 use crate::{methods, Methods, Outcome};
 use abi_stable::library::RootModule;
@@ -25,7 +25,7 @@ fn opened(folder: &Path) -> Outcome<&'static Library> {
 pub(crate) fn pointer(folder: &Path) -> Outcome<Methods> {
     let library = opened(folder)?;
     // SAFETY: the plugin defines the functions with these signatures, and the same compiler has built the plugin and
-    // this library.
+    // this crate.
     let increment = *unsafe { library.get::<extern "C" fn(u64) -> u64>(b"increment_c\0") }?;
     let greet = *unsafe { library.get::<fn(&str) -> String>(b"greet\0") }?;
     methods(move |by| increment(by), greet, String::clone)

@@ -65,7 +65,7 @@ fn refuse(code: u32) -> Result<u64, Refused> {
     Err(Refused { code })
 }
 
-/// The methods without a host, for comparison.
+/// What a program needs to call the methods without a host: the edges, and the bare functions, to compare both.
 #[repr(C)]
 pub struct Probe {
     bound: BoundInterface,

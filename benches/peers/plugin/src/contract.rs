@@ -1,5 +1,6 @@
-//! The plugin's contract for polyplug, as its code generator would write it: functions that take pointers to their
-//! arguments, to the place for the result, and to the place for an error.
+//! Implements the plugin's interface for polyplug, which calls an interface a contract. The code is what polyplug's
+//! generator would write: each function takes pointers to its arguments, to the place for the result, and to the place
+//! for an error.
 
 use peer_interfaces::contract::{MAJOR, NAME};
 use polyplug_abi::{

@@ -1,4 +1,5 @@
-//! Waits for the exit of the child, and forwards signals to it. The parent does nothing else.
+//! The loop of the parent: it waits for the exit of the child and forwards signals to it. After a crash, it finds the cause
+//! and starts the program again.
 
 use super::{
     BADGE, Badge, CARRIED, CARRY,
@@ -49,8 +50,8 @@ use std::{
 /// parent would otherwise not notice the exit of a child.
 const HANDLED: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
 
-/// If the child crashes within this time after a request to exit, the child is not restarted. If the child still runs
-/// after this time, the signal was not a request to exit.
+/// How long a signal such as SIGTERM counts as a request to exit. A child that crashes within this time is not restarted.
+/// If the child still runs after it, the parent assumes that the signal was no such request.
 const LEAVING: Duration = Duration::from_secs(30);
 
 /// Why no parent process could be set up.
@@ -76,7 +77,7 @@ pub(super) struct Watch {
     /// When the program last got a signal that may be a request to exit.
     asked: Option<Instant>,
     requests: Asked,
-    /// The note of the last child for its successor.
+    /// The note that the last child has left for its successor with [`carry`](super::carry).
     carried: Option<OsString>,
 }
 
@@ -225,7 +226,9 @@ impl Watch {
         let mut notes = Vec::new();
         let read = self.notebook.rewind().and_then(|()| self.notebook.read_to_end(&mut notes));
         if let Err(error) = read {
-            print(Some(format!("warning: cannot read the notes of the program: {error}")));
+            print(Some(format!(
+                "warning: cannot read where the program keeps its crash records, so the cause of a crash stays unknown: {error}"
+            )));
         }
         let lines = notes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let (carried, runs): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with(&[CARRY]));

@@ -25,7 +25,7 @@ pub(super) fn line(note: &Note, fault: &Fault) -> Option<String> {
         return None;
     }
     let library = std::fs::read(&origin.file).ok()?;
-    // In a different file, the same instructions may come from other lines.
+    // If the library has been replaced, the same offsets may belong to other lines.
     let is_intact = Digest(Sha256::digest(&library).into()) == origin.content;
     is_intact.then(|| lines::line(&library, &instructions, origin.root.as_ref()))?
 }
