@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
 };
 
-/// A configuration for a lab's host, which listens on a Unix socket and on a free port.
+/// A configuration for the host of a [`Lab`], which listens on a Unix socket and on a free port.
 pub fn control(lab: &Lab) -> ControlConfig {
     let http = HttpConfig::at(([127, 0, 0, 1], 0).into()).token_file(lab.dir().join("token"));
     ControlConfig::new().socket(lab.dir().join("run/host.sock")).http(http)
@@ -214,7 +214,7 @@ impl Http {
         let mut stream = Stream { read: conversation.read, _write: conversation.write };
         let status = stream.line().expect("an answer");
         assert!(status.starts_with("HTTP/1.1 200"), "{status}");
-        // From here on, the stream gets all events.
+        // The host sends this comment when the stream is subscribed, so no later event is missed.
         while stream.line().expect("a stream") != ": connected" {}
         stream
     }
@@ -266,7 +266,7 @@ impl Conversation {
 /// A stream of events.
 pub struct Stream {
     read: BufReader<Box<dyn Read + Send>>,
-    /// Dropping it would close the connection.
+    /// Another descriptor of the same socket.
     _write: Box<dyn Write + Send>,
 }
 

@@ -24,7 +24,7 @@ fn only_messages_of_the_compiler_keep_their_colours() {
     let diagnostic = json!({ "level": "error", "message": red, "rendered": red });
     let failed = json!({ "at": "", "event": "build_failed", "error": red, "diagnostics": [diagnostic] });
     let replug::EventKind::BuildFailed { error, diagnostics } = event(failed).unwrap().kind else {
-        panic!("the event is still a failed build")
+        panic!("the event is not a failed build")
     };
     assert_eq!((error.as_str(), diagnostics[0].message.as_str()), ("[31mred[0m", "[31mred[0m"));
     assert_eq!(diagnostics[0].rendered, red);
