@@ -81,9 +81,10 @@ impl New {
         let membership = self.write(&folder)?;
         let id = id(&self.name);
         let enter = quoted(&folder.to_string_lossy());
-        // A second host of the same plugins folder would be rejected. The running host builds the new plugin.
+        // A second host of the same plugins folder would be rejected. A running `replug dev` builds the new plugin, and a
+        // running `replug run` does not.
         let (command, rest) = match is_in_served_folder(&folder) {
-            true => ("call", "the running host builds the plugin; edit src/lib.rs and save"),
+            true => ("call", "a running `replug dev` builds the plugin; edit src/lib.rs and save"),
             false => ("dev --call", "then edit src/lib.rs and save"),
         };
         let call = format!("{} {command} {id} greet '{{\"name\":\"World\"}}'", invocation());
