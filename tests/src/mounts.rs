@@ -45,7 +45,8 @@ impl Mount {
         [behind, folder].iter().for_each(|folder| fs::create_dir_all(folder).expect("the folder"));
         let before = device(folder);
         let mut server = Command::new(BINDFS);
-        // The process must not work in a folder of the test: it would count as left behind by the test.
+        // The working directory of the process must not be a folder of the test: the process would count as left behind
+        // by the test.
         let server = server.arg("-f").args([behind, folder]).current_dir("/").stdin(Stdio::null());
         let mut server = server.spawn().expect("bindfs starts");
         poll_until(|| {

@@ -9,7 +9,7 @@ use replug_api::{
 };
 use std::{fs, mem::ManuallyDrop, path::Path};
 
-/// Calls one edge of one object: the generated client of the interface, without a host in between.
+/// Makes the calls of a generated client: calls one edge of one object, without a host in between.
 pub(crate) struct Bare {
     pub(crate) object: Object,
     pub(crate) edge: Edge,

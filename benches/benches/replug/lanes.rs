@@ -56,7 +56,7 @@ pub(crate) fn another_part_if_asked() -> Result<()> {
     match arguments.next().as_deref() {
         Some(ONE_PROCESSOR) => {
             let folder = arguments.next().context("no folder was named")?;
-            // This is the only thread, so all later ones and all children inherit the mask.
+            // This is the only thread, so all later threads and all child processes inherit the mask.
             let allowed = sched_getaffinity(None)?;
             let first = (0..CpuSet::MAX_CPU).find(|number| allowed.is_set(*number));
             let mut one = CpuSet::new();

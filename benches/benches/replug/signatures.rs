@@ -72,7 +72,8 @@ macro_rules! calls {
     }};
 }
 
-/// The calls of a method that takes a list and returns it. Each call passes the list that the last one has returned.
+/// The calls of a method that takes a list and returns it. Each call passes the list that the previous call has
+/// returned.
 macro_rules! list_calls {
     ($probe:ident, $typed:ident, $method:ident($list:ident)) => {{
         let bare = $probe.bare(stringify!($method))?;

@@ -17,13 +17,13 @@ use std::{
 };
 
 const ID: &str = "dev.replug.swapped";
-/// How often a version is swapped.
+/// The time between two swaps.
 const EVERY: Duration = Duration::from_millis(10);
 /// How long a turn of one caller is.
 const TURN: Duration = Duration::from_millis(500);
 const ROUNDS: u64 = 10;
 const MOST: f64 = 3.0;
-/// The longest duration of a call, in nanoseconds. Longer ones count as this.
+/// The longest duration of a call, in nanoseconds: an hour. A longer one counts as an hour.
 const LONGEST: u64 = 3_600_000_000_000;
 
 /// The durations of single calls, in nanoseconds.
@@ -114,7 +114,7 @@ impl Swaps<'_> {
     }
 }
 
-/// Times single calls until the time has passed.
+/// Times single calls for this duration.
 fn sample(times: &mut Histogram<u64>, during: Duration, call: impl Fn() -> bool) -> Result<()> {
     let end = Instant::now() + during;
     loop {

@@ -201,7 +201,6 @@ fn static_tls_of_an_unloaded_plugin_is_used_by_its_next_start() {
     lab.write_source(&static_tls(256));
     lab.start();
     for _ in 0..5 {
-        // The library can be unmapped only after this thread has ended.
         let tally = tally(&lab);
         assert_eq!(thread::spawn(move || tally.version()).join().unwrap(), Ok(1));
         assert_eq!(lab.host().info(&lab.id()).unwrap().runs_in, Some(Mode::InProcess));

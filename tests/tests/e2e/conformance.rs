@@ -98,7 +98,7 @@ fn a_resolved_method_returns_what_a_call_by_name_returns(mode: Mode) {
     let echo = lab.handle().method("echo").unwrap();
     assert_eq!((echo.id().to_string(), echo.name()), (lab.id(), "echo"));
     let typed = echo.typed::<(String,), String>().unwrap();
-    // The arguments of a typed method are in a buffer on the stack, unless they do not fit.
+    // The arguments of a typed method are in a buffer on the stack if they fit.
     for text in [String::new(), "ünïcödé \u{1f980} \"quoted\"\n\0".into(), "long ".repeat(1000)] {
         let arguments = json!({ "text": text });
         assert_eq!(echo.call_json(&arguments).unwrap(), json!(text));

@@ -67,8 +67,8 @@ fn a_killed_host_starts_again_with_the_same_pid() {
 fn a_host_reads_the_crash_record_of_a_host_with_the_same_pid() {
     let mut lab = Lab::in_mode("same-number-crash", Mode::InProcess);
     lab.install(misbehave("version=1"));
-    // The embedder's host is the second process of its container. So the victim must also be the second process of its
-    // container, to have the same pid.
+    // The host of `embedder` is the second process of its container. So the program `victim` must be the second process
+    // of its container, too, to have the same pid.
     let Some(mut command) = contained("sh") else { return };
     command.args(["-c", "\"$@\"; exit 0", "sh", env!("CARGO_BIN_EXE_victim")]);
     command.arg(lab.plugins_dir()).arg(lab.state_dir()).arg(format!("{}=write-to-null", lab.id()));

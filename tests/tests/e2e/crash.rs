@@ -1,5 +1,5 @@
-//! Plugins that end the program in which they run, and the crash record that remains. The record names the *suspects*:
-//! the plugins that may have caused the crash.
+//! Plugins that end the program in which they run, and the crash record that remains. The crash record names the
+//! *suspects*: the plugins that may have caused the crash.
 
 use replug_runtime::crash::{Attribution, Crash, End, Suspect, note_end, read};
 use replug_tests::{Hold, Lab, command::replug, lab, misbehave};
@@ -130,7 +130,7 @@ fn an_exit_on_a_thread_of_the_plugin_names_the_plugin() {
 }
 
 #[test]
-fn an_exit_that_skips_exit_handlers_makes_the_running_call_a_suspect() {
+fn an_exit_that_skips_exit_handlers_makes_the_called_plugin_a_suspect() {
     let mut lab = Lab::new("exits-at-once");
     lab.install(misbehave("version=1"));
     let mut victim = offered_victim(&lab, &[directive(&lab.id(), "exit-0-at-once")]);
@@ -261,7 +261,7 @@ fn a_crash_of_a_forked_child_is_not_recorded_for_the_program() {
 }
 
 #[test]
-fn the_next_host_removes_the_record_with_the_folder() {
+fn the_next_host_removes_the_crash_record_with_the_run_folder() {
     let (mut lab, ..) = ended_by("removed", "", "abort");
     lab.start();
 }
@@ -278,7 +278,7 @@ fn a_host_with_the_crash_record_disabled_writes_none() {
 }
 
 #[test]
-fn each_host_of_a_process_writes_the_record_to_its_own_folder() {
+fn each_host_of_a_process_writes_the_crash_record_to_its_run_folder() {
     let lab = |name: &str| {
         let mut lab = Lab::new(name);
         lab.install(misbehave("version=1"));
@@ -307,8 +307,8 @@ fn a_kill_of_a_host_without_a_recorder_leaves_no_suspects() {
     assert_eq!((crash.end, crash.suspects), (End::Unknown, Vec::new()));
 }
 
-/// The file to which the record of the running host is written when the host ends.
-fn file_of_record(lab: &Lab) -> File {
+/// The file to which the crash record of the running host is written when the host ends.
+fn file_of_crash_record(lab: &Lab) -> File {
     File::options().write(true).open(left_behind(lab).join("thread_slots")).unwrap()
 }
 
@@ -319,19 +319,19 @@ fn a_crash_record_truncated_during_a_call_is_complete_after_the_crash() {
     let hold = Hold::new(lab.dir());
     let mut victim = victim(&lab, &[directive(&lab.id(), &format!("write-to-null@{}", hold.path()))]);
     let inside = hold.entered();
-    file_of_record(&lab).set_len(0).unwrap();
+    file_of_crash_record(&lab).set_len(0).unwrap();
     drop(inside);
     victim.wait().unwrap();
     assert_eq!(only(&crash(&lab, &victim)), (lab.id(), "Probe.misbehave".into(), Attribution::Raised));
 }
 
 #[test]
-fn new_threads_can_call_after_the_record_is_truncated_or_removed() {
+fn new_threads_can_call_after_the_crash_record_is_truncated_or_removed() {
     let mut lab = Lab::new("cut-off-calls");
     lab.install(misbehave("version=1"));
     lab.start();
-    file_of_record(&lab).set_len(0).unwrap();
-    // The marks of so many threads also occupy pages of the record that were not used before.
+    file_of_crash_record(&lab).set_len(0).unwrap();
+    // The marks of so many threads also occupy pages of the crash record that were not used before.
     let many = || {
         thread::scope(|scope| {
             let callers: Vec<_> = (0..64).map(|_| scope.spawn(|| lab.probe().version())).collect();
@@ -344,7 +344,7 @@ fn new_threads_can_call_after_the_record_is_truncated_or_removed() {
 }
 
 #[test]
-fn the_record_is_mapped_from_memory_and_not_from_a_file() {
+fn the_crash_record_is_mapped_from_memory_and_not_from_a_file() {
     let mut lab = Lab::new("unmapped");
     lab.install(misbehave("version=1"));
     lab.start();

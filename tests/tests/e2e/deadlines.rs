@@ -115,7 +115,7 @@ fn an_awaited_call_times_out_in_either_mode() {
         let mut lab = lab("awaited-deadline", mode, "");
         let call = lab.handle().invoke_json("misbehave", json!(["until-cancelled"]));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        // The runtime has no timer: the host has its own.
+        // This runtime has no timer. The timeout uses a timer of the host.
         let error = runtime.block_on(async { call.timeout(SHORT).await }).unwrap_err();
         let expected = CallError::Timeout {
             plugin: lab.id(),

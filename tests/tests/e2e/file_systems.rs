@@ -1,4 +1,4 @@
-//! Hosts whose folders are on other file systems than an ordinary local one.
+//! Hosts whose folders are on a FUSE file system or on an overlay.
 
 use replug::manifest::Mode;
 use replug_tests::{Lab, command::Dev, misbehave, mounts::Mount};

@@ -87,8 +87,8 @@ fn output_is_attributed_to_the_called_plugin() {
     let (mut dev, _) = dev(&lab, &[]);
     dev.wait_for("host_started");
     for id in [neighbour, &id, neighbour] {
-        // The host could attribute the output of the first call to the plugin that was called or started just before,
-        // but not that of the second call.
+        // The host may attribute the output of the first call to another plugin, which was called or started just
+        // before. It must attribute the output of the second call to this plugin.
         misbehaves(&lab, id, "say");
         said(&mut dev);
         misbehaves(&lab, id, "say");

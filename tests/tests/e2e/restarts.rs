@@ -243,7 +243,7 @@ fn a_rollback_of_a_prebuilt_plugin_persists_until_its_artifact_changes() {
     for _ in 0..2 {
         restart(&mut lab);
         assert_eq!(version(&lab), 1);
-        // A stop and a start do not install the newest version either.
+        // A stop and a start do not make the newest version serve either.
         lab.host().stop(&lab.id()).wait().unwrap();
         lab.host().start(&lab.id()).wait().unwrap();
         assert_eq!(version(&lab), 1);

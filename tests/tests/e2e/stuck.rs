@@ -1,5 +1,5 @@
 //! Calls and steps that hang in the host's own process. The host cannot end them, but it reports them. Nothing else
-//! waits for them, with one exception: while `save` hangs, calls of its plugin wait.
+//! waits for them, with one exception: while `save` hangs, calls into its plugin wait.
 
 use replug::{CallError, EventKind, Generation, Handle, manifest::Mode};
 use replug_tests::{Hold, Lab, misbehave};

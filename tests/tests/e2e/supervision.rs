@@ -10,7 +10,7 @@ use std::{fs, thread};
 /// Asserts that the trial rejects a new version with these directives in both modes, and that the old version keeps
 /// serving.
 fn caught_by_the_trial(directives: &str, words: &[&str]) {
-    // On a busy machine, a crashing process needs time to find and report the location.
+    // The timeout is long, because a process that panics on a busy machine needs time to find and report the location.
     caught_by_a_trial_of("1m", (directives, words));
 }
 

@@ -1,5 +1,5 @@
-//! `unload = "verified"`: the code of a plugin runs on threads that its generation owns, and each way in which a retired
-//! generation ends.
+//! `unload = "verified"`: the code of a plugin runs on threads that its generation owns. The tests cover each way in
+//! which a retired generation ends.
 
 use replug::{Generation, Handle, event::RetireOutcome, manifest::Mode};
 use replug_tests::{Hold, Lab, artifact, command::Dev, misbehave, recorder, wait::poll_until};

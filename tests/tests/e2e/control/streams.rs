@@ -81,14 +81,14 @@ fn a_stream_stays_open_without_matching_events() {
 fn a_slow_reader_receives_events_lost_and_the_host_does_not_wait() {
     let lab = lab("slow-reader");
     let mut stream = unix(&lab).stream("/events?kind=log");
-    // The host logs these events, because a plugin may not log so many events in such a short time.
+    // The host logs these events, because the log events of a plugin are limited to a rate.
     let tell = |message: &str| {
         let (level, target, message) = ("ERROR".into(), "test".into(), message.into());
         let log = EventKind::Log { level, target, message, fields: json!({}), spans: Vec::new() };
         lab.host().event_sink().host(log);
     };
     let text = "x".repeat(1000);
-    // These are more events than the host keeps for streams and the buffers between host and reader hold together.
+    // So many events fit neither into the ring buffer of the host nor into the buffers between host and reader.
     for _ in 0..6000 {
         tell(&text);
     }

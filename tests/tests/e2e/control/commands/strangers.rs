@@ -1,4 +1,5 @@
-//! Sockets at a host's path that belong to another user.
+//! Commands use no socket that another user could have made: one in a folder that others can enter, or one of another
+//! user.
 
 use super::{complained, running, said};
 use replug_tests::{

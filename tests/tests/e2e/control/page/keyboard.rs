@@ -18,14 +18,14 @@ fn address(browser: &Browser) -> String {
     browser.run("return location.hash").as_str().unwrap().to_owned()
 }
 
-/// From here on, commands to the host wait until `release()` and are counted in `orders`.
-fn hold_orders(browser: &Browser) {
+/// From here on, commands to the host wait until `release()` is called, and are counted in `commands`.
+fn hold_commands(browser: &Browser) {
     browser.run(
         "const real = window.fetch;
-         window.orders = 0;
+         window.commands = 0;
          window.fetch = (path, options) => {
            if (options?.method !== 'POST') return real(path, options);
-           window.orders += 1;
+           window.commands += 1;
            return new Promise((go) => { window.release = go }).then(() => real(path, options));
          }",
     );
@@ -73,12 +73,12 @@ fn the_focus_is_kept_after_each_command() {
     at_act("reload");
 
     // While the command waits, a second press of the button does nothing, and the button keeps the focus.
-    hold_orders(&browser);
+    hold_commands(&browser);
     browser.press(&[ENTER, ENTER]);
     browser.until(&format!(
         "{ACTIVE}.dataset.act === 'reload' && {ACTIVE}.getAttribute('aria-disabled') === 'true'"
     ));
-    assert_eq!(browser.run("return orders"), 1);
+    assert_eq!(browser.run("return commands"), 1);
     browser.run("release()");
     browser.until(&format!("!{ACTIVE}.hasAttribute('aria-disabled')"));
     at_act("reload");
@@ -90,7 +90,7 @@ fn the_focus_is_kept_after_each_command() {
     browser.press(&[ENTER, ENTER]);
     focus(&browser, &format!("{form} [type=submit]"));
     browser.press(&[ENTER]);
-    assert_eq!(browser.run("return orders"), 2, "repeated presses cause one call");
+    assert_eq!(browser.run("return commands"), 2, "repeated presses cause one call");
     browser.run("release()");
     browser.until(&format!("document.querySelector('{form} .result').textContent.includes('<img')"));
     browser.until(&format!("!{ACTIVE}.hasAttribute('aria-disabled')"));
