@@ -29,7 +29,7 @@ impl Deadline {
     /// A deadline that is this much later than now.
     pub(crate) fn after(after: Duration) -> Self {
         let now = Instant::now();
-        // If the sum is too late for an `Instant`, the deadline is in a century.
+        // If an `Instant` cannot represent the sum, the deadline is in a century.
         let until = now.checked_add(after).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400));
         Self { until, after }
     }

@@ -45,8 +45,7 @@ pub(crate) struct Recorder(Child);
 impl Recorder {
     /// Starts the recorder. `program` is this program; its `main` calls `run_if_asked`.
     pub(crate) fn start(program: &Path, memory: BorrowedFd<'_>, file: &Path) -> io::Result<Self> {
-        // Only the recorder keeps this open file: its lock lasts until the last process that has the file open closes
-        // it.
+        // The lock belongs to this open file, which only the recorder keeps. So the lock lasts until the recorder exits.
         let file = File::options().read(true).write(true).open(file)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let mut command = Command::new(program);
@@ -72,7 +71,7 @@ pub(crate) fn wait_for(record: &File) {
     {
         thread::sleep(Duration::from_millis(1));
     }
-    // On a file system without locks, there is no recorder to wait for.
+    // On a file system without locks, the loop does not wait: no recorder can be started there.
     let _ = flock(record, FlockOperation::NonBlockingUnlock);
 }
 

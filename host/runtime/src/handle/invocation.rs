@@ -68,8 +68,8 @@ impl Invocation {
     }
 
     /// Like [`Invocation::wait`], but the result stays JSON text. A parsed [`Value`] takes more memory than its text:
-    /// about 17 times as much for lists of numbers, short strings or records, and up to 84 times as much for objects
-    /// with one short entry each. The same factors apply to arguments while the plugin reads them. A call over HTTP
+    /// about 17 times as much for lists of numbers, short strings or objects, and up to 84 times as much if each object
+    /// has only one short entry. The same factors apply to arguments while the plugin reads them. A call over HTTP
     /// returns the text. A typed handle to a plugin in this process uses no JSON.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl Invocation {
         read: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<T, CallError<Value>> {
         let Self { handle: DynHandle { entry, .. }, method, arguments, .. } = self;
-        let (pin, _rest) = entry.pin().map_err(CallError::widen)?;
+        let (pin, _wait) = entry.pin().map_err(CallError::widen)?;
         let live = pin.live();
         if let Some(running) = running {
             running.generation.store(live.generation.0, Ordering::Relaxed);

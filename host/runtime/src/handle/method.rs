@@ -130,7 +130,8 @@ type ErrorType<E> = (fn(&mut Types) -> Option<Type>, fn(&[u8]) -> Result<E, Stri
 
 impl<A: Data, T: Data, E> TypedMethod<A, T, E> {
     fn new(of: &Found, error: ErrorType<E>) -> Result<Self, CallError> {
-        // Without a place, the check below compares the types. `of` has a place at which other types were compared.
+        // The place in `of` was found without a comparison of these types. Without a place, the check below searches
+        // for the method and compares the types.
         let found = Found { place: AtomicU64::new(MethodPlace::NONE.0), ..of.clone() };
         let typed = Self { found, error, types: PhantomData };
         typed.found.check(&|live, method| typed.compare(live, method))?;
@@ -242,7 +243,7 @@ impl Found {
 
     /// Finds and checks the method in the serving generation.
     fn check(&self, check: Check<'_>) -> Result<(), CallError> {
-        let (pin, _rest) = self.entry.pin()?;
+        let (pin, _wait) = self.entry.pin()?;
         self.search(pin.live(), check).map(drop)
     }
 
@@ -283,7 +284,7 @@ impl Found {
         read_error: impl FnOnce(&[u8]) -> Result<E, String>,
     ) -> Result<T, CallError<E>> {
         let timed = next_call_is_timed();
-        let (pin, _rest) = self.entry.pin().map_err(CallError::widen)?;
+        let (pin, _wait) = self.entry.pin().map_err(CallError::widen)?;
         let live = pin.live();
         let method = self.method(live, check).map_err(CallError::widen)?;
         pin.mark(method);

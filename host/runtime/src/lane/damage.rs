@@ -1,4 +1,4 @@
-//! Writes any bytes to the memory of a lane, as a malicious shim could, while the host's end uses the memory. The fuzz
+//! Writes arbitrary bytes to the memory of a lane, as a malicious shim could, while the host's end uses the memory. The fuzz
 //! target `lane` in `host/wire/fuzz` and a unit test use this module.
 
 use super::slot::{Arrival, Broken, LanePort};
@@ -10,11 +10,11 @@ use std::{
     },
 };
 
-/// The words before the body, and some words of the body.
+/// The size of the memory in words: those before the body, and some of the body.
 const WORDS: usize = 40;
 /// The word that publishes a message. Its upper half is the message's number.
 const PUBLISHED: usize = 32;
-/// In the first byte of a step: the word publishes a message with the number that the host expects.
+/// This bit in the byte of a step means that the word publishes a message with the number that the host expects.
 const EXPECTED: u8 = 1 << 7;
 
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! The memory of a lane: two sealed files without a name, one for each direction.
 //!
 //! Seals fix the length of the files, so no access is beyond their end, whatever the other process does with its
-//! descriptors. The memory of the files is allocated and mapped at once, so the first calls cause no page faults.
+//! descriptors. All pages are allocated and mapped when the lane is made, so the first calls cause no page faults.
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 
@@ -101,7 +101,7 @@ impl LaneMapping {
     }
 }
 
-/// A file whose memory is all allocated.
+/// Creates a file, and allocates all of its memory.
 fn make(bytes: usize) -> io::Result<OwnedFd> {
     let file = memfd_create("replug-lane", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     fallocate(&file, FallocateFlags::empty(), 0, bytes as u64)?;

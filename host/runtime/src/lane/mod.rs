@@ -202,7 +202,7 @@ impl<S: Stream> Carrier for Line<S> {
             }
             Arrival::Elsewhere => match self.channel.receive() {
                 Ok(frame) => {
-                    // The sender announces a message in the memory only if it knows that this end uses the memory.
+                    // The sender has also announced the message in the memory if it knew that this end uses the memory.
                     if memory.poll()? == Some(Arrival::Elsewhere) {
                         memory.port.taken();
                     }
@@ -276,7 +276,7 @@ impl Memory {
 
     /// Moves the calling thread away from the processor `here`. Returns whether that succeeded.
     fn leave(&mut self, here: usize) -> bool {
-        // The other end, which runs as soon as this one has left, may spin.
+        // No processor is published, so that the other end, which runs as soon as this one has left, may spin.
         self.port.runs_on(None);
         let left = processor::leave(here).unwrap_or(false);
         self.port.runs_on(Some(processor::current()));

@@ -54,7 +54,7 @@ mod tests {
         (0..CpuSet::MAX_CPU).filter(|number| mask.is_set(*number)).collect()
     }
 
-    /// Runs on a thread of its own, because the mask of a thread lasts.
+    /// Runs the test on a thread of its own, because the test changes the processor mask of its thread.
     fn on_a_thread(test: fn()) {
         thread::spawn(test).join().unwrap();
     }

@@ -180,7 +180,8 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
     /// Copies a message that [`Self::poll`] has found into the beginning of `into`, which grows if necessary. Returns
     /// the number of the message's call, and the length of the message.
     pub(crate) fn receive(&mut self, head: usize, body: usize, into: &mut Vec<u8>) -> (u64, usize) {
-        // `poll` has checked the lengths. They are checked again, so that no argument makes this read elsewhere.
+        // `poll` has checked the lengths. They are limited again, so that no argument makes this read outside of the
+        // memory.
         let (head, body) = (head.min(WORD), body.min(capacity(&self.peer)));
         // Words are copied whole.
         let room = head + body.next_multiple_of(WORD);

@@ -268,7 +268,7 @@ fn a_call_counts_as_begun_if_the_number_of_received_messages_is_invalid() {
 }
 
 #[test]
-fn an_answer_that_was_sent_before_the_end_arrives() {
+fn an_answer_that_a_shim_sends_before_it_exits_is_received() {
     let (mut lane, (theirs, memory)) = pair();
     let mut shim = Line::of_shim(theirs, Some(memory));
     let end = thread::spawn(move || {

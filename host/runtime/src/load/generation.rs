@@ -160,7 +160,7 @@ impl Live {
     }
 }
 
-/// Runs code of the library on the threads of the generation, or on the calling thread.
+/// Runs code of the library on the threads of the generation, if it has any; otherwise, on the calling thread.
 fn on_threads<T: Send + 'static>(
     threads: Option<&CallThreads>,
     path: &Path,

@@ -13,7 +13,8 @@ use replug_wire::{Level, Report};
 use serde_json::Value;
 use std::{sync::Arc, thread, time::Instant};
 
-/// Receives the reports of a plugin. The methods are called on the plugin's threads, while they run the plugin's code.
+/// Receives the reports of a plugin. If the plugin runs in this process, the methods are called on threads that run the
+/// plugin's code.
 pub(crate) trait ReportSink: Send + Sync + 'static {
     /// The most verbose level that the host currently accepts.
     fn max_level(&self) -> Level;

@@ -44,7 +44,7 @@ const BADGE: &str = "REPLUG_PARENT";
 /// The environment variable with the note that the previous child has left for its successor: see [`carry`].
 const CARRIED: &str = "REPLUG_CARRIED";
 
-/// The first byte of the line with this note in the notebook. Every other line is the path of a run folder, which is
+/// The first byte of the line with this note in the `NOTEBOOK`. Every other line is the path of a run folder, which is
 /// absolute and so begins with another byte.
 const CARRY: u8 = b'=';
 

@@ -51,7 +51,7 @@ use std::{
 const HANDLED: [i32; 9] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2];
 
 /// How long a signal such as SIGTERM counts as a request to exit. A child that crashes within this time is not restarted.
-/// If the child still runs after it, the parent assumes that the signal was no such request.
+/// If the child still runs after this time, the parent assumes that the signal was no such request.
 const LEAVING: Duration = Duration::from_secs(30);
 
 /// Why no parent process could be set up.

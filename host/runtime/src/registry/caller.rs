@@ -89,7 +89,7 @@ impl EntryCaller {
         method: u32,
         call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
-        let (pin, _rest) = self.entry.pin().map_err(Err)?;
+        let (pin, _wait) = self.entry.pin().map_err(Err)?;
         let record = pin.record();
         let Some(port) = record.ports.get(self.port) else {
             return Err(Err(no_such_port(record)));
@@ -178,7 +178,7 @@ impl TimedCaller {
     /// The same interface of the same plugin as `of`, with a deadline for each call.
     pub(crate) fn bound<I: ?Sized>(of: &Bound<I, EntryCaller>, after: Duration) -> Bound<I, Self> {
         let timed = Self { caller: of.caller().clone(), after };
-        // SAFETY: 1: its edges are those of the caller that it wraps.
+        // SAFETY: 1: the edges of `timed` are those of the caller that it wraps.
         unsafe { Bound::new(timed) }
     }
 }
@@ -201,9 +201,9 @@ pub(crate) fn next_call_is_timed() -> bool {
 }
 
 /// The deadline that was set for a call that had to wait for a generation, in force until this value is dropped.
-pub(crate) type Rest = Option<Noted>;
+pub(crate) type WaitDeadline = Option<Noted>;
 
-/// The newest generation, pinned for the duration of one call.
+/// A generation that is pinned for the duration of one call.
 pub(crate) struct Pin {
     /// Dropping it ends the call.
     level: Level,
@@ -267,7 +267,7 @@ impl Entry {
     /// Pins the generation that serves. If none serves, the gate decides whether this waits or fails. The caller must
     /// keep the second value until the call has returned.
     #[inline(always)]
-    pub(crate) fn pin(&self) -> Result<(Pin, Rest), CallError> {
+    pub(crate) fn pin(&self) -> Result<(Pin, WaitDeadline), CallError> {
         let Some(thread_slot) = ThreadSlot::mine() else { return Err(self.thread_is_ending()) };
         let Some(level) = thread_slot.enter() else { return Err(self.too_deep()) };
         let record = self.slot.pin(level.hazard());
@@ -277,7 +277,7 @@ impl Entry {
     // Takes the level of a pin instead of a pin. If the address of a pin were taken, the compiler would keep the pin in
     // memory, even on the fast path. The accesses to this memory would take as long as the rest of the path.
     #[cold]
-    fn pin_slowly(&self, level: Level) -> Result<(Pin, Rest), CallError> {
+    fn pin_slowly(&self, level: Level) -> Result<(Pin, WaitDeadline), CallError> {
         let mut pin = Pin { level, record: null_mut() };
         // A call made inside a call into the same plugin uses the generation in which the outer call began. It cannot
         // wait for the next generation, which may serve only after the outer call has returned.
@@ -294,13 +294,13 @@ impl Entry {
     }
 
     /// Pins the generation that serves, even inside a call into the same plugin.
-    pub(super) fn pin_anew(&self) -> Result<(Pin, Rest), CallError> {
+    pub(super) fn pin_anew(&self) -> Result<(Pin, WaitDeadline), CallError> {
         let thread_slot = ThreadSlot::mine().ok_or_else(|| self.thread_is_ending())?;
         let level = thread_slot.enter().ok_or_else(|| self.too_deep())?;
         self.wait_for_record(Pin { level, record: null_mut() })
     }
 
-    fn wait_for_record(&self, mut pin: Pin) -> Result<(Pin, Rest), CallError> {
+    fn wait_for_record(&self, mut pin: Pin) -> Result<(Pin, WaitDeadline), CallError> {
         let noted = Deadline::of(self.id.as_str());
         let deadline = noted.or_else(|| self.call_timeout().map(Deadline::after));
         let waited = self.slot.wait(pin.level.hazard(), deadline.map(|it| it.until));

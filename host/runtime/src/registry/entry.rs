@@ -91,7 +91,7 @@ impl Entry {
         self.inner.lock().live.clone()
     }
 
-    /// Why calls are rejected, if they are.
+    /// Why no generation serves; `None` if one serves, or is paused.
     pub fn closed_because(&self) -> Option<String> {
         match self.slot.why_shut()? {
             Shut::Closed(reason) => Some(reason),
@@ -100,7 +100,7 @@ impl Entry {
         }
     }
 
-    /// Changes the reason why calls are rejected, if they are.
+    /// Changes the reason for which calls are rejected. Has no effect if they are not rejected.
     pub fn set_reason(&self, reason: &str) {
         self.slot.set_reason(reason);
     }

@@ -33,7 +33,8 @@ pub(super) enum Doing {
 }
 
 impl Mark {
-    /// The mark for a plugin in a child process, whose code cannot crash this process, and for no plugin.
+    /// The mark that names no plugin. A call into a plugin in a child process has this mark, too, because the code of
+    /// that plugin cannot crash this process.
     pub(super) const NOBODY: Self = Self(0);
 
     /// The mark of an interface, to be completed with [`Mark::method`].

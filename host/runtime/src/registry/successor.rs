@@ -4,7 +4,7 @@
 //! out of service. The call cannot have begun, so it waits for the restart, like any later call.
 
 use super::{
-    caller::{Pin, Rest, lost, panicked},
+    caller::{Pin, WaitDeadline, lost, panicked},
     entry::Entry,
 };
 use replug_api::{
@@ -41,7 +41,7 @@ pub(crate) fn successor(entry: &Arc<Entry>) -> Successor {
 
 impl Entry {
     fn call_again(&self, unsent: &Unsent<'_>) -> Result<Reply, CallError> {
-        let (pin, _rest) = self.pin_after(unsent.generation)?;
+        let (pin, _wait) = self.pin_after(unsent.generation)?;
         let live = pin.live();
         let found = live.methods().find(|method| {
             method.interface().name == unsent.interface.name && method.name() == unsent.method.name
@@ -71,7 +71,7 @@ impl Entry {
     }
 
     /// Pins the generation that follows `dead`, whose process is dead.
-    fn pin_after(&self, dead: Generation) -> Result<(Pin, Rest), CallError> {
+    fn pin_after(&self, dead: Generation) -> Result<(Pin, WaitDeadline), CallError> {
         let (pin, rest) = self.pin_anew()?;
         if pin.live().generation != dead {
             return Ok((pin, rest));

@@ -55,7 +55,7 @@ struct Announcement {
 /// The slot of one thread. Aligned so that no two threads write to the same pair of cache lines.
 ///
 /// A slot is in memory of its own that the kernel fills with zeros at the first access. So a page of counts takes
-/// memory only after the thread has called one of its generations, or one of them was dropped.
+/// memory only after the thread has called a generation whose count is on the page, or such a generation was dropped.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(crate) struct ThreadSlot {
@@ -187,8 +187,7 @@ impl ThreadSlot {
         &self.announced[..self.depth()]
     }
 
-    /// The mark of the innermost call of the calling thread that runs in this process. Safe to call in a signal
-    /// handler.
+    /// The innermost mark of the calling thread that names a plugin. Safe to call in a signal handler.
     pub(super) fn present_mark() -> Mark {
         let Some(thread_slot) = MINE.get() else { return Mark::NOBODY };
         let mut marks =
@@ -210,6 +209,7 @@ impl ThreadSlot {
     #[cold]
     #[inline(never)]
     pub(super) fn force_slow_path(&self, column: CallColumn) {
+        // Each thread's first call in a column gets here, because `OneIn` selects the first call.
         if self.count(column).read().calls == 1 {
             ledger::note_visitor(column);
         }
@@ -223,7 +223,7 @@ impl ThreadSlot {
     }
 }
 
-/// The place of a thread for one call: a hazard pointer and a mark, which are both empty before and after the call.
+/// A level of a thread, used by one call: a hazard pointer and a mark, which are both empty before and after the call.
 pub(super) struct Level {
     pub(super) thread_slot: &'static ThreadSlot,
     announcement: &'static Announcement,

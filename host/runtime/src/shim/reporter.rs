@@ -39,7 +39,7 @@ impl ReportSink for Reporter {
 
     fn report(&self, report: Report) {
         let Ok(bytes) = report.cut_short().encode() else { return };
-        // An error means that the host has closed the connection, and is about to kill this process.
+        // An error means that the host has closed the connection, and reads no more reports.
         let _ = self.host.lock().send(Kind::Report, RequestId::default(), [&bytes, &[]]);
     }
 }

@@ -1,5 +1,5 @@
-//! A table of changes, with what has to build each of them. Whatever builds it, the library has to contain what a clean
-//! build by cargo would contain.
+//! A table of changes. For each, it states whether cargo has to build the change, or a repeated call of rustc. In both
+//! cases, the library has to contain what a clean build by cargo would contain.
 
 use super::*;
 use replug_model::event::BuiltBy;
@@ -37,7 +37,8 @@ fn macros(number: u8) -> String {
     )
 }
 
-/// A changed file, a text that the library must contain afterwards, and what has to build the change, for which reason.
+/// A changed file, a text that the library must contain afterwards, whether cargo or rustc alone has to build the change,
+/// and the reason for that.
 struct Case {
     name: &'static str,
     content: String,

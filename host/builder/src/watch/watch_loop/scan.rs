@@ -58,7 +58,8 @@ impl Scan {
         Some(self.last + self.poll.interval(self.silent.is_some())?)
     }
 
-    /// Whether a scan is running and the file has not changed since the last scan. If so, the file need not be read.
+    /// Whether the files are being polled, and the file at `path` has not changed since the last poll. If so, the file
+    /// need not be read.
     pub(super) fn is_as_it_was(&mut self, path: &Path) -> bool {
         if !self.is_running {
             return false;

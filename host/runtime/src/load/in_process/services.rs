@@ -176,7 +176,7 @@ pub(super) fn library_at(address: Object) -> Option<PathBuf> {
         return None;
     }
     // SAFETY: `dladdr` succeeded, so the name is a C string that is valid while its library is mapped. The library
-    // stays mapped meanwhile, because the panic that is being reported runs in it.
+    // stays mapped meanwhile: it contains the program's standard library, or the panic that is being reported runs in it.
     let name = unsafe { CStr::from_ptr(info.dli_fname) };
     Some(Path::new(OsStr::from_bytes(name.to_bytes())).to_owned())
 }

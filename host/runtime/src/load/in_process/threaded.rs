@@ -35,8 +35,8 @@ use std::{io, sync::Arc};
 
 /// An instance in this process, and the threads on which its code runs.
 ///
-/// Its interfaces work like those of a plugin in another process: the arguments and results of calls cross to the other
-/// thread as bytes. So no value of the plugin reaches a thread of the host.
+/// Its interfaces work like those of a plugin in another process: arguments and results are passed between the caller's
+/// thread and the instance's thread as bytes. So no value of the plugin reaches a thread of the host.
 pub(crate) struct ThreadedInstance {
     own: Arc<Own>,
     offered: Vec<Offered>,
@@ -120,7 +120,7 @@ fn no_thread(error: &io::Error) -> String {
 
 impl Body for ThreadedInstance {
     fn traits(&self) -> Traits {
-        // Reading a clock is negligible beside the switch to another thread.
+        // Each call is timed: compared with the switch to another thread, reading a clock takes little time.
         Traits { timed_one_in: OneIn::ONE, ..self.own.instance.traits() }
     }
 
@@ -164,7 +164,7 @@ impl Body for ThreadedInstance {
 
     fn set_max_level(&self, level: Level) {
         let instance = self.own.instance.clone();
-        // Without a thread, the plugin keeps its level, and the host's own reporter drops what is too verbose.
+        // If no thread can be started, the plugin keeps its level, and the host's reporter drops what is too verbose.
         let _ = self.own.threads.run(move || instance.set_max_level(level));
     }
 
@@ -239,7 +239,8 @@ enum Answered {
 }
 
 impl Answered {
-    /// Takes an outcome apart, on the thread of the call. Its values are freed by the plugin's code.
+    /// Converts an outcome. Must be called on the thread of the call, because the plugin's code frees the values of the
+    /// outcome.
     fn of(outcome: Option<Outcome<RVec<u8>, Refusal>>) -> Self {
         let refused = |refusal| Self::Reply(Reply::Refused(refusal));
         match outcome {

@@ -37,7 +37,7 @@ enum Held {
     /// The kernel calls the library's code.
     #[error("it handles {0}")]
     BySignal(String),
-    /// Nothing that the host can verify uses the library, but the library could not be closed.
+    /// As far as the host can verify, nothing uses the library. But no thread could be started to close it.
     #[error("no thread could be started to close it: {0}")]
     NotClosed(String),
     /// The loader keeps the library because of the library's flags.

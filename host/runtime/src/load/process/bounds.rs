@@ -42,8 +42,8 @@ impl Bounds {
         let asked = [self.spec.kernel.memory_bytes, self.spec.kernel.processes];
         for (controller, _) in cgroup::CONTROLLERS.into_iter().zip(asked).filter(|(_, asked)| asked.is_some())
         {
-            let handed_on = place.hand_on(controller);
-            self.unless_required(handed_on)?;
+            let enabled = place.enable(controller);
+            self.unless_required(enabled)?;
         }
         let cgroup = Arc::new(place.make(|| cgroup::name(short_id, generation))?);
         self.cgroup = Some(cgroup.clone());

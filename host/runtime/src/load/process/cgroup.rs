@@ -95,8 +95,8 @@ pub fn delegated() -> Result<Delegated, CgroupError> {
     if let Err(error) = access(&dir, Access::WRITE_OK) {
         return Err(CgroupError::NotDelegated { path: dir, reason: error.to_string() });
     }
-    let handed_on = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
-    let there = CONTROLLERS.into_iter().filter(|name| handed_on.split_whitespace().any(|it| it == *name));
+    let enabled = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+    let there = CONTROLLERS.into_iter().filter(|name| enabled.split_whitespace().any(|it| it == *name));
     let controllers = there.collect();
     Ok(Delegated { dir, controllers })
 }
@@ -123,7 +123,7 @@ impl CgroupParent {
     /// # Errors
     ///
     /// [`CgroupError::NoController`]
-    pub(super) fn hand_on(&self, controller: &'static str) -> Result<(), CgroupError> {
+    pub(super) fn enable(&self, controller: &'static str) -> Result<(), CgroupError> {
         let lists = |file: &str| {
             let text = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
             text.split_whitespace().any(|it| it == controller)

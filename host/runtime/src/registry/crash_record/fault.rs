@@ -57,7 +57,7 @@ pub(super) fn is_in_child() -> bool {
 }
 
 /// Installs the handlers that record how this process terminates.
-pub(super) fn watch() {
+pub(super) fn install_handlers() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         PID.store(process::id(), Ordering::Relaxed);

@@ -108,14 +108,14 @@ impl CrashRecord {
         let mut kept = KEPT.lock();
         match &mut *kept {
             Some(known) if is_linked(&known.file, &path).map_err(failed)? => known.hosts += 1,
-            // No run folder contains the file of the previous record any more, so a new record begins. A host whose run
-            // folder was removed meanwhile is counted, but gets no new file.
+            // A new record begins, because there is none, or because no run folder contains the file of the previous
+            // one any more. A host whose run folder was removed meanwhile is counted, but gets no new file.
             others => {
                 let hosts = others.take().map_or(0, |before| before.hosts) + 1;
                 *kept = Some(begin(&path, program, hosts).map_err(failed)?);
             }
         }
-        fault::watch();
+        fault::install_handlers();
         Ok(Self { run_dir: run_dir.to_owned() })
     }
 

@@ -109,7 +109,7 @@ impl ColumnLease {
         self.marks().step(step)
     }
 
-    /// Marks threads as running code of the generation in this process.
+    /// Returns a value that marks threads of this process as running code of the generation.
     pub(crate) fn marks(&self) -> ColumnMarks {
         ColumnMarks(self.column)
     }

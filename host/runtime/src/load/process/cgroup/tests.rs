@@ -28,11 +28,11 @@ impl Fake {
         CgroupParent::find(self.dir.path()).unwrap()
     }
 
-    /// The place, with the available controllers (`there`) and the enabled controllers (`handed_on`).
-    fn with(&self, there: &str, handed_on: &str) -> CgroupParent {
+    /// The place, with the available controllers (`there`) and the enabled controllers (`enabled`).
+    fn with(&self, there: &str, enabled: &str) -> CgroupParent {
         let place = self.place();
         fs::write(place.dir.join("cgroup.controllers"), there).unwrap();
-        fs::write(place.dir.join("cgroup.subtree_control"), handed_on).unwrap();
+        fs::write(place.dir.join("cgroup.subtree_control"), enabled).unwrap();
         place
     }
 }
@@ -62,15 +62,15 @@ fn a_missing_cgroup2_mount_is_reported() {
 fn an_available_controller_is_enabled_and_a_missing_one_is_reported() {
     let fake = Fake::new("/host.service/main");
     let place = fake.with("cpu memory", "cpu");
-    place.hand_on("memory").unwrap();
+    place.enable("memory").unwrap();
     let written = fs::read_to_string(place.dir.join("cgroup.subtree_control")).unwrap();
     assert!(written.starts_with("+memory"), "{written}");
-    let error = place.hand_on("pids").unwrap_err();
+    let error = place.enable("pids").unwrap_err();
     assert!(error.to_string().contains("`pids` is not available"), "{error}");
     // Controllers that are already enabled are not written again, because the host may not be allowed to write the
     // file.
     fs::write(place.dir.join("cgroup.subtree_control"), "memory pids").unwrap();
-    place.hand_on("pids").unwrap();
+    place.enable("pids").unwrap();
     assert_eq!(fs::read_to_string(place.dir.join("cgroup.subtree_control")).unwrap(), "memory pids");
 }
 
