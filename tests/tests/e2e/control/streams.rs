@@ -88,7 +88,7 @@ fn a_slow_reader_receives_events_lost_and_the_host_does_not_wait() {
         lab.host().event_sink().host(log);
     };
     let text = "x".repeat(1000);
-    // So many events fit neither into the ring buffer of the host nor into the buffers between host and reader.
+    // The ring buffer of the host and the buffers between host and reader together hold fewer events.
     for _ in 0..6000 {
         tell(&text);
     }
