@@ -226,8 +226,8 @@ impl Measurement {
         Ok(())
     }
 
-    /// The ways in which a program can call the method. For a child process, only the first two are measured: what the
-    /// others add to the time of a call is the same as in process.
+    /// The ways in which a program can call the method. For a child process, only calls with types and with JSON text
+    /// are measured: what the other ways add to the time of a call is the same as in process.
     fn ways_of(&mut self, lane: Lane, handle: &DynHandle) -> Result<Vec<Way>, CliError> {
         let (name, arguments) = (&self.call.method, self.call.arguments.clone());
         let method =

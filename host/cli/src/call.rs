@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// How long to wait for a plugin that is starting.
 const START: Duration = Duration::from_secs(10);
-/// How long to wait between two attempts to call such a plugin.
+/// How long to wait between two attempts to call a plugin that is starting.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Call a method of a plugin in the running host; without a host, build and load the plugin for this call

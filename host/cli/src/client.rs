@@ -36,7 +36,7 @@ use tokio::net::UnixStream;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait until a host that is starting listens.
 const START: Duration = Duration::from_secs(10);
-/// How long to wait between two attempts to connect to such a host.
+/// How long to wait between two attempts to connect to a host that is starting.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// The option that selects a running host.
@@ -350,7 +350,7 @@ fn defuse(value: &mut Value) {
     }
 }
 
-/// The kind of an event; `None` if this version does not have it.
+/// The kind of an event; `None` if this version of replug does not have it.
 fn name_of(event: &Value) -> Option<EventName> {
     EventName::parse(event["event"].as_str()?)
 }

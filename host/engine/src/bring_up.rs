@@ -1,5 +1,5 @@
 //! Runs an artifact in a trial, and then makes an instance of it, in this process or in a child process. The manifest's
-//! `mode`, earlier crashes of the artifact, the result of the trial and the limits of this process determine where.
+//! `mode`, earlier crashes of the artifact, the result of the trial and the limits of this process determine in which.
 
 use crate::{
     artifact::{Artifact, Facts},
@@ -53,8 +53,8 @@ impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crashed(demotion) => write!(f, "{demotion}"),
-            // The messages of these errors advise to run the plugin in a child process, which is what the host does.
-            // So the host describes the errors itself.
+            // The messages of these errors advise the user to run the plugin in a child process. The host already does
+            // that, so it writes messages without the advice.
             Self::NoRoom(LoadError::NoStaticTls { reason, .. }) => {
                 write!(f, "the host cannot load it: it has too little static TLS left: {reason}")
             }
@@ -218,7 +218,8 @@ impl Candidate<'_> {
     pub(crate) fn bring_up(&mut self) -> Result<Arc<Live>, ReloadCause> {
         let live = match self.place {
             Place::Inside => match self.bring_in() {
-                // These errors depend on this process, so the trial, which is a process of its own, cannot detect them.
+                // These errors depend on this process, so the trial, which runs in a process of its own, cannot detect
+                // them.
                 Err(ReloadCause::Load(
                     error @ (LoadError::NoStaticTls { .. } | LoadError::OtherStd { .. }),
                 )) => {

@@ -115,8 +115,8 @@ impl HostBuilder {
     }
 
     /// Whether the host starts plugins by itself. If not, each plugin waits for [`Host::start`]. If so, the last
-    /// [`Host::start`] or [`Host::stop`] of a plugin decides whether this plugin is started, or else `auto_start` in its
-    /// manifest. Default: yes.
+    /// [`Host::start`] or [`Host::stop`] of a plugin, in this or an earlier host, decides whether the plugin is
+    /// started. Without such a call, `auto_start` in its manifest decides. Default: yes.
     #[must_use]
     pub fn auto_start(mut self, auto_start: bool) -> Self {
         self.auto_start = auto_start;
@@ -130,8 +130,8 @@ impl HostBuilder {
         self
     }
 
-    /// How many bytes the libraries of all generations may use, including retired generations. Near the limit, reloads
-    /// are rejected. Default: 1 GiB.
+    /// How many bytes of private memory the mapped libraries of all generations may use, including retired generations.
+    /// A version that would exceed the limit is not loaded into the host's process. Default: 1 GiB.
     #[must_use]
     pub fn retained_bytes_limit(mut self, bytes: u64) -> Self {
         self.config.retained_bytes_limit = bytes;
@@ -316,8 +316,8 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let unusable = discovery::restore(&mut discovery, &records, &config.defaults);
     let demotions = Demotions::read(state.demoted());
     let processes = if program.is_ok() { Processes::Possible } else { Processes::Impossible };
-    let consequences = |crash| demotions.draw(crash, &discovery.manifests, processes);
-    let crash_recovery = crashes.iter().filter_map(consequences).collect();
+    let consequences = |crash| demotions.handle_crash(crash, &discovery.manifests, processes);
+    let crash_events = crashes.iter().filter_map(consequences).collect();
     let default_build_dir = || BuildDir::with(config.state_dir.as_deref(), &state_dir);
     let context = Arc::new(Context {
         program,
@@ -347,8 +347,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
     let mut discovery_loop = DiscoveryLoop::new(context.clone(), watcher);
     let answers = discovery_loop.begin(discovery, unusable);
     let workers = discovery_loop.workers();
-    let up =
-        tokio::spawn(discovery::emit_when_up(context.clone(), workers.clone(), (answers, crash_recovery)));
+    let up = tokio::spawn(discovery::emit_when_up(context.clone(), workers.clone(), (answers, crash_events)));
     tokio::spawn(discovery_loop.run(inbox));
     Ok(Made { context, workers, up, attachments })
 }

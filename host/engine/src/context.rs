@@ -69,7 +69,7 @@ impl Context {
         let _alone = self.pruning.write();
         let mut wanted = self.wanted.lock();
         // Each artifact that this process takes from the store or puts into it is added to `wanted`. If the plugin
-        // still needs all of its artifacts, there is nothing to remove.
+        // still needs all artifacts that were in `wanted`, there is nothing to remove.
         if wanted.insert(id.clone(), digests.clone()).is_some_and(|before| before.is_subset(&digests)) {
             return;
         }
@@ -87,7 +87,7 @@ impl Context {
         if self.program.is_ok() { Processes::Possible } else { Processes::Impossible }
     }
 
-    /// The data for a [`PluginInfo`](crate::PluginInfo) that the plugin's worker does not have.
+    /// The part of the data for a [`PluginInfo`](crate::PluginInfo) that the plugin's worker does not have.
     pub(crate) fn for_info(&self) -> (&BuildDir, &Tally) {
         (self.builder.dir(), self.settings.events.tally())
     }

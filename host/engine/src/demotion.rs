@@ -1,8 +1,8 @@
 //! Artifacts that have crashed. A demoted artifact runs only in a child process, or not at all.
 //!
-//! The host cannot prevent a crash, but its crash record names the plugin. The next host reads the crash record and
-//! records the artifact in the state folder. After that, no host runs this artifact in its own process. Other artifacts
-//! of the plugin are not affected.
+//! The host cannot prevent a crash, but its crash record names the artifact. The next host reads the crash record, and
+//! writes into the state folder that the artifact has crashed. After that, no host runs this artifact in its own
+//! process. Other artifacts of the plugin are not affected.
 
 use crate::{
     atomic_file::{self, Durability},
@@ -182,7 +182,7 @@ impl Demotions {
 
     /// Decides the consequence of a crash, records it, and returns the event, with the plugin to which the crash is
     /// attributed. Returns `None` if the crash is not reported.
-    pub(crate) fn draw(
+    pub(crate) fn handle_crash(
         &self,
         crash: &Crash,
         manifests: &[Manifest],
@@ -291,7 +291,7 @@ mod tests {
         let (id, bad, good) = ("dev.test.a".parse().unwrap(), Digest([1; 32]), Digest([2; 32]));
         let read = || Demotions::read(dir.path().join("demoted"));
         let crash = crash(End::Signal("SIGSEGV"), vec![suspect("dev.test.a", 1, Attribution::Raised)]);
-        let (of, event) = read().draw(&crash, &[], Processes::Possible).unwrap();
+        let (of, event) = read().handle_crash(&crash, &[], Processes::Possible).unwrap();
         assert_eq!(of.as_ref(), Some(&id));
         let EventKind::PluginDemoted { crash: site, reason } = event else { panic!("{event:?}") };
         let (method, signal) = (Some("divide".into()), Some("SIGSEGV".into()));
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(reason, "it crashed the host in divide (SIGSEGV)");
         assert_eq!(read().of(&id, bad).map(|it| it.what), Some(Treatment::Process));
         assert_eq!(read().of(&id, good), None);
-        let (_, event) = read().draw(&crash, &[], Processes::Impossible).unwrap();
+        let (_, event) = read().handle_crash(&crash, &[], Processes::Impossible).unwrap();
         assert!(matches!(event, EventKind::PluginQuarantined { .. }), "{event:?}");
         assert_eq!(read().of(&id, bad).map(|it| it.what), Some(Treatment::Quarantined));
         read().lift(&id);
@@ -315,10 +315,11 @@ mod tests {
             suspect("dev.test.a", 1, Attribution::InFlight),
             suspect("dev.test.b", 2, Attribution::InFlight),
         ];
-        let (of, event) = demotions.draw(&crash(End::Unknown, both), &[], Processes::Possible).unwrap();
+        let (of, event) =
+            demotions.handle_crash(&crash(End::Unknown, both), &[], Processes::Possible).unwrap();
         let EventKind::HostCrashed { in_flight, .. } = event else { panic!("{event:?}") };
         assert_eq!((of, in_flight), (None, vec!["dev.test.a (divide)".into(), "dev.test.b (divide)".into()]));
-        assert!(demotions.draw(&crash(End::Unknown, Vec::new()), &[], Processes::Possible).is_none());
+        assert!(demotions.handle_crash(&crash(End::Unknown, Vec::new()), &[], Processes::Possible).is_none());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 

@@ -226,7 +226,7 @@ impl DiscoveryLoop {
                 .partition(|it| says_another(it));
             let is_anothers = !anothers.is_empty()
                 || found.iter().any(|manifest| manifest.root == root && manifest.id != *id);
-            // A plugin whose manifest is being edited was not removed.
+            // A plugin whose manifest is unusable, for example during an edit, was not removed.
             let is_there = now.is_some_and(|now| now.root == root) || !own.is_empty();
             if is_there {
                 // Until the plugin's inputs are watched, only discovery notices an edit of the manifest.

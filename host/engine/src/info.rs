@@ -19,7 +19,7 @@ use std::{
 };
 
 /// The state of a plugin at one moment, for Rust programs. The control plane has a separate type for JSON, whose names
-/// and defaults must stay compatible with the clients of other versions.
+/// and defaults must stay compatible with clients of other versions of replug.
 #[derive(Clone, Debug)]
 pub struct PluginInfo {
     /// The plugin's id.

@@ -40,7 +40,7 @@ pub(crate) struct Job {
     /// The artifact from which the plugin was rolled back. If the build results in it, the serving artifact is not
     /// replaced.
     pub(crate) passed_over: Option<Digest>,
-    /// The version that was stopped to make room for this version, if any.
+    /// The version that was stopped to make room for this version (`order = "stop-first"`), if any.
     pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,
     /// The lifecycle steps that the job runs in this process.
     pub(crate) steps: Arc<Steps>,

@@ -70,8 +70,8 @@ pub struct CallMetrics {
     /// The number of calls that have failed, by kind of failure.
     pub failures: Failures,
     /// The durations of successful calls, in seconds, from the lookup of the generation until the result. All calls by
-    /// name are timed. Of other calls, a thread times one in 1,024 after a call in this process, and each one after a call
-    /// into a child process.
+    /// name are timed. For any other call, the previous call of the same thread decides: after a call in this process,
+    /// about one call in 1,024 is timed; after a call into a child process, each call is.
     pub returned: Histogram,
     /// The durations of failed calls, measured in the same way.
     pub failed: Histogram,

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
-    /// In the host's own process, except for artifacts that have crashed the host, that would exceed the host's limits,
-    /// or in which a panic ends the process. Such artifacts run in a child process.
+    /// In the host's own process, except for artifacts that have crashed, that would exceed the host's limits, that
+    /// need a different shared standard library, or in which a panic aborts the process. Such artifacts run in a child
+    /// process.
     #[default]
     Auto,
     /// In the host's own process. An artifact that cannot run there is rejected.

@@ -33,7 +33,7 @@ pub struct HostConfig {
     pub watch_poll: WatchPoll,
     /// For each plugin, the number of artifacts that are kept for rollbacks.
     pub keep_artifacts: usize,
-    /// The maximum memory of the libraries of all generations, including retired generations, in bytes.
+    /// The maximum private memory of the mapped libraries of all generations, including retired generations, in bytes.
     pub retained_bytes_limit: u64,
     /// Defaults for manifests.
     pub defaults: Defaults,

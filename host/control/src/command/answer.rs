@@ -1,7 +1,7 @@
 //! The answers to [commands](super::Command): plain data, the same over HTTP and on the command line.
 //!
-//! The command line may read the answer of a host of a different version. So it ignores unknown fields, and a field
-//! that is added here needs a default for older hosts, which do not send the field.
+//! The command line may read the answer of a host that runs a different version of replug. So it ignores unknown
+//! fields, and a field that is added here needs a default for older hosts, which do not send the field.
 
 use super::schema::StatusSchema;
 use replug_api::describe;
@@ -51,7 +51,7 @@ impl From<PendingConfig> for Configuration {
 }
 
 /// The state of a plugin at the time of the answer: [`PluginInfo`] as JSON. The two types are separate, because clients
-/// of other versions read this type, while the fields of [`PluginInfo`] may change with each version.
+/// of other versions of replug read this type, while the fields of [`PluginInfo`] may change with each version.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plugin {
     /// The plugin's id.

@@ -102,8 +102,8 @@ impl Audit {
 
     /// Reports the calls that were counted since the last report.
     pub(crate) fn sum_up(&self) {
-        // The lock is held until all counts are reported. When the control plane closes, it also calls this function,
-        // which must not return before the task that calls it once a second has reported its counts.
+        // The lock is held until all counts are reported. The control plane also calls this function when it closes,
+        // and then has to wait for a report that is in progress.
         let mut calls = self.calls.lock();
         // If a kind had no calls since the last report, its next call is reported immediately.
         calls.retain(|kind| kind.count > 0);

@@ -1,5 +1,5 @@
-//! Numbers the events, and keeps recent ones for readers that were not connected. Each ring buffer has a maximum number
-//! of events and of bytes.
+//! Numbers the events, and keeps recent ones in ring buffers, for readers that were not connected. Each ring buffer has
+//! a maximum number of events and of bytes.
 //!
 //! One task writes. A reader holds only the number of its last event. Frequent kinds of events have a separate ring,
 //! and so have the logs of each plugin. So neither audited calls nor a plugin that logs a lot displace rarer events. A
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 pub(crate) const KEPT_EVENTS: usize = 2048;
 /// The maximum number of log entries that are kept for each plugin.
 pub(crate) const KEPT_LOGS: usize = 500;
-/// The maximum size of each of these two rings, in bytes of JSON.
+/// The maximum size of the ring of the frequent kinds, and of the ring of all other kinds, in bytes of JSON.
 const EVENTS_BYTES: usize = 8 << 20;
 /// The maximum size of the log entries that are kept for each plugin, in bytes of JSON.
 const LOGS_BYTES: usize = 4 << 20;

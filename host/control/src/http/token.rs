@@ -61,8 +61,8 @@ pub(super) struct KeptToken {
 }
 
 impl KeptToken {
-    /// In how many checks, from the one that finds the state folder missing, a missing file is created again. One check
-    /// is not enough, because the removal of the folder may still be in progress.
+    /// The number of checks in which a missing file is created again, counted from the check that finds the state
+    /// folder missing. One check is not enough, because the removal of the folder may still be in progress.
     const LOOKS: u32 = 3;
 
     pub(super) fn new(file: PathBuf, token: &Token) -> Self {

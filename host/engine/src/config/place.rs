@@ -2,7 +2,7 @@
 //! Without a workspace, it is in the user's state folder.
 //!
 //! The default is not in the plugins folder, because a workspace with `members = ["plugins/*"]` treats every folder in
-//! it as a package.
+//! the plugins folder as a package.
 
 use crate::{
     process_stat::ProcessStat,
@@ -24,24 +24,24 @@ use std::{
 /// This program's folder in the user's state folder.
 const OWN: &str = "replug";
 
-/// The name of the state folder that earlier versions created in the plugins folder.
+/// The name of the state folder that earlier versions of replug created in the plugins folder.
 const FORMER: &str = ".replug";
 
 /// The default state folder for the plugins folder `plugins_dir`: `<target>/replug/<name>-<hash>`, in the target folder
 /// of the workspace that contains the plugins folder. Without a workspace, it is `$XDG_STATE_HOME/replug/<name>-<hash>`
 /// or `~/.local/state/replug/<name>-<hash>`.
 ///
-/// If an earlier version has created the state folder `.replug` in the plugins folder, the default is that folder until
-/// [`settle_state_dir`] has moved it.
+/// If an earlier version of replug has created the state folder `.replug` in the plugins folder, the default is that
+/// folder until [`settle_state_dir`] has moved it.
 pub fn default_state_dir(plugins_dir: &Path) -> PathBuf {
     let plugins_dir = resolved(plugins_dir);
     let (place, former) = (place_of(&plugins_dir), plugins_dir.join(FORMER));
     if !place.exists() && is_state(&former) { former } else { place }
 }
 
-/// The default state folder, for a host or a build that is about to write to it. If an earlier version has left its
-/// state folder in the plugins folder, that folder is first moved to the new default, with a warning. If a host uses
-/// the old folder, or if the move fails, the result is the old folder.
+/// The default state folder, for a host or a build that is about to write to it. If an earlier version of replug has
+/// left its state folder in the plugins folder, that folder is first moved to the new default, with a warning. If a
+/// host uses the old folder, or if the move fails, the result is the old folder.
 pub fn settle_state_dir(plugins_dir: &Path) -> PathBuf {
     let plugins_dir = resolved(plugins_dir);
     let (place, former) = (place_of(&plugins_dir), plugins_dir.join(FORMER));
@@ -90,13 +90,13 @@ fn place_of(plugins_dir: &Path) -> PathBuf {
     states.join(format!("{name}-{hash}"))
 }
 
-/// Whether a host created the folder. A link is excluded, because only a user creates one.
+/// Whether a host created the folder. A link is excluded, because only users create links.
 fn is_state(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|it| it.is_dir()) && folder.join("run").is_dir()
 }
 
-/// Whether a host of an earlier version uses a state folder. Such a host has a folder with its pid in `run`. If it has
-/// a control plane, it also holds the lock of a file in `hosts`.
+/// Whether a host of an earlier version of replug uses a state folder. Such a host has a folder with its pid in `run`.
+/// If it has a control plane, it also holds the lock of a file in `hosts`.
 fn is_in_use(state_dir: &Path) -> bool {
     let entries = |name: &str| fs::read_dir(state_dir.join(name)).into_iter().flatten().flatten();
     let is_held = |file: File| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);

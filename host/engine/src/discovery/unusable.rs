@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn if_a_folder_had_two_plugins_the_last_recorded_one_is_restored() {
+    async fn of_two_plugins_recorded_for_a_folder_the_latest_is_restored() {
         let bench = Bench::new();
         let written = |id: &str| bench.dir.path().join("state").join(id).join("record.json");
         bench.accept("one", "id = 'dev.test.two'\n");

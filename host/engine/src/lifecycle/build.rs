@@ -32,7 +32,7 @@ pub(crate) enum Aim {
 impl Aim {
     /// The aim after an edit.
     fn edited(self) -> Self {
-        // A command that requires a new generation requires it after an edit, too.
+        // A command that requires a new generation still requires it after an edit.
         if self == Self::Renew { Self::Renew } else { Self::Update }
     }
 }

@@ -19,8 +19,8 @@ impl Lifecycle {
         }
         let is_manifest = seen.change.what == What::Manifest;
         if self.intent == Intent::Rest {
-            // The plugin is stopped, so the change counts as an edit by a user, and causes no build now. The next start
-            // of the plugin builds the source.
+            // A stopped plugin is not built, so the change counts as an edit by a user, and causes no build now. The
+            // next start builds the source.
             self.overlap.edited();
             let change = seen.change.clone();
             let work = is_manifest.then_some(Work::ReadManifest { change, builds: true });

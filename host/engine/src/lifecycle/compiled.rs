@@ -1,4 +1,4 @@
-//! The result of a compilation: whether a program is still copying files of the plugin, and whether a failed
+//! The result of a compilation: whether another program is still copying files of the plugin, and whether a failed
 //! compilation may succeed at another attempt.
 
 use crate::{build::OwnWrites, watch::GRACE};

@@ -74,7 +74,8 @@ impl Lifecycle {
         Effects::of([Effect::ReportUnclearBuild])
     }
 
-    /// A version serves in this place. A move to a child process is reported once, until a version runs as requested.
+    /// A version serves in this place. A move to a child process is reported once. It is reported again only after a
+    /// version has run as requested.
     pub(super) fn is_placed(&mut self, placement: Placement) -> Effects {
         let was_moved = std::mem::replace(&mut self.is_moved, placement != Placement::AsRequested);
         let is_news = placement == Placement::Moved && !was_moved;

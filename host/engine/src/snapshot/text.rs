@@ -21,7 +21,7 @@ impl Metrics {
         self.write_states(&mut page);
         self.write_calls(&mut page);
         self.write_reloads(&mut page);
-        self.write_troubles(&mut page);
+        self.write_incidents(&mut page);
         self.write_processes(&mut page);
         page.text
     }
@@ -143,7 +143,7 @@ impl Metrics {
         self.each(|it, id| rollbacks.add(&[("plugin", id)], it.tally.rollbacks as f64));
     }
 
-    fn write_troubles(&self, page: &mut Page) {
+    fn write_incidents(&self, page: &mut Page) {
         let help = "Unexpected exits of the plugin's process, by cause.";
         let mut crashes = page.family(Kind::Counter, "replug_plugin_crashes_total", help);
         self.each(|it, id| {

@@ -14,8 +14,8 @@ impl Worker {
     /// Builds until no newer save supersedes the build, and installs the result.
     pub(super) async fn rebuild(&mut self, mut cause: Cause) -> Result<Generation, HostError> {
         if self.context.builder.takes_time(&self.manifest()) {
-            // The record is saved before the build: if this host ends during the build, the next host starts the
-            // plugin.
+            // The record is saved before the build, so that the next host also starts the plugin if this host ends
+            // during the build.
             self.record.save();
         }
         let mut stages = Stages::default();

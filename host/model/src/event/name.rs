@@ -73,8 +73,8 @@ names! {
 }
 
 impl EventName {
-    /// The kind with this name in JSON; `None` if there is none, for example because another version of the host has
-    /// emitted the event.
+    /// The kind with this name in JSON; `None` if there is none, for example because a host of another version of
+    /// replug has emitted the event.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|it| it.as_str() == name)
     }

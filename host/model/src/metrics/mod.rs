@@ -1,8 +1,9 @@
 //! Counters and durations of a running host.
 //!
-//! [`CallTimes`] records the durations of calls. All calls by name are timed. Of the calls through typed handles and
-//! resolved methods, a thread times one in 1,024 after a call in this process, because reading a clock takes as long as
-//! such a call, or longer; after a call into a child process, it times the next call.
+//! [`CallTimes`] records the durations of calls. All calls by name are timed. For a call through a typed handle or a
+//! resolved method, the previous call of the same thread decides. After a call in this process, one call in 1,024 is
+//! timed, because reading a clock takes as long as such a call, or longer. After a call into a child process, each call
+//! is timed.
 //!
 //! [`Tally`](crate::event::Tally) counts events when they are emitted.
 

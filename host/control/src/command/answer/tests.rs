@@ -15,8 +15,8 @@ fn read<A: DeserializeOwned>(text: &str) -> A {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Asserts that the answer in `text` is the same after reading and writing, and that reading ignores unknown fields, as
-/// a newer host may send them.
+/// Asserts that the answer in `text` is the same after reading and writing, and that reading ignores unknown fields,
+/// which a newer host may send.
 fn round_trip<P, A>(_: fn(P) -> Request<A>, text: &str)
 where
     A: Serialize + DeserializeOwned + fmt::Debug,

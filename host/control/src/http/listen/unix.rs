@@ -58,7 +58,7 @@ pub(super) struct Unix {
 }
 
 impl Unix {
-    /// Binds the socket at `named`, or at the default path for `plugins_dir`. If `program` is given, a process of this
+    /// Binds the socket at `named`, or at the default path for `plugins_dir`. With a `program`, a process of this
     /// program removes the socket if the host is killed.
     pub(super) fn bind(
         named: Option<&Path>,

@@ -261,7 +261,7 @@ pub(super) enum Text {
     Same,
 }
 
-/// The wall clock at the time `since` after the begin of the simulation.
+/// The time of the simulated wall clock when the simulation has run for `since`.
 pub(super) fn wall(since: Duration) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + since
 }
