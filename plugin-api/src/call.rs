@@ -235,7 +235,7 @@ pub unsafe trait Interface: Send + Sync + 'static {
     /// binary.
     const EXPORT: &'static InterfaceExport;
 
-    /// The same methods, layouts and description, with edges to a plugin that is not in this process. See
+    /// The same methods, layouts and description, with edges that encode the arguments and pass them to the host. See
     /// [`crate::remote`].
     const REMOTE: &'static InterfaceExport;
 

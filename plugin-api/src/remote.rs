@@ -1,6 +1,6 @@
-//! Remote edges, through which a typed client calls a plugin that is not in this process.
+//! Remote edges, through which a typed client calls a plugin in another process, or one that runs on threads of its own.
 //!
-//! A client calls an `Edge` with an `Object`. For a plugin in another process, the host passes the edges of
+//! A client calls an `Edge` with an `Object`. For such a plugin, the host passes the edges of
 //! [`Interface::REMOTE`](crate::Interface::REMOTE) to the client. `#[interface]` generates these edges into the
 //! interface's crate, and the host links that crate. The object of a remote edge is a [`RemoteObject`]. The edge
 //! encodes the arguments, passes them to the object's [`Remote`], and decodes the answer. If a call gets no answer, its
@@ -25,7 +25,7 @@ use postcard::{
 use serde::{Serialize, Serializer as _, de::DeserializeOwned};
 use std::{borrow::Cow, cell::RefCell, mem::ManuallyDrop, sync::Arc};
 
-/// One interface of a plugin that is not in this process. Implemented by the host.
+/// The target of remote edges: one interface of a plugin. Implemented by the host.
 ///
 /// Edges call a `Remote` on any thread, and on several threads at once. If a method of a `Remote` panics, the caller
 /// gets [`CallError::Panicked`].
@@ -49,7 +49,7 @@ pub trait Remote: Send + Sync {
     fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError>;
 }
 
-/// The answer of a plugin in another process: the result of its
+/// The answer of a plugin to a call through a remote edge: the result of the plugin's
 /// [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke).
 #[derive(Debug)]
 pub enum Reply {

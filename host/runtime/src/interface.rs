@@ -26,19 +26,20 @@ pub struct Offered {
     fitting: Mutex<Vec<&'static InterfaceExport>>,
 }
 
-/// Where calls through the interface go: to an instance in this process, or elsewhere.
+/// Where calls through the interface go: directly to an instance in this process, or through a [`RemoteObject`], which
+/// passes encoded arguments on.
 enum Target {
     Here(BoundInterface),
     Elsewhere(RemoteObject),
 }
 
 impl Offered {
-    /// An interface of a plugin that is not in this process.
+    /// An interface whose arguments are encoded: its plugin is in another process, or runs on threads of its own.
     pub fn elsewhere(description: Interface, object: RemoteObject) -> Self {
         Self { description, target: Target::Elsewhere(object), fitting: Mutex::default() }
     }
 
-    /// An interface of an instance in this process.
+    /// An interface of an instance in this process, which runs on the threads of its callers.
     ///
     /// # Safety
     ///

@@ -102,7 +102,7 @@ fn edge(name: &Ident, method: &Method) -> TokenStream {
     });
     let answer = method.result();
     quoted! {
-        // Safety: the object comes from `bind` of this library, and its instance lives until the edge has returned.
+        // Safety: 1: the object comes from `bind` of this library. 2: its instance lives until the edge has returned.
         unsafe extern "C" fn #edge(
             object: ::replug_api::abi::Object,
             arguments: #arguments,

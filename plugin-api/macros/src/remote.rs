@@ -1,4 +1,4 @@
-//! The remote edges of an interface: the same signatures as its edges, for a plugin that is not in this process.
+//! The remote edges of an interface. They have the same signatures as its edges, and encode the arguments.
 
 use crate::{
     contract::{Contract, Method, Param},
@@ -49,8 +49,8 @@ fn edge(index: usize, method: &Method) -> TokenStream {
         None => quoted!(call.infallible()),
     };
     quoted! {
-        // Safety: the object comes from `RemoteObject::object`, and a clone of that `RemoteObject` lives until the edge
-        // has returned.
+        // Safety: 1: the object comes from `RemoteObject::object`. 2: a clone of that `RemoteObject` lives until the
+        // edge has returned.
         unsafe extern "C" fn #edge(
             object: ::replug_api::abi::Object,
             arguments: #arguments,

@@ -81,7 +81,7 @@ pub(crate) fn check_root(header: &'static LibHeader) -> Result<(), RootMismatch>
 }
 
 /// Compares an interface that a handle of the host needs with the plugin's interface of that name. The layouts of types
-/// are compared only if the plugin is in this process, because only then are the plugin's layouts known.
+/// are compared only if calls pass the values themselves and do not encode them.
 ///
 /// The interfaces match even if one of them has additional methods at the end. A call to a method that the plugin lacks
 /// returns an error.

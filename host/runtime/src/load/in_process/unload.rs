@@ -34,7 +34,7 @@ enum Held {
     /// A thread may run the library's code.
     #[error("{0}")]
     ByThread(Inside),
-    /// The kernel calls the library's code.
+    /// The library handles a signal, so the kernel may call the library's code.
     #[error("it handles {0}")]
     BySignal(String),
     /// As far as the host can verify, nothing uses the library. But no thread could be started to close it.

@@ -72,7 +72,7 @@ const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 /// The seals fix the length: no process can truncate the file while others have it mapped.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// Creates the memory file for a crash record, and allocates all of its memory at once.
+/// Creates the memory file for a crash record, and allocates all of its memory.
 ///
 /// # Errors
 ///

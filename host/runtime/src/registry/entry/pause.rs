@@ -35,8 +35,8 @@ impl Entry {
         Err(PauseError::Deadline { deadline, running })
     }
 
-    /// Ends a pause from outside, because the thread that owns the [`Paused`] may be stuck: the paused generation
-    /// serves again.
+    /// Ends a pause from another thread, because the thread that owns the [`Paused`] may be stuck: the paused
+    /// generation serves again.
     pub fn resume(&self) {
         let mut inner = self.inner.lock();
         let (Some(_), Some(live)) = (inner.pause.take(), inner.live.clone()) else { return };
