@@ -122,7 +122,7 @@ fn section(instructions: &[(&'static str, Option<f64>, u64)], system_calls: Opti
     let within = |(_, count, most): &(_, Option<f64>, u64)| count.is_none_or(|count| count <= *most as f64);
     let bounds = instructions
         .iter()
-        .map(|(kind, count, most)| format!("{kind}: {} of {most}", instruction_cell(count)));
+        .map(|(kind, count, most)| format!("{kind} {} (limit {most})", instruction_cell(count)));
     Section {
         title: "Counts of a call",
         tables: vec![Table {
@@ -142,8 +142,8 @@ fn section(instructions: &[(&'static str, Option<f64>, u64)], system_calls: Opti
         targets: vec![
             Target {
                 what: "instructions of a call in process",
-                bound: "at most the pinned number",
-                measured: bounds.collect::<Vec<_>>().join(", "),
+                bound: "each at most its limit",
+                measured: bounds.collect::<Vec<_>>().join("; "),
                 met: instructions.iter().all(within),
                 ..Target::default()
             },

@@ -262,7 +262,7 @@ fn section(
         title: "A call into a plugin in a child process",
         tables: vec![
             Table {
-                columns: vec!["one caller", "µs a call", "p50", "p99", "p99.9", "to the messages"],
+                columns: vec!["one caller", "µs a call", "p50", "p99", "p99.9", "times the first row"],
                 rows: calls.iter().map(row).chain(missing).collect(),
             },
             Table {
@@ -311,7 +311,7 @@ fn targets(
     let worst = texts.iter().filter_map(|text| Some(text.ns[1]? / text.ns[0]?)).fold(0.0, f64::max);
     vec![
         Target {
-            what: "call over a socket to one message each way",
+            what: "call over a socket, relative to one message each way",
             bound: "at most 1.4 times",
             measured: format!("{to_messages:.2} times"),
             met: to_messages <= 1.4,
@@ -341,21 +341,21 @@ fn targets(
             floor: us(SPIN).map(|us| format!("{us} (spin)")),
         },
         Target {
-            what: "on one processor, a call over shared memory to one over a socket",
+            what: "call over shared memory, relative to a socket, on one processor",
             bound: "at most 1.1 times",
             measured: format!("{with_one:.2} times"),
             met: with_one <= 1.1,
             ..Target::default()
         },
         Target {
-            what: "a text over shared memory to one over a socket, whatever its length",
+            what: "text over shared memory, relative to a socket, at the worst length",
             bound: "at most 1.1 times",
             measured: format!("{worst:.2} times"),
             met: worst <= 1.1,
             ..Target::default()
         },
         Target {
-            what: "throughput of two callers to one, over a socket",
+            what: "throughput of two callers over a socket, relative to one",
             bound: "at least 1.6 times",
             measured: format!("{scaling:.2} times"),
             met: scaling >= 1.6,

@@ -50,7 +50,7 @@ pub(crate) fn measure() -> Result<Section> {
         SUBJECTS.iter().zip(&measured).map(|(subject, it)| it.target(subject)).collect();
     targets[0].peer = best.map(|(name, ms)| format!("{ms:.1} ms ({name})"));
     targets.push(Target {
-        what: "save to live, relative to the fastest other loop",
+        what: "edit of the small plugin, relative to the fastest other loop",
         bound: "less than 1 time",
         measured: best.map_or_else(
             || "no other loop was measured".to_owned(),
@@ -159,7 +159,7 @@ fn edits_table(measured: &[Measured], others: &[Other]) -> Table {
             "p50 ms",
             "least",
             "most",
-            "to `cargo build`",
+            "times `cargo build`",
         ],
         rows,
     }

@@ -37,7 +37,7 @@ pub(crate) const SUBJECTS: [Subject; 3] = [
         edits: 12,
         share: 0.5,
         bound: "at most 0.5 times",
-        what: "save to live, relative to `cargo build`",
+        what: "edit of the small plugin, relative to `cargo build`",
         add: |sandbox| Ok(sandbox.add("plugins/hello-world")?.join("src/lib.rs")),
     },
     Subject {
@@ -48,7 +48,7 @@ pub(crate) const SUBJECTS: [Subject; 3] = [
         edits: 10,
         share: 0.65,
         bound: "at most 0.65 times",
-        what: "save to live of a middle plugin, relative to `cargo build`",
+        what: "edit of the middle plugin, relative to `cargo build`",
         add: add_middle,
     },
     Subject {
@@ -59,7 +59,7 @@ pub(crate) const SUBJECTS: [Subject; 3] = [
         edits: 6,
         share: 0.9,
         bound: "at most 0.9 times",
-        what: "save to live of a large plugin, relative to `cargo build`",
+        what: "edit of the large plugin, relative to `cargo build`",
         add: add_large,
     },
 ];

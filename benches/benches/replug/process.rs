@@ -157,12 +157,12 @@ fn section(lives: &Lives) -> Section {
     Section {
         title: "The life of a plugin in a child process",
         tables: vec![Table {
-            columns: vec!["from the start of a process until it has answered a call", "p50 ms", "p99 ms"],
+            columns: vec!["from the command until a new process has answered a call", "p50 ms", "p99 ms"],
             rows: [("replug", Ok(&lives.starts))].into_iter().chain(go).map(row).collect(),
         }],
         targets: vec![
             Target {
-                what: "preflight with its trial",
+                what: "preflight, with its trial",
                 bound: "at most 25 ms",
                 measured: format!("{trial:.1} ms (p50 of {} reloads)", lives.preflight.len()),
                 met: trial <= 25.0,
@@ -178,10 +178,10 @@ fn section(lives: &Lives) -> Section {
                 ..Target::default()
             },
             back(
-                "caller of a plugin that sleeps until it is cancelled, with a deadline of 100 ms",
+                "caller of a method that waits until it is cancelled, with a deadline of 100 ms",
                 &lives.slept.cancelled,
             ),
-            back("caller of a plugin that sleeps forever, with a deadline of 100 ms", &lives.slept.killed),
+            back("caller of a method that never returns, with a deadline of 100 ms", &lives.slept.killed),
         ],
         charts: Vec::new(),
     }

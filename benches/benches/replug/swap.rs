@@ -80,7 +80,7 @@ pub(crate) fn measure() -> Result<Section> {
         }],
         targets: vec![
             Target {
-                what: "the swap itself, without state (p99)",
+                what: "swap of a plugin without state, p99",
                 bound: "under 1 ms",
                 measured: format!("{p99:.3} ms in {} reloads", swap.len()),
                 met: p99 < 1.0,

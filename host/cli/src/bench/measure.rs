@@ -7,8 +7,8 @@ use replug_runtime::load::in_process::allocations_of_thread;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// Calls that are shorter than this are timed in batches of at least this duration, because the clock itself takes some
-/// 50 ns.
+/// Calls that are shorter than this are timed in batches of at least this duration, because the clock itself takes tens
+/// of nanoseconds.
 const SHORTEST: Duration = Duration::from_micros(2);
 
 /// The longest sample, in picoseconds: an hour.
