@@ -17,7 +17,7 @@ use std::{
 /// The number of calls of rustc for each plugin. The first fills the incremental cache.
 const CALLS: usize = 5;
 
-/// The passes in the table, each with the passes of rustc that it consists of.
+/// The rows of the table, each with the passes of rustc that it includes.
 pub(crate) const PASSES: [(&str, &[&str]); 7] = [
     ("macro expansion, with reading the metadata of the dependencies", &["macro_expand_crate"]),
     ("name resolution", &["resolve_crate"]),
@@ -41,7 +41,7 @@ pub(crate) const PASSES: [(&str, &[&str]); 7] = [
 pub(crate) struct Call {
     /// In the order of [`PASSES`].
     pub(crate) passes: Vec<f64>,
-    /// All passes, with those that are not in the table.
+    /// The total of all passes, including those that are not in the table.
     pub(crate) rustc: f64,
     /// From the start of the process until it has exited.
     pub(crate) process: f64,

@@ -87,7 +87,7 @@ fn a_thread_that_the_plugin_left_behind_keeps_its_library_mapped() {
 }
 
 #[test]
-fn a_thread_local_of_a_foreign_thread_keeps_the_library_mapped() {
+fn a_thread_local_of_a_thread_of_the_plugin_keeps_its_library_mapped() {
     let (_lab, outcome) = ended_after("leave-a-tls-destructor", LONG);
     assert_eq!(outcome, RetireOutcome::PinnedTls);
 }

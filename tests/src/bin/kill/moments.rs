@@ -59,7 +59,7 @@ fn host_of(parent: Pid) -> Option<Pid> {
 
 /// An environment variable that all processes of a run inherit. It identifies even processes that have left their
 /// process group and session.
-const MARK: &str = "REPLUG_KILL_RUN";
+const RUN_VARIABLE: &str = "REPLUG_KILL_RUN";
 
 /// The latest moment of a kill. By then, most plugins have been reloaded a few times.
 const LATEST: Duration = Duration::from_millis(1500);
@@ -70,22 +70,22 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
     let temporary = dir.path().join("tmp");
     fs::create_dir(&temporary)?;
     serve::prepare(dir.path())?;
-    let mark = format!("{}-{}", process::id(), random.below(u64::MAX));
+    let run_id = format!("{}-{}", process::id(), random.below(u64::MAX));
     let (mut victims, mut processes) = (BTreeMap::new(), Vec::new());
     let (mut longest, mut files) = (Duration::ZERO, 0);
     for number in 0..count {
         let victim = Victim::ALL[usize::try_from(random.below(Victim::ALL.len() as u64))?];
         let moment = random.time(LATEST);
-        let mut host = start(dir.path(), &temporary, &mark)?;
+        let mut host = start(dir.path(), &temporary, &run_id)?;
         // The moment is random, so there is no event to wait for.
         thread::sleep(moment);
-        let alive = marked(&mark);
+        let alive = processes_of(&run_id);
         victim.kill(&host)?;
         let killed = Instant::now();
         host.wait()?;
         let what = || format!("kill {number} of the {} after {moment:?}", victim.name());
-        poll_within(within, || marked(&mark).is_empty());
-        let left = marked(&mark);
+        poll_within(within, || processes_of(&run_id).is_empty());
+        let left = processes_of(&run_id);
         let took = killed.elapsed();
         let names: Vec<_> = left.iter().map(|pid| describe(*pid)).collect();
         for pid in left {
@@ -105,7 +105,7 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
         longest = longest.max(took);
         files += names_in(&dir.path().join("state/run")).len();
     }
-    let mut last = start(dir.path(), &temporary, &mark)?;
+    let mut last = start(dir.path(), &temporary, &run_id)?;
     wait_until_up(&mut last)?;
     ensure!(
         names_in(&temporary.join("replug")).len() == 1,
@@ -129,14 +129,14 @@ pub(crate) fn run(count: u64, random: &mut Random, within: Duration) -> Result<(
     println!("temporary folder    empty after each kill");
     println!("state/run           {files} folders found after the kills, {} after the next host", left.len());
     ensure!(left.is_empty(), "left in state/run: {}", left.join(", "));
-    ensure!(marked(&mark).is_empty(), "processes of a host that has shut down are still running");
+    ensure!(processes_of(&run_id).is_empty(), "processes of a host that has shut down are still running");
     println!("ok");
     Ok(())
 }
 
-fn start(dir: &Path, temporary: &Path, mark: &str) -> Result<Child> {
+fn start(dir: &Path, temporary: &Path, run_id: &str) -> Result<Child> {
     let mut command = Command::new(env::current_exe()?);
-    command.arg("--serve").arg(dir).env(MARK, mark);
+    command.arg("--serve").arg(dir).env(RUN_VARIABLE, run_id);
     command.env("TMPDIR", temporary).env("XDG_RUNTIME_DIR", temporary);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     command.process_group(0).spawn().context("cannot start the host")
@@ -153,15 +153,15 @@ fn wait_until_up(host: &mut Child) -> Result<()> {
 }
 
 /// The running processes of this run, in any process group and session. Zombies are not included.
-fn marked(mark: &str) -> Vec<Pid> {
-    let wanted = format!("{MARK}={mark}");
-    let has_mark = |pid: &Pid| {
+fn processes_of(run_id: &str) -> Vec<Pid> {
+    let wanted = format!("{RUN_VARIABLE}={run_id}");
+    let belongs = |pid: &Pid| {
         let variables = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
     };
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|it| Pid::from_raw(it.file_name().to_str()?.parse().ok()?));
-    pids.filter(has_mark).collect()
+    pids.filter(belongs).collect()
 }
 
 fn describe(pid: Pid) -> String {

@@ -84,7 +84,7 @@ impl Kind {
         }
     }
 
-    /// How many percent of the generations have to end in that way.
+    /// How many percent of the generations have to end with that outcome.
     fn least_percent(self) -> u64 {
         match self {
             // In a run of 10,000 reloads, 4 libraries stayed mapped. The likely cause: glibc gives a new thread of the
