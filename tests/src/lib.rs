@@ -22,6 +22,7 @@
 //! | [`resource_usage`] | the resources of the program: memory, descriptors, thread-local keys |
 //! | [`sandbox`] | copies of the workspace's plugins, for programs that edit them |
 //! | [`schemathesis`] | tests a server with requests that are generated from its description, where it is available |
+//! | [`stop_request`] | a signal that asks a long run to end early |
 //! | [`wait`] | waits for conditions that no event reports |
 
 pub mod artifact;
@@ -45,6 +46,7 @@ pub mod resource_usage;
 pub mod sandbox;
 pub mod schemathesis;
 pub mod source;
+pub mod stop_request;
 pub mod tally;
 pub mod wait;
 

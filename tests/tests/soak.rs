@@ -1,7 +1,9 @@
 //! Short runs of `cargo xtask soak`, in a child process, because the run measures the whole process.
 
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{
-    process::Command,
+    io::{BufRead, BufReader, Read},
+    process::{Command, Stdio},
     sync::{Mutex, PoisonError},
 };
 
@@ -18,6 +20,25 @@ fn many_reloads_with_a_verified_unload_unmap_each_generation() {
 #[test]
 fn many_reloads_in_child_processes_lose_no_call_and_leak_nothing() {
     soak(&["--mode", "process", "--reloads", "140"]);
+}
+
+#[test]
+fn a_soak_that_is_asked_to_exit_reports_its_figures_and_the_sender() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut soak = Command::new(env!("CARGO_BIN_EXE_soak"));
+    soak.args(["--reloads", "1000000"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut soak = soak.spawn().expect("it starts");
+    let mut said = BufReader::new(soak.stdout.take().expect("its output is a pipe")).lines();
+    let begun = said.by_ref().map(|line| line.expect("text")).any(|line| line.starts_with("reloading "));
+    assert!(begun, "it ended before its first reload: {:?}", soak.wait());
+    kill_process(Pid::from_child(&soak), Signal::TERM).expect("it runs");
+    let said: Vec<String> = said.map(|line| line.expect("text")).collect();
+    let mut complained = String::new();
+    soak.stderr.take().expect("a pipe").read_to_string(&mut complained).expect("text");
+    assert_eq!(soak.wait().expect("it ends").code(), Some(1), "{said:?}\n{complained}");
+    assert!(said.contains(&"failed calls        0".to_owned()), "{said:?}");
+    let sender = format!("error: stopped by SIGTERM from process {} (", getpid());
+    assert!(complained.starts_with(&sender) && complained.contains(" of 1000000 reloads"), "{complained}");
 }
 
 /// Held during a run: each run keeps all processors busy, so two concurrent runs would take longer than two successive

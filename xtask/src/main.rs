@@ -3,6 +3,7 @@
 
 mod ci;
 mod packages;
+mod program_end;
 mod programs;
 mod tidy;
 

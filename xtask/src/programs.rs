@@ -1,8 +1,8 @@
 //! `cargo xtask soak | kill | demo | oracle | simulate | bench`: runs programs of other packages, with the right
 //! profile and arguments.
 
-use crate::packages;
-use anyhow::{Context, bail};
+use crate::{packages, program_end};
+use anyhow::Context;
 use std::{
     hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
@@ -183,9 +183,5 @@ fn command(root: &Path, args: &[&str]) -> Command {
 }
 
 fn run(command: &mut Command, args: &[&str]) -> anyhow::Result<()> {
-    let status = command.status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("`cargo {}` failed ({status}): see its output above", args.join(" "));
-    }
-    Ok(())
+    program_end::run(command, &format!("`cargo {}`", args.join(" ")))
 }

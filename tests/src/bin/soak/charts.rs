@@ -1,6 +1,6 @@
 //! Combines the runs in a folder into one chart, in the form that `benches/plot` draws.
 
-use super::Kind;
+use super::kind::Kind;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::{fs, path::Path};

@@ -7,11 +7,13 @@
 
 mod callers;
 mod charts;
+mod kind;
 mod samples;
 
 use anyhow::{Context, Result, bail, ensure};
 use callers::{Board, Callers, Seen, come_and_go};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use kind::Kind;
 use replug::{
     Event, EventKind, Events, Handle, Host, HostError,
     error::{PreflightError, ReloadCause},
@@ -22,6 +24,7 @@ use replug_tests::{
     numbered::Numbered,
     resource_usage::{self, ResourceUsage},
     sandbox::{Sandbox, Std},
+    stop_request::{REQUESTS, StopRequest},
 };
 use samples::Samples;
 use serde_json::{Value, json};
@@ -40,88 +43,6 @@ const ID: &str = "dev.replug.numbered";
 /// After this many reloads, everything that is allocated only once has been allocated.
 const WARM_UP: u64 = 100;
 
-/// Where the artifacts are loaded, and whether they are unmapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// Into the program itself, where they stay mapped
-    InProcess,
-    /// Into the program itself, with `unload = "verified"`
-    Verified,
-    /// Each into a child process
-    Process,
-}
-
-impl Kind {
-    const ALL: [Self; 3] = [Self::InProcess, Self::Verified, Self::Process];
-
-    /// How much memory of the host a retired generation may keep.
-    fn limit_kib(self) -> f64 {
-        match self {
-            Self::InProcess => 64.0,
-            Self::Verified | Self::Process => 2.0,
-        }
-    }
-
-    /// The lines of the manifest.
-    fn manifest(self) -> &'static str {
-        match self {
-            // Trials are off: they load the artifact into a child process, but this run measures what loads into the
-            // program itself leave behind.
-            Self::InProcess => "mode = \"in-process\"\nreload.preflight = \"off\"\n",
-            Self::Verified => {
-                "mode = \"in-process\"\nreload.preflight = \"off\"\nreload.unload = \"verified\"\n"
-            }
-            Self::Process => "mode = \"process\"\n",
-        }
-    }
-
-    /// How each generation has to end.
-    fn outcome(self) -> RetireOutcome {
-        match self {
-            Self::InProcess => RetireOutcome::Kept,
-            Self::Verified => RetireOutcome::Unloaded,
-            Self::Process => RetireOutcome::Ended,
-        }
-    }
-
-    /// How many percent of the generations have to end with that outcome.
-    fn least_percent(self) -> u64 {
-        match self {
-            // In a run of 10,000 reloads, 4 libraries stayed mapped. The likely cause: glibc gives a new thread of the
-            // host the stack of an ended thread that an artifact has started, and the stack has old return addresses.
-            Self::Verified => 99,
-            Self::InProcess | Self::Process => 100,
-        }
-    }
-
-    /// The name in the chart.
-    fn name(self) -> &'static str {
-        match self {
-            Self::InProcess => "in process, kept mapped",
-            Self::Verified => "in process, unload = \"verified\"",
-            Self::Process => "in a child process",
-        }
-    }
-
-    /// The name in the title of the chart.
-    fn short(self) -> &'static str {
-        match self {
-            Self::InProcess => "mapped",
-            Self::Verified => "with unload = \"verified\"",
-            Self::Process => "with a child process",
-        }
-    }
-
-    /// The name of the files of a report, without extension.
-    fn file(self) -> &'static str {
-        match self {
-            Self::InProcess => "soak-in-process",
-            Self::Verified => "soak-verified",
-            Self::Process => "soak-process",
-        }
-    }
-}
-
 /// The target for the last loads: at most this many times as long as the loads after the warm-up.
 const MOST_SLOWDOWN: f64 = 3.0;
 
@@ -131,6 +52,9 @@ const NOISE_KIB: u64 = 1024;
 /// How many more descriptors may be open at the end than at the beginning, for the pipes to a process that is ending and
 /// for the connections of running calls.
 const SPARE_DESCRIPTORS: usize = 16;
+
+/// How long a reload, and the end of the run, may take after a signal has asked the program to exit.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
 #[command(
@@ -274,10 +198,13 @@ impl Soak {
     }
 
     fn run(mut self, reloads: u64, report: Option<&Path>) -> Result<()> {
+        let stop = StopRequest::listen(&REQUESTS, PATIENCE)?;
+        println!("reloading {reloads} artifacts");
         let callers = Callers::start(2, &self.handle, &self.board);
         let began = Instant::now();
         let mut before = samples::usage()?;
-        for number in 1..=reloads {
+        let mut done = 0;
+        for number in (1..=reloads).take_while(|_| stop.by().is_none()) {
             self.reload(number).with_context(|| format!("reload {number} failed"))?;
             self.samples.take_if_due(number)?;
             if number == WARM_UP {
@@ -287,15 +214,19 @@ impl Soak {
             if number % 500 == 0 {
                 println!("{number} reloads in {:.0} s", began.elapsed().as_secs_f64());
             }
+            done = number;
         }
-        self.wait_for_retired(reloads)?;
+        self.wait_for_retired(done)?;
         let after = samples::usage()?;
         let took = began.elapsed();
         let mut seen = callers.join();
         seen = [seen, come_and_go(16, &self.handle, &self.board)].into_iter().sum();
         self.host.shutdown().wait();
-        let results = Results { reloads, took, seen, before, after };
+        let results = Results { reloads: done, took, seen, before, after };
         self.print(&results);
+        if let Some(by) = stop.by() {
+            bail!("stopped by {by} after {done} of {reloads} reloads");
+        }
         if let Some(folder) = report {
             self.samples.write(folder, self.kind.file(), self.head(&results))?;
             charts::write(folder)?;
@@ -443,7 +374,8 @@ struct Results {
 impl Results {
     /// By how many KiB each generation has increased a value.
     fn kept(&self, value: fn(&ResourceUsage) -> u64) -> f64 {
-        (value(&self.after) as f64 - value(&self.before) as f64) / (self.reloads - WARM_UP) as f64
+        (value(&self.after) as f64 - value(&self.before) as f64)
+            / self.reloads.saturating_sub(WARM_UP).max(1) as f64
     }
 }
 
