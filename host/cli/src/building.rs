@@ -39,14 +39,14 @@ impl Building {
             let patience = if Spinner::is_visible() { PATIENCE } else { PERIOD };
             self.due = Some(Instant::now() + patience);
         }
-        self.turn();
+        self.update_spinner();
     }
 
     /// Records the progress of the plugin's build.
     pub(super) fn progressed(&mut self, id: &PluginId, progress: &BuildProgress) {
         if let Some(build) = self.builds.get_mut(id) {
             build.progress = Some(progress.clone());
-            self.turn();
+            self.update_spinner();
         }
     }
 
@@ -56,7 +56,7 @@ impl Building {
         if self.builds.is_empty() {
             self.clear();
         } else {
-            self.turn();
+            self.update_spinner();
         }
     }
 
@@ -78,7 +78,7 @@ impl Building {
         if Spinner::is_visible() {
             self.due = None;
             self.spinner = Some(Spinner::new());
-            self.turn();
+            self.update_spinner();
             return None;
         }
         let now = Instant::now();
@@ -95,7 +95,7 @@ impl Building {
         }
     }
 
-    fn turn(&self) {
+    fn update_spinner(&self) {
         let Some(spinner) = &self.spinner else { return };
         let builds: Vec<_> = self.builds.values().map(Build::in_brief).collect();
         spinner.show(harmless(&format!("building {}", builds.join(", "))));

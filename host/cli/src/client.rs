@@ -305,11 +305,11 @@ impl Stream {
                 return if self.has_stopped { Ok(None) } else { Err(lost()) };
             };
             self.text.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
-            self.part();
+            self.split_events();
         }
     }
 
-    fn part(&mut self) {
+    fn split_events(&mut self) {
         while let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
             let whole: Vec<u8> = self.text.drain(..end + 2).collect();
             let text = String::from_utf8_lossy(&whole);

@@ -79,7 +79,7 @@ pub(super) async fn unread() {
 
 /// The text without control characters, so that text from a plugin cannot control the terminal.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars().filter(|c| !steers(*c)).collect()
+    text.chars().filter(|c| !controls_terminal(*c)).collect()
 }
 
 /// The compiler's output with its colours, but without other control sequences, because macros can add arbitrary text
@@ -108,14 +108,15 @@ fn length_of_colour(text: &str) -> Option<usize> {
 
 /// The JSON text with all control characters escaped, so that it cannot control the terminal. The value is the same.
 pub(super) fn escaped(json: &str) -> Cow<'_, str> {
-    if !json.contains(steers) {
+    if !json.contains(controls_terminal) {
         return json.into();
     }
-    let escape = |c: char| if steers(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    let escape =
+        |c: char| if controls_terminal(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     json.chars().map(escape).collect::<String>().into()
 }
 
-fn steers(c: char) -> bool {
+fn controls_terminal(c: char) -> bool {
     c.is_control() && c != '\n' && c != '\t'
 }
 
@@ -258,7 +259,7 @@ mod tests {
         let value = serde_json::json!({ "a\u{7f}": ["\u{9b}2J", "\u{1b}", "é\n"] });
         for json in [format!("{value}"), format!("{value:#}")] {
             let escaped = escaped(&json);
-            assert!(!escaped.contains(steers), "{escaped}");
+            assert!(!escaped.contains(controls_terminal), "{escaped}");
             assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
         }
     }

@@ -316,7 +316,7 @@ fn named(problem: &ManifestError) -> (PathBuf, String) {
 pub(crate) async fn emit_when_up(
     context: Arc<Context>,
     workers: Arc<Mutex<WorkerHandles>>,
-    (answers, crash_recovery): (Vec<Answer<Generation>>, CrashEvents),
+    (answers, crash_events): (Vec<Answer<Generation>>, CrashEvents),
 ) {
     for answer in answers {
         // The worker has reported the result.
@@ -333,7 +333,7 @@ pub(crate) async fn emit_when_up(
     let plugins_dir = context.settings.plugins_dir.clone();
     let events = &context.settings.events;
     events.host(EventKind::HostStarted { plugins_dir, running });
-    for (plugin, kind) in crash_recovery {
+    for (plugin, kind) in crash_events {
         match plugin {
             Some(plugin) => events.plugin(&plugin, kind),
             None => events.host(kind),

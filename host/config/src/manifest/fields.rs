@@ -124,7 +124,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
-        match self.patience(key)? {
+        match self.duration_or_zero(key)? {
             Some(Duration::ZERO) => {
                 Err(self.illegal(key, "a duration of zero; write \"500ms\", \"5s\" or \"2m\""))
             }
@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A duration that may be zero.
-    pub(crate) fn patience(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
+    pub(crate) fn duration_or_zero(&self, key: &str) -> Result<Option<Duration>, ManifestError> {
         let Some(text) = self.get(key, "a duration in quotes, such as \"5s\"", |value| match value {
             Value::String(text) => Some(text.as_str()),
             _ => None,

@@ -107,7 +107,7 @@ pub(super) fn process(file: &Path, node: Option<&Node>) -> Result<ProcessSpec, M
         call_timeout: table.duration("call_timeout")?,
         cancel_grace: table.duration("cancel_grace")?.unwrap_or(default.cancel_grace),
         step_timeout: table.duration("step_timeout")?.unwrap_or(default.step_timeout),
-        restart_wait: table.patience("restart_wait")?.unwrap_or(default.restart_wait),
+        restart_wait: table.duration_or_zero("restart_wait")?.unwrap_or(default.restart_wait),
         restart_pause: table.duration("restart_pause")?.unwrap_or(default.restart_pause),
         max_deaths,
         death_window: table.duration("death_window")?.unwrap_or(default.death_window),

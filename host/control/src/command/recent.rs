@@ -74,7 +74,7 @@ struct Rings {
 pub(crate) struct Batch {
     /// The number of selected events that have left the rings since the last batch, before the reader read them.
     pub(crate) too_slow: u64,
-    /// The number of selected events that had left the rings before the reader was created. 0 in later batches.
+    /// The number of selected events that left the rings while the client was disconnected. 0 in later batches.
     pub(crate) away: u64,
     pub(crate) events: Vec<Numbered>,
 }
@@ -195,7 +195,7 @@ pub(crate) struct Reader {
     recent: Arc<Recent>,
     filter: Filter,
     last: u64,
-    /// The number of selected events that had left the rings before the reader was created. 0 after a batch has
+    /// The number of selected events that left the rings while the client was disconnected. 0 after a batch has
     /// reported it.
     away: u64,
     /// For each ring, the number of the last event that had left it when the missed events were last counted.

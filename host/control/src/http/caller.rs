@@ -39,7 +39,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) who: Who,
-    /// Whether a plugin started the process that connected. An error if this cannot be determined.
+    /// Whether the process that connected is a plugin's process, or was started by a plugin. An error if this cannot be
+    /// determined.
     pub(super) origin: io::Result<Origin>,
     /// The address of this host to which the client connected.
     pub(super) local: Option<IpAddr>,
@@ -86,8 +87,9 @@ impl Connection {
     }
 }
 
-/// Whether a plugin started the process with this pid. A client without a pid runs in a pid namespace that is not
-/// visible from this process. No descendant of this process runs in such a namespace, so no plugin started the client.
+/// Whether the process with this pid is a plugin's process, or was started by a plugin. A client without a pid runs in
+/// a pid namespace that is not visible from this process. No descendant of this process runs in such a namespace, so
+/// the client does not come from a plugin.
 fn origin_of(pid: Option<i32>) -> io::Result<Origin> {
     match pid.and_then(Pid::from_raw) {
         Some(pid) => lineage::origin(pid),

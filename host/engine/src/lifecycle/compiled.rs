@@ -44,7 +44,7 @@ pub(crate) struct CompileFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CompileOutcome {
     Good,
-    /// A program is still copying files into the plugin's folder.
+    /// Another program is still copying files into the plugin's folder.
     Incomplete,
     /// The compilation has failed, and another attempt may succeed.
     MayPass,
@@ -66,9 +66,9 @@ impl Compiled {
 }
 
 impl NeededFile {
-    /// Whether a program is probably still copying the file. Two conditions must hold: the file is not complete, and
-    /// the last change of the file or the manifest was at most [`GRACE`] before the compilation began. The end of the
-    /// compilation does not matter, because a compilation can take longer than [`GRACE`].
+    /// Whether another program is probably still copying the file. Two conditions must hold: the file is not complete,
+    /// and the last change of the file or the manifest was at most [`GRACE`] before the compilation began. The end of
+    /// the compilation does not matter, because a compilation can take longer than [`GRACE`].
     fn arrives(&self, began: SystemTime) -> bool {
         // The manifest may be incomplete, too, and name a different file when it is complete.
         let changed = self.changed.max(self.manifest_changed);

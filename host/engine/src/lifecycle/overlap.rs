@@ -130,11 +130,11 @@ pub(super) enum Settled {
 }
 
 impl Overlap {
-    /// The maximum number of consecutive builds that are superseded by changes in a folder to which no known step of
-    /// the build writes.
+    /// The maximum number of consecutive builds that are superseded by changes in one folder, of files that no known
+    /// step of the build writes.
     const EDITS: u32 = 4;
-    /// The maximum number of consecutive builds that are superseded by changes in a folder to which a build script may
-    /// write.
+    /// The maximum number of consecutive builds that are superseded by changes in one folder, of files that a build
+    /// script may write.
     const CUTS: u32 = 2;
     /// The maximum number of consecutive builds that are repeated because of a file that the build may have written.
     const REPEATS: u32 = 2;

@@ -1,4 +1,4 @@
-//! Work that may block. It runs on its own thread, and the worker waits for it for a limited time.
+//! Work that may block. It runs on its own thread, and the worker can limit how long it waits for the result.
 
 use super::Worker;
 use crate::{error::ReloadCause, registry::Live, step::Step};

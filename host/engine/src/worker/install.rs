@@ -159,12 +159,12 @@ impl Worker {
     ) -> (Attempt, Result<Installed, ReloadError>) {
         self.doing(Some(Stage::Load));
         self.last_generation += 1;
-        let installation = Generation(self.last_generation);
+        let generation = Generation(self.last_generation);
         let served = Arc::default();
         let job = Job {
             entry: self.shared.entry.clone(),
             manifest: manifest.clone(),
-            generation: installation,
+            generation,
             source: source.clone(),
             state,
             quarantined: self.record.quarantined().clone(),
@@ -177,7 +177,7 @@ impl Worker {
             on_death: self.on_death(&served),
         };
         let span = cause.span(self);
-        spans::is_to_be(&span, installation);
+        spans::is_to_be(&span, generation);
         // Only the number is kept, because a reference would keep the generation alive if its process exited meanwhile.
         let before = self.shared.entry.live().map(|live| live.generation);
         let (steps, patience) = (job.steps.clone(), manifest.process.step_timeout);
@@ -199,7 +199,7 @@ impl Worker {
                     break Err((overdue.stage, overdue.after(patience)));
                 }
                 died = self.deaths.next() => {
-                    if died.is_of(installation) {
+                    if died.is_of(generation) {
                         // This death is handled when the attempt has ended, because it counts only if the generation
                         // served.
                         own_death = Some(died);

@@ -1,5 +1,5 @@
 //! A limit on the number of connections. If it is reached, a new connection replaces the oldest idle connection, so
-//! idle connections cannot exhaust it.
+//! idle connections cannot keep new clients out.
 
 use super::Connection;
 use parking_lot::Mutex;

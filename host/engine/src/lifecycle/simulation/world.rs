@@ -48,8 +48,9 @@ pub(super) struct World {
     machine: Lifecycle,
     watch: Watch,
     policy: Policy,
-    /// Whether the plugin should run, according to its users, and what its record states.
+    /// Whether the plugin should run, according to its users.
     wanted: Wanted,
+    /// Whether the plugin should run, according to its record.
     remembered: Wanted,
     /// The content of the manifest's file.
     file: Says,
@@ -163,7 +164,7 @@ impl World {
         }
     }
 
-    /// The number of events of the history.
+    /// A random number of events for the history.
     pub(super) fn length(&mut self) -> u64 {
         2 + self.dice.below(20)
     }

@@ -52,8 +52,9 @@ pub(super) struct Files {
     texts: u64,
     /// All contents that the two files of the user have had together. Each pair is a source; its index is its number.
     sources: Vec<Texts>,
-    /// Whether the build script is running, and when it last ended.
+    /// Whether the build script is running.
     script_runs: bool,
+    /// When the build script last ended.
     script_ended: Option<SystemTime>,
     /// The content of the manifest that was read last.
     manifest_read: u64,

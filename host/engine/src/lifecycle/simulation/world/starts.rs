@@ -38,7 +38,7 @@ struct Starting {
     /// with an earlier configuration.
     tried: BTreeSet<(Digest, bool, bool)>,
     /// The version that has just rejected its configuration, and the manifest with the configuration that it has
-    /// accepted before. This version has to be tried next.
+    /// accepted before. This version has to be tried next, with that manifest.
     fits: Option<(Digest, Says)>,
     /// The artifact of the build, if it has rejected its configuration.
     unfit_build: Option<Digest>,
