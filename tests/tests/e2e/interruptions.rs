@@ -1,6 +1,7 @@
-//! A history is a sequence of actions of users and authors. Between any two steps of a history, the host is shut down,
-//! killed, or crashed by another plugin. Afterwards, all guarantees must hold: about the serving version, stopped
-//! plugins, the version after a rollback, quarantine, state, and edits that no host has built.
+//! A history is a sequence of actions of users and authors. The test executes each history many times, each time with
+//! one interruption after one of the steps: the host is shut down, killed, or crashed by another plugin. All guarantees
+//! must hold afterwards: about the serving version, stopped plugins, the version after a rollback, quarantine, state,
+//! and edits that no host has built.
 //!
 //! A model of the guarantees executes the same history. After each step, it gives the expected state.
 
@@ -323,7 +324,7 @@ fn go_through(number: usize, after: usize, how: Interruption) {
 }
 
 #[test]
-fn all_guarantees_hold_after_an_interruption_between_any_two_steps() {
+fn all_guarantees_hold_after_an_interruption_after_any_step() {
     let mut cases = Vec::new();
     for (number, (_, history)) in HISTORIES.iter().enumerate() {
         for after in 1..=history.len() {
