@@ -153,7 +153,7 @@ impl Status {
         }
     }
 
-    /// Whether the host has tried to start the plugin at least once.
+    /// Whether the plugin counts as started: it serves, was stopped, or failed to start.
     pub fn is_registered(self) -> bool {
         matches!(self, Self::Ready | Self::Running | Self::Stopped | Self::Error)
     }

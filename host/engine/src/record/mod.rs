@@ -38,7 +38,7 @@ pub(crate) struct Record {
     versions: Vec<Served>,
     /// The versions that do not run until the user starts the plugin, with the reason.
     quarantined: BTreeMap<Digest, String>,
-    /// The note on the state that was saved when the plugin was stopped. `None` after a version has started with it.
+    /// The note on the saved state with which the next start begins. `None` after a version has started with it.
     state: Option<StateNote>,
     /// The manifest that was accepted last.
     manifest: Option<Accepted>,
@@ -337,7 +337,7 @@ impl Record {
         self.manifest = None;
     }
 
-    /// The note on the state that was saved when the plugin was stopped.
+    /// The note on the saved state with which the next start begins.
     pub(crate) fn state(&self) -> Option<StateNote> {
         self.state
     }
