@@ -31,8 +31,8 @@
 //! **Architecture invariants:** The control plane does not keep the host alive, because it holds only weak references
 //! to the [`Host`](replug_engine::Host). Every request uses only the public API of the engine.
 //!
-//! `docs/HTTP.md` describes the control plane for clients. A program [attaches](replug_engine::HostBuilder::attach) it
-//! to its host:
+//! `docs/HTTP.md` and the pages in `docs/http` describe the control plane for clients. A program
+//! [attaches](replug_engine::HostBuilder::attach) it to its host:
 //!
 //! ```no_run
 //! use replug_control::{Control, ControlConfig};

@@ -4,6 +4,7 @@ mod discover;
 
 use super::{
     keys::{BUILD_KEYS, KEYS},
+    process::PROCESS_KEYS,
     *,
 };
 use std::{fs, path::Path, time::Duration};
@@ -304,18 +305,48 @@ fn a_folder_without_exactly_one_manifest_file_is_rejected() {
     assert!(matches!(error, ManifestError::NotAText { .. }), "{error}");
 }
 
+/// The entry page of the documentation of manifests.
+const MANUAL: &str = include_str!("../../../../docs/MANIFEST.md");
+
 #[test]
 fn manifest_md_lists_every_key() {
-    let manual = include_str!("../../../../docs/MANIFEST.md");
-    let tables: [(&str, &[&str]); 4] =
-        [("", KEYS), ("build.", BUILD_KEYS), ("reload.", RELOAD_KEYS), ("reload.confirm.", CONFIRM_KEYS)];
+    let tables: [(&str, &[&str]); 6] = [
+        ("", KEYS),
+        ("build.", BUILD_KEYS),
+        ("reload.", RELOAD_KEYS),
+        ("reload.confirm.", CONFIRM_KEYS),
+        ("process.", PROCESS_KEYS),
+        ("limits.", LIMITS_KEYS),
+    ];
     for (prefix, keys) in tables {
         for key in keys {
             assert!(
-                manual.contains(&format!("| `{prefix}{key}` |")),
+                MANUAL.contains(&format!("| `{prefix}{key}` |")),
                 "`{prefix}{key}` is missing in docs/MANIFEST.md"
             );
         }
+    }
+}
+
+#[test]
+fn every_example_of_manifest_md_is_a_valid_manifest() {
+    let blocks = MANUAL.split("```toml\n").skip(1);
+    let examples: Vec<_> = blocks.filter_map(|block| block.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let read = Folder::with("plugin.toml", example).read();
+        assert!(read.is_ok(), "{example}: {}", read.unwrap_err());
+    }
+}
+
+#[test]
+fn manifest_md_links_every_page_about_manifests() {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest");
+    let names: Vec<_> = fs::read_dir(pages).unwrap().map(|page| page.unwrap().file_name()).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        let link = format!("](manifest/{})", name.to_str().unwrap());
+        assert!(MANUAL.contains(&link), "{link} is missing in docs/MANIFEST.md");
     }
 }
 

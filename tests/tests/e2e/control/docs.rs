@@ -1,12 +1,33 @@
-//! Runs the examples in `docs/HTTP.md` unchanged.
+//! Runs the examples in `docs/HTTP.md` and in the pages in `docs/http` unchanged.
 
 use super::{listen, unix, with_calculator};
 use replug_tests::{skipped, workspace};
 use serde_json::Value;
 use std::{
+    collections::BTreeSet,
     fs,
     process::{Command, Stdio},
 };
+
+/// The texts of the entry page and of the pages to which it links, in the order of the links. Fails if the entry page
+/// does not link to a page in the folder.
+fn pages() -> Vec<String> {
+    let docs = workspace().join("docs");
+    let read = |path: &str| fs::read_to_string(docs.join(path)).unwrap();
+    let entry = read("HTTP.md");
+    let mut names: Vec<&str> = Vec::new();
+    for link in entry.split("](http/").skip(1) {
+        let name = link.split([')', '#']).next().unwrap();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let files = fs::read_dir(docs.join("http")).unwrap().map(|file| file.unwrap().file_name().into_string());
+    let files: BTreeSet<String> = files.map(Result::unwrap).collect();
+    assert_eq!(names.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), files, "the links of HTTP.md");
+    let linked: Vec<_> = names.iter().map(|name| read(&format!("http/{name}"))).collect();
+    [entry].into_iter().chain(linked).collect()
+}
 
 /// The shell examples of the page. If a block of JSON directly follows an example, it is the example's answer.
 fn examples(page: &str) -> Vec<(String, Option<Value>)> {
@@ -61,13 +82,14 @@ fn every_example_of_the_http_documentation_works() {
     let listening = lab.listening();
     let token = fs::read_to_string(&listening.token().unwrap().path).unwrap();
 
-    let page = fs::read_to_string(workspace().join("docs/HTTP.md")).unwrap();
+    let pages = pages();
     let document = unix(&lab).get("/openapi.json").json();
     for path in document["paths"].as_object().unwrap().keys() {
-        assert!(page.contains(path), "docs/HTTP.md does not mention {path}");
+        assert!(pages[0].contains(&format!("[{path}]")), "docs/HTTP.md does not list {path}");
     }
-    let examples = examples(&page);
-    assert!(examples.len() >= 18, "only {} examples", examples.len());
+    // The examples run in the order of the links, because some of them change the plugin.
+    let examples: Vec<_> = pages.iter().flat_map(|page| examples(page)).collect();
+    assert!(examples.len() >= 24, "only {} examples", examples.len());
     for (script, shown) in examples {
         let mut shell = Command::new("sh");
         shell.args(["-euc", &script]).env("URL", listening.http().unwrap()).env("TOKEN", token.trim());
