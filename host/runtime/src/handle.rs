@@ -29,8 +29,9 @@ use tokio::runtime;
 
 /// A caller's reference to a plugin, typed by one of the plugin's interfaces: `Handle<dyn Calculator>`.
 ///
-/// A handle has the interface's methods, which return `Result<T, CallError<E>>`. The calling thread makes the call
-/// itself, without a lock, a channel or an executor. A clone is another handle to the same plugin.
+/// A handle has the interface's methods, which return `Result<T, CallError<E>>`. A call into a plugin in this process
+/// runs on the calling thread, without a lock, a channel or an executor, unless the plugin's manifest says
+/// `unload = "verified"`. A clone is another handle to the same plugin.
 pub struct Handle<I: Interface + ?Sized> {
     client: I::Client<EntryCaller>,
     bound: Bound<I, EntryCaller>,
@@ -57,10 +58,9 @@ impl<I: Interface + ?Sized> Handle<I> {
     /// The same plugin, with a deadline for each call: `Handle::within(&handle, limit).add(1.0, 2.0)`.
     ///
     /// The limit replaces `call_timeout` of the manifest. If a call into a plugin in a child process takes longer, it
-    /// returns [`CallError::Timeout`]. A plugin in the host's process runs on the calling thread, which the host cannot
-    /// interrupt. For such a plugin, the deadline only bounds how long a call waits before it begins. A caller that
-    /// must continue at the deadline in any case uses [`DynHandle::invoke_json`] with an [`Invocation::timeout`], and
-    /// awaits the call.
+    /// returns [`CallError::Timeout`]. The host cannot interrupt a call into a plugin in its own process. For such a
+    /// plugin, the deadline only bounds how long a call waits before it begins. A caller that must continue at the
+    /// deadline in any case uses [`DynHandle::invoke_json`] with an [`Invocation::timeout`], and awaits the call.
     pub fn within(this: &Self, limit: Duration) -> TimedHandle<I> {
         TimedHandle::new(TimedCaller::bound(&this.bound, limit))
     }

@@ -3,8 +3,9 @@
 //!
 //! This crate guarantees:
 //!
-//! * While a generation serves, a call takes no lock, makes no system call, allocates nothing and writes no memory
-//!   that another thread writes. The call passes only through the handle, the registry and the edge.
+//! * While a generation serves in this process on the threads of its callers, a call takes no lock, makes no system call,
+//!   allocates nothing and writes no memory that another thread writes. The call passes only through the handle, the
+//!   registry and the edge.
 //! * No panic leaves a plugin, and no panic of the host enters one.
 //! * A library stays mapped, unless the crate has verified that nothing uses it any more.
 //! * No child process that runs a plugin outlives its host. A crash of the host is attributed to the plugin that caused

@@ -24,7 +24,7 @@ pub enum WireError {
     /// A frame is longer than this end allows.
     #[error("a frame of {len} bytes exceeds the limit of {max} bytes; pass less at once")]
     TooLarge {
-        /// The length of the frame without its length field.
+        /// The length of the frame, not counting its length field.
         len: u64,
         /// The limit.
         max: u32,

@@ -140,7 +140,7 @@ impl<S> Channel<S> {
         Self::with_max_frame(stream, MAX_FRAME)
     }
 
-    /// A channel whose frames are at most `max_frame` bytes long, without their length fields.
+    /// A channel whose frames are at most `max_frame` bytes long, not counting their length fields.
     pub fn with_max_frame(stream: S, max_frame: u32) -> Self {
         let window = vec![0; WINDOW].into_boxed_slice();
         Self { stream, max_frame, window, start: 0, end: 0, large: Vec::new(), begun: None }

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn progress_is_reported_at_once_and_then_at_most_once_a_second() {
+    async fn progress_is_reported_immediately_and_then_at_most_once_a_second() {
         let (reporter, mut reports) = tokio::sync::mpsc::unbounded_channel();
         let report = |progress: BuildProgress| reporter.send(progress.done.unwrap()).unwrap();
         let build = async {

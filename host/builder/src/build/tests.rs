@@ -243,7 +243,7 @@ async fn a_profile_with_lto_is_built_and_one_with_panic_abort_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_folder_with_nothing_to_build_is_refused() {
+async fn a_folder_with_nothing_to_build_is_rejected() {
     let message = Bench::new().build_error().await;
     assert!(message.contains("nothing to build: no Cargo.toml and no scripts/build.sh"), "{message}");
 }

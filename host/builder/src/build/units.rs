@@ -220,9 +220,9 @@ impl Reported {
                 dirs: BTreeSet::new(),
                 package_dir: None,
             };
-            let guard = folder.join(CHECKSUMS);
-            if guard.exists() && checksums(folder) {
-                unit.files.insert(guard);
+            let checksum_list = folder.join(CHECKSUMS);
+            if checksum_list.exists() && checksums(folder) {
+                unit.files.insert(checksum_list);
             } else if *kind == Kind::ScriptRun {
                 reads_of_script(list, folder, &mut unit);
             } else {

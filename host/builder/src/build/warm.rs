@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle, time::sleep};
 
-/// The time after a build until the next rustc is started. Starting it at once would slow down the reload.
+/// The time after a build until the next rustc is started. Starting it immediately would slow down the reload.
 const DELAY: Duration = Duration::from_millis(500);
 
 /// How long a process waits for an edit. It has 6 MB of memory of its own, and shares 22 MB with other rustc processes.

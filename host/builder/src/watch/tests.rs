@@ -261,7 +261,7 @@ fn the_source_of_a_path_dependency_outside_the_plugins_folder_is_watched() {
 }
 
 #[test]
-fn a_new_input_that_is_newer_than_the_build_is_reported_at_once() {
+fn a_new_input_that_is_newer_than_the_build_is_reported_immediately() {
     let mut bench = bench();
     bench.write("one/included.txt", "new");
     bench.watch_more(|inputs| {

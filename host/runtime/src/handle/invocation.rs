@@ -45,8 +45,8 @@ impl Invocation {
     ///
     /// If the call is awaited, the caller gets [`CallError::Timeout`] at the deadline, wherever the plugin runs. In the
     /// host's process, the call is then marked as cancelled, which the plugin can observe. The call keeps its thread
-    /// until it returns. With [`Invocation::wait`], a plugin in the host's process runs on the calling thread, and the
-    /// deadline only bounds how long the call waits before it begins.
+    /// until it returns. With [`Invocation::wait`], the deadline of a call into a plugin in the host's process only
+    /// bounds how long the call waits before it begins.
     pub fn timeout(self, limit: Duration) -> Self {
         Self { timeout: Some(limit), ..self }
     }

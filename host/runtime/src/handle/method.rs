@@ -34,7 +34,8 @@ use std::{
 ///
 /// A `Method` reaches the newest generation, keeps no generation alive between calls, and can be shared. The name is
 /// looked up again only when a new generation serves. The errors and the counts are those of a call by name. The
-/// calling thread makes the call. As with typed handles, one call in 1,024 into a plugin in this process is timed.
+/// calling thread makes the call. As with typed handles, one call in 1,024 is timed if the plugin runs in this process
+/// on the threads of its callers; otherwise, each call is timed.
 #[derive(Clone)]
 pub struct Method(Found);
 

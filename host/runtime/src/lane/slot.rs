@@ -3,7 +3,7 @@
 //! Each end writes to its own memory only, and reads the memory of the other end. One store publishes a message: its
 //! sequence number together with its lengths. The receiver copies the message before it decodes the message. The ends
 //! take turns: an end sends its next message only after it has received the answer to the last one. So no end writes a
-//! message while the other end reads the previous one, unless it breaks the protocol.
+//! message while the other end reads the previous one, unless an end breaks the protocol.
 //!
 //! An end that is about to sleep on the socket of the lane announces this in its memory, and then polls for a message
 //! once more. The sender publishes first, and then reads the announcement. Both execute a full fence between the two
@@ -25,7 +25,7 @@ const PROCESSOR: usize = 1;
 /// The sequence number of the last message that this end has received completely.
 const TAKEN: usize = 16;
 /// The sequence number and the lengths of the last message that this end has sent. The state, [`TAKEN`] and this word
-/// are written at different times. They are 128 bytes apart, because processors transfer two cache lines at once.
+/// are written at different times. They are 128 bytes apart, because processors transfer cache lines in pairs.
 const PUBLISHED: usize = 32;
 /// The number of the call that the message belongs to.
 const ID: usize = 33;
@@ -209,7 +209,7 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
     /// other end has terminated, it had not begun to process the message.
     ///
     /// The result is `true` only if the number of the last received message is exactly that of the preceding message.
-    /// With every other number, the message may have been received, because a plugin that writes to wrong addresses may
+    /// With any other number, the message may have been received, because a plugin that writes to wrong addresses may
     /// have overwritten the number.
     pub(crate) fn last_is_untaken(&self) -> bool {
         self.peer[TAKEN].load(Ordering::Relaxed) == u64::from(self.sent.wrapping_sub(1))

@@ -1,13 +1,14 @@
-//! How an end of a lane waits for a message: it spins, or it sleeps at once, or it first moves to another processor.
+//! How an end of a lane waits for a message: it spins before it sleeps, or it sleeps immediately, or it moves to another
+//! processor and spins there.
 //!
 //! A thread that sleeps takes several microseconds to wake up. A thread that spins sees a message in less than one
 //! microsecond. But a spinning thread uses a processor that others need, possibly the thread that is about to send the
 //! message. So an end spins only if its process may use more than one processor, and only for a short time. After a
-//! spin without success, the end sleeps at once in the next waits: first in 1 wait, and after each further spin without
-//! success in twice as many, up to 64. Each successful spin halves this number.
+//! spin without success, the end sleeps immediately in the next waits: first in 1 wait, and after each further spin
+//! without success in twice as many, up to 64. Each successful spin halves this number.
 //!
-//! If both ends run on one processor, no spin can succeed. So each end publishes its processor, and sleeps at once if
-//! the other end is on the same one. The kernel may leave both ends there: it wakes a thread on the processor of the
+//! If both ends run on one processor, no spin can succeed. So each end publishes its processor, and sleeps immediately
+//! if the other end is on the same one. The kernel may leave both ends there: it wakes a thread on the processor of the
 //! thread that causes the wake-up, and each end sleeps before the kernel distributes the load. So if calls follow each
 //! other faster than a spin lasts, the shim's end moves to another processor, and spins there. The host's end never
 //! moves, because its thread belongs to the embedding program. A move is useless if the other processors are busy, or
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_cannot_move_rarely_tries_again() {
+    fn an_end_that_cannot_move_tries_again_only_after_many_calls() {
         let mut spin = shim();
         calls_before_a_move(&mut spin);
         spin.has_moved(false);

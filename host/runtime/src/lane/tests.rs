@@ -282,7 +282,7 @@ fn an_answer_that_a_shim_sends_before_it_exits_is_received() {
 }
 
 #[test]
-fn a_shim_that_fills_its_memory_with_garbage_gets_an_error() {
+fn an_answer_made_of_garbage_is_never_longer_than_the_memory() {
     // A deterministic source of numbers (splitmix64).
     let mut state = 7_u64;
     let mut random = move || {
@@ -301,7 +301,7 @@ fn a_shim_that_fills_its_memory_with_garbage_gets_an_error() {
         region[32].store(number << 32 | lengths & 0xffff_ffff, Ordering::Relaxed);
         drop(theirs);
         let outcome = lane.call(call(b"x"));
-        // Garbage is an answer at most by accident, and never one that is longer than the memory.
+        // By accident, garbage may be a valid answer.
         if let Ok(Answer::Returned(bytes) | Answer::Refused(bytes)) = outcome {
             assert!(bytes.len() <= LANE_BYTES);
         }

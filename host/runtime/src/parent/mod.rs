@@ -44,8 +44,8 @@ const BADGE: &str = "REPLUG_PARENT";
 /// The environment variable with the note that the previous child has left for its successor: see [`carry`].
 const CARRIED: &str = "REPLUG_CARRIED";
 
-/// The first byte of the line with this note in the `NOTEBOOK`. Every other line is the path of a run folder, which is
-/// absolute and so begins with another byte.
+/// The first byte of the line with this note in the `NOTEBOOK`. All other lines are paths of run folders. These paths
+/// are absolute, and so begin with a slash.
 const CARRY: u8 = b'=';
 
 /// The notebook: the file in which a child notes the run folders of its hosts, so that the parent finds their crash

@@ -81,7 +81,8 @@ impl EntryCaller {
         Some(Ready::new(pin, (object, export), mark.method(method)))
     }
 
-    /// The slow path. It handles a thread's first call, the calls that are timed, and calls that cannot be made.
+    /// The slow path. It handles a thread's first call, the calls that are timed, and the calls that have to wait or
+    /// cannot be made.
     #[cold]
     #[inline(never)]
     fn call_slowly<T, E>(

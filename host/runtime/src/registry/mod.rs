@@ -8,8 +8,9 @@
 //! [`body`], wherever the instance runs. The [`crash_record`], which outlives the process, contains the mark of each
 //! thread.
 //!
-//! **Architecture Invariant:** while a generation serves, a call takes no lock, makes no system call, allocates
-//! nothing and writes no memory that another thread writes.
+//! **Architecture Invariant:** while a generation serves, the registry's part of a call takes no lock, makes no system
+//! call, allocates nothing and writes no memory that another thread writes. The only exceptions are a thread's first
+//! call and the calls that are timed.
 
 #![allow(unsafe_code, reason = "docs/SAFETY.md says why each block holds")]
 

@@ -206,8 +206,8 @@ impl Loaded<'_> {
         Ok(())
     }
 
-    /// Replaces the address at `place` if it is that of the original function. It may be the address of another
-    /// function: a library can have its own allocator with functions of the same names.
+    /// Replaces the address at `place` if it is that of the original function. A library can also have its own
+    /// allocator with functions of the same names, whose addresses are not replaced.
     ///
     /// # Safety
     ///

@@ -31,7 +31,7 @@ mod tests {
     extern "C" fn handle(_: c_int) {}
 
     #[test]
-    fn a_signal_is_found_by_the_code_that_contains_its_handler() {
+    fn handled_in_finds_the_signal_whose_handler_is_in_the_code() {
         let place = handle as *const () as u64;
         let code = place..place + 1;
         let code = std::slice::from_ref(&code);

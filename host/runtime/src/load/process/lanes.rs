@@ -39,7 +39,7 @@ pub(super) struct Lanes {
     idle: Mutex<Vec<Lane>>,
     /// The kind of lane that the manifest requests.
     wanted: limits::LaneKind,
-    /// The kind of lane that the last ended call has used: one of the constants below.
+    /// The kind of lane of the call that ended last: one of the constants below.
     in_use: AtomicU8,
 }
 
@@ -53,7 +53,7 @@ impl Lanes {
         Self { idle: Mutex::default(), wanted, in_use: AtomicU8::new(NO_CALL_YET) }
     }
 
-    /// The kind of lane that the last ended call has used, and why; `None` if no call has ended yet.
+    /// The kind of lane of the call that ended last, and why it was used; `None` if no call has ended yet.
     pub(super) fn in_use(&self) -> Option<limits::LaneInUse> {
         let kind = match self.in_use.load(Ordering::Relaxed) {
             NO_CALL_YET => return None,

@@ -175,7 +175,7 @@ fn is_linked(record: &File, path: &Path) -> io::Result<bool> {
     let own = format!("/proc/self/fd/{}", record.as_raw_fd());
     match linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(true),
-        // The last other host that kept the record has just removed its run folder.
+        // The only host that still kept the record has just removed its run folder.
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }
