@@ -92,7 +92,7 @@ impl Context {
         (self.builder.dir(), self.settings.events.tally())
     }
 
-    /// The resources of this process.
+    /// The resources that loaded generations use in this process, and their limits.
     pub(crate) fn budget(&self) -> Budget {
         Budget {
             tls_keys_used: tls_keys_used(),

@@ -137,7 +137,7 @@ impl Faults {
         }
     }
 
-    /// Records that a serving version was rolled back. Its source is faulty until it is edited.
+    /// Records that `confirm` has rolled the serving version back. Its source counts as faulty until it is edited.
     pub(super) fn is_taken_back(&mut self, text: String) {
         self.source = Some(SourceFault::with(text));
     }

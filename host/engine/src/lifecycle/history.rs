@@ -14,7 +14,7 @@ pub(crate) struct History {
     pub(crate) served: Vec<Digest>,
     /// The version that was confirmed last.
     pub(crate) good: Option<Digest>,
-    /// The versions that were rolled back and have not been confirmed since.
+    /// The versions that `confirm` has rolled back, and that have not been confirmed since.
     pub(crate) taken_back: BTreeSet<Digest>,
     /// The version that serves, or served last.
     pub(crate) last: Option<Digest>,
@@ -37,8 +37,8 @@ pub(crate) enum Rollback {
 
 impl History {
     /// The latest version that first served before this artifact first served. Because the versions are ordered by
-    /// their first service, each further rollback leads to an older version. Versions that were rolled back are
-    /// skipped.
+    /// their first service, each further rollback leads to an older version. Versions that `confirm` has rolled back
+    /// are skipped.
     pub(super) fn earlier_than(&self, digest: Digest) -> Option<Digest> {
         let before = self.served.iter().take_while(|it| **it != digest);
         before.filter(|it| !self.taken_back.contains(it)).last().copied()
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_skips_versions_that_were_rolled_back() {
+    fn a_rollback_skips_versions_that_confirm_has_rolled_back() {
         let [good, bad, worse] = [1, 2, 3].map(|byte| Digest([byte; 32]));
         let (served, taken_back) = (vec![good, bad, worse], BTreeSet::from([bad]));
         let history = History { served, good: Some(good), taken_back, ..History::default() };

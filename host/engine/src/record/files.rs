@@ -47,7 +47,7 @@ pub(crate) struct Records {
     run: PathBuf,
     /// Whether the host of a run folder still runs.
     host_lives: fn(&Path) -> bool,
-    /// The plugins of this host whose record another host owns, or whose record cannot be written.
+    /// The plugins of this host whose record another host owns, or whose record cannot be claimed.
     not_own: Arc<Mutex<BTreeSet<PluginId>>>,
 }
 

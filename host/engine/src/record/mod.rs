@@ -258,7 +258,7 @@ impl Record {
         self.versions.iter().filter(|version| version.taken_back).map(|version| version.digest).collect()
     }
 
-    /// Stores whether a version was rolled back.
+    /// Stores whether `confirm` has rolled a version back.
     fn mark(&mut self, digest: Digest, taken_back: bool) {
         for version in self.versions.iter_mut().filter(|version| version.digest == digest) {
             version.taken_back = taken_back;

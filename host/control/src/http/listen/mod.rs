@@ -222,7 +222,8 @@ impl Drop for Busy {
     }
 }
 
-/// The body of an answer that is being sent. A stream may last for days.
+/// The body of an answer. The connection counts as busy until the whole body was sent, which can take days for a
+/// stream.
 struct Underway {
     body: Body,
     _busy: Busy,

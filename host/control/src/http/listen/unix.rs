@@ -73,7 +73,8 @@ impl Unix {
         let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // The folder of a configured path belongs to the user, so it is not removed.
         let place = SocketPaths { socket: path.clone(), folder: named.is_none().then(|| folder.to_owned()) };
-        // The sweeper starts before there is a socket to remove.
+        // The sweeper starts before the socket is created, so that it removes the socket no matter when the host is
+        // killed.
         let sweeper = program.and_then(|program| sweeper(program, &place));
         // The lock makes hosts that start at the same time check the path one after another.
         let _lock = loop {

@@ -76,7 +76,7 @@ pub(super) struct World {
     is_moved: bool,
     /// What the start in progress is doing.
     start_stage: Option<Stage>,
-    /// The artifacts that were rolled back, and have not been confirmed since.
+    /// The artifacts that `confirm` has rolled back, and that have not been confirmed since.
     taken_back: BTreeSet<Digest>,
     /// The maximum length of `served`.
     keeps: usize,

@@ -135,7 +135,7 @@ impl World {
         Input::Calls { total, failed }
     }
 
-    /// The latest artifact that first served before this artifact first served, and was not rolled back.
+    /// The latest artifact that first served before this artifact first served, and that `confirm` has not rolled back.
     pub(super) fn earlier(&self, digest: Digest) -> Option<Digest> {
         let at = self.served.iter().position(|it| *it == digest).unwrap_or(self.served.len());
         self.served[..at].iter().rfind(|it| !self.taken_back.contains(it)).copied()
