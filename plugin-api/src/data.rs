@@ -10,7 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 /// A value that can cross the boundary between host and plugin.
 ///
 /// Implemented here for the types of the standard library that signatures use, and by [`macro@crate::data`] for
-/// types of your own. In process a value crosses as its [`Data::Ffi`] form; everywhere else it is encoded by serde.
+/// types of your own. A value crosses as its [`Data::Ffi`] form if the host calls the plugin's object directly;
+/// otherwise it is encoded by serde.
 ///
 /// The elements of a list, a set or a map must not have a zero-sized type, such as a unit struct: a list of such
 /// elements has no content except its length.

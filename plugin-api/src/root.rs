@@ -1,4 +1,5 @@
-//! The root module: the only export of a plugin's library, compiled here and not in the plugin's crate.
+//! The root module, through which a host reaches everything else in a plugin's library. It is compiled here, and not in
+//! the plugin's crate.
 //!
 //! A program that links this crate, but is not a plugin, has no [`Hooks`]. Nothing in such a program refers to this
 //! module, so the linker omits the module.

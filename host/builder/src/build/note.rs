@@ -77,7 +77,7 @@ fn wait_until_executable(file: &Path, mut pause: impl FnMut()) {
     for _ in 0..ATTEMPTS {
         match Command::new(file).arg("true").stdin(Stdio::null()).status() {
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => pause(),
-            // Cargo reports every other error.
+            // Cargo reports any other error.
             _ => return,
         }
     }

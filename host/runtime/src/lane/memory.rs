@@ -60,7 +60,7 @@ impl LaneMapping {
         Ok((Self::map(&file, bytes, ProtFlags::READ)?, file))
     }
 
-    /// Maps a file that another process has created with [`LaneMapping::to_read`], to write to it.
+    /// Maps a file for writing. Another process has created the file with [`LaneMapping::to_read`].
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl LaneMapping {
         Self::map(file, bytes, ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    /// Maps a file that another process has created with [`LaneMapping::to_write`], to read from it.
+    /// Maps a file for reading. Another process has created the file with [`LaneMapping::to_write`].
     ///
     /// # Errors
     ///

@@ -229,6 +229,7 @@ impl<M: Deref<Target = [AtomicU64]>> LanePort<M> {
 
 /// The maximum number of bytes of a message's body in a memory of this size.
 fn capacity(memory: &[AtomicU64]) -> usize {
-    // The field for the length of the body has 28 bits. If all of them are set, the lengths can be [`ELSEWHERE`].
+    // The field for the length of the body has 28 bits. A length in which all of them are set is excluded, because the
+    // lengths could then be [`ELSEWHERE`].
     ((memory.len() - BODY) * WORD).min((1 << (32 - HEAD_BITS)) - 2)
 }

@@ -184,7 +184,7 @@ impl Entry {
     ) -> Result<Bound<I, EntryCaller>, InterfaceMismatch> {
         let caller = self.caller(I::REMOTE)?;
         // SAFETY: 1: the edges that the caller passes on are those of its port, which `Live::interface` has returned
-        // for `I::REMOTE`. For an instance in a child process, they are the edges of `I::REMOTE` itself. Otherwise,
+        // for `I::REMOTE`. If calls go through a `RemoteObject`, they are the edges of `I::REMOTE` itself. Otherwise,
         // their layouts were compared with those of `I::REMOTE`.
         Ok(unsafe { Bound::new(caller) })
     }

@@ -1,10 +1,11 @@
 //! The slot: which call table serves, and the protocol that replaces the table while callers use it without a lock.
 //! Callers announce call tables in hazard pointers.
 //!
-//! A caller [pins](Slot::pin): it stores the address that it has read in its own hazard pointer, and reads the slot
-//! again. A swapper [publishes](Slot::publish): it replaces the address in the slot and executes the heavy fence. From
-//! then on, each thread that still uses the old call table has the table's address in a hazard pointer, and no other
-//! thread can pin the table. So once no hazard pointer contains the address, none will contain it again.
+//! A caller [pins](Slot::pin): it reads the address in the slot, stores this address in its own hazard pointer, and
+//! reads the slot again. A swapper [publishes](Slot::publish): it replaces the address in the slot and executes the
+//! heavy fence. From then on, each thread that still uses the old call table has the table's address in a hazard
+//! pointer, and no other thread can pin the table. So once no hazard pointer contains the address, none will contain it
+//! again.
 //!
 //! This file is also compiled with a model checker's atomics (`tests/tests/slot_model.rs`), so it imports its
 //! atomics and fences from its parent module.

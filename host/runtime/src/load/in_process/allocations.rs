@@ -3,8 +3,8 @@
 //! A plugin has its own Rust allocator, so a `GlobalAlloc` of the program would not count what the plugin allocates.
 //! Both allocators call the functions of the C library in the end, and each library calls them through its own table of
 //! addresses, which the loader has filled when it relocated the library. [`count_allocations`] replaces these addresses
-//! with the addresses of functions that count, and then call the original function. A program that does not call it is
-//! not affected.
+//! with the addresses of functions that count, and then call the original function. A program that does not call
+//! `count_allocations` is not affected.
 
 use libc::{Elf64_Phdr, Elf64_Rela, Elf64_Sym, c_char, c_int, c_void, dl_phdr_info, size_t};
 use parking_lot::Mutex;

@@ -3,8 +3,8 @@
 //! Most programs have a standard library of their own, so plugins cannot reach the program's hook. If the program
 //! shares its standard library with its plugins, each plugin that is loaded replaces the program's hook with its own.
 //! So the host keeps the program's hook, and restores it after each load. A panic from the library of a plugin goes to
-//! that plugin's reporter, and every other panic goes to the program's hook. The program must set its hook before it
-//! loads its first plugin.
+//! that plugin's reporter, and all other panics go to the program's hook. The program must set its hook before it loads
+//! its first plugin.
 
 use super::services::{library_at, report};
 use replug_api::abi::Object;

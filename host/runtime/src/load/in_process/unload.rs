@@ -17,8 +17,8 @@ use std::{mem::ManuallyDrop, path::PathBuf, time::Duration};
 pub struct Unloading {
     /// The artifact is linked with `-z nodelete`, or has unique symbols.
     pub nodelete: bool,
-    /// The artifact registers destructors of thread-locals with the C library. The loader keeps it mapped until each
-    /// thread that has such a value has exited.
+    /// The artifact registers destructors of thread-locals with the C library. The loader keeps the artifact mapped
+    /// until each thread that has such a thread-local has exited.
     pub tls_destructors: bool,
 }
 
