@@ -67,9 +67,10 @@ impl Context {
 /// Whether the calling thread runs a method whose caller no longer waits for the result.
 ///
 /// A caller waits as long as the `call_timeout` of the manifest or its own deadline allows. A method that may take long
-/// should call this function regularly, and return early if it returns true; the method's result is then dropped. If a
-/// method in a child process does not return within `cancel_grace`, the host kills the process and starts it again. In
-/// the host's process, no call can be aborted, and only calls by name with a deadline are cancelled.
+/// should call this function regularly, and return early if it returns true; the method's result is then dropped. If
+/// such a method runs in a child process and does not return within `cancel_grace`, the host kills the process and
+/// starts it again. In the host's process, no call can be aborted, and the result is true only in calls by name that
+/// were awaited with a deadline.
 ///
 /// The check applies to the thread of the call: on the plugin's own threads, in its lifecycle steps and in its tests
 /// the result is false.

@@ -138,7 +138,7 @@ fn words(ty: &Type) -> String {
 const OBJECT: &str =
     "a trait object cannot cross the plugin boundary: pass data, or make it an interface of its own";
 
-/// Rejects a type that has no owned data form, anywhere in `ty`.
+/// Returns an error if `ty` is or contains a type that has no owned data form.
 pub(crate) fn check_owned(ty: &Type) -> Result<()> {
     let mut check = Owned(None);
     check.visit_type(ty);
