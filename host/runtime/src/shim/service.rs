@@ -19,7 +19,7 @@ pub(super) struct Service {
     channel: Channel<DescriptorReceiver>,
     instance: SharedInstance,
     reporter: Reporter,
-    /// All open lanes, and the lanes that were closed since the last one was opened.
+    /// All open lanes. A closed lane is removed when the next lane is opened.
     lanes: BTreeMap<LaneId, Weak<Cancellation>>,
 }
 

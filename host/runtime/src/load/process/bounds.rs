@@ -52,7 +52,7 @@ impl Bounds {
                 Ok((of, value)) => {
                     self.by_cgroup.push(Bound { of, value, by: Enforcer::Cgroup });
                 }
-                // If `lacking` has an entry, the attempt to enable a controller has already reported why it failed.
+                // If `lacking` has an entry, the entry already states why a controller could not be enabled.
                 Err(error) if self.lacking.is_empty() => self.unless_required(Err(error))?,
                 Err(_) => {}
             }

@@ -89,8 +89,8 @@ fn install(signal: c_int, before: &OnceLock<sigaction>) {
     }
 }
 
-/// Does only what POSIX allows in a signal handler: atomics, `sigaction`, `getpid`, `gettid`, `pwrite`, `raise`,
-/// and the system calls of `output.rs`. It also reads a thread-local without a destructor.
+/// Uses only what is safe in a signal handler: atomics, `sigaction`, `getpid`, `gettid`, `pwrite`, `raise`, the system
+/// calls of `output.rs`, and a thread-local without a destructor.
 extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: with SA_SIGINFO, the kernel passes the information and the context of this signal.
     let (code, sender, address) = unsafe { ((*info).si_code, (*info).si_pid(), address_in(context)) };

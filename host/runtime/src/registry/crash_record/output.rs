@@ -65,7 +65,7 @@ pub fn pass_on(pipe: PipeReader, original: File, mut each: impl FnMut(&[u8])) ->
     }
 }
 
-/// Restores the original descriptor 2, and writes the rest of the pipe to it. Does only what POSIX allows in a signal
+/// Restores the original descriptor 2, and writes the rest of the pipe to it. Uses only what is safe in a signal
 /// handler: atomics, `dup2`, `nanosleep`, `read`, `write`.
 pub(super) fn give_back() {
     let (pipe, original) = (PIPE.load(Ordering::Acquire), ORIGINAL.load(Ordering::Acquire));
