@@ -335,10 +335,15 @@ impl Store {
 
     /// A new file, which stays locked while this process writes it.
     fn incoming(&self) -> io::Result<NamedTempFile> {
-        // The folder may have been removed.
-        fs::create_dir_all(&self.dir)?;
         loop {
-            let file = tempfile::Builder::new().prefix(INCOMING).tempfile_in(&self.dir)?;
+            let file = match tempfile::Builder::new().prefix(INCOMING).tempfile_in(&self.dir) {
+                // The folder was removed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(&self.dir)?;
+                    continue;
+                }
+                file => file?,
+            };
             flock(file.as_file(), FlockOperation::LockExclusive)?;
             // Before this file was locked, another process may have removed it as incomplete.
             if fstat(file.as_file())?.st_nlink > 0 {

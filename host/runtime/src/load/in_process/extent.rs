@@ -1,37 +1,56 @@
 //! Finds the addresses of a loaded library.
 
 use libc::{c_int, c_void, dl_phdr_info, size_t};
-use std::{ffi::CStr, ops::Range, os::unix::ffi::OsStrExt, path::Path, slice};
+use std::{
+    ffi::{CStr, OsStr},
+    ops::Range,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    slice,
+};
 
 /// The range of addresses from the first to the last byte of an open library; `None` if the library is not open.
 pub(super) fn extent(path: &Path) -> Option<Range<u64>> {
-    let mut search = Search { path: path.as_os_str().as_bytes(), found: None, code: Vec::new() };
+    find(&|name| name == path.as_os_str().as_bytes())?.extent
+}
+
+/// The ranges of addresses that contain the instructions of an open library; empty if it is not open.
+pub(super) fn code(path: &Path) -> Vec<Range<u64>> {
+    find(&|name| name == path.as_os_str().as_bytes()).map_or_else(Vec::new, |found| found.code)
+}
+
+/// Whether a library whose file has this name is open, in whatever folder.
+pub(super) fn is_open(file_name: &OsStr) -> bool {
+    find(&|path| Path::new(OsStr::from_bytes(path)).file_name() == Some(file_name)).is_some()
+}
+
+/// An open library.
+#[derive(Default)]
+struct Found {
+    extent: Option<Range<u64>>,
+    code: Vec<Range<u64>>,
+}
+
+/// Finds the first open library for whose path, as the loader knows it, `is_it` returns `true`.
+fn find(is_it: &dyn Fn(&[u8]) -> bool) -> Option<Found> {
+    let mut search = Search { is_it, found: None };
     // SAFETY: `look` has the required signature, and gets a pointer to the search, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
     search.found
 }
 
-/// The ranges of addresses that contain the instructions of an open library; empty if it is not open.
-pub(super) fn code(path: &Path) -> Vec<Range<u64>> {
-    let mut search = Search { path: path.as_os_str().as_bytes(), found: None, code: Vec::new() };
-    // SAFETY: as in `extent`.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
-    search.code
-}
-
 struct Search<'a> {
-    path: &'a [u8],
-    found: Option<Range<u64>>,
-    code: Vec<Range<u64>>,
+    is_it: &'a dyn Fn(&[u8]) -> bool,
+    found: Option<Found>,
 }
 
 /// Checks one library. A result other than 0 ends the search.
 unsafe extern "C" fn look(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
     // SAFETY: both pointers are valid for this call: the first is the loader's, and the second is the search that
-    // `extent` or `code` passed. No other reference to the search exists meanwhile.
+    // `find` passed. No other reference to the search exists meanwhile.
     let (info, search) = unsafe { (&*info, &mut *search.cast::<Search<'_>>()) };
     // SAFETY: the loader gives a NUL-terminated name.
-    if info.dlpi_name.is_null() || unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes() != search.path {
+    if info.dlpi_name.is_null() || !(search.is_it)(unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes()) {
         return 0;
     }
     // SAFETY: the loader's own table has `dlpi_phnum` program headers.
@@ -42,8 +61,10 @@ unsafe extern "C" fn look(info: *mut dl_phdr_info, _: size_t, search: *mut c_voi
         start..start.saturating_add(it.p_memsz)
     };
     let runs = loaded.clone().filter(|header| header.p_flags & libc::PF_X != 0);
-    search.code = runs.map(range).collect();
-    search.found = loaded.map(range).reduce(|all, one| all.start.min(one.start)..all.end.max(one.end));
+    search.found = Some(Found {
+        code: runs.map(range).collect(),
+        extent: loaded.map(range).reduce(|all, one| all.start.min(one.start)..all.end.max(one.end)),
+    });
     1
 }
 
@@ -55,6 +76,12 @@ mod tests {
     #[test]
     fn a_library_that_is_not_open_has_no_extent() {
         assert_eq!(extent(Path::new("/nowhere/at/all.so")), None);
+    }
+
+    #[test]
+    fn is_open_finds_a_library_by_the_name_of_its_file() {
+        assert!(is_open(path_of_c_library().file_name().unwrap()));
+        assert!(!is_open(OsStr::new("all.so")));
     }
 
     #[test]

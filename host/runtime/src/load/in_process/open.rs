@@ -1,6 +1,6 @@
 //! Opens the library at a path and checks its root module: the table of functions that every plugin exports.
 
-use super::extent::extent;
+use super::extent::{extent, is_open};
 use crate::interface::{RootMismatch, check_root};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use parking_lot::Mutex;
@@ -227,8 +227,13 @@ fn pin(std: &Path, path: &Path) -> Result<(), LoadError> {
     // The same library may be loaded already, from another folder or with the program itself. A second copy must not be
     // loaded: the loader resolves the plugin's dependency by name, and would use the first copy.
     const RTLD_NOLOAD: i32 = 4;
-    // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
-    let before = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD) }.ok();
+    let known = || {
+        // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
+        unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD) }.ok()
+    };
+    // Without this check, the loader would search all folders of the system for the file. In the process of a trial, the
+    // library is never open yet.
+    let before = is_open(name).then(known).flatten();
     let is_new = before.is_none();
     let _stays_open = ManuallyDrop::new(before.map_or_else(|| dlopen(std), Ok)?);
     let loaded = match pinned.iter().find(|known| known.std.file_name() == Some(name)) {

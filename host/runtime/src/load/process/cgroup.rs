@@ -332,6 +332,14 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 
 /// The folder of the cgroup of this process.
 fn own(proc: &Path) -> Option<PathBuf> {
+    let places = fs::read_to_string(proc.join("self/cgroup")).ok()?;
+    let place = places.lines().find_map(|line| line.strip_prefix("0::"))?;
+    // The kernel takes longer to list all mounts than to do everything else for a new cgroup. So the usual mount point
+    // is tried first.
+    let usual = join(&proc.parent()?.join("sys/fs/cgroup"), Path::new(place.trim_start_matches('/')));
+    if lists_this_process(&usual) {
+        return Some(usual);
+    }
     let mounts = fs::read_to_string(proc.join("self/mountinfo")).ok()?;
     // `36 35 0:31 ROOT MOUNTPOINT OPTIONS ... - cgroup2 SOURCE OPTIONS`
     let (root, mounted) = mounts.lines().find_map(|line| {
@@ -339,12 +347,19 @@ fn own(proc: &Path) -> Option<PathBuf> {
         let mut fields = mount.split(' ').skip(3);
         kind.starts_with("cgroup2 ").then_some((fields.next()?, fields.next()?))
     })?;
-    let places = fs::read_to_string(proc.join("self/cgroup")).ok()?;
-    let place = places.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let below = Path::new(place).strip_prefix(root).ok()?;
-    // A join with an empty path would add a slash at the end.
-    let mounted = PathBuf::from(mounted);
-    Some(if below.as_os_str().is_empty() { mounted } else { mounted.join(below) })
+    Some(join(Path::new(mounted), Path::new(place).strip_prefix(root).ok()?))
+}
+
+/// Like [`Path::join`], which would add a slash at the end if `below` is empty.
+fn join(dir: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { dir.to_owned() } else { dir.join(below) }
+}
+
+/// Whether the folder is that of a cgroup that contains this process.
+fn lists_this_process(dir: &Path) -> bool {
+    let listed = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let own = process::id().to_string();
+    listed.lines().any(|pid| pid == own)
 }
 
 #[cfg(test)]
