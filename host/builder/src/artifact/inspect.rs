@@ -36,7 +36,7 @@ const PAGE_BYTES: u64 = 4096;
 /// The properties of a shared object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    /// Always `64-bit ELF shared object`; [`inspect()`] returns an [`InspectError`] for every other kind.
+    /// Always `64-bit ELF shared object`; [`inspect()`] returns an [`InspectError`] for any other kind.
     pub kind: &'static str,
     /// The machine of the object, such as `x86-64`. It is the machine of the host.
     pub machine: String,
@@ -62,7 +62,7 @@ pub struct Facts {
     /// unique symbols (STB_GNU_UNIQUE).
     pub nodelete: bool,
     /// Whether the object registers destructors of thread-locals with the C library. The dynamic loader does not unmap
-    /// the object while a thread has such a value.
+    /// the object while a thread has such a thread-local.
     pub tls_destructors: bool,
     /// The GNU build id in hexadecimal, if there is one.
     pub build_id: Option<String>,

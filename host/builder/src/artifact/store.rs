@@ -55,8 +55,7 @@ pub struct Artifact {
     pub path: PathBuf,
     /// The size of the artifact's file in bytes.
     pub bytes: u64,
-    /// The path of the original build output, which messages name. For an artifact that was found in the store, this is
-    /// the same as `path`.
+    /// The path of the original build output, for messages. The same as `path` if the artifact was found in the store.
     pub copy_of: PathBuf,
     /// The libraries of the artifact.
     pub companions: Companions,
@@ -169,10 +168,9 @@ impl Store {
         };
         let of = self.artifact(companions.digest(), copied.bytes);
         let artifact = Artifact { copy_of: built.to_owned(), companions, ..of };
-        self.write_record(&artifact)?;
+        self.write_library_list(&artifact)?;
         if self.is_intact(&artifact) {
-            // `prune` removes the artifacts with the oldest mtimes first. If the mtime cannot be set, `prune` only
-            // removes artifacts in a different order.
+            // `prune` removes the artifacts with the oldest mtimes first. An error here only changes this order.
             if let Ok(file) = File::open(&artifact.path)
                 && self.is_checked(&file, (&artifact.path, copied.digest))
             {
@@ -316,7 +314,7 @@ impl Store {
     /// The artifact with this digest in the store, with the libraries in its library list.
     fn found(&self, digest: Digest, bytes: u64) -> Artifact {
         let artifact = self.artifact(digest, bytes);
-        Artifact { companions: self.record_of(&artifact), ..artifact }
+        Artifact { companions: self.library_list_of(&artifact), ..artifact }
     }
 
     fn is_intact(&self, artifact: &Artifact) -> bool {

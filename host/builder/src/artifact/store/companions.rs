@@ -90,7 +90,8 @@ impl Artifact {
         std::iter::once(self.path.clone()).chain(self.companions.all().map(|it| self.library(it))).collect()
     }
 
-    fn record(&self) -> PathBuf {
+    /// The path of the artifact's library list.
+    fn library_list(&self) -> PathBuf {
         self.path.with_extension("json")
     }
 }
@@ -217,9 +218,10 @@ impl Store {
     }
 
     /// Writes the library list of an artifact, if the artifact has libraries.
-    pub(super) fn write_record(&self, artifact: &Artifact) -> Result<(), StoreError> {
-        let path = artifact.record();
-        if artifact.companions.all().next().is_none() || self.record_of(artifact) == artifact.companions {
+    pub(super) fn write_library_list(&self, artifact: &Artifact) -> Result<(), StoreError> {
+        let path = artifact.library_list();
+        if artifact.companions.all().next().is_none() || self.library_list_of(artifact) == artifact.companions
+        {
             return Ok(());
         }
         let failed = |source| StoreError::write(&path, 0, source);
@@ -231,11 +233,11 @@ impl Store {
     }
 
     /// Reads the library list of an artifact. Ignores a list that belongs to another artifact.
-    pub(super) fn record_of(&self, artifact: &Artifact) -> Companions {
+    pub(super) fn library_list_of(&self, artifact: &Artifact) -> Companions {
         let read = || {
-            let json = fs::read(artifact.record()).ok()?;
-            let record: Companions = serde_json::from_slice(&json).ok()?;
-            (record.digest() == artifact.digest).then_some(record)
+            let json = fs::read(artifact.library_list()).ok()?;
+            let list: Companions = serde_json::from_slice(&json).ok()?;
+            (list.digest() == artifact.digest).then_some(list)
         };
         read().unwrap_or_else(|| Companions::none(artifact.digest))
     }

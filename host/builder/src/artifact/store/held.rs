@@ -68,7 +68,7 @@ impl Store {
         for (path, file) in held.files.iter().filter(|(path, _)| !path.exists()) {
             self.put_file_back(path, file).map_err(|source| StoreError::write(path, 0, source))?;
         }
-        self.write_record(&held.artifact)?;
+        self.write_library_list(&held.artifact)?;
         Ok(held.artifact.clone())
     }
 

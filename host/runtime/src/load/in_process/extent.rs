@@ -31,7 +31,8 @@ struct Found {
     code: Vec<Range<u64>>,
 }
 
-/// Finds the first open library for whose path, as the loader knows it, `is_it` returns `true`.
+/// Finds the first open library for which `is_it` returns `true`. `is_it` gets the path by which the loader knows a
+/// library.
 fn find(is_it: &dyn Fn(&[u8]) -> bool) -> Option<Found> {
     let mut search = Search { is_it, found: None };
     // SAFETY: `look` has the required signature, and gets a pointer to the search, which outlives the call.

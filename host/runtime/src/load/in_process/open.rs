@@ -231,8 +231,8 @@ fn pin(std: &Path, path: &Path) -> Result<(), LoadError> {
         // SAFETY: with RTLD_NOLOAD nothing is opened, so no constructor runs.
         unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD) }.ok()
     };
-    // Without this check, the loader would search all folders of the system for the file. In the process of a trial, the
-    // library is never open yet.
+    // If the library is not open, as in most new child processes, RTLD_NOLOAD would make the loader search all folders
+    // of the system for the file.
     let before = is_open(name).then(known).flatten();
     let is_new = before.is_none();
     let _stays_open = ManuallyDrop::new(before.map_or_else(|| dlopen(std), Ok)?);

@@ -350,7 +350,7 @@ fn own(proc: &Path) -> Option<PathBuf> {
     Some(join(Path::new(mounted), Path::new(place).strip_prefix(root).ok()?))
 }
 
-/// Like [`Path::join`], which would add a slash at the end if `below` is empty.
+/// Like [`Path::join`], but adds no slash at the end if `below` is empty.
 fn join(dir: &Path, below: &Path) -> PathBuf {
     if below.as_os_str().is_empty() { dir.to_owned() } else { dir.join(below) }
 }
