@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use replug_model::copy::libraries_of_copy;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io, mem,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -92,8 +93,8 @@ pub fn give_back() {
     // If the list of mappings cannot be read, or on a file system without holes, the space is freed when the file is
     // unmapped.
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for copy in copies.iter().filter(|_| !maps.is_empty()) {
-        let _ = copy.free(&maps);
+    for copy in unmapped(&maps, copies).filter(|_| !maps.is_empty()) {
+        let _ = copy.free();
     }
 }
 
@@ -125,58 +126,83 @@ fn open_to_write(file: &Path) -> io::Result<File> {
 }
 
 impl RemovedCopy {
-    /// Frees the disk space of the part that is not loaded, unless that part is mapped according to `maps`.
-    fn free(&self, maps: &str) -> io::Result<()> {
-        let Self { file, path, loaded } = self;
-        let metadata = file.metadata()?;
-        let is_read = |line: &str| is_read_behind(line, *loaded, (metadata.ino(), path));
-        if metadata.len() > *loaded && !lines_about(maps, metadata.ino(), path).any(is_read) {
+    /// Frees the disk space of the part that is not loaded.
+    fn free(&self) -> io::Result<()> {
+        let bytes = self.file.metadata()?.len();
+        if bytes > self.loaded {
             let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            fallocate(file, hole, *loaded, metadata.len() - loaded)?;
+            fallocate(&self.file, hole, self.loaded, bytes - self.loaded)?;
         }
         Ok(())
     }
 }
 
-/// The lines of `maps` that contain the inode number or the path. A program with many plugins has thousands of
-/// mappings, and only these lines are parsed. If the path is not UTF-8, all lines are returned.
-fn lines_about<'a>(maps: &'a str, inode: u64, path: &Path) -> impl Iterator<Item = &'a str> {
-    let inode = format!(" {inode} ");
-    let needles = match path.to_str() {
-        Some(path) => vec![inode, path.to_owned()],
-        None => vec!["\n".to_owned()],
-    };
-    needles.into_iter().flat_map(|needle| {
-        let found: Vec<_> = maps.match_indices(&needle).map(|(at, _)| at).collect();
-        found.into_iter().filter_map(|at| {
-            let start = maps[..at].rfind('\n').map_or(0, |end| end + 1);
-            maps[start..].lines().next()
-        })
-    })
+/// The copies of which, according to `maps`, only the loaded part is mapped. Reads each line once: a program with many
+/// plugins has thousands of mappings, and many copies may be waiting.
+fn unmapped(maps: &str, mut copies: Vec<RemovedCopy>) -> impl Iterator<Item = RemovedCopy> {
+    // On some file systems, a mapping shows a different inode number than the file. So the path counts, too.
+    let mut wanted: HashMap<FileKey<'_>, Vec<usize>> = HashMap::new();
+    let mut mapped = vec![false; copies.len()];
+    for (at, copy) in copies.iter().enumerate() {
+        match (copy.file.metadata(), copy.path.to_str()) {
+            (Ok(metadata), Some(path)) => {
+                wanted.entry(FileKey::Inode(metadata.ino())).or_default().push(at);
+                wanted.entry(FileKey::Path(path)).or_default().push(at);
+            }
+            _ => mapped[at] = true,
+        }
+    }
+    for line in maps.lines() {
+        let Some(mapping) = Mapping::parse(line) else {
+            mapped.fill(true);
+            break;
+        };
+        for key in [FileKey::Inode(mapping.inode), FileKey::Path(mapping.path)] {
+            for at in wanted.get(&key).into_iter().flatten() {
+                // The loader leaves gaps between its segments. They are not readable.
+                mapped[*at] |= mapping.is_readable && mapping.end > copies[*at].loaded;
+            }
+        }
+    }
+    let mut mapped = mapped.into_iter();
+    copies.retain(|_| mapped.next() == Some(false));
+    copies.into_iter()
 }
 
-/// Whether a line of `/proc/<pid>/maps` maps that file beyond this offset. Returns `true` for a line that cannot be
-/// parsed.
-fn is_read_behind(line: &str, place: u64, (inode, path): (u64, &Path)) -> bool {
-    let mut columns = line.split_whitespace();
-    let mut next = || columns.next();
-    let (Some(range), Some(rights), Some(offset), Some(_), Some(found)) =
-        (next(), next(), next(), next(), next())
-    else {
-        return true;
-    };
-    // On some file systems, a mapping shows a different inode number than the file.
-    let of_file = found.parse() == Ok(inode) || path.to_str().is_none_or(|path| line.contains(path));
-    // The loader leaves gaps between its segments. They are not readable.
-    if !of_file || !rights.starts_with('r') {
-        return false;
-    }
-    let number = |text| u64::from_str_radix(text, 16).ok();
-    let end = || {
+/// What a file is recognized by in the list of mappings.
+#[derive(PartialEq, Eq, Hash)]
+enum FileKey<'a> {
+    Inode(u64),
+    Path(&'a str),
+}
+
+/// A line of `/proc/<pid>/maps`.
+struct Mapping<'a> {
+    is_readable: bool,
+    /// The offset in the file at which the mapping ends.
+    end: u64,
+    inode: u64,
+    /// The path of the file when it was mapped. Empty for memory without a file.
+    path: &'a str,
+}
+
+impl<'a> Mapping<'a> {
+    /// Reads `START-END RIGHTS OFFSET DEVICE INODE PATH`. After the path of a removed file, the kernel writes
+    /// ` (deleted)`.
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut columns = line.splitn(6, ' ');
+        let mut next = || columns.next();
+        let (range, rights, offset, _, inode) = (next()?, next()?, next()?, next()?, next()?);
+        let path = next().unwrap_or_default().trim_start();
+        let number = |text| u64::from_str_radix(text, 16).ok();
         let (start, end) = range.split_once('-')?;
-        number(offset)?.checked_add(number(end)?.checked_sub(number(start)?)?)
-    };
-    end().is_none_or(|end| end > place)
+        Some(Self {
+            is_readable: rights.starts_with('r'),
+            end: number(offset)?.checked_add(number(end)?.checked_sub(number(start)?)?)?,
+            inode: inode.parse().ok()?,
+            path: path.strip_suffix(" (deleted)").unwrap_or(path),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -242,21 +268,35 @@ mod tests {
     }
 
     #[test]
-    fn only_a_readable_mapping_beyond_the_offset_counts() {
-        let path = Path::new("/run/p-1.so");
-        let line = |rights: &str, offset: u64, inode: u64, name: &str| {
-            format!("7f0000000000-7f0000010000 {rights} {offset:08x} fe:00 {inode} {name}")
+    fn only_a_readable_mapping_beyond_the_loaded_part_counts() {
+        let file = tempfile::tempfile().unwrap();
+        let inode = file.metadata().unwrap().ino();
+        let is_mapped = |maps: String| {
+            let file = file.try_clone().unwrap();
+            let copy = RemovedCopy { file, path: "/run/p-1.so".into(), loaded: 0x20000 };
+            unmapped(&maps, vec![copy]).next().is_none()
         };
-        let is_read = |line: &str| is_read_behind(line, 0x20000, (42, path));
-        assert!(is_read(&line("r--p", 0x20000, 42, "/run/p-1.so (deleted)")));
+        let line = |rights: &str, offset: u64, inode: u64, path: &str| {
+            let inode = format!("{inode} ");
+            format!("7f0000000000-7f0000010000 {rights} {offset:08x} fe:00 {inode:<26}{path}\n")
+        };
+        let other = inode + 1;
+        assert!(is_mapped(line("r--p", 0x20000, inode, "/run/p-1.so (deleted)")));
         assert!(
-            is_read(&line("r-xp", 0x20000, 7, "/run/p-1.so (deleted)")),
-            "the inode differs, and the name is the same"
+            is_mapped(line("r-xp", 0x20000, other, "/run/p-1.so (deleted)")),
+            "the inode differs, and the path is the same"
         );
-        assert!(is_read(&line("r--p", 0x18000, 42, "")));
-        assert!(!is_read(&line("r--p", 0x10000, 42, "/run/p-1.so")), "it ends at the offset");
-        assert!(!is_read(&line("---p", 0x20000, 42, "/run/p-1.so")), "it is not readable");
-        assert!(!is_read(&line("r--p", 0x20000, 43, "/run/p-2.so")));
-        assert!(is_read("nonsense") && is_read("x-y r--p z fe:00 42"));
+        assert!(is_mapped(line("r--p", 0x18000, inode, "")));
+        let loaded = line("r--p", 0x10000, inode, "/run/p-1.so");
+        assert!(!is_mapped(loaded.clone()), "it ends where the loaded part ends");
+        assert!(
+            is_mapped(loaded + &line("r--p", 0x20000, inode, "/run/p-1.so")),
+            "the second line counts, too"
+        );
+        assert!(!is_mapped(line("---p", 0x20000, inode, "/run/p-1.so")), "it is not readable");
+        assert!(!is_mapped(line("r--p", 0x20000, other, "/run/p-2.so")));
+        for malformed in ["nonsense", "x-y r--p z fe:00 42", "2-1 r--p 0 fe:00 42"] {
+            assert!(is_mapped(malformed.into()), "{malformed}");
+        }
     }
 }
