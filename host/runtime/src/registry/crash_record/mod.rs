@@ -6,7 +6,7 @@
 //!  sealed memory                      a header: process, boot, how it terminated  `fault.rs` writes it at termination
 //!                                     one row of marks for each thread slot       each thread writes it at each call
 //!  run/<pid>-<n>/thread_slots         a copy of the sealed memory                 written after termination, see below
-//!  run/<pid>-<n>/lanes/<column>.json  the note of a column                        `notes.rs` writes it at each load
+//!  run/<pid>-<n>/notes/<column>.jsonl  the note of a column                        `notes.rs` writes it at each load
 //! ```
 //!
 //! `layout.rs` defines the layout; `memory.rs` creates and maps the memory; `read.rs` reads the file of a terminated

@@ -3,13 +3,14 @@
 use replug_model::id::{Digest, Generation, PluginId};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write as _},
     ops::Range,
     path::{Path, PathBuf},
 };
 
-/// The name of the folder of the notes, in a run folder. It has nothing to do with the lanes of a shim.
-pub(super) const NOTES_NAME: &str = "lanes";
+/// The name of the folder of the notes, in a run folder.
+pub(super) const NOTES_NAME: &str = "notes";
 
 /// The maximum length of a note, in bytes. A longer file was not written by this program.
 const MAX_NOTE_BYTES: u64 = 1 << 20;
@@ -60,11 +61,12 @@ pub(crate) struct NotedInterface {
 }
 
 impl Note {
-    /// Writes the note to a file. Replaces the previous note.
+    /// Writes the note as the next line of a file, which is created if it does not exist. The last complete line is
+    /// valid, so the previous note stays valid until this one is complete.
     pub(in crate::registry) fn write(&self, path: &Path) -> io::Result<()> {
-        let temporary = path.with_extension("tmp");
-        fs::write(&temporary, serde_json::to_vec(self)?)?;
-        fs::rename(&temporary, path)
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        File::options().append(true).create(true).open(path)?.write_all(&line)
     }
 
     fn read(path: &Path) -> Option<Self> {
@@ -72,13 +74,15 @@ impl Note {
         if !metadata.is_file() || metadata.len() > MAX_NOTE_BYTES {
             return None;
         }
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
+        let lines = fs::read(path).ok()?;
+        let complete = lines.split_inclusive(|byte| *byte == b'\n').rfind(|line| line.ends_with(b"\n"));
+        serde_json::from_slice(complete?).ok()
     }
 }
 
 /// The path of a column's note in a run folder.
 pub(super) fn path(run_dir: &Path, column: usize) -> PathBuf {
-    run_dir.join(NOTES_NAME).join(format!("{column}.json"))
+    run_dir.join(NOTES_NAME).join(format!("{column}.jsonl"))
 }
 
 /// The note of the generation that a column belongs to.

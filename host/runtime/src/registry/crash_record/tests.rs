@@ -232,6 +232,23 @@ fn a_damaged_note_names_no_plugin() {
 }
 
 #[test]
+fn the_previous_note_is_valid_until_the_next_one_is_complete() {
+    let record = with_mark(0, 0, call(0));
+    let dir = run_dir(&record);
+    let place = notes::path(dir.path(), COLUMN);
+    let generation = || read(dir.path()).unwrap().suspects[0].generation;
+    let next = Note { generation: Generation(note().generation.0 + 1), ..note() };
+    let first = fs::read(&place).unwrap();
+    next.write(&place).unwrap();
+    let both = fs::read(&place).unwrap();
+    assert_eq!(generation(), next.generation);
+    for length in first.len()..both.len() {
+        fs::write(&place, &both[..length]).unwrap();
+        assert_eq!(generation(), note().generation, "{length} bytes");
+    }
+}
+
+#[test]
 fn a_folder_without_a_record_has_no_crash() {
     assert_eq!(read(tempfile::tempdir().unwrap().path()), None);
     let dir = tempfile::tempdir().unwrap();
