@@ -334,11 +334,14 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 fn own(proc: &Path) -> Option<PathBuf> {
     let places = fs::read_to_string(proc.join("self/cgroup")).ok()?;
     let place = places.lines().find_map(|line| line.strip_prefix("0::"))?;
-    // The kernel takes longer to list all mounts than to do everything else for a new cgroup. So the usual mount point
-    // is tried first.
-    let usual = join(&proc.parent()?.join("sys/fs/cgroup"), Path::new(place.trim_start_matches('/')));
-    if lists_this_process(&usual) {
-        return Some(usual);
+    // The kernel takes longer to list all mounts than to do everything else for a new cgroup. So the usual mount points
+    // are tried first. The second one is that of systemd beside the first version of cgroups.
+    let below = Path::new(place.trim_start_matches('/'));
+    for usual in ["sys/fs/cgroup", "sys/fs/cgroup/unified"] {
+        let dir = join(&proc.parent()?.join(usual), below);
+        if lists_this_process(&dir) {
+            return Some(dir);
+        }
     }
     let mounts = fs::read_to_string(proc.join("self/mountinfo")).ok()?;
     // `36 35 0:31 ROOT MOUNTPOINT OPTIONS ... - cgroup2 SOURCE OPTIONS`

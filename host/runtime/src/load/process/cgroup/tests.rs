@@ -51,18 +51,20 @@ fn cgroups_are_made_in_the_hosts_own_cgroup_or_the_unit_above_it() {
 }
 
 #[test]
-fn the_usual_mount_point_is_used_if_it_lists_this_process() {
-    let dir = tempfile::tempdir().unwrap();
-    let (proc, usual) = (dir.path().join("proc"), dir.path().join("sys/fs/cgroup/host.service"));
-    fs::create_dir_all(proc.join("self")).unwrap();
-    fs::create_dir_all(&usual).unwrap();
-    fs::write(proc.join("self/cgroup"), "0::/host.service\n").unwrap();
-    fs::write(proc.join("self/mountinfo"), "36 35 0:31 / /other rw - cgroup2 cgroup2 rw\n").unwrap();
-    let write = |pids: String| fs::write(usual.join("cgroup.procs"), pids).unwrap();
-    write(format!("{}\n1\n", process::id()));
-    assert_eq!(own(&proc), Some(usual.clone()));
-    write(format!("1{}\n", process::id()));
-    assert_eq!(own(&proc), Some("/other/host.service".into()));
+fn a_usual_mount_point_is_used_if_it_lists_this_process() {
+    for usual in ["sys/fs/cgroup/host.service", "sys/fs/cgroup/unified/host.service"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (proc, usual) = (dir.path().join("proc"), dir.path().join(usual));
+        fs::create_dir_all(proc.join("self")).unwrap();
+        fs::create_dir_all(&usual).unwrap();
+        fs::write(proc.join("self/cgroup"), "0::/host.service\n").unwrap();
+        fs::write(proc.join("self/mountinfo"), "36 35 0:31 / /other rw - cgroup2 cgroup2 rw\n").unwrap();
+        let write = |pids: String| fs::write(usual.join("cgroup.procs"), pids).unwrap();
+        write(format!("{}\n1\n", process::id()));
+        assert_eq!(own(&proc), Some(usual.clone()));
+        write(format!("1{}\n", process::id()));
+        assert_eq!(own(&proc), Some("/other/host.service".into()));
+    }
 }
 
 #[test]
