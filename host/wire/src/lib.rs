@@ -13,8 +13,8 @@
 //! * If a deadline is set, the crate stops waiting for a silent peer at the deadline.
 //!
 //! Of the host's crates, this one imports only `replug-model`. It does not depend on configuration, builds or loading.
-//! `docs/PROTOCOL.md` describes the whole protocol for readers who do not read Rust; `fuzz/` searches for bytes that
-//! break this crate.
+//! `docs/PROTOCOL.md` and `docs/protocol/lanes.md` describe the whole protocol for readers who do not read Rust; `fuzz/`
+//! searches for bytes that break this crate.
 //!
 //! | file in `host/wire/src` | content |
 //! |---|---|
