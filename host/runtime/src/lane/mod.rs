@@ -7,8 +7,8 @@
 //! the socket, a deadline or the exit of the other process wakes it, as on a lane without memory, and an idle lane
 //! needs no processor time.
 //!
-//! `slot.rs` has the protocol in the memory, `memory.rs` maps it, `spin.rs` decides whether to spin, and `processor.rs`
-//! finds and changes the processor of a thread.
+//! `slot.rs` has the protocol in the memory, `memory.rs` maps it, `spin.rs` decides whether to spin, `spin_turn.rs` when
+//! a thread that spins yields its processor, and `processor.rs` finds and changes the processor of a thread.
 
 #[cfg(test)]
 mod damage;
@@ -16,6 +16,7 @@ mod memory;
 mod processor;
 mod slot;
 mod spin;
+mod spin_turn;
 #[cfg(test)]
 mod tests;
 
@@ -253,11 +254,17 @@ impl Memory {
         // Until the other end uses the memory, its messages come over the socket.
         let waiting = if self.port.has_peer() { self.spin.next_wait(peer) } else { Waiting::Sleep };
         if waiting == Waiting::Spin || waiting == Waiting::Move && self.leave(here) {
+            if self.spin.turn.is_over() {
+                let before = Instant::now();
+                thread::yield_now();
+                self.spin.turn.has_yielded(before.elapsed());
+            }
             let port = &self.port;
             self.spin.until(|| !matches!(port.poll(), Ok(None)));
         }
         let mut arrival = self.poll()?;
         if arrival.is_none() {
+            self.spin.turn.has_slept();
             self.port.fall_asleep();
             let slept = self.sleep(channel);
             self.port.awake();

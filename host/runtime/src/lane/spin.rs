@@ -14,7 +14,10 @@
 //! moves, because its thread belongs to the embedding program. A move is useless if the other processors are busy, or
 //! if the kernel brings the ends together again. So after each useless move, the shim's end waits for twice as many
 //! such calls before the next move.
+//!
+//! An end whose spins all succeed never sleeps. `spin_turn.rs` decides when it yields its processor to other threads.
 
+use super::spin_turn::SpinTurn;
 use std::{hint::spin_loop, num::NonZero, thread::available_parallelism, time::Duration, time::Instant};
 
 /// The longest time that an end spins.
@@ -71,6 +74,8 @@ pub(super) struct Spin {
     patience: u32,
     /// The number of successful spins since the last move.
     found: u32,
+    /// When this end yields its processor.
+    pub(super) turn: SpinTurn,
     /// Whether this end spins in every wait.
     #[cfg(test)]
     always: bool,
@@ -88,6 +93,7 @@ impl Spin {
             short: 0,
             patience: LEAST_PATIENCE,
             found: 0,
+            turn: SpinTurn::new(),
             #[cfg(test)]
             always: false,
         }
@@ -179,6 +185,7 @@ impl Spin {
         };
         let mut until = None;
         let found = loop {
+            self.turn.round();
             if (0..LOOKS).any(|_| look()) {
                 break true;
             }

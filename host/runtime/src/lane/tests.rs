@@ -1,6 +1,6 @@
 //! Both ends of a lane, on two threads of this process.
 
-use super::*;
+use super::{spin_turn::SpinTurn, *};
 use replug_wire::{Answer, Call, Encoding, Lane};
 use rustix::thread::sched_getaffinity;
 use std::{
@@ -87,7 +87,27 @@ fn ends_that_sleep_before_each_message_lose_none() {
     shim.join().unwrap();
 }
 
-/// A stream that counts each use. Nothing else of a lane makes system calls for a call.
+#[test]
+fn a_turn_of_an_end_that_spins_ends_with_a_yield_or_a_sleep() {
+    for spin in [Spin::always, Spin::never] {
+        let (mut lane, (theirs, memory)) = pair();
+        let shim = echo(theirs, Some(memory));
+        let mut ends_turn = || {
+            let memory = lane.carrier_mut().memory.as_mut().unwrap();
+            memory.spin = spin();
+            memory.spin.turn = SpinTurn::over();
+            lane.call(call(b"x")).unwrap();
+            !lane.carrier().memory.as_ref().unwrap().spin.turn.is_over()
+        };
+        // The first call may come over the socket. A later call does not end the turn if the answer is there before
+        // this end sleeps, or if this end spins for another turn.
+        assert!((0..1000).any(|_| ends_turn()));
+        drop(lane);
+        shim.join().unwrap();
+    }
+}
+
+/// A stream that counts each use. Apart from rare yields, nothing else of a lane makes system calls for a call.
 struct Counted {
     stream: UnixStream,
     uses: Cell<u32>,
