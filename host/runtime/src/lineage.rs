@@ -25,8 +25,8 @@ use std::io;
 /// `replug` in ASCII, read as a number of bytes. No machine has this much memory.
 const MARK: u64 = 0x7265_706c_7567_0000;
 
-/// The mark of a host's plugins: a limit below `hard`, which is the host's own hard limit, or `None` if the host has no
-/// limit. Returns `None` if no lower limit exists.
+/// The mark of a host's plugins: a limit that is lower than the host's own hard limit. The argument `hard` is the host's
+/// limit, and is `None` if the host has no limit. Returns `None` if no lower limit exists.
 fn below(hard: Option<u64>) -> Option<u64> {
     match hard {
         None => Some(MARK),

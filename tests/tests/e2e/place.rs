@@ -73,7 +73,8 @@ fn a_plugin_with_panic_abort_runs_in_a_process_or_is_rejected() {
 }
 
 #[test]
-fn without_a_shim_program_a_plugin_runs_in_the_host() {
+fn a_plugin_runs_in_the_host_if_the_host_cannot_start_shims() {
+    // Unlike `Lab::in_mode`, this lab names no program that its host could start as a shim.
     let mut lab = Lab::new("no-program");
     lab.install(misbehave("version=1"));
     lab.start();

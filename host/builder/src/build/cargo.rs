@@ -59,7 +59,7 @@ pub(super) async fn build(
             {
                 artifact = it.filenames.into_iter().find(|file| file.extension() == Some("so"));
             }
-            // The build script of a path dependency may read files that it does not declare.
+            // The build script of a local package may read files that it does not declare, so cargo builds every edit.
             Message::BuildScriptExecuted(it) => {
                 scripted |= it.package_id.repr.starts_with("path+");
                 running.note(&it);

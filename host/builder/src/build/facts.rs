@@ -1,5 +1,5 @@
-//! Facts about a cargo package. They are cached as long as they are valid, because calling cargo at every edit would
-//! take longer than the rest of the build stage.
+//! Facts about a cargo package. They are cached as long as they are valid. Otherwise, each edit would wait for
+//! `cargo metadata`, although the build itself usually runs rustc without cargo (`replay.rs`).
 
 use super::{
     BuildError,
@@ -51,8 +51,8 @@ impl PackageFacts {
         turns: &Turns,
     ) -> Result<Self, BuildError> {
         if mount::is_noexec(target_dir) {
-            // Cargo's own error would be that permission to run a build script is denied, or that a proc macro cannot
-            // be loaded.
+            // Cargo's own error would not name the cause: it reports that permission to run a build script is denied, or
+            // that a proc macro cannot be loaded.
             return Err(BuildError::Io {
                 path: target_dir.to_owned(),
                 source: io::Error::other(
@@ -89,8 +89,9 @@ impl PackageFacts {
         // A file that was saved while cargo read it may differ from what cargo read. Such a file is given the stamp of
         // a missing file, so the next build sees a difference and reads the facts again.
         stamps.extend(inputs.files.iter().map(|path| (path.clone(), stamp_before(path, began))));
-        // Above the workspace, only existing files are inputs. To wait for the creation of a missing file, the watcher
-        // would have to watch folders that belong to all users.
+        // The settings of cargo and rustup in folders outside of the workspace are inputs only if they exist. To notice
+        // the creation of a missing file, the watcher would have to watch its folder, such as `/` or `/home`, and would
+        // get events of unrelated files there. The next build notices the new file by its stamp.
         let watched =
             settings.files.iter().filter(|file| file.starts_with(&workspace_root) || file.is_file());
         inputs.files.extend(watched.cloned());

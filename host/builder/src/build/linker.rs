@@ -100,7 +100,7 @@ fn around_the_mark(command: &[String]) -> Option<(Vec<String>, Vec<String>)> {
     let mut words = command[..mark].iter().skip(1);
     while let Some(word) = words.next() {
         match &**word {
-            // The value is the next word. `rust-lld` ignores plugins of the linker.
+            // The value of these options is the next word. rustc passes `-o` itself, and `rust-lld` ignores plugins.
             "-o" | "-plugin" => drop(words.next()?),
             "-shared" => {}
             _ if word.starts_with("-plugin-opt=") || word.starts_with("-fuse-ld=") => {}

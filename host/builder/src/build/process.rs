@@ -68,7 +68,8 @@ pub(super) struct Exiting(JoinHandle<()>);
 impl Exiting {
     /// Waits until the process has exited, and kills it if it does not exit.
     pub(super) async fn wait(mut self) {
-        // An error means that the process is killed: here after the timeout, or because the runtime has dropped the task.
+        // An error means that the process has not exited in time, or that the runtime has dropped the task that waits for
+        // it. In both cases, the end of that task kills the process.
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, &mut self.0).await;
     }
 }

@@ -41,7 +41,8 @@ impl Settings {
     }
 
     fn read_folder(&mut self, folder: &Path) {
-        // If both files exist, cargo reads `config`, so it is read first here.
+        // If both files exist, cargo reads only `config`. It is read first here, so its settings take precedence.
+        // `config.toml` is read, too, because cargo reads it as soon as `config` is removed.
         for name in ["config", "config.toml"] {
             self.read(&folder.join(name));
         }

@@ -23,7 +23,8 @@ impl Batch {
             }
             Ok(event) => match event.kind {
                 EventKind::Access(AccessKind::Close(_)) => self.touched.extend(event.paths),
-                // A read changes nothing, and this program itself reads the watched files.
+                // A file that is opened or read has not changed. The watcher must not react to these events, because this
+                // program itself reads the watched files.
                 EventKind::Access(_) => {}
                 EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
                     self.touched.extend(event.paths.iter().cloned());

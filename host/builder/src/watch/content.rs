@@ -76,7 +76,8 @@ pub fn changed_at(path: &Path) -> Option<SystemTime> {
 /// event arrived. Otherwise `noticed`.
 pub(super) fn saved_at(path: &Path, noticed: SystemTime) -> SystemTime {
     let Ok(modified) = fs::metadata(path).and_then(|metadata| metadata.modified()) else { return noticed };
-    // A file that was moved here keeps its old mtime, and the clock of another machine may be wrong.
+    // An old mtime is not used, because a file that was moved here keeps its mtime. An mtime in the future is not used,
+    // because it comes from a wrong clock, such as that of another machine.
     match noticed.duration_since(modified) {
         Ok(age) if age <= Duration::from_secs(10) => modified,
         _ => noticed,

@@ -114,8 +114,8 @@ fn is_emptied(path: &Path, known: &Content) -> bool {
     }
 }
 
-/// Whether the event may mean that the writer has finished. A write event means that the writer still has the file
-/// open.
+/// Whether the event may mean that the writer has finished. A write event does not mean that: the writer still has the
+/// file open, and another event will report that it has closed the file.
 fn is_done(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(kind) => matches!(kind, AccessKind::Close(AccessMode::Write)),

@@ -7,8 +7,8 @@ use super::{
 };
 use replug_model::limits::LaneKind;
 
-/// One sentence about `mode` in the plugin's manifest. It compares the calls of a resolved method in process with those
-/// over the faster lane to a child process.
+/// One sentence about `mode` in the plugin's manifest. It compares calls in process with calls over the faster lane to a
+/// child process. In both cases, it uses the dynamic calls of a method that was looked up once, before the measurement.
 pub(super) fn advice(report: &Report) -> String {
     let id = &report.plugin;
     let (inside, (lane, child)) = match (fastest(report, Body::InProcess), fastest(report, Body::Child)) {
@@ -20,10 +20,10 @@ pub(super) fn advice(report: &Report) -> String {
     let added = child - inside;
     let share = added / inside;
     if share <= 0.0 {
-        return format!("`mode = \"process\"` costs {id} no measurable time{lane}: use it");
+        return format!("`mode = \"process\"` adds no measurable time to a call of {id}{lane}: use it");
     }
     let cost = format!(
-        "`mode = \"process\"` costs {id} {} a call{lane}, {} of its time in process",
+        "`mode = \"process\"` adds {} to each call of {id}{lane}, {} of the time of the call in process",
         duration(added),
         percent(share)
     );
@@ -47,8 +47,8 @@ fn fastest(report: &Report, body: Body) -> Option<&Row> {
 fn over(lane: Lane) -> &'static str {
     match lane {
         Lane::InProcess => "",
-        Lane::Child(LaneKind::SharedMemory) => " over shared memory",
-        Lane::Child(LaneKind::Socket) => " over a socket",
+        Lane::Child(LaneKind::SharedMemory) => " (over shared memory)",
+        Lane::Child(LaneKind::Socket) => " (over a socket)",
     }
 }
 
@@ -82,19 +82,19 @@ mod tests {
     fn the_advice_follows_from_the_cost_of_a_child_process() {
         assert_eq!(
             with(275_000.0, 276_100.0),
-            "`mode = \"process\"` costs a.b 1.10 us a call over a socket, 0.4 % of its time in process: use it"
+            "`mode = \"process\"` adds 1.10 us to each call of a.b (over a socket), 0.4 % of the time of the call in process: use it"
         );
         assert_eq!(
             with(40_000.0, 58_000.0),
-            "`mode = \"process\"` costs a.b 18.0 us a call over a socket, 45 % of its time in process: use it unless you trust the plugin never to crash"
+            "`mode = \"process\"` adds 18.0 us to each call of a.b (over a socket), 45 % of the time of the call in process: use it unless you trust the plugin never to crash"
         );
         assert_eq!(
             with(1_150.0, 37_000.0),
-            "`mode = \"process\"` multiplies the time of a call of a.b by 32, from 1.15 us to 37.0 us over a socket: keep it in process if you trust it"
+            "`mode = \"process\"` multiplies the time of a call of a.b by 32, from 1.15 us to 37.0 us (over a socket): keep it in process if you trust it"
         );
         assert_eq!(
             with(2e6, 1.99e6),
-            "`mode = \"process\"` costs a.b no measurable time over a socket: use it"
+            "`mode = \"process\"` adds no measurable time to a call of a.b (over a socket): use it"
         );
     }
 
@@ -106,7 +106,7 @@ mod tests {
             row(Lane::InProcess, Api::Raw, 10_000.0),
             row(SOCKET, Api::Raw, 30_000.0),
         ]);
-        assert!(advice(&report).contains("by 3.0, from 10.0 us to 30.0 us over a socket"));
+        assert!(advice(&report).contains("by 3.0, from 10.0 us to 30.0 us (over a socket)"));
         report.rows.pop();
         assert_eq!(
             advice(&report),
@@ -122,7 +122,7 @@ mod tests {
             let (socket, memory) = (row(SOCKET, Api::Raw, socket), row(MEMORY, Api::Raw, memory));
             advice(&report(vec![row(Lane::InProcess, Api::Raw, 1_000.0), socket, memory]))
         };
-        assert!(lanes(9_000.0, 4_000.0).contains("from 1.00 us to 4.00 us over shared memory"));
-        assert!(lanes(3_000.0, 5_000.0).contains("from 1.00 us to 3.00 us over a socket"));
+        assert!(lanes(9_000.0, 4_000.0).contains("from 1.00 us to 4.00 us (over shared memory)"));
+        assert!(lanes(3_000.0, 5_000.0).contains("from 1.00 us to 3.00 us (over a socket)"));
     }
 }

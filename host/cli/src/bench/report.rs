@@ -74,11 +74,11 @@ impl Lane {
 /// The function with which a program makes the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Api {
-    /// A resolved method, with types.
+    /// A method that was looked up once, before the measurement; with types.
     Typed,
-    /// A resolved method, with JSON text.
+    /// The same, with JSON text.
     Raw,
-    /// A resolved method, with JSON values.
+    /// The same, with JSON values.
     Json,
     /// By name, with JSON values.
     ByName,

@@ -354,7 +354,7 @@ pub(super) fn reload(top: &Fields<'_>, file: &Path) -> Result<ReloadSpec, Manife
     let order = table.word("order", &orders)?.unwrap_or_default();
     let unload = table.word("unload", &unloads)?.unwrap_or_default();
     if (order, unload) == (Order::StopFirst, Unload::Verified) {
-        let reason = "\"verified\" waits until threads have exited, and with `order = \"stop-first\"` calls would wait, too; remove one of the two";
+        let reason = "\"verified\" waits until the threads of the old version have exited, which may take any time, and with `order = \"stop-first\"` calls would wait meanwhile; remove one of the two";
         return Err(table.illegal("unload", reason));
     }
     // With `stop-first`, the serving version holds a resource during the trial, so an `init` in the trial would fail.

@@ -93,7 +93,7 @@ fn stop_first_defaults_to_the_load_trial() {
     let tried = read("order = \"stop-first\"\npreflight = \"full\"").unwrap().reload;
     assert_eq!(tried.preflight, Trial::Full);
     let error = read("order = \"stop-first\"\nunload = \"verified\"").unwrap_err().to_string();
-    assert!(error.contains("`reload.unload`") && error.contains("calls would wait, too"), "{error}");
+    assert!(error.contains("`reload.unload`") && error.contains("calls would wait meanwhile"), "{error}");
     let error = read("order = \"stopfirst\"").unwrap_err().to_string();
     assert!(error.contains("did you mean `stop-first`?"), "{error}");
 }

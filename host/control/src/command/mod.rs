@@ -200,8 +200,8 @@ pub struct Execute {
 pub struct Rollback {
     /// The plugin's id.
     pub id: PluginId,
-    /// A digest, a prefix of a digest, or a generation such as `g2`, as `generations` lists them. Default: of the
-    /// versions that first served before the serving version did, the newest one that `confirm` has not rolled back.
+    /// A digest, a prefix of a digest, or a generation such as `g2`, as `generations` lists them. Default: the newest
+    /// version that first served before the serving version first served, and that `confirm` has not rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Schemas in the description of the API for types of other crates.
+//! The schemas that utoipa cannot derive, for the description of the HTTP API.
 
 use replug_engine::{EventKind, Status};
 use serde_json::json;

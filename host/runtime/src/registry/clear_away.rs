@@ -159,7 +159,7 @@ fn unmapped(maps: &str, mut copies: Vec<RemovedCopy>) -> impl Iterator<Item = Re
         };
         for key in [FileKey::Inode(mapping.inode), FileKey::Path(mapping.path)] {
             for at in wanted.get(&key).into_iter().flatten() {
-                // The loader leaves gaps between its segments. They are not readable.
+                // An unreadable mapping does not count: it is a gap that the loader leaves between two segments.
                 mapped[*at] |= mapping.is_readable && mapping.end > copies[*at].loaded;
             }
         }

@@ -4,8 +4,9 @@
 //! A caller [pins](Slot::pin): it reads the address in the slot, stores this address in its own hazard pointer, and
 //! reads the slot again. A swapper [publishes](Slot::publish): it replaces the address in the slot and executes the
 //! heavy fence. From then on, each thread that still uses the old call table has the table's address in a hazard
-//! pointer, and no other thread can pin the table. So once no hazard pointer contains the address, none will contain it
-//! again.
+//! pointer, and no other thread can pin the table. A thread that has read the slot before the swap may still store the
+//! old address, but its second read finds the new address, so it does not use the old table. So once no hazard pointer
+//! contains the old address, no thread uses the old table, and none will use it again.
 //!
 //! This file is also compiled with a model checker's atomics (`tests/tests/slot_model.rs`), so it imports its
 //! atomics and fences from its parent module.

@@ -85,8 +85,8 @@ impl WatchLoop {
                 seen.insert(dir);
             }
         }
-        // The host's discovery reports an unreadable folder as an error. The watch of the parent folder reports a
-        // change of the permissions.
+        // A folder that cannot be read is no error here, because the host's discovery reports it. When its permissions
+        // change, the watch of its parent folder reports that. Then `closed` changes, so the plugins are listed again.
         let closed = |dir: &&PathBuf| !self.watched.contains(*dir) && fs::read_dir(dir).is_err();
         self.anchors.closed = self.anchors.folders.iter().filter(closed).cloned().collect();
         for dir in self.anchors.folders.clone() {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// When files are polled, the time of the last poll, and the state of the files at that time.
+/// The data from which the time of the next poll follows, and the stamps of the files at the last poll.
 pub(super) struct Scan {
     poll: Poll,
     /// The name of a file system that does not report every change and that contains a watched folder.

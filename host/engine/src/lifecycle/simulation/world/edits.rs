@@ -29,7 +29,8 @@ impl World {
         }
     }
 
-    /// Simulates a read of the manifest, which may have been edited. Returns the remaining work.
+    /// Simulates a read of the manifest, which may have been edited. Applies a changed configuration itself. Returns what
+    /// is still to be done after that: a build, a new instance, or nothing.
     pub(super) fn edit(&mut self, reading: Reading) -> Next {
         if self.dice.chance(3, 4) {
             self.file = self.file.edited(&mut self.dice);
@@ -80,7 +81,7 @@ impl World {
         Arc::new(Manifest { root, file, ..self.file.manifest() })
     }
 
-    /// Carries out the remaining work of an edit.
+    /// Carries out the work that [`World::edit`] has returned.
     pub(super) fn follow_up(&mut self, next: Next) {
         match (next, self.serves) {
             (Next::Build, _) => {
@@ -110,8 +111,8 @@ impl World {
         self.watch.rule(is_so, || format!("the configuration {with:?} leads to {work:?}"));
     }
 
-    /// The serving version accepts its configuration, requires a new instance, or rejects the configuration. Returns
-    /// the work that follows.
+    /// Simulates that the serving version accepts a new configuration, requires a new instance for it, or rejects it.
+    /// Returns the work that follows.
     fn is_configured(&mut self, with: Says, by_command_instead_of: Option<u64>) -> Option<Work> {
         self.takes_time();
         self.configuring = Some(by_command_instead_of.is_some());
@@ -127,7 +128,9 @@ impl World {
             let by_command = by_command_instead_of.is_some();
             let is_so = if by_command { *faults == before } else { faults.first() == Some(&text) };
             self.watch.rule(is_so, || {
-                format!("a rejected configuration has changed the faults {before:?} to unexpected faults")
+                format!(
+                    "after a rejected configuration (by command: {by_command}), the faults are {faults:?}; before, they were {before:?}"
+                )
             });
         }
         if taken {
