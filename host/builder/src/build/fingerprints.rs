@@ -52,8 +52,9 @@ impl Fingerprint {
     }
 
     /// Whether this fingerprint must be deleted when cargo has to rebuild `unit`. When cargo rebuilds a crate, it also
-    /// rebuilds the units that depend on the crate. But when cargo runs a build script again that has declared no
-    /// inputs, it rebuilds no unit that depends on the script, not even the script's own crate.
+    /// rebuilds the units that depend on the crate, so only the crate's own fingerprint must be deleted. But when cargo
+    /// runs a build script again that has declared no inputs, it rebuilds no unit that depends on the script, not even
+    /// the script's own crate. So the fingerprint of this crate must be deleted, too.
     pub(super) fn goes_with(&self, unit: &Unit) -> bool {
         let of_script = unit.kind == Kind::ScriptRun && self.kind == Kind::Crate;
         self.is_of(unit) || of_script && self.package == unit.package

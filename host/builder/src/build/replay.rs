@@ -61,7 +61,7 @@ impl Beginning {
     fn stamp(&self, path: &Path) -> Option<Option<InputStamp>> {
         match self.stamps.get(path).or_else(|| self.unchanged.get(path)) {
             Some(stamp) => Some(*stamp),
-            // Cargo itself writes the files in its target folder, possibly in this build.
+            // Cargo itself writes the files in its target folder, so they may be newer than the beginning of the build.
             None if path.starts_with(&self.target_dir) => Some(stamp(path)),
             None => stamp_before(path, self.at).map(Some),
         }
@@ -114,12 +114,12 @@ impl Template {
         let mut noted = args.into_iter();
         let (cwd, rustc, args) = (PathBuf::from(noted.next()?), noted.next()?, noted.collect::<Vec<_>>());
         let value = |flag: &str| after(&args, flag).and_then(OsStr::to_str);
-        // Cargo passes no `extra-filename` for a cdylib.
+        // For a cdylib of a local package, cargo usually passes no `extra-filename`. Then the suffix is empty.
         let suffix = args.iter().find_map(|arg| arg.to_str()?.strip_prefix("extra-filename="));
         let suffix = suffix.unwrap_or_default();
         let stem = format!("{}{suffix}", value("--crate-name")?);
         let out_dir = Path::new(value("--out-dir")?);
-        // The output that cargo reports is a hard link to the file that rustc wrote.
+        // The output that cargo reports is a hard link to the file that rustc has written, so both have the same stamp.
         if stamp(&out_dir.join(format!("lib{stem}.so"))) != stamp(&output.artifact) {
             return Some(Err("the recorded call of rustc has not made the library".to_owned()));
         }

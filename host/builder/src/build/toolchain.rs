@@ -38,7 +38,8 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|it| by_cargo(it)) {
         command.env_remove(name);
     }
-    // A toolchain that the user has set in the environment applies to every cargo.
+    // The toolchain that rustup has selected for that cargo does not apply here. But if the user has set a toolchain in
+    // the environment, it applies to every cargo.
     if env::var_os("RUSTUP_TOOLCHAIN_SOURCE").is_none_or(|source| source != "env") {
         for name in OF_RUSTUP {
             command.env_remove(name);
@@ -92,7 +93,7 @@ impl Toolchain {
         }
         path.push(env::var_os("PATH").unwrap_or_default());
         let cargo = bin.map_or_else(|| "cargo".into(), |bin| bin.join("cargo"));
-        // `cc` links, unless the settings name another program.
+        // `cc` counts, too, because rustc links with it, unless the settings name another program.
         places.extend(program_file(Path::new("cc"), root));
         Ok(Self { cargo, libdir, places, path, linker: OnceCell::new() })
     }

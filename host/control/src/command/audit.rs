@@ -114,7 +114,7 @@ impl Audit {
     }
 
     fn sum(&self, Counted { who, plugin, method, outcome, count }: &Counted) {
-        // Without the port, because a client over TCP may use a different port for each call.
+        // The port is left out, because a client over TCP may use a different port for each call.
         let who = match who {
             Who::Remote(address) => address.ip().to_string(),
             other => other.to_string(),

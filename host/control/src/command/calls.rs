@@ -216,7 +216,8 @@ impl Calls {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             MutexGuard::unlocked(state, || thread::park_timeout(left));
-            // The thread that wakes this one takes it from the list. A park may also end spuriously.
+            // A thread that wakes this one takes it from the list first. If it is still in the list, the park has ended
+            // by the timeout or spuriously.
             let Some(place) = state.asleep.iter().position(|it| it.id() == own) else { return true };
             if until <= Instant::now() {
                 state.asleep.remove(place);

@@ -208,7 +208,7 @@ impl Executor {
 /// How long to wait for a call to the plugin. `default` applies if its manifest sets no limit.
 fn deadline(manifest: &Manifest, default: Duration) -> Duration {
     match (manifest.mode, manifest.process.call_timeout) {
-        // The runtime itself applies this timeout, and its error has more details.
+        // The runtime itself applies this timeout. The wait is longer, because the runtime's error has more details.
         (Mode::Process, Some(timeout)) => timeout + GRACE,
         (_, Some(timeout)) => timeout,
         (_, None) => default,
@@ -261,7 +261,7 @@ fn page(host: &Host, list: &List) -> Done<Plugins> {
     let page_size = within("page_size", list.page_size.unwrap_or(PAGE), (1, PAGE))?;
     let mut plugins = host.plugins();
     plugins.retain(|plugin| list.status.is_none_or(|status| plugin.status == status));
-    // The host's list is sorted by id, and the sort is stable.
+    // The host's list is sorted by id, and this sort is stable. So each of the two groups stays sorted by id.
     plugins.sort_by_key(|plugin| !plugin.status.is_registered());
     let total = plugins.len();
     let skipped = (page_no as usize - 1).saturating_mul(page_size as usize);

@@ -3,7 +3,7 @@
 //!
 //! One task writes. A reader holds only the number of its last event. Frequent kinds of events have a separate ring,
 //! and so have the logs of each plugin. So neither audited calls nor a plugin that logs a lot displace rarer events. A
-//! reader that is too slow gets the number of the selected events that it has missed. It never blocks the writer.
+//! reader that is too slow is told how many of the selected events it has missed. It never blocks the writer.
 
 mod ring;
 

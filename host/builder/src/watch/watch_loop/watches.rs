@@ -19,7 +19,7 @@ impl WatchLoop {
         let mut there = nearest();
         while let Some(folder) = there {
             match self.watch_if_open(folder) {
-                // The user may not read all folders above `dir`, such as /home. This is not an error.
+                // This user may lack the right to read a folder above `dir`, such as `/home`. That is no error.
                 Err(_) if folder != dir => return Ok(()),
                 watched => drop(watched?),
             }
@@ -46,7 +46,7 @@ impl WatchLoop {
             match source.kind {
                 // The folder was removed in the meantime. The watch of its parent reports when it is created again.
                 _ if !dir.exists() => return Ok(()),
-                // The folder was created after the attempt.
+                // The folder was created after the attempt, so the next attempt may succeed.
                 notify::ErrorKind::PathNotFound if tries < TRIES => {}
                 _ => return Err(WatchError::new(dir, source)),
             }
