@@ -26,8 +26,8 @@ pub const ABI_VERSION: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub struct Object(pub *const ());
 
-// SAFETY: an `Object` is an address: of a `Created`, which owns an instance of a `Plugin`, of a cell that holds a
-// shared reference to such an instance, or of a boxed `Remote`. `Plugin` and `Remote` are `Send + Sync`.
+// SAFETY: an `Object` is the address of a boxed `Remote`, of a cell that holds a shared reference to an instance of a
+// `Plugin`, or of a `Created`, which owns such an instance. `Plugin` and `Remote` are `Send + Sync`.
 unsafe impl Send for Object {}
 // SAFETY: as above.
 unsafe impl Sync for Object {}

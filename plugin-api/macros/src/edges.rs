@@ -1,5 +1,5 @@
-//! The `extern "C"` functions of an interface: one for each method, the *encoded entry* `invoke`, which takes the index of
-//! a method and its arguments as bytes, and the description.
+//! The `extern "C"` functions of an interface: one for each method, one for the description, and the *encoded entry*
+//! `invoke`, which takes the index of a method and its arguments as bytes.
 
 use crate::{
     contract::{Contract, Method, Param},

@@ -129,7 +129,7 @@ fn only_the_culprits_artifact_is_demoted_and_others_keep_their_state() {
         increased.join().unwrap()
     });
     assert_eq!(increased["result"], 5);
-    // The next two checkpoints. The first one begins after the increment, and is on disk when the second one begins.
+    // Two more checkpoints have to begin. The first one includes the increment, and is on disk when the second begins.
     drop(hold.entered());
     let next = hold.entered();
     host.send(&format!("call {id} misbehave {CRASH}"));

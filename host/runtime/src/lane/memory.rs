@@ -112,12 +112,11 @@ impl Deref for LaneMapping {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: 1. `start` is the beginning of a mapping of at least `words` words, which lasts as long as `self`. 2.
-        // It is aligned, because a mapping begins at a page. 3. All bytes are valid atomics, and only atomics access
-        // them in this process; another process is outside of the memory model, and its stores are those of atomics. 4.
-        // The file has all its memory, and cannot shrink. 5. If the mapping is read-only, it is only read: `LanePort`
-        // stores only to its own region, and loads from the other one are relaxed, which std allows for read-only
-        // memory.
+        // SAFETY: `start` is the beginning of a mapping of at least `words` words, which lasts as long as `self`. It is
+        // aligned, because a mapping begins at a page. All bytes are valid atomics, and only atomics access them in this
+        // process; another process is outside of the memory model, and its stores are those of atomics. The file has all
+        // its memory, and cannot shrink. If the mapping is read-only, it is only read: `LanePort` stores only to its own
+        // region, and its loads from the other region are relaxed, which std allows for read-only memory.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 }
