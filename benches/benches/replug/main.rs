@@ -17,6 +17,7 @@ mod live_stages;
 mod many;
 mod peers;
 mod process;
+mod served;
 mod signatures;
 mod swap;
 mod swaps;

@@ -8,6 +8,7 @@ use replug_tests::{
     numbered::Numbered,
     sandbox::{Sandbox, Std},
 };
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use std::{
     fs,
     hint::black_box,
@@ -64,7 +65,7 @@ struct Folder {
 
 impl Folder {
     fn make(built: &Path, count: usize, mode: Mode) -> Result<Self> {
-        let mut folder = Self { dir: tempfile::tempdir()?, artifact: Numbered::read(built)? };
+        let mut folder = Self { dir: folder_in_memory()?, artifact: Numbered::read(built)? };
         let mode = if mode == Mode::Process { "process" } else { "in-process" };
         for number in 0..count {
             let plugin = folder.plugin(number);
@@ -89,6 +90,16 @@ impl Folder {
             .wait()?;
         Ok(host)
     }
+}
+
+/// A temporary folder on the file system in memory, if libraries can be loaded from there. On a disk, the time that a new
+/// file takes may depend on how many files were removed before, and so on the number of plugins: ext4 without a journal
+/// does not use an inode again for a minute or longer, and looks for another one.
+fn folder_in_memory() -> Result<tempfile::TempDir> {
+    const MEMORY: &str = "/dev/shm";
+    let is_usable = statvfs(MEMORY).is_ok_and(|it| !it.f_flag.contains(StatVfsMountFlags::NOEXEC));
+    let folder = is_usable.then(|| tempfile::tempdir_in(MEMORY)).and_then(Result::ok);
+    Ok(folder.map_or_else(tempfile::tempdir, Ok)?)
 }
 
 fn id(number: usize) -> String {

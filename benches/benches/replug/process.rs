@@ -1,19 +1,17 @@
 //! Measures the time that a trial adds to a reload, the time that a process takes to start, and the time until a caller
 //! returns if the plugin does not answer. `lanes.rs` measures calls that are answered.
 
-use crate::go_plugin::{GoPlugin, PROTOCOLS};
+use crate::{
+    go_plugin::{GoPlugin, PROTOCOLS},
+    served::{ID, Served},
+};
 use anyhow::{Context, Error, Result, bail, ensure};
 use replug::{CallError, EventKind, Events, Handle, Host};
 use replug_benches::{Section, Table, Target, quantile};
 use replug_interfaces::Counter;
-use replug_tests::{
-    Probe, misbehave,
-    numbered::Numbered,
-    sandbox::{Sandbox, Std},
-};
+use replug_tests::{Probe, misbehave};
 use std::{fs, time::Instant};
 
-const ID: &str = "dev.replug.numbered";
 const RELOADS: u64 = 40;
 /// How often a stopped plugin is started.
 const STARTS: usize = 40;
@@ -24,32 +22,17 @@ const SLEEPS: usize = 10;
 
 /// Measures the steps of a plugin in a child process.
 pub(crate) fn measure() -> Result<Section> {
-    let sandbox = Sandbox::fresh("bench")?;
-    let package = sandbox.add("tests/fixtures/numbered")?;
-    let mut artifacts = Numbered::read(&sandbox.build(&package, Std::Shared)?)?;
-    let served = tempfile::tempdir()?;
-    let binary = served.path().join("numbered.so");
-    let manifest = format!("id = \"{ID}\"\nmode = \"process\"\nbinary = \"numbered.so\"\n");
-    fs::write(served.path().join("plugin.toml"), manifest)?;
-    artifacts.put(0, &binary)?;
-    let host = Host::builder().plugins(served.path()).build().wait()?;
-    let handle: Handle<dyn Counter> = host.get(ID)?;
-    handle.value().context("the plugin did not start")?;
-
-    let mut events = host.events();
-    (1..=RELOADS).try_for_each(|number| {
-        artifacts.put(number, &binary)?;
-        host.reload(ID).wait()?;
-        Ok::<_, Error>(())
-    })?;
+    let mut served = Served::build("mode = \"process\"")?;
+    let mut events = served.host.events();
+    (1..=RELOADS).try_for_each(|number| served.reload(number))?;
     let mut preflight = Vec::new();
     while let Some(event) = events.try_next() {
         if let EventKind::Reloaded { stages, .. } = &event.kind {
             preflight.push(stages.preflight);
         }
     }
-    let starts = starts(&host, &handle)?;
-    host.shutdown().wait();
+    let starts = starts(&served.host, &served.handle)?;
+    served.host.shutdown().wait();
     let slept = Slept {
         cancelled: sleep("until-cancelled", CANCELS, |_| Ok(()))?,
         killed: sleep("sleep", SLEEPS, restarted)?,

@@ -1,36 +1,21 @@
 //! The cost of a reload without its build, while a thread calls the plugin.
 
-use anyhow::{Context, Result};
-use replug::{EventKind, Handle, Host, event::Stages};
+use crate::served::Served;
+use anyhow::Result;
+use replug::{EventKind, event::Stages};
 use replug_benches::{Section, Table, Target, quantile};
-use replug_interfaces::Counter;
-use replug_tests::{
-    numbered::Numbered,
-    sandbox::{Sandbox, Std},
-};
 use std::{
-    fs,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
 
-const ID: &str = "dev.replug.numbered";
 const RELOADS: u64 = 200;
 
 /// Measures reloads of a plugin without state whose new artifact exists already.
 pub(crate) fn measure() -> Result<Section> {
-    let sandbox = Sandbox::fresh("bench")?;
-    let package = sandbox.add("tests/fixtures/numbered")?;
-    let mut artifacts = Numbered::read(&sandbox.build(&package, Std::Shared)?)?;
-    let served = tempfile::tempdir()?;
-    let binary = served.path().join("numbered.so");
-    fs::write(served.path().join("plugin.toml"), format!("id = \"{ID}\"\nbinary = \"numbered.so\"\n"))?;
-    artifacts.put(0, &binary)?;
-    let host = Host::builder().plugins(served.path()).build().wait()?;
-    let handle: Handle<dyn Counter> = host.get(ID)?;
-    handle.value().context("the plugin did not start")?;
-
-    let mut events = host.events();
+    let mut served = Served::build("")?;
+    let handle = served.handle.clone();
+    let mut events = served.host.events();
     let (stop, failed, calls) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -41,11 +26,7 @@ pub(crate) fn measure() -> Result<Section> {
                 }
             }
         });
-        let reloaded = (1..=RELOADS).try_for_each(|number| {
-            artifacts.put(number, &binary)?;
-            host.reload(ID).wait()?;
-            Ok::<_, anyhow::Error>(())
-        });
+        let reloaded = (1..=RELOADS).try_for_each(|number| served.reload(number));
         stop.store(true, Ordering::Relaxed);
         reloaded
     })?;
@@ -57,7 +38,7 @@ pub(crate) fn measure() -> Result<Section> {
             totals.push(*total_ms);
         }
     }
-    host.shutdown().wait();
+    served.host.shutdown().wait();
 
     let stage = |pick: fn(&Stages) -> f64| all.iter().map(pick).collect::<Vec<f64>>();
     let swap = stage(|stages| stages.swap);

@@ -1,14 +1,11 @@
 //! The longest calls while versions are swapped, compared with the longest calls without swaps.
 
-use crate::bare::Bare;
-use anyhow::{Context, Result, ensure};
+use crate::{bare::Bare, served::Served};
+use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
-use replug::{Handle, Host};
 use replug_benches::{Table, Target};
-use replug_interfaces::{Counter, CounterClient};
-use replug_tests::numbered::Numbered;
+use replug_interfaces::CounterClient;
 use std::{
-    fs,
     hint::black_box,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -16,7 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ID: &str = "dev.replug.swapped";
 /// The time between two swaps.
 const EVERY: Duration = Duration::from_millis(10);
 /// How long a turn of one caller is.
@@ -52,16 +48,9 @@ fn p99_9(times: &Histogram<u64>) -> f64 {
 /// Measures calls of the fixture `numbered` through a typed handle and through the bare function pointer. In each
 /// round, each caller has a turn without swaps and one with a swap each 10 ms. Each artifact differs from the last one.
 pub(crate) fn measure(library: &Path, pointer: &CounterClient<Bare>) -> Result<(Table, Target)> {
-    let mut artifacts = Numbered::read(library)?;
-    let served = tempfile::tempdir()?;
-    let binary = served.path().join("numbered.so");
-    let manifest = format!("id = \"{ID}\"\nbinary = \"numbered.so\"\n[reload]\npreflight = \"off\"\n");
-    fs::write(served.path().join("plugin.toml"), manifest)?;
-    artifacts.put(0, &binary)?;
-    let host = Host::builder().plugins(served.path()).build().wait()?;
-    let handle: Handle<dyn Counter> = host.get(ID)?;
-    handle.increment(1).context("the plugin did not start")?;
-    let mut swaps = Swaps { host: &host, artifacts, binary: &binary, done: 0, took: Duration::ZERO };
+    let served = Served::start(library, "[reload]\npreflight = \"off\"")?;
+    let handle = served.handle.clone();
+    let mut swaps = Swaps { served, done: 0, took: Duration::ZERO };
 
     let (mut handles, mut pointers) = (Times::new("typed handle"), Times::new("function pointer"));
     for _ in 0..ROUNDS {
@@ -73,20 +62,18 @@ pub(crate) fn measure(library: &Path, pointer: &CounterClient<Bare>) -> Result<(
         swaps.during(|| sample(&mut pointers.swapped, TURN, call))?;
     }
     let (swapped, interval) = (swaps.done, swaps.took / swaps.done.max(1) as u32);
-    host.shutdown().wait();
+    swaps.served.host.shutdown().wait();
     Ok(report(&handles, &pointers, swapped, interval))
 }
 
 /// Swaps the version of the plugin again and again.
-struct Swaps<'a> {
-    host: &'a Host,
-    artifacts: Numbered,
-    binary: &'a Path,
+struct Swaps {
+    served: Served,
     done: u64,
     took: Duration,
 }
 
-impl Swaps<'_> {
+impl Swaps {
     /// Swaps versions on another thread while `work` runs.
     fn during(&mut self, work: impl FnOnce() -> Result<()>) -> Result<()> {
         let stop = AtomicBool::new(false);
@@ -103,8 +90,7 @@ impl Swaps<'_> {
         let began = Instant::now();
         let mut due = began;
         while !stop.load(Ordering::Relaxed) {
-            self.artifacts.put(self.done + 1, self.binary)?;
-            self.host.reload(ID).wait()?;
+            self.served.reload(self.done + 1)?;
             self.done += 1;
             due += EVERY;
             thread::sleep(due.saturating_duration_since(Instant::now()));
