@@ -1,4 +1,4 @@
-//! An image, with coordinates in points and the colours of a page.
+//! An image, with coordinates in points and the colours of a light or a dark theme.
 
 use crate::{chart::Role, style::Theme};
 use plotters::{
@@ -13,7 +13,7 @@ use plotters::{
 
 pub(crate) type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
-/// An image of any kind.
+/// An image in a format that `plotters` can write, such as SVG or PNG.
 pub(crate) struct Canvas<'a, B: DrawingBackend> {
     area: DrawingArea<B, Shift>,
     theme: &'a Theme,
@@ -60,7 +60,7 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         self.theme
     }
 
-    /// A text whose middle line is at `y`.
+    /// Draws a text that is centred vertically on `y`. `at` says which part of the text is at `x`.
     pub(crate) fn text(&self, (x, y): (f64, f64), writing: Writing, at: At, text: &str) -> Drawn<B> {
         let (size, weight, colour) = self.writing(writing);
         let at = match at {

@@ -8,7 +8,7 @@
 //!  by a newer save)
 //! ```
 //!
-//! **Architecture invariant:** the swap is the last step that can fail. Until the swap, the old generation serves, and
+//! **Architecture invariant:** no step after the swap can fail. Until the swap, the old generation serves, and
 //! an error leaves its instance, its state and its handles unchanged. The exception is `order = "stop-first"`:
 //! `stop_first.rs` ends the old generation before the load.
 

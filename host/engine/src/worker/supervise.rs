@@ -38,8 +38,8 @@ impl Died {
     }
 }
 
-/// The deaths that the worker has not received yet. They have a separate channel, because the worker also handles
-/// deaths while it receives no commands.
+/// The deaths that the worker has not received yet. They have a separate channel, because the worker also receives
+/// deaths while it leaves commands in their channel: during the installation of a version.
 pub(super) struct Deaths {
     receiver: mpsc::UnboundedReceiver<Died>,
     sender: mpsc::UnboundedSender<Died>,
@@ -75,7 +75,8 @@ impl Worker {
             let (deaths, served) = (deaths.clone(), served.clone());
             Box::new(move |death, stderr_tail| {
                 let patience = manifest.lock().process.restart_wait;
-                // The entry is suspended first, so that no later call reaches the dead process.
+                // The generation leaves the slot before its death is reported, so that no new call reaches the dead
+                // process.
                 let retiring = entry.suspend(generation, patience);
                 // An error means that the host has ended.
                 let _ = deaths.send(Died { generation, digest, death, stderr_tail, retiring, served });
@@ -130,8 +131,8 @@ impl Worker {
         self.record.note(|record| record.quarantine(digest, reason.clone()));
         drop(self.shared.entry.close(&reason));
         self.shared.entry.set_reason(&reason);
-        // The record is saved after the entry was closed. The save takes time, and a successor that starts during the
-        // save must not be closed.
+        // The entry is closed before the record is saved, because the save takes time. Meanwhile, an installation on
+        // another thread may swap in a new generation, and must not find its entry closed afterwards.
         self.record.save();
         self.emit(EventKind::PluginQuarantined { crash: CrashSite::default(), reason });
     }

@@ -1,4 +1,4 @@
-//! Converts the results of loading to and from the form in which a shim sends them to the host.
+//! Converts the results of loading to the form in which a shim sends them to the host.
 
 use super::in_process::{LoadError, Opened};
 use crate::registry::body::LifecycleError;
