@@ -9,7 +9,8 @@ use replug_api::{
 };
 use std::{fs, mem::ManuallyDrop, path::Path};
 
-/// Makes the calls of a generated client: calls one edge of one object, without a host in between.
+/// One edge and the object on which it is called. Makes the calls of a generated client, such as `CounterClient`,
+/// without a host in between.
 pub(crate) struct Bare {
     pub(crate) object: Object,
     pub(crate) edge: Edge,

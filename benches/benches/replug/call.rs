@@ -1,5 +1,6 @@
 //! The cost of a call through a typed handle, compared with a call of the bare function pointer that the handle
-//! ultimately calls, and with calls through other plugin systems.
+//! ultimately calls, and with calls through other plugin systems. The pointer is *hoisted*: it is fetched before the
+//! loop of calls.
 
 use crate::{
     bare::{self, Bare},
@@ -327,7 +328,7 @@ fn repeat(repetitions: u64, call: &impl Fn(u64) -> u64) -> Duration {
     began.elapsed()
 }
 
-/// The struct that the fixture `numbered` also defines.
+/// What the fixture `numbered` offers for calls without a host. The fixture defines the same struct.
 #[repr(C)]
 struct Probe {
     object: Object,

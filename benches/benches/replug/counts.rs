@@ -1,5 +1,5 @@
-//! What does not depend on the machine: the instructions of a call in process, counted by callgrind, and the system calls
-//! of a call over shared memory, counted by strace.
+//! Figures that do not depend on the speed of the machine: the instructions of a call in process, counted by callgrind,
+//! and the system calls of a call over shared memory, counted by strace.
 
 use anyhow::{Context, Result, ensure};
 use replug::{Handle, Host};
@@ -12,8 +12,8 @@ use replug_tests::{
 use serde_json::json;
 use std::{env, fs, hint::black_box, path::Path, process::Command};
 
-/// The argument with which this program only makes calls, while callgrind or strace counts. The next arguments are the
-/// plugins folder, the kind of the calls, and their number.
+/// With this argument, this program only makes calls. It is started so under callgrind or strace. The next arguments
+/// are the plugins folder, the kind of the calls, and their number.
 const COUNTED: &str = "--counted";
 const ID: &str = "dev.replug.counted";
 const CALLS: u64 = 20_000;

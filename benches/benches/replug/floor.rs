@@ -1,5 +1,5 @@
-//! The least that a message to another process and back can cost, without a plugin system: over a Unix socket, and through
-//! shared memory whose two sides spin or sleep.
+//! The lower bound for the time of a call into another process: a message to another process and back without a plugin
+//! system, over a Unix socket, and through shared memory. In shared memory, both sides either spin or sleep.
 
 use anyhow::{Context, Result};
 use rustix::{
@@ -21,7 +21,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-/// The bytes of a message in each direction: about those of a call of a method with one number.
+/// The length of a message in bytes, in each direction: about that of a call of a method with one number.
 pub(crate) const MESSAGE: usize = 32;
 /// The arguments with which this program becomes the other end of a socket or of shared memory.
 const ECHO: &str = "--echo";

@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long to wait until the program has reloaded. If it reads a half-written file, it never reloads again.
+/// How long to wait until the program has reloaded. The time is limited, because the program never reloads again if it
+/// has read a half-written file.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The library and the running program.

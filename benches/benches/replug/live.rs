@@ -109,7 +109,7 @@ impl Measured {
         median(&self.live) / median(&self.cargo)
     }
 
-    /// The median of a value of each edit.
+    /// The median time of a stage over all edits.
     fn stage(&self, pick: fn(&Stages) -> f64) -> f64 {
         median(&self.stages.iter().map(pick).collect::<Vec<_>>())
     }

@@ -1,5 +1,5 @@
-//! The passes of rustc in a rebuild. Only this benchmark asks rustc for them: the option `-Z time-passes` needs
-//! `RUSTC_BOOTSTRAP`, and the messages take time.
+//! The times of the passes of rustc in a rebuild. They come from separate calls of rustc, because `-Z time-passes`
+//! needs `RUSTC_BOOTSTRAP`, and its messages would make the measured edits slower.
 
 use crate::live_plugins::{Copies, SUBJECTS, millis};
 use anyhow::{Context, Result, ensure};

@@ -1,4 +1,4 @@
-//! The cost of one of many plugins: hosts with 1, 100 and 1,000 plugins in process, and one with 200 in child processes.
+//! The cost of one plugin among many: hosts with 1, 100 and 1,000 plugins in process, and one with 200 in child processes.
 
 use anyhow::{Context, Result, ensure};
 use replug::{Handle, Host, manifest::Mode};
@@ -92,9 +92,9 @@ impl Folder {
     }
 }
 
-/// A temporary folder on the file system in memory, if libraries can be loaded from there. On a disk, the time that a new
-/// file takes may depend on how many files were removed before, and so on the number of plugins: ext4 without a journal
-/// does not use an inode again for a minute or longer, and looks for another one.
+/// A temporary folder on the file system in memory, if libraries can be loaded from there. On a disk, a new file may
+/// take longer if many files were removed before, and hosts with more plugins remove more files: ext4 without a journal
+/// does not reuse an inode for at least a minute, and has to search for another one.
 fn folder_in_memory() -> Result<tempfile::TempDir> {
     const MEMORY: &str = "/dev/shm";
     let is_usable = statvfs(MEMORY).is_ok_and(|it| !it.f_flag.contains(StatVfsMountFlags::NOEXEC));

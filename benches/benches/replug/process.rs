@@ -46,7 +46,7 @@ struct Lives {
     preflight: Vec<f64>,
     /// From the command that starts a stopped plugin, which has passed its trial, until a new process has answered a call.
     starts: Vec<f64>,
-    /// The same for go-plugin, which makes no trial, over each protocol.
+    /// The same for go-plugin, over each protocol. go-plugin has no trial.
     go: Vec<(&'static str, Result<Vec<f64>>)>,
     slept: Slept,
 }

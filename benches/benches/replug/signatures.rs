@@ -1,4 +1,5 @@
-//! The cost of a call by its signature: a Rust function, the hoisted pointer of the plugin's edge, and a typed handle.
+//! The cost of calls with different signatures, each in three ways: through a Rust function, through a pointer to the
+//! plugin's edge that is fetched before the loop of calls (*hoisted*), and through a typed handle.
 
 #[expect(unreachable_pub, reason = "in the plugin, the same file is the interface of a library")]
 #[path = "../../signatures/src/interface.rs"]
@@ -26,7 +27,7 @@ const TURNS: Rounds = Rounds { rounds: 60, repetitions: 100_000 };
 const BYTES: usize = 64 << 10;
 const STRUCTS: u64 = 100;
 
-/// The struct that the plugin also defines.
+/// What the plugin offers for calls without a host. The plugin defines the same struct.
 #[repr(C)]
 struct SignatureProbe {
     bound: BoundInterface,

@@ -46,7 +46,8 @@ fn p99_9(times: &Histogram<u64>) -> f64 {
 }
 
 /// Measures calls of the fixture `numbered` through a typed handle and through the bare function pointer. In each
-/// round, each caller has a turn without swaps and one with a swap each 10 ms. Each artifact differs from the last one.
+/// round, each caller has a turn without swaps and one with a swap each 10 ms. Each artifact differs from the previous
+/// one.
 pub(crate) fn measure(library: &Path, pointer: &CounterClient<Bare>) -> Result<(Table, Target)> {
     let served = Served::start(library, "[reload]\npreflight = \"off\"")?;
     let handle = served.handle.clone();

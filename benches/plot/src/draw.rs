@@ -11,7 +11,7 @@ use plotters::prelude::DrawingBackend;
 const WIDTH: f64 = 900.0;
 const MARGIN: f64 = 20.0;
 const TITLE_LINE: f64 = 23.0;
-/// The height above the data: the title has at most two lines.
+/// The height above the data, which has room for a title of two lines.
 const ABOVE: f64 = 112.0;
 /// The height below the data, for the labels of the axis.
 const BELOW: f64 = 58.0;
@@ -85,7 +85,7 @@ impl Log {
     }
 }
 
-/// The names of the roles with their colours.
+/// Draws the names of the roles, each beside a dot of its colour.
 fn legend<B: DrawingBackend>(on: &Canvas<'_, B>, roles: impl Iterator<Item = Role>) -> Drawn<B> {
     let there: Vec<Role> = roles.collect();
     let mut x = AXIS.0;
@@ -101,7 +101,7 @@ fn legend<B: DrawingBackend>(on: &Canvas<'_, B>, roles: impl Iterator<Item = Rol
     Ok(())
 }
 
-/// The lines and the labels of a vertical grid.
+/// Draws the lines and the labels of a vertical grid.
 fn grid<B: DrawingBackend>(
     on: &Canvas<'_, B>,
     ticks: impl Iterator<Item = (f64, String)>,
@@ -158,14 +158,14 @@ fn draw_lines<B: DrawingBackend>(on: &Canvas<'_, B>, lines: &[Line], bytes: &str
     draw_names(on, lines, |bytes, ns| (place(bytes), log.place(ns)))
 }
 
-/// The colour of a line: the second line of a role is paler than the first.
+/// The colour of a line. The first line of a role has the role's colour, and later lines have a paler one.
 fn shade<B: DrawingBackend>(on: &Canvas<'_, B>, lines: &[Line], index: usize) -> String {
     let role = lines[index].role;
     let first = lines[..index].iter().all(|line| line.role != role);
     on.mixed(on.of(role), if first { 1.0 } else { 0.62 })
 }
 
-/// The names of lines, next to their ends, and apart from each other.
+/// Draws the name of each line near the line's right end. Names that would overlap are moved down.
 fn draw_names<B: DrawingBackend>(
     on: &Canvas<'_, B>,
     lines: &[Line],

@@ -1,4 +1,4 @@
-//! Draws several diagrams above one another. Each shows a line for each of the same contenders.
+//! Draws several diagrams (*panels*) above one another. All panels have the same lines, one for each compared program.
 
 use crate::{
     canvas::{At, Canvas, Drawn, Writing},
@@ -6,11 +6,10 @@ use crate::{
 };
 use plotters::prelude::DrawingBackend;
 
-/// The height of a diagram, and of the space above it, which has its label.
+/// The height of a panel, and the height of the space above the panel, which contains its label.
 const HEIGHT: f64 = 120.0;
 const GAP: f64 = 44.0;
-/// The left and right ends of the horizontal axis, which has the counts. The last value of each line is printed to the
-/// right.
+/// The left and right ends of the horizontal axis. The last value of each line is printed to the right of it.
 const AXIS: (f64, f64) = (80.0, 780.0);
 /// The height of the legend above the panels.
 const LEGEND: f64 = 24.0;
@@ -45,7 +44,7 @@ pub(crate) fn draw<B: DrawingBackend>(
     on.text((f64::midpoint(AXIS.0, AXIS.1), bottom + 38.0), Writing::Dim, At::Middle, axis)
 }
 
-/// The names of the lines with their colours.
+/// Draws the names of the lines, each beside a sample of its line.
 fn legend<B: DrawingBackend>(on: &Canvas<'_, B>, panels: &[Panel], y: f64) -> Drawn<B> {
     let mut x = AXIS.0;
     for (index, line) in panels.iter().take(1).flat_map(|it| &it.lines).enumerate() {

@@ -48,7 +48,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io
     }
 }
 
-/// Creates a file and its folder. Other code may remove the folder while it is empty.
+/// Creates a file and its folder. Tries again if other code has removed the folder while it was empty.
 fn create(dir: &Path, path: &Path) -> io::Result<File> {
     let open = || File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
     for _ in 0..TRIES {

@@ -18,7 +18,7 @@ use std::{
 const MAGIC: &[u8; 16] = b"replug state 02\n";
 const HEADER_BYTES: usize = 16 + 4 + 8 + 32;
 
-/// Why a checkpoint cannot be used.
+/// Why a saved state cannot be used.
 #[derive(thiserror::Error)]
 pub(crate) enum CheckpointError {
     #[error("{} cannot be read: {source}", path.display())]

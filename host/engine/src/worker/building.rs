@@ -29,8 +29,8 @@ enum Awaited<T> {
 }
 
 impl Worker {
-    /// Builds as the lifecycle requests, until no edit supersedes the build. Returns whether the result becomes a new
-    /// generation even if it is unchanged, and the result.
+    /// Builds as the lifecycle requests, until no edit supersedes the build. Returns two values: whether even an
+    /// unchanged artifact becomes a new generation, and the result of the build.
     ///
     /// # Errors
     ///
@@ -76,7 +76,8 @@ impl Worker {
         }
     }
 
-    /// Compiles. Returns the result, unless the compilation was superseded, and the next work of the lifecycle.
+    /// Compiles. Returns the result (`None` if an edit has superseded the compilation), and the next work that the
+    /// lifecycle requests.
     async fn compile(
         &mut self,
         cause: &mut Cause,
@@ -122,7 +123,7 @@ impl Worker {
         }
     }
 
-    /// Observes a changed file, as often as the lifecycle requests, and returns the work that follows.
+    /// Observes a changed file, repeatedly if the lifecycle requests that. Returns the next work.
     async fn consider(&mut self, change: Change) -> Option<Work> {
         let is_unread = change.what == What::Manifest && self.has_unread_manifest();
         loop {

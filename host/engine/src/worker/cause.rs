@@ -31,7 +31,7 @@ pub(super) struct Cause {
 /// The origin of the version that will serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// The version is built, with this aim.
+    /// The version is built. The aim says which result becomes a new generation.
     Build(Aim),
     /// The version is a stored artifact that is started or restarted.
     Resume,

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 /// A command to a worker.
 pub(crate) enum Command {
     /// The first command of each worker. If `with_host` is set, start the plugin, unless its manifest or its record
-    /// forbids that, and answer `with_host`. If the manifest was `unusable`, the plugin starts with the last accepted
-    /// manifest, and the worker then reads the manifest again.
+    /// forbids that; `with_host` gets an answer in both cases. If the manifest was `unusable`, the plugin starts with
+    /// the last accepted manifest, and the worker then reads the manifest again.
     Begin { with_host: Option<Reply<Generation>>, unusable: Option<ManifestError> },
     /// A file of the plugin has changed.
     Changed(Change),

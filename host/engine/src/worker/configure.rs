@@ -39,7 +39,7 @@ impl Configured {
 
 impl Worker {
     /// Gives the running instance its new configuration, or starts a new instance of the same artifact with it. Returns
-    /// the result, and the remaining work of an edit of the manifest.
+    /// the result, and what an edit of the manifest still requires, such as a build.
     pub(super) async fn configure(
         &mut self,
         live: Arc<Live>,

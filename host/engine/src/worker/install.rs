@@ -29,7 +29,7 @@ struct Attempt {
     before: Option<Generation>,
     /// The artifact. `None` if the attempt failed before the artifact was known.
     artifact: Option<Digest>,
-    /// The version that was stopped to make room.
+    /// The old version, if it was stopped to make room for the new version.
     stopped: Option<Stopped>,
     /// Whether the new generation has served. The handler of the generation's death reads this flag.
     served: Arc<AtomicBool>,
@@ -200,8 +200,8 @@ impl Worker {
                 }
                 died = self.deaths.next() => {
                     if died.is_of(generation) {
-                        // This death is handled when the attempt has ended, because it counts only if the generation
-                        // served.
+                        // This death is handled when the attempt has ended. Only then is it known whether the
+                        // generation has served.
                         own_death = Some(died);
                     } else {
                         self.died(died);

@@ -262,7 +262,8 @@ impl Worker {
         self.lifecycle.manifest().clone()
     }
 
-    /// The manifest that was read last, whether it is in force or not. A new version follows this manifest.
+    /// The manifest that was read last, whether it is in force or not. The next version is built and started with this
+    /// manifest.
     fn latest_manifest(&self) -> Arc<Manifest> {
         self.lifecycle.latest_manifest().clone()
     }

@@ -32,8 +32,8 @@ impl Worker {
         cause.way = Some(built.way);
         let source = if renews { Source::Rebuilt(built.artifact) } else { Source::Built(built.artifact) };
         let installed = self.install((source, self.latest_manifest()), cause, stages).await;
-        // The new inputs are watched only now, because that takes a few milliseconds. The watcher also reports the
-        // changes since the build began.
+        // To watch the new inputs takes a few milliseconds, so the new version is installed first. No change is missed:
+        // the watcher also reports the changes since the build began.
         self.watch(inputs);
         installed
     }

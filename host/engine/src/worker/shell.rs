@@ -119,7 +119,8 @@ impl Worker {
                     command.refuse(self.id());
                 }
             }
-            // The record is written when a version serves, before the source is built, or when the plugin is stopped.
+            // This changes the record in memory. The record is written later: when a version serves, before the source
+            // is built, or when the plugin is stopped.
             Effect::RememberWanted(wanted) => self.record.note(|record| record.set_wanted(wanted)),
             Effect::ExpectRestart(due) => self.shared.entry.restart_due(due),
             Effect::Publish(manifest) => {

@@ -11,7 +11,7 @@ use std::{
 pub(super) struct Sources {
     /// The watched inputs.
     pub(super) inputs: Inputs,
-    /// The inputs that existed when the inputs were determined.
+    /// The stamps that the inputs had when the list of inputs was last determined.
     present: Stamps,
     /// The change because of which the running build begins again.
     pub(super) newer: Option<Change>,
@@ -19,18 +19,18 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Records which of these inputs exist. They are watched next.
+    /// Records the stamps of these inputs, whose list was just determined.
     pub(super) fn note_present(&mut self, inputs: &Inputs) {
         self.present = Stamps::of(inputs);
     }
 
-    /// The present state of the watched inputs.
+    /// The present stamps of the watched inputs.
     pub(super) fn stamps(&self) -> Stamps {
         Stamps::of(&self.inputs)
     }
 
-    /// Whether an input is missing or empty now, but was not when the inputs were determined, and the inputs that have
-    /// changed since `before`.
+    /// Returns two values: whether an input has become missing or empty since the list of inputs was last determined,
+    /// and which inputs have changed since `before`.
     pub(super) fn changes_since(&self, before: &Stamps) -> (bool, BTreeSet<PathBuf>) {
         let now = self.stamps();
         (now.lacks_any_of(&self.present), before.differing(&now))

@@ -34,7 +34,7 @@ impl Worker {
             Some(retiring) => self.end(retiring, why, saves).await,
             None => {
                 self.cut_off(self.manifest().reload.drain_timeout).await;
-                // No generation has served since, so the saved state is unchanged.
+                // No generation serves, so no state is newer than the one that was saved last.
                 self.ended(Ending::NothingServed);
             }
         }
@@ -58,7 +58,8 @@ impl Worker {
             let live = drained.as_ref().unwrap_or_else(Retiring::live);
             // An error means that the receiver no longer waits.
             let _ = hand_over.send(if saves { save(live) } else { Ok(None) });
-            // The calls of an interruptible generation are interrupted by `cut_off`, so this second drain ends.
+            // In a child process, `cut_off` interrupts the calls, so the second drain ends. In this process, nothing can
+            // interrupt a call.
             let drained = drained.or_else(|retiring| {
                 let ends = retiring.live().traits().interruptible;
                 if ends { retiring.drain(None) } else { Err(retiring) }

@@ -94,7 +94,10 @@ pub(super) fn fit(
     let laid_out = || {
         wanted.methods.iter().zip(offered.1?.methods.iter()).find_map(|(ours, theirs)| {
             let report = compare(ours.layout, theirs.layout).err()?;
-            Some(format!("`{}` is laid out differently in memory\n{report}", ours.name))
+            Some(format!(
+                "the types in the signature of `{}` are laid out differently in memory\n{report}",
+                ours.name
+            ))
         })
     };
     match describe::difference(&ours, offered.0).or_else(laid_out) {
