@@ -39,7 +39,7 @@ const OVER_MEMORY: &str = "typed handle, over shared memory";
 /// The argument with which this program measures on one processor.
 const ONE_PROCESSOR: &str = "--one-processor";
 const ROUNDS: Rounds = Rounds { rounds: 40, repetitions: 2_000 };
-/// For the distribution of the durations of single calls.
+/// The rounds in which single calls are timed, for the distribution of their durations.
 const CALLS: Rounds = Rounds { rounds: 40, repetitions: 1_000 };
 /// The number of messages through shared memory before each turn, so that the other side is running when the turn
 /// begins.

@@ -19,7 +19,7 @@ use std::{
 
 const IN_PROCESS: [usize; 3] = [1, 100, 1_000];
 const CHILDREN: usize = 200;
-/// How often each change is repeated.
+/// The number of measured saves, and of measured reloads.
 const CHANGES: u64 = 20;
 const TURNS: usize = 15;
 const CALLS: u32 = 200_000;

@@ -44,7 +44,8 @@ pub(crate) fn measure() -> Result<Section> {
 struct Lives {
     /// The preflights of new versions, each with its trial.
     preflight: Vec<f64>,
-    /// From the command that starts a stopped plugin, which has passed its trial, until a new process has answered a call.
+    /// From the command that starts a stopped plugin until a new process has answered a call. The start needs no trial,
+    /// because the plugin has passed the same trial before.
     starts: Vec<f64>,
     /// The same for go-plugin, over each protocol. go-plugin has no trial.
     go: Vec<(&'static str, Result<Vec<f64>>)>,
@@ -89,7 +90,8 @@ fn go_starts() -> Vec<(&'static str, Result<Vec<f64>>)> {
 
 fn sleep(action: &str, times: usize, settled: impl Fn(&mut Events) -> Result<()>) -> Result<Back> {
     let served = tempfile::tempdir()?;
-    // With this `death_window`, every death counts as the first one.
+    // With this `death_window`, every death counts as the first one. So the host restarts the plugin without a longer
+    // wait, and does not quarantine it.
     let manifest = "id = \"dev.replug.sleeper\"\nmode = \"process\"\nbinary = \"sleeper.so\"\n[process]\ncall_timeout = \"100ms\"\ndeath_window = \"1ms\"\n";
     fs::write(served.path().join("plugin.toml"), manifest)?;
     fs::write(served.path().join("sleeper.so"), misbehave("version=1"))?;

@@ -114,7 +114,8 @@ impl Place {
     }
 }
 
-/// Whether a plugin of this mode prefers the host's process, but is allowed to run in a child process.
+/// Whether a version that cannot run in the host's process may run in a child process: its mode allows that, and this
+/// host can start child processes.
 fn can_move(context: &Context, mode: Mode) -> bool {
     mode == Mode::Auto && context.program.is_ok()
 }

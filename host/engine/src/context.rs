@@ -50,7 +50,7 @@ pub(crate) struct Context {
     pub(crate) log_bound: LogBound,
     /// Finds calls in this process that do not return.
     pub(crate) watchdog: Arc<Watchdog>,
-    /// The versions that need no further trial.
+    /// The versions that have passed their trial. The trial is not repeated.
     pub(crate) verdicts: Verdicts,
     /// The private memory of mapped libraries in bytes, including the libraries of retired generations.
     pub(crate) private_bytes: AtomicU64,

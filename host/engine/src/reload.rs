@@ -8,9 +8,9 @@
 //!  by a newer save)
 //! ```
 //!
-//! **Architecture invariant:** no step after the swap can fail. Until the swap, the old generation serves, and
-//! an error leaves its instance, its state and its handles unchanged. The exception is `order = "stop-first"`:
-//! `stop_first.rs` ends the old generation before the load.
+//! **Architecture invariant:** no step after the swap can fail. Until the swap, the old generation serves, and an error
+//! leaves its instance, its state and its handles unchanged. The exception is `order = "stop-first"`: `stop_first.rs`
+//! ends the old generation before the load.
 
 use crate::{
     artifact::{Artifact, Facts},
@@ -36,7 +36,7 @@ use tracing::{Instrument, Span};
 pub(crate) enum Installed {
     /// The build resulted in the serving version.
     Unchanged,
-    /// The build resulted in an artifact that was rolled back.
+    /// The build resulted in the artifact from which the plugin was rolled back.
     PassedOver,
     /// The new generation serves. The old generation may still run calls.
     Serving {

@@ -16,7 +16,8 @@ impl Worker {
     /// plugin returns counts as a failure.
     pub(super) fn count_calls(&self) -> Input {
         let (Some(live), Some(spec)) = (self.shared.entry.live(), &self.manifest().reload.confirm) else {
-            // The worker has not received the death of the generation yet, or the generation is no longer watched.
+            // The generation has died, and the worker has not received its death yet; or the manifest no longer has the key
+            // `confirm`.
             return Input::Calls { total: 0, failed: 0 };
         };
         let Calls { calls: total, failures } = live.calls();
@@ -27,7 +28,8 @@ impl Worker {
         Input::Calls { total, failed }
     }
 
-    /// Records and reports that a version was rolled back. Its source counts as faulty until it is edited.
+    /// Records and reports that the plugin was rolled back from a version. The source of that version counts as faulty
+    /// until it is edited.
     pub(super) fn taken_back(&mut self, from: VersionId, reason: &str, fault: &str) {
         self.record.change(|record| record.takes_back(from.digest, fault));
         self.emit(EventKind::RolledBack { from: from.generation, reason: reason.into() });
