@@ -108,8 +108,8 @@ impl Metrics {
         let mut running = page.family(Kind::Gauge, "replug_calls_in_flight", help);
         self.each(|it, id| running.add(&[("plugin", id)], it.in_flight as f64));
         let help = "Duration of timed calls, from the lookup of the generation until the result. All calls by name are \
-                    timed. Of other calls, a thread times one in 1024 after a call in process, and each one after a call \
-                    into a child process.";
+                    timed. Of the other calls, a thread times each that follows a call into a child process, and one in \
+                    1024 of those that follow a call in process.";
         let mut times = page.family(Kind::Histogram, "replug_call_duration_sampled_seconds", help);
         self.each_mode(|it, labels| {
             for (outcome, durations) in [("ok", &it.returned), ("failed", &it.failed)] {
