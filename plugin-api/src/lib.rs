@@ -116,7 +116,8 @@
 //! | `data`, `shape`, `edge` | values that cross the boundary, their FFI-safe shapes, the functions that pass them |
 //! | `plugin`, `context`, `config`, `error` | a plugin's lifecycle |
 //! | [`remote`] | the edges through which a generated client calls a plugin in another process |
-//! | `hooks`, `root` | the parts of a plugin that are compiled in the plugin's crate and in this crate |
+//! | `hooks` | the symbol that `export!` defines in the plugin's crate, and what it contains |
+//! | `root` | the root module, through which a host reaches the plugin; compiled in this crate |
 //! | `bridge` | passes the plugin's `tracing` events and panics to the host |
 
 // The macros refer to this crate by its name, also in expansions inside this crate.

@@ -41,9 +41,9 @@ impl ResourceUsage {
     }
 }
 
-/// Runs the program again with a limit on malloc's arenas, unless there is a limit already. glibc gives a new thread
-/// its own arena until there are several for each CPU, and never frees an arena. Without the limit, the growing arenas
-/// would look like a leak that the kills (in `kill`) or the reloads (in `soak`) cause.
+/// Runs the program again with a limit on malloc's arenas, unless there is a limit already. The test programs `kill`
+/// and `soak` look for leaks. glibc gives a new thread its own arena until there are several for each CPU, and never
+/// frees an arena. Without the limit, the growing arenas would look like a leak.
 ///
 /// # Errors
 ///

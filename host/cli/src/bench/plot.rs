@@ -1,4 +1,5 @@
-//! The chart of `replug bench --plot`: an SVG image with the percentiles of each row.
+//! The chart of `replug bench --plot`: an SVG image with a row for each way of calling the method. A row shows the
+//! percentiles of the calls.
 
 use super::{
     advice::advice,

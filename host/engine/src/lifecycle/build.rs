@@ -51,7 +51,9 @@ enum BuildStage {
     /// The build waits until git has stopped writing files, for example for a checkout.
     Waiting,
     Compiling,
-    /// The worker observes a changed file. `again`: for the second time.
+    /// A file has changed during the compilation. The worker looks at the file, and the lifecycle decides whether the
+    /// change supersedes the compilation. `again`: the worker looks for the second time, because the file may have its
+    /// previous content again.
     Considering {
         again: bool,
     },
@@ -82,7 +84,7 @@ impl Build {
         compiles
     }
 
-    /// Whether the worker observes the considered change for the second time.
+    /// Whether the worker looks at the changed file for the second time.
     pub(super) fn considers_again(&self) -> bool {
         self.stage == BuildStage::Considering { again: true }
     }
@@ -179,9 +181,9 @@ impl Lifecycle {
         }
         self.faults.build_failed(text);
         self.failed_builds += 1;
-        // Until the source compiles again, a change of any file that the build may read triggers a build, and so does a
-        // change that was saved since the build began. But a build that writes new files and then fails must not
-        // trigger builds endlessly.
+        // Until the source compiles again, a change of any file that the build may read triggers a build. After the
+        // first failures, this includes changes that were made while the failed build ran. After later failures, it
+        // does not: a build that writes new files and then fails would otherwise trigger builds endlessly.
         let report = self.report_time_in_start(How::Built);
         Effects::work(Work::Rewatch { since_it_began: self.failed_builds <= EARLY_FAILURES, report })
     }

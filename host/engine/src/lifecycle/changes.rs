@@ -19,8 +19,8 @@ impl Lifecycle {
         }
         let is_manifest = seen.change.what == What::Manifest;
         if self.intent == Intent::Rest {
-            // A stopped plugin is not built, so the change counts as an edit by a user, and causes no build now. The
-            // next start builds the source.
+            // A stopped plugin is not built. So no build can have made the change, and it counts as an edit by a user.
+            // The edit causes no build now: the next start builds the source.
             self.overlap.edited();
             let change = seen.change.clone();
             let work = is_manifest.then_some(Work::ReadManifest { change, builds: true });
@@ -94,8 +94,8 @@ impl Lifecycle {
         self.overlap.began()
     }
 
-    /// When to check the files that [`Overlap`](super::overlap::Overlap) suspects to be written by every build. They
-    /// are checked while the plugin is idle, because a build makes the check unnecessary.
+    /// When to check the files that [`Overlap`](super::overlap::Overlap) suspects to be written by every build. The
+    /// check is a build, so it begins only while the plugin is idle. Any other build that begins first cancels it.
     pub(super) fn check_due(&self) -> Option<Instant> {
         let is_idle = matches!(self.activity, Activity::Idle);
         self.overlap.check_due().filter(|_| is_idle)

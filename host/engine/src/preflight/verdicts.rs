@@ -23,8 +23,8 @@ pub(crate) struct Verdicts {
     passed: Mutex<BTreeMap<PluginId, VecDeque<(Tried, TrialReport)>>>,
 }
 
-/// Everything that affects the result of a trial without a state. A trial with a state is always run, because a state
-/// rarely occurs twice.
+/// Everything that affects the result of a trial that restores no state. A trial that restores a state is always run,
+/// because the same state rarely occurs twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tried {
     plugin: PluginId,

@@ -63,7 +63,7 @@ impl Cause {
         Self::to(Why::GoBack)
     }
 
-    /// The aim of a build for this cause.
+    /// The aim of a build for this cause. `Resume` and `GoBack` install a stored artifact and cause no build.
     pub(super) fn aim(&self) -> Aim {
         match self.why {
             Why::Build(aim) => aim,

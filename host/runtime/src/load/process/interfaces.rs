@@ -1,4 +1,5 @@
-//! The interfaces of a plugin in a child process, in the form that handles call: one [`Remote`] for each interface.
+//! The interfaces of a plugin in a child process. Each has one [`RemoteInterface`], which handles call through the trait
+//! [`Remote`].
 
 use super::{
     child::Child,
