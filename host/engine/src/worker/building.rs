@@ -43,7 +43,7 @@ impl Worker {
     ) -> Result<(bool, Result<Built, ReloadError>), HostError> {
         let mut work = self.step(Input::Build(cause.aim()));
         if work.is_none() {
-            return Err(self.stopping());
+            return Err(self.not_running());
         }
         let mut built = None;
         loop {
@@ -70,7 +70,7 @@ impl Worker {
                     cause.passes_over = passes_over;
                     return Ok((renews, built));
                 }
-                _ => Err(self.stopping()),
+                _ => Err(self.not_running()),
             };
             work = next.inspect_err(|_| spans::ends(&span, "stopped"))?;
         }
@@ -193,7 +193,7 @@ impl Worker {
         }
     }
 
-    /// Converts the work that the lifecycle requests during a build into the result of the wait.
+    /// Converts the work that the lifecycle requests during a build into the result of the wait. `None`: the wait goes on.
     fn interruption<T>(&mut self, work: Option<Work>) -> Option<Awaited<T>> {
         let mut change_of = |ticket| match self.mailbox.take(ticket) {
             Some(Command::Changed(change)) => Some(change),
@@ -202,7 +202,7 @@ impl Worker {
         match work? {
             Work::Consider(ticket) => change_of(ticket).map(Awaited::Changed),
             Work::Include(ticket) => change_of(ticket).map(Awaited::Next),
-            Work::CancelBuild => Some(Awaited::Stopped(self.stopping())),
+            Work::CancelBuild => Some(Awaited::Stopped(self.not_running())),
             _ => None,
         }
     }

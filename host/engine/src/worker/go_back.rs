@@ -46,7 +46,7 @@ impl Worker {
             Some(Work::RollBack(Rollback::NothingEarlier)) => {
                 return Err(HostError::NoEarlierVersion { plugin: self.id().clone() });
             }
-            _ => return Err(self.stopping()),
+            _ => return Err(self.not_running()),
         };
         let earlier = (Source::Stored(digest), self.manifest());
         let generation = self.install(earlier, Cause::go_back(), Stages::default()).await?;

@@ -57,7 +57,7 @@ impl Worker {
         let installation = Installation { how, manifest, replaces: self.shared.entry.live().is_some() };
         let work = self.step(Input::Install(installation));
         let failed = match self.attempts((offer, None), (cause, stages), work).await {
-            Ok(generation) => return generation.ok_or_else(|| self.stopping()),
+            Ok(generation) => return generation.ok_or_else(|| self.not_running()),
             Err(failed) => failed,
         };
         let back = match (failed.next, failed.stopped) {

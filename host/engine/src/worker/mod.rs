@@ -284,7 +284,7 @@ impl Worker {
     }
 
     /// The error of a request to a plugin that does not run.
-    fn stopping(&self) -> HostError {
+    fn not_running(&self) -> HostError {
         HostError::WrongState { plugin: self.id().clone(), reason: "it does not run; `start` it".into() }
     }
 

@@ -26,7 +26,7 @@ impl Worker {
         self.shared.progress.lock().starts_with_host = starts;
         if !starts {
             self.watch_sources().await;
-            let _ = reply.send(Err(self.stopping()));
+            let _ = reply.send(Err(self.not_running()));
             return;
         }
         self.shared.progress.lock().unregistered = false;
@@ -46,7 +46,7 @@ impl Worker {
     ) -> Result<Generation, HostError> {
         let takes_time = self.context.builder.takes_time(&self.manifest());
         let mut work = self.step(Input::Start { stored: self.stored(), takes_time });
-        let mut done = Err(self.stopping());
+        let mut done = Err(self.not_running());
         loop {
             work = match work {
                 Some(Work::ServeStored { digest, manifest }) => {
