@@ -1,5 +1,5 @@
 //! The time from the save of an edit to the first answer of the new code, compared with `cargo build` of the same edit, and
-//! with other programs that rebuild and reload.
+//! with other programs that reload edited code.
 
 use crate::{
     hot_lib::{Edit, HotLib},
@@ -232,7 +232,7 @@ fn bar(name: &str, role: Role, stages: &[(&str, f64)]) -> Bar {
     Bar { name: name.to_owned(), role, stages }
 }
 
-/// Another program that rebuilds and reloads.
+/// Another program that reloads edited code, and its measured edits.
 struct Other {
     name: &'static str,
     running: Option<HotLib>,

@@ -226,7 +226,8 @@ fn idle_ms() -> Result<f64> {
         };
         Ok(family()?.into_iter().filter_map(of).sum())
     };
-    // Looking at the processes takes time, too. It is measured, and subtracted.
+    // To read these times takes processor time, too. The difference of the first two readings is this time, and is
+    // subtracted.
     let (first, second) = (used()?, used()?);
     std::thread::sleep(IDLE);
     let third = used()?;
