@@ -85,7 +85,7 @@ fn instructions(folder: &Path, kind: &str) -> Result<Option<f64>> {
 }
 
 /// The system calls of one call, of all threads of the host and of the plugin's process, or `None` if strace is not
-/// installed.
+/// installed. The counts of two runs are subtracted, so that the start and the end of the program do not count.
 fn system_calls(folder: &Path) -> Result<Option<f64>> {
     let count = |calls: u64| -> Result<Option<f64>> {
         let mut strace = Command::new("strace");

@@ -131,8 +131,8 @@ impl Worker {
         self.record.note(|record| record.quarantine(digest, reason.clone()));
         drop(self.shared.entry.close(&reason));
         self.shared.entry.set_reason(&reason);
-        // The entry is closed before the record is saved, because the save takes time. Meanwhile, an installation on
-        // another thread may swap in a new generation, and must not find its entry closed afterwards.
+        // The entry is closed before the record is saved, because the save takes time. A later close could hit a
+        // generation that an installation on another thread has swapped in meanwhile.
         self.record.save();
         self.emit(EventKind::PluginQuarantined { crash: CrashSite::default(), reason });
     }
