@@ -41,10 +41,12 @@ impl Settings {
     }
 
     fn read_folder(&mut self, folder: &Path) {
-        // If both files exist, cargo reads only `config`. It is read first here, so its settings take precedence.
-        // `config.toml` is read, too, because cargo reads it as soon as `config` is removed.
-        for name in ["config", "config.toml"] {
-            self.read(&folder.join(name));
+        // If both files exist, cargo reads only `config`.
+        let [old, new] = ["config", "config.toml"].map(|name| folder.join(name));
+        let (used, other) = if old.exists() { (old, new) } else { (new, old) };
+        self.read(&used);
+        if !self.files.contains(&other) {
+            self.files.push(other);
         }
     }
 
@@ -117,6 +119,20 @@ mod tests {
         }
         assert_eq!(settings.rustc, Some(at("p/bin/rustc")));
         assert!(settings.profiles.contains("fancy"), "{:?}", settings.profiles);
+    }
+
+    #[test]
+    fn a_configuration_that_cargo_ignores_is_only_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = ["config", "config.toml"].map(|name| dir.path().join(".cargo").join(name));
+        write(&new, "[build]\nrustc = 'new'\n[profile.fancy]\nlto = true");
+        let find = || Settings::find(dir.path());
+        assert_eq!(find().rustc, Some("new".into()));
+        write(&old, "[profile.plain]\nlto = true");
+        let both = find();
+        assert_eq!(both.rustc, None, "cargo reads only `config`");
+        assert!(both.profiles.contains("plain") && !both.profiles.contains("fancy"), "{:?}", both.profiles);
+        assert!(both.files.contains(&old) && both.files.contains(&new), "{:?}", both.files);
     }
 
     #[test]
