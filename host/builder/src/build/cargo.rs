@@ -9,6 +9,7 @@ use super::{
     record::{End, Run},
     replay::{Beginning, Template},
     std_link::StdLink,
+    turns::Turn,
 };
 use crate::watch::Inputs;
 use cargo_metadata::{
@@ -22,6 +23,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 /// The environment variable that sets the debug information of the profile `dev` in cargo.
@@ -35,24 +37,37 @@ pub(super) struct Output {
     pub(super) way: BuildWay,
 }
 
+impl Output {
+    /// The same output, of a repeated call of rustc that another plugin's build by cargo has made possible.
+    pub(super) fn after_another_build(mut self) -> Self {
+        self.way.reason =
+            "the build of another plugin has compiled all changes outside of the plugin's own crate"
+                .to_owned();
+        self
+    }
+}
+
 /// Builds the plugin's package.
 ///
-/// `reason` is why cargo builds. The second value of the result is the template (a recorded call of rustc) with which
+/// `reason` is why cargo builds. Other builds of the workspace learn through `turn` what cargo has compiled. The second value of the result is the template (a recorded call of rustc) with which
 /// the next edit can be built without cargo, or the reason why cargo has to build the next edit, too.
 pub(super) async fn build(
     (manifest, reason): (&Manifest, String),
     facts: &PackageFacts,
     std: StdLink,
-    running: &RunningBuild<'_>,
+    (turn, running): (&Turn, &RunningBuild<'_>),
 ) -> Result<(Output, Result<Template, String>), BuildError> {
     let (mut artifact, mut diagnostics, mut scripted) = (None, Vec::new(), false);
     let mut command = command(manifest, facts, std);
     let note = Note::request(&mut command, facts);
-    let mut run = Run::begin(facts).await?;
+    let run = Run::begin(facts).await?;
+    let compiled = Arc::clone(run.compiled());
     let mut beginning = Beginning::now(facts);
     let finished = process::run(command, |line| {
         let Ok(message) = serde_json::from_str(line) else { return };
-        run.note(&message);
+        if compiled.note(&message) {
+            turn.publish(&compiled);
+        }
         match message {
             Message::CompilerArtifact(it)
                 if it.manifest_path == facts.file && it.target.crate_types.contains(&CrateType::CDyLib) =>
@@ -88,7 +103,7 @@ pub(super) async fn build(
         None => none("a wrapper of rustc is configured"),
         Some(note) => {
             let linker = facts.toolchain.linker(&manifest.root).await;
-            Template::of(&note, &beginning, manifest, (&output, linker))
+            Template::of((&note, facts, &compiled), &beginning, manifest, (&output, linker))
         }
     };
     Ok((output, template))

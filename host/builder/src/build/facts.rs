@@ -138,6 +138,25 @@ impl PackageFacts {
         &with - &without
     }
 
+    /// The existing files that select the toolchain and configure cargo for this package.
+    pub(super) fn configuration(&self) -> BTreeSet<PathBuf> {
+        let settings = self.settings.files.iter().filter(|file| file.is_file());
+        settings.chain(&self.toolchain.places).cloned().collect()
+    }
+
+    /// Whether a crate in Cargo.lock that cargo downloads may depend on a local crate, which replaces a downloaded one.
+    pub(super) fn downloads_need_local_crates(&self) -> bool {
+        let lock = table(&self.workspace_root.join("Cargo.lock"));
+        let packages = lock.get("package").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let local = packages.iter().filter(|package| package.get("source").is_none());
+        let local: BTreeSet<_> = local.filter_map(|package| package.get("name")?.as_str()).collect();
+        let downloaded = packages.iter().filter(|package| package.get("source").is_some());
+        let needed = downloaded.filter_map(|package| package.get("dependencies")?.as_array()).flatten();
+        // A dependency is a name, which a version and a source may follow.
+        let mut names = needed.filter_map(|it| it.as_str()?.split(' ').next());
+        self.settings.replaces_crates || names.any(|name| local.contains(name))
+    }
+
     /// Whether the facts are still valid: none of the files from which they were found has changed.
     pub(super) fn hold(&self) -> bool {
         self.stamps.iter().all(|(path, found)| stamp(path) == *found)

@@ -4,6 +4,7 @@
 //! author's own cargo, because the two cargo processes would wait for each other's lock.
 
 mod cargo;
+mod compiled;
 mod content;
 mod error;
 mod facts;
@@ -64,9 +65,6 @@ pub struct Builder {
     turns: Turns,
     scripts: ScriptRuns,
 }
-
-/// The waiting time after which a build reports that it waits for another build.
-const REPORTED_WAIT: Duration = Duration::from_millis(200);
 
 /// A plugin's folder, and the package that its manifest names.
 type FactsKey = (PathBuf, Option<String>);
@@ -285,8 +283,9 @@ impl Builder {
         Ok(output)
     }
 
-    /// Repeats the recorded call of rustc if the call [gives the same result as cargo](Template::holds). Otherwise, or
-    /// if the repeated call shows that cargo has to build, builds with cargo.
+    /// Repeats the recorded call of rustc if the call [gives the same result as cargo](Template::reason_for_cargo), or does
+    /// so after a build of another plugin. Otherwise, or if the repeated call shows that cargo has to build, builds with
+    /// cargo.
     async fn compile_with(
         &self,
         std: StdLink,
@@ -294,22 +293,27 @@ impl Builder {
         facts: &PackageFacts,
     ) -> Result<cargo::Output, BuildError> {
         let key = key(manifest);
-        let reason = match self.repeat(&key, manifest, facts).await {
-            Ok(outcome) => return outcome,
-            Err(reason) => reason,
-        };
-        self.drop_template(manifest, "the last build by cargo has failed");
-        let turn = self.turns.to_build(&facts.workspace_root);
-        tokio::pin!(turn);
-        let _turn = match tokio::time::timeout(REPORTED_WAIT, &mut turn).await {
-            Ok(turn) => turn,
-            Err(_) => {
-                progress::note("waiting for another build of this workspace");
-                turn.await
+        let mut accepts = true;
+        let (turn, reason) = loop {
+            let permit = if accepts { None } else { self.turns.permit().await };
+            let reason = match self.repeat(&key, manifest, facts).await {
+                Ok(outcome) if accepts => return outcome,
+                Ok(outcome) => return outcome.map(cargo::Output::after_another_build),
+                Err(reason) => reason,
+            };
+            drop(permit);
+            let suffices = |compiled: &_| {
+                let template = self.templates.lock().get(&key).and_then(|it| it.clone().ok());
+                accepts && template.is_some_and(|it| it.accept(compiled, manifest))
+            };
+            match self.turns.to_build_unless(&facts.workspace_root, suffices).await {
+                Some(turn) => break (turn, reason),
+                None => accepts = false,
             }
         };
+        self.drop_template(manifest, "the last build by cargo has failed");
         let running = self.scripts.begin(key.clone(), &facts.package_folders);
-        let (output, template) = cargo::build((manifest, reason), facts, std, &running).await?;
+        let (output, template) = cargo::build((manifest, reason), facts, std, (&turn, &running)).await?;
         self.templates.lock().insert(key, template.map(Arc::new));
         Ok(output)
     }
@@ -332,7 +336,13 @@ impl Builder {
             previous.cool();
         }
         let outcome = template.run(manifest, facts).await;
-        outcome.ok_or_else(|| "the repeated call of rustc has failed, not because of the source".to_owned())
+        let outcome = outcome
+            .ok_or_else(|| "the repeated call of rustc has failed, not because of the source".to_owned())?;
+        // A build of another plugin may have begun in the meantime.
+        if self.last.lock().ptr_eq(&Arc::downgrade(&template)) {
+            template.warm_up();
+        }
+        Ok(outcome)
     }
 
     fn drop_template(&self, manifest: &Manifest, why: &str) {

@@ -10,19 +10,20 @@
 
 use super::{
     BuildError,
+    compiled::Compiled,
     content::{InputContent, InputStamp},
     facts::PackageFacts,
     fingerprints::Fingerprint,
-    units::{Nested, Reported, Unit, files_below, nested_packages},
+    units::{Nested, Unit, files_below, nested_packages},
 };
 use crate::watch::{self, Inputs};
-use cargo_metadata::Message;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -100,11 +101,8 @@ pub(super) fn add_known(facts: &PackageFacts, inputs: &mut Inputs) {
 /// A build by cargo, from before its start until it has finished or was dropped.
 pub(super) struct Run<'f> {
     facts: &'f PackageFacts,
-    began: SystemTime,
     record: Record,
-    /// The contents of the files when the build began.
-    before: BTreeMap<PathBuf, InputContent>,
-    reported: Reported,
+    compiled: Arc<Compiled>,
     end: End,
     /// The lock that excludes other processes from the input record, as cargo's own lock excludes them from the target
     /// folder.
@@ -163,13 +161,13 @@ impl<'f> Run<'f> {
         record.contents = before.clone();
         record.unfinished = Some(Unfinished { began, reported: BTreeSet::new() });
         record.write(dir).map_err(failed)?;
-        let reported = Reported::new(&facts.workspace_root, dir);
-        Ok(Self { facts, began, record, before, reported, end: End::CutShort, _alone: alone })
+        let compiled = Arc::new(Compiled::new(facts, (began, before)));
+        Ok(Self { facts, record, compiled, end: End::CutShort, _alone: alone })
     }
 
-    /// Processes a message of cargo.
-    pub(super) fn note(&mut self, message: &Message) {
-        self.reported.note(message);
+    /// What cargo has compiled so far.
+    pub(super) fn compiled(&self) -> &Arc<Compiled> {
+        &self.compiled
     }
 
     /// Records that the build has finished. Adds its inputs to `inputs`, as far as cargo has reported them. Returns the
@@ -185,12 +183,10 @@ impl<'f> Run<'f> {
     /// of the units, and the stamps of the inputs whose content is certain.
     fn settle(&mut self) -> (BTreeSet<String>, BTreeMap<PathBuf, Option<InputStamp>>) {
         let mut certain = BTreeMap::new();
-        let units = self.reported.units();
+        let units = self.compiled.units();
         let keys: BTreeSet<String> = units.keys().cloned().collect();
         for path in units.values().flat_map(Unit::all_files) {
-            let before = self.before.get(&path);
-            let now = InputContent::of(&path, before);
-            if before.map_or_else(|| now.is_older_than(self.began), |before| before.is_same(&now)) {
+            if let Some(now) = self.compiled.content(&path) {
                 certain.insert(path.clone(), now.stamp());
                 self.record.contents.insert(path, now);
             } else {
@@ -207,7 +203,7 @@ impl<'f> Run<'f> {
             self.record.plugins.insert(self.facts.package.clone(), keys.clone());
         }
         self.record.unfinished = match self.end {
-            End::CutShort => Some(Unfinished { began: self.began, reported: keys.clone() }),
+            End::CutShort => Some(Unfinished { began: self.compiled.began(), reported: keys.clone() }),
             End::Failed | End::Succeeded => None,
         };
         (keys, certain)

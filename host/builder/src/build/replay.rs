@@ -9,6 +9,7 @@
 use super::{
     BuildError,
     cargo::{self, Output},
+    compiled::{Compiled, Needs, Stamps},
     content::{InputStamp, stamp},
     facts::{PackageFacts, stamp_before},
     linker::{Linker, without_cc},
@@ -41,9 +42,9 @@ const NOT_FOR_RUSTC: [&str; 5] =
 #[derive(Debug)]
 pub(super) struct Beginning {
     at: SystemTime,
-    stamps: BTreeMap<PathBuf, Option<InputStamp>>,
+    stamps: Stamps,
     /// The stamps of other files whose content did not change during the build.
-    pub(super) unchanged: BTreeMap<PathBuf, Option<InputStamp>>,
+    pub(super) unchanged: Stamps,
     target_dir: PathBuf,
 }
 
@@ -80,9 +81,11 @@ pub(super) struct Template {
     spec: BuildSpec,
     /// The name of the files that rustc writes, without prefix and extension: the crate's name with cargo's suffix.
     stem: String,
-    /// The inputs of the artifact other than the crate's own sources. None of them may change.
-    others: BTreeMap<PathBuf, Option<InputStamp>>,
-    inputs: Inputs,
+    /// The inputs of the artifact other than the crate's own sources. None of them may change, unless another run of
+    /// cargo has compiled the change.
+    others: Mutex<Stamps>,
+    needs: Needs,
+    inputs: Mutex<Inputs>,
     out_dirs: OutDirs,
     warm: Warm,
     /// The rustc process of the last run, if it had not exited when its output was complete.
@@ -93,14 +96,14 @@ impl Template {
     /// Makes a template of the recorded call. The call may come from an earlier build that made the same artifact. If
     /// no template can be made, returns the reason.
     pub(super) fn of(
-        note: &Note,
+        (note, facts, compiled): (&Note, &PackageFacts, &Compiled),
         beginning: &Beginning,
         manifest: &Manifest,
         made: (&Output, Option<&Linker>),
     ) -> Result<Self, String> {
         let noted = note.read("args").zip(note.read("env"));
         let (args, env) = noted.ok_or("cargo's call of rustc was not recorded")?;
-        let template = Self::of_call((args, env), (note, beginning), manifest, made);
+        let template = Self::of_call((args, env), (note, beginning), (manifest, facts, compiled), made);
         template.unwrap_or_else(|| Err("cargo's call of rustc is of an unknown form".to_owned()))
     }
 
@@ -108,7 +111,7 @@ impl Template {
     fn of_call(
         (args, env): (Vec<OsString>, Vec<OsString>),
         (note, beginning): (&Note, &Beginning),
-        manifest: &Manifest,
+        (manifest, facts, compiled): (&Manifest, &PackageFacts, &Compiled),
         (output, linker): (&Output, Option<&Linker>),
     ) -> Option<Result<Self, String>> {
         let mut noted = args.into_iter();
@@ -123,13 +126,15 @@ impl Template {
         if stamp(&out_dir.join(format!("lib{stem}.so"))) != stamp(&output.artifact) {
             return Some(Err("the recorded call of rustc has not made the library".to_owned()));
         }
-        let dep_info = fs::read_to_string(out_dir.join(format!("{stem}.d"))).ok()?;
+        let list = out_dir.join(format!("{stem}.d"));
+        let dep_info = fs::read_to_string(&list).ok()?;
         let own: BTreeSet<_> =
             cargo::dep_info_sources(&dep_info).into_iter().map(|it| cwd.join(it)).collect();
         let externs = args.iter().filter_map(|arg| Some(PathBuf::from(arg.to_str()?.split_once('=')?.1)));
         let externs = externs.filter(|path| path.extension().is_some_and(|it| it == "rlib" || it == "so"));
+        let externs: BTreeSet<_> = externs.collect();
         let others = output.inputs.files.iter().filter(|file| !own.contains(*file)).cloned();
-        let others = others.chain(externs).chain(beginning.stamps.keys().cloned());
+        let others = others.chain(externs.iter().cloned()).chain(beginning.stamps.keys().cloned());
         let mut known = BTreeMap::new();
         for path in others {
             let Some(stamp) = beginning.stamp(&path) else {
@@ -154,10 +159,11 @@ impl Template {
         record(&out_dirs.path(".call"), (&cwd, &rustc, direct.as_ref().unwrap_or(&args)));
         Some(Ok(Self {
             direct: Mutex::new(direct),
-            others: known,
+            others: Mutex::new(known),
+            needs: compiled.needs(facts, (externs, &list), beginning.stamps.keys().cloned().collect()),
             env: env.collect(),
             spec: manifest.build.clone(),
-            inputs: output.inputs.clone(),
+            inputs: Mutex::new(output.inputs.clone()),
             out_dirs,
             warm: Warm::default(),
             exiting: Mutex::default(),
@@ -173,8 +179,21 @@ impl Template {
         if self.spec != manifest.build {
             return Some("`[build]` of the manifest has changed".to_owned());
         }
-        let changed = self.others.iter().find(|(path, found)| stamp(path) != **found);
+        let others = self.others.lock();
+        let changed = others.iter().find(|(path, found)| stamp(path) != **found);
         changed.map(|(path, _)| format!("{} has changed", path.display()))
+    }
+
+    /// Whether the call gives the same result as cargo, now that another run of cargo has compiled this.
+    pub(super) fn accept(&self, compiled: &Compiled, manifest: &Manifest) -> bool {
+        let mut others = self.others.lock();
+        if self.spec != manifest.build {
+            return false;
+        }
+        let Some(changed) = compiled.covers(&self.needs, &others) else { return false };
+        self.inputs.lock().files.extend(changed.keys().cloned());
+        others.extend(changed);
+        true
     }
 
     /// Repeats the call. Returns `None` if cargo has to build.
@@ -184,7 +203,7 @@ impl Template {
         facts: &PackageFacts,
     ) -> Option<Result<Output, BuildError>> {
         let direct = self.direct.lock().clone();
-        let result = match direct {
+        match direct {
             None => self.run_with(&self.args, manifest, facts).await,
             Some(direct) => match self.run_with(&direct, manifest, facts).await {
                 None => {
@@ -197,11 +216,12 @@ impl Template {
                 }
                 result => result,
             },
-        };
-        if result.is_some() {
-            self.warm.prepare(self.rustc(), self.out_dirs.path("-args"));
         }
-        result
+    }
+
+    /// Starts the rustc process that waits for the next run.
+    pub(super) fn warm_up(&self) {
+        self.warm.prepare(self.rustc(), self.out_dirs.path("-args"));
     }
 
     /// Ends the rustc process that waits for the next run.
@@ -260,7 +280,7 @@ impl Template {
         let [artifact, dep_info] =
             self.out_dirs.finish([format!("lib{}.so", self.stem), format!("{}.d", self.stem)]).ok()?;
         let dep_info = fs::read_to_string(dep_info).ok()?;
-        let mut inputs = self.inputs.clone();
+        let mut inputs = self.inputs.lock().clone();
         inputs.files.extend(cargo::dep_info_sources(&dep_info).into_iter().map(|it| self.cwd.join(it)));
         inputs.files.retain(|file| !file.starts_with(&facts.target_dir));
         let reason = "only the sources of the plugin's own crate have changed".to_owned();

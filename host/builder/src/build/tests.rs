@@ -3,6 +3,7 @@
 mod changes;
 mod inputs;
 mod replay;
+mod shared;
 mod toolchains;
 mod workspaces;
 

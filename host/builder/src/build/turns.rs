@@ -1,13 +1,22 @@
-//! Decides when cargo may run: one cargo at a time in each workspace, and several workspaces in parallel.
+//! Decides when cargo may run: one cargo at a time in each workspace, and several workspaces in parallel. A build that
+//! waits for its turn learns what the running cargo has compiled, because it may need no cargo of its own then.
 
+use super::{compiled::Compiled, progress};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
     thread::available_parallelism,
+    time::Duration,
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
+};
+
+/// The waiting time after which a build reports that it waits for another build.
+const REPORTED_WAIT: Duration = Duration::from_millis(200);
 
 /// The limit for workspaces that are built in parallel. On a machine with more processors than this, the limit is the
 /// number of its processors.
@@ -16,13 +25,26 @@ const LEAST_SIDE_BY_SIDE: usize = 4;
 /// The locks that decide which cargo may run.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// The lock of each workspace. Without it, two cargo processes could write the workspace's Cargo.lock at the same
-    /// time, and one of them could read an incomplete file. Two cargo processes in one target folder cannot run in
-    /// parallel anyway, because cargo locks the folder.
-    workspaces: Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>,
+    workspaces: Mutex<HashMap<PathBuf, Workspace>>,
     /// The limit for all workspaces together. Each cargo process uses all processors, so more processes would not build
     /// faster, but would use more memory.
     builds: Arc<Semaphore>,
+}
+
+#[derive(Clone, Debug)]
+struct Workspace {
+    /// Without this lock, two cargo processes could write the workspace's Cargo.lock at the same time, and one of them
+    /// could read an incomplete file. Two cargo processes in one target folder cannot run in parallel anyway, because
+    /// cargo locks the folder.
+    alone: Arc<AsyncMutex<()>>,
+    /// What the running cargo, or the last one, has compiled.
+    compiled: watch::Sender<Option<Arc<Compiled>>>,
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self { alone: Arc::default(), compiled: watch::Sender::new(None) }
+    }
 }
 
 impl Default for Turns {
@@ -35,24 +57,71 @@ impl Default for Turns {
 /// The permission to run cargo. Dropping this value gives the permission back.
 #[must_use]
 pub(super) struct Turn {
-    _workspace: OwnedMutexGuard<()>,
+    _alone: OwnedMutexGuard<()>,
     _build: Option<OwnedSemaphorePermit>,
+    compiled: watch::Sender<Option<Arc<Compiled>>>,
+}
+
+impl Turn {
+    /// Shows the builds that wait for their turn what this cargo has compiled so far.
+    pub(super) fn publish(&self, compiled: &Arc<Compiled>) {
+        self.compiled.send_replace(Some(Arc::clone(compiled)));
+    }
 }
 
 impl Turns {
-    /// Waits until cargo may build in this workspace.
-    pub(super) async fn to_build(&self, workspace_root: &Path) -> Turn {
-        let workspace = self.of(workspace_root).lock_owned().await;
+    /// Waits until cargo may build in this workspace. Returns `None` as soon as `suffices` accepts what another cargo
+    /// has compiled in this workspace.
+    pub(super) async fn to_build_unless(
+        &self,
+        workspace_root: &Path,
+        suffices: impl Fn(&Compiled) -> bool,
+    ) -> Option<Turn> {
+        let turn = self.turn_unless(workspace_root, suffices);
+        tokio::pin!(turn);
+        if let Ok(turn) = timeout(REPORTED_WAIT, &mut turn).await {
+            return turn;
+        }
+        progress::note("waiting for another build of this workspace");
+        turn.await
+    }
+
+    async fn turn_unless(&self, workspace_root: &Path, suffices: impl Fn(&Compiled) -> bool) -> Option<Turn> {
+        let mut compiled = self.of(workspace_root).compiled.subscribe();
+        let turn = self.to_build(workspace_root);
+        tokio::pin!(turn);
+        loop {
+            let known = compiled.borrow_and_update().clone();
+            if known.is_some_and(|it| suffices(&it)) {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                // The sender exists as long as `self`.
+                _ = compiled.changed() => {}
+                turn = &mut turn => return Some(turn),
+            }
+        }
+    }
+
+    async fn to_build(&self, workspace_root: &Path) -> Turn {
+        let turn = self.to_lock(workspace_root).await;
+        Turn { _build: self.permit().await, ..turn }
+    }
+
+    /// Waits until a process that is not cargo may compile for this builder.
+    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
-        Turn { _workspace: workspace, _build: self.builds.clone().acquire_owned().await.ok() }
+        self.builds.clone().acquire_owned().await.ok()
     }
 
     /// Waits until cargo may write the lock file of this workspace.
     pub(super) async fn to_lock(&self, workspace_root: &Path) -> Turn {
-        Turn { _workspace: self.of(workspace_root).lock_owned().await, _build: None }
+        let Workspace { alone, compiled } = self.of(workspace_root);
+        Turn { _alone: alone.lock_owned().await, _build: None, compiled }
     }
 
-    fn of(&self, workspace_root: &Path) -> Arc<AsyncMutex<()>> {
+    fn of(&self, workspace_root: &Path) -> Workspace {
         self.workspaces.lock().entry(workspace_root.to_owned()).or_default().clone()
     }
 }

@@ -285,7 +285,7 @@ fn checksums(folder: &Path) -> bool {
 }
 
 /// Whether a package is in the folder of cargo's downloads.
-fn is_downloaded(folder: &Path) -> bool {
+pub(super) fn is_downloaded(folder: &Path) -> bool {
     cargo_home().is_some_and(|home| ["registry", "git"].iter().any(|it| folder.starts_with(home.join(it))))
 }
 
