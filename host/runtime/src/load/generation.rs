@@ -179,21 +179,24 @@ fn thread_name(of: &Identity) -> String {
 /// The interfaces and the addresses of an opened library.
 struct OpenedCode {
     interfaces: Vec<NotedInterface>,
-    mapped: Option<Range<u64>>,
+    mapped: Range<u64>,
 }
 
 impl OpenedCode {
     /// Runs code of the library.
     fn of(opened: &Opened) -> Self {
         let noted = |(name, methods)| NotedInterface { name, methods };
-        Self { interfaces: opened.method_names().into_iter().map(noted).collect(), mapped: opened.mapped() }
+        Self {
+            interfaces: opened.method_names().into_iter().map(noted).collect(),
+            mapped: opened.mapped.clone(),
+        }
     }
 }
 
 /// Writes a note about the generation into the crash record, with the interfaces and addresses if the library is open.
 fn note(lease: &mut ColumnLease, (identity, spec): (&Identity, &LoadSpec<'_>), code: Option<OpenedCode>) {
     let Some(record) = spec.crash_record else { return };
-    let (interfaces, mapped) = code.map(|it| (it.interfaces, it.mapped)).unwrap_or_default();
+    let (interfaces, mapped) = code.map(|it| (it.interfaces, Some(it.mapped))).unwrap_or_default();
     let note = Note {
         plugin: identity.plugin.clone(),
         generation: identity.generation,

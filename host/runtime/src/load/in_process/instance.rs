@@ -72,7 +72,7 @@ impl Opened {
             Ok(unsafe { Offered::here(description, bound) })
         });
         let offered = offered.collect::<Result<_, LifecycleError>>()?;
-        let Self { library, root, descriptor, path } = self;
+        let Self { library, root, descriptor, path, .. } = self;
         Ok(Instance { plugin, library, root, descriptor, path, object: made.object, offered })
     }
 }

@@ -103,6 +103,8 @@ pub(crate) struct Opened {
     pub(in crate::load) root: PluginRootRef,
     pub(crate) descriptor: Descriptor,
     pub(super) path: PathBuf,
+    /// The addresses of the library.
+    pub(crate) mapped: Range<u64>,
 }
 
 impl Opened {
@@ -116,11 +118,6 @@ impl Opened {
             return Ok(());
         }
         Err(LoadError::PanicAborts { path: self.path.clone() })
-    }
-
-    /// The addresses of the library.
-    pub(crate) fn mapped(&self) -> Option<Range<u64>> {
-        extent(&self.path)
     }
 
     /// The names of the plugin's interfaces, in the order of `export!`, each with the names of its methods.
@@ -166,7 +163,8 @@ pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, Loa
         pin(std, path)?;
     }
     // An opened library stays mapped even if it is rejected: its constructors ran, and may have started threads.
-    let library = ManuallyDrop::new(dlopen_new(path)?);
+    let (library, mapped) = dlopen_new(path)?;
+    let library = ManuallyDrop::new(library);
     // SAFETY: the symbol is abi_stable's, and names a static that begins with an `AbiHeader`; `get` returns the address
     // of the static as a reference. The library stays mapped.
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
@@ -181,27 +179,25 @@ pub(crate) fn open(path: &Path, shared_std: Option<&Path>) -> Result<Opened, Loa
         let mismatch = RootMismatch::AbiVersion { host: abi::ABI_VERSION, plugin: descriptor.abi_version };
         return Err(LoadError::OtherApi(mismatch, path.into()));
     }
-    Ok(Opened { library, root, descriptor, path: path.into() })
+    Ok(Opened { library, root, descriptor, path: path.into(), mapped })
 }
 
 /// Opens a library that is not open yet, and checks that the loader has opened the file at this path.
 ///
 /// The loader returns an already loaded library if that library has the same name, or if its file has the same device
 /// and inode numbers. A file system may report wrong device and inode numbers.
-fn dlopen_new(path: &Path) -> Result<Library, LoadError> {
+fn dlopen_new(path: &Path) -> Result<(Library, Range<u64>), LoadError> {
     let refused = |reason: &str| LoadError::Open { path: path.into(), reason: reason.into() };
     if extent(path).is_some() {
         return Err(refused("a library of that name is already open, and the loader would return that one"));
     }
     let library = dlopen(path)?;
-    if extent(path).is_none() {
-        // Not closed: an additional reference to the other library does no harm.
-        mem::forget(library);
-        return Err(refused(
-            "the loader returned a library that is already open: the same file, under a different name",
-        ));
+    if let Some(mapped) = extent(path) {
+        return Ok((library, mapped));
     }
-    Ok(library)
+    // Not closed: an additional reference to the other library does no harm.
+    mem::forget(library);
+    Err(refused("the loader returned a library that is already open: the same file, under a different name"))
 }
 
 fn dlopen(path: &Path) -> Result<Library, LoadError> {
