@@ -63,6 +63,13 @@ pub unsafe trait Data: Serialize + DeserializeOwned + Send + 'static {
     /// `types`.
     fn describe(types: &mut Types) -> Type;
 
+    /// The value that the JSON of this whole number encodes. `None` if a general parser has to read it.
+    #[doc(hidden)]
+    #[inline]
+    fn from_whole_number(_: u64) -> Option<Self> {
+        None
+    }
+
     /// Converts a list to its FFI form. Types that are their own FFI form override this method, so that no element is
     /// converted.
     #[doc(hidden)]

@@ -11,6 +11,7 @@ mod arguments;
 mod array;
 mod place;
 pub(crate) mod shallow;
+pub(crate) mod whole_number;
 
 pub use crate::shape::{Either, End, Pair};
 pub use arguments::{Alone, Arguments};
@@ -126,12 +127,16 @@ fn call_error<E>(error: Result<E, CallError>) -> CallError<E> {
     }
 }
 
-/// Runs an encoded call, and converts its result or its panic into an outcome.
-pub fn invoked(f: impl FnOnce() -> Result<RVec<u8>, Refusal>) -> Outcome<RVec<u8>, Refusal> {
-    contain(|| match f() {
-        Ok(bytes) => Outcome::Returned(bytes),
-        Err(refusal) => Outcome::Refused(refusal),
-    })
+/// Runs an encoded call, which writes its result to the vector that it gets. Converts the result, the refusal or the
+/// panic into an outcome.
+// The vector is never moved: a processor has to wait if it copies bytes that were just written in smaller parts.
+pub fn invoked(f: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>) -> Outcome<RVec<u8>, Refusal> {
+    let mut result = Vec::new();
+    match catch_unwind(AssertUnwindSafe(|| f(&mut result))) {
+        Ok(Ok(())) => Outcome::Returned(result.into()),
+        Ok(Err(refusal)) => Outcome::Refused(refusal),
+        Err(payload) => Outcome::Panicked(caught(payload)),
+    }
 }
 
 /// The refusal of an unknown method index.

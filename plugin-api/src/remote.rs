@@ -15,6 +15,7 @@ use crate::{
     edge::{
         Fallible, Form, Place, contain,
         shallow::{self, StackLimit, Unread},
+        whole_number,
     },
 };
 use abi_stable::std_types::{RSlice, RVec};
@@ -275,6 +276,13 @@ pub fn encode<'a, T: Serialize>(arguments: &T, buffer: &'a mut [u8]) -> Result<C
 #[doc(hidden)]
 pub fn decode_value<T: DeserializeOwned>(bytes: &[u8], stack_left: Option<usize>) -> Result<T, String> {
     shallow::read(bytes, StackLimit::of_thread(stack_left)).map_err(|error| error.to_string())
+}
+
+/// The whole number that is all of this JSON. `None` if a general parser has to read the JSON.
+#[doc(hidden)]
+#[inline]
+pub fn whole_number(json: &[u8]) -> Option<u64> {
+    whole_number::entire(json)
 }
 
 fn decode<T: DeserializeOwned>(remote: &dyn Remote, method: &str, bytes: &[u8]) -> Result<T, CallError> {

@@ -204,3 +204,43 @@ fn two_types_with_the_same_name_are_distinguished_by_their_modules() {
     assert_eq!(other::Unit::describe(&mut types), Type::Named("data::other::Unit".into()));
     assert_eq!(Unit::describe(&mut types), Type::Named("Unit".into()));
 }
+
+/// Each whole number that is converted directly must be the value that the general parser reads.
+#[test]
+fn a_whole_number_is_converted_as_serde_json_reads_it() {
+    fn agree<T: Data + PartialEq + Debug>() {
+        let numbers = [
+            0,
+            1,
+            127,
+            128,
+            255,
+            256,
+            65_536,
+            1 << 31,
+            (1 << 53) + 1,
+            i64::MAX as u64,
+            9_999_999_999_999_999_999,
+        ];
+        for number in numbers {
+            let expected = serde_json::from_str::<T>(&number.to_string()).ok();
+            assert_eq!(T::from_whole_number(number), expected, "{number} as {}", std::any::type_name::<T>());
+        }
+    }
+    agree::<u8>();
+    agree::<u16>();
+    agree::<u32>();
+    agree::<u64>();
+    agree::<usize>();
+    agree::<i8>();
+    agree::<i16>();
+    agree::<i32>();
+    agree::<i64>();
+    agree::<isize>();
+    agree::<f32>();
+    agree::<f64>();
+    agree::<bool>();
+    agree::<()>();
+    agree::<String>();
+    agree::<Option<u16>>();
+}

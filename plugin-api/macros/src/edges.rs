@@ -31,7 +31,7 @@ pub(crate) fn expand(contract: &Contract) -> TokenStream {
             ::replug_api::abi_stable::std_types::RVec<u8>,
             ::replug_api::abi::Refusal,
         > {
-            ::replug_api::edge::invoked(|| {
+            ::replug_api::edge::invoked(|result| {
                 // SAFETY: 1 and 2 are the caller's.
                 let it = unsafe { ::replug_api::edge::view::<dyn #name>(object) };
                 match method {
@@ -163,10 +163,10 @@ fn arm(name: &Ident, index: usize, method: &Method) -> TokenStream {
                 bytes.as_slice(),
                 &[#(#names),*],
                 ::replug_api::edge::Alone::#alone,
-            )?;
+            );
             #(#taken)*
             arguments.end()?;
-            #answer::answer(encoding, &<dyn #name as #name>::#ident(it, #(#values),*))
+            #answer::answer(encoding, &<dyn #name as #name>::#ident(it, #(#values),*), result)
         }
     }
 }

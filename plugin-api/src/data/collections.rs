@@ -32,6 +32,11 @@ unsafe impl<T: Data> Data for Option<T> {
     fn describe(types: &mut Types) -> Type {
         Type::Option(Box::new(T::describe(types)))
     }
+
+    #[inline]
+    fn from_whole_number(number: u64) -> Option<Self> {
+        T::from_whole_number(number).map(Some)
+    }
 }
 
 // SAFETY: 1: it is built from values for which 1 holds.

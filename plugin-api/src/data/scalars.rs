@@ -6,7 +6,7 @@ use abi_stable::std_types::{RDuration, RString, RVec};
 use std::time::Duration;
 
 macro_rules! as_they_are {
-    ($($ty:ty => $described:expr;)*) => {$(
+    ($($ty:ty => $described:expr, $from_whole_number:expr;)*) => {$(
         // SAFETY: 1: a number, `bool` or `()` contains no pointer.
         unsafe impl Data for $ty {
             type Ffi = Self;
@@ -25,6 +25,13 @@ macro_rules! as_they_are {
                 $described
             }
 
+            #[inline]
+            #[allow(clippy::useless_conversion, reason = "a `u64` is one of the types")]
+            fn from_whole_number(number: u64) -> Option<Self> {
+                let convert: fn(u64) -> Option<Self> = $from_whole_number;
+                convert(number)
+            }
+
             fn list_into_ffi(list: Vec<Self>) -> RVec<Self> {
                 list.into()
             }
@@ -37,14 +44,18 @@ macro_rules! as_they_are {
 }
 
 macro_rules! numbers {
-    ($($ty:ident)*) => { as_they_are! { $($ty => Type::Number(stringify!($ty).into());)* } };
+    ($($ty:ident)* => $from_whole_number:expr) => {
+        as_they_are! { $($ty => Type::Number(stringify!($ty).into()), $from_whole_number;)* }
+    };
 }
 
-numbers! { u8 u16 u32 u64 usize i8 i16 i32 i64 isize f32 f64 }
+numbers! { u8 u16 u32 u64 usize i8 i16 i32 i64 isize => |number| number.try_into().ok() }
+// Like serde_json, this rounds a number that has no exact representation.
+numbers! { f32 f64 => |number| Some(number as Self) }
 
 as_they_are! {
-    bool => Type::Bool;
-    () => Type::Unit;
+    bool => Type::Bool, |_| None;
+    () => Type::Unit, |_| None;
 }
 
 // SAFETY: 1: a `char` contains no pointer.

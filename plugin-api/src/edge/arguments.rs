@@ -45,38 +45,38 @@ enum Source<'a> {
     /// The JSON text of each argument.
     Texts(smallvec::IntoIter<[&'a RawValue; INLINE]>),
     Binary(Reader<'a>),
+    /// JSON that is not a list of arguments, for this reason.
+    Unfit(String),
 }
 
 impl<'a> Arguments<'a> {
-    /// Begins to read the arguments of a method whose parameters have these names.
-    ///
-    /// # Errors
-    ///
-    /// - [`Refusal::BadArguments`] if JSON arguments are not valid JSON, or if there are too few or too many of them.
-    ///   For a JSON array, [`Arguments::take`] and [`Arguments::end`] return these errors instead.
-    #[inline]
-    pub fn read(
-        encoding: Encoding,
-        bytes: &'a [u8],
-        names: &'static [&'static str],
-        alone: Alone,
-    ) -> Result<Self, Refusal> {
+    /// Begins to read the arguments of a method whose parameters have these names. [`Arguments::take`] and
+    /// [`Arguments::end`] report errors.
+    pub fn read(encoding: Encoding, bytes: &'a [u8], names: &'static [&'static str], alone: Alone) -> Self {
         let source = match encoding {
             Encoding::Binary => Source::Binary(Reader::new(bytes, StackLimit::USUAL)),
             Encoding::Json => match Array::begin(bytes) {
                 Some(array) => Source::Array(array),
-                None => Source::Texts(in_order(bytes, names, alone).map_err(bad)?.into_iter()),
+                None => in_order(bytes, names, alone)
+                    .map_or_else(Source::Unfit, |texts| Source::Texts(texts.into_iter())),
             },
         };
-        Ok(Self { names, taken: 0, source })
+        Self { names, taken: 0, source }
     }
 
     /// Reads the next argument.
     ///
     /// # Errors
     ///
-    /// - [`Refusal::BadArguments`] if the argument is not a `T`.
+    /// - [`Refusal::BadArguments`] if the argument is not a `T`, if the JSON of the arguments is not valid, or if there
+    ///   are too few or too many of them.
     pub fn take<T: Data>(&mut self) -> Result<T, Refusal> {
+        if let Source::Array(array) = &mut self.source
+            && let Some(value) = array.next_whole_number(T::from_whole_number)
+        {
+            self.taken += 1;
+            return Ok(value);
+        }
         self.decode()
     }
 
@@ -110,6 +110,7 @@ impl<'a> Arguments<'a> {
                 None => self.texts_of_array()?.get(at).copied(),
             },
             Source::Texts(texts) => texts.next(),
+            Source::Unfit(reason) => return Err(bad(reason.clone())),
         };
         let value = serde_json::from_str(text.map_or("null", RawValue::get));
         value.map_err(|error| self.bad_argument(at, &without_position(&error)))
@@ -131,14 +132,15 @@ impl<'a> Arguments<'a> {
     ///
     /// # Errors
     ///
-    /// - [`Refusal::BadArguments`] if there are more arguments than parameters, or bytes after the last argument.
-    #[inline]
-    pub fn end(self) -> Result<(), Refusal> {
+    /// - [`Refusal::BadArguments`] if there are more arguments than parameters, if there are bytes after the last
+    ///   argument, or if the JSON of the arguments is not valid.
+    pub fn end(&self) -> Result<(), Refusal> {
         match &self.source {
             Source::Binary(input) => {
                 input.end().map_err(|error| bad(format!("{error} after {}", listed(self.names))))
             }
             Source::Array(array) if !array.has_ended() => self.texts_of_array().map(drop),
+            Source::Unfit(reason) => Err(bad(reason.clone())),
             Source::Array(_) | Source::Texts(_) => Ok(()),
         }
     }
@@ -342,8 +344,7 @@ mod tests {
             Encoding::Binary => [vec![1; depth - 1], vec![0]].concat(),
             Encoding::Json => ["[".repeat(depth + 1), "]".repeat(depth + 1)].concat().into_bytes(),
         };
-        let nest = Arguments::read(encoding, &bytes, &["nest"], Alone::No)
-            .and_then(|mut arguments| arguments.decode::<Nest>());
+        let nest = Arguments::read(encoding, &bytes, &["nest"], Alone::No).decode::<Nest>();
         nest.map(|nest| nest.depth()).map_err(|refusal| match refusal {
             Refusal::BadArguments(message) => message.into_string(),
             other => panic!("{other:?}"),
@@ -353,7 +354,7 @@ mod tests {
     #[test]
     fn bytes_in_an_array_are_a_list_or_a_valid_string() {
         let taken = |json: &str| {
-            let mut arguments = Arguments::read(Encoding::Json, json.as_bytes(), &["bytes"], Alone::No)?;
+            let mut arguments = Arguments::read(Encoding::Json, json.as_bytes(), &["bytes"], Alone::No);
             let bytes = arguments.take_bytes()?;
             arguments.end().map(|()| bytes)
         };

@@ -1,8 +1,8 @@
 //! Reads a JSON array whose elements have different types, in one pass: each element is parsed directly into its type.
 
+use super::whole_number;
 use serde::de::DeserializeOwned;
 use serde_json::Deserializer;
-use std::mem;
 
 /// A JSON array that is being read.
 pub(super) struct Array<'a> {
@@ -17,8 +17,8 @@ impl<'a> Array<'a> {
     #[inline]
     pub(super) fn begin(whole: &'a [u8]) -> Option<Self> {
         let rest = without_space(whole).strip_prefix(b"[")?;
-        str::from_utf8(rest).ok()?;
-        Some(Self { whole, rest, is_at_first: true })
+        let is_text = rest.is_ascii() || str::from_utf8(rest).is_ok();
+        is_text.then_some(Self { whole, rest, is_at_first: true })
     }
 
     /// All bytes of the array.
@@ -29,14 +29,29 @@ impl<'a> Array<'a> {
     /// Reads the next element. `None` if the array has ended, or if what follows is not JSON or not a `T`; all later
     /// calls then return `None`, too.
     pub(super) fn next<T: DeserializeOwned>(&mut self) -> Option<T> {
-        let mut rest = without_space(mem::take(&mut self.rest));
-        if !self.is_at_first {
-            rest = rest.strip_prefix(b",")?;
-        }
+        let next = self.at_next();
+        self.rest = &[];
+        let rest = next?;
         let mut values = Deserializer::from_slice(rest).into_iter();
         let value = values.next()?.ok()?;
         (self.rest, self.is_at_first) = (&rest[values.byte_offset()..], false);
         Some(value)
+    }
+
+    /// Reads the next element if it is a whole number that `convert` accepts. Otherwise, the element has not been read.
+    #[inline]
+    pub(super) fn next_whole_number<T>(&mut self, convert: impl FnOnce(u64) -> Option<T>) -> Option<T> {
+        let (number, rest) = whole_number::leading(self.at_next()?)?;
+        let value = convert(number)?;
+        (self.rest, self.is_at_first) = (rest, false);
+        Some(value)
+    }
+
+    /// What has not been read, from the next element on. `None` if no comma precedes the element.
+    #[inline]
+    fn at_next(&self) -> Option<&'a [u8]> {
+        let rest = without_space(self.rest);
+        if self.is_at_first { Some(rest) } else { rest.strip_prefix(b",").map(without_space) }
     }
 
     /// Whether nothing but the end of the array follows.
@@ -75,6 +90,19 @@ mod tests {
         assert_eq!(array.next::<u8>(), None);
         assert_eq!(array.next::<String>(), None);
         assert!(!array.has_ended());
+    }
+
+    #[test]
+    fn a_whole_number_is_read_only_if_it_is_accepted() {
+        let mut array = Array::begin(b"[ 300, 7 ,\"8\"]").unwrap();
+        let byte = |array: &mut Array<'_>| array.next_whole_number(|number| u8::try_from(number).ok());
+        assert_eq!(byte(&mut array), None);
+        assert_eq!(array.next_whole_number(Some), Some(300));
+        assert_eq!(byte(&mut array), Some(7));
+        assert_eq!(byte(&mut array), None);
+        assert_eq!(array.next(), Some("8".to_owned()));
+        assert!(array.has_ended());
+        assert_eq!(array.next_whole_number(Some), None);
     }
 
     #[test]

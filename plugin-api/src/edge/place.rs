@@ -11,7 +11,7 @@ use crate::{
     call::Failed,
     describe::{Type, Types},
 };
-use abi_stable::{StableAbi, abi_stability::GetStaticEquivalent_, std_types::RVec, type_layout::TypeLayout};
+use abi_stable::{StableAbi, abi_stability::GetStaticEquivalent_, type_layout::TypeLayout};
 use std::{convert::Infallible, marker::PhantomData, mem::ManuallyDrop};
 
 /// The type at place `AT`. A private type of the generated code implements this trait, because the author's types may
@@ -82,13 +82,13 @@ impl<P: Place<AT>, const AT: u32> Form<P, AT> {
         arguments.take()
     }
 
-    /// Encodes the result of a method that cannot fail.
+    /// Writes the encoded result of a method that cannot fail to `bytes`, which is empty.
     ///
     /// # Errors
     ///
     /// - [`Refusal::BadResult`] if the encoding cannot represent the value.
-    pub fn answer(encoding: Encoding, value: &P::Type) -> Result<RVec<u8>, Refusal> {
-        answer(encoding, value)
+    pub fn answer(encoding: Encoding, value: &P::Type, bytes: &mut Vec<u8>) -> Result<(), Refusal> {
+        answer(encoding, value, bytes)
     }
 
     /// The outcome of a method that cannot fail.
@@ -135,7 +135,7 @@ impl<P: Place<VALUE> + Place<ERROR>, const VALUE: u32, const ERROR: u32> Fallibl
         }
     }
 
-    /// Encodes the result or the error.
+    /// Writes the encoded result to `bytes`, which is empty.
     ///
     /// # Errors
     ///
@@ -144,7 +144,8 @@ impl<P: Place<VALUE> + Place<ERROR>, const VALUE: u32, const ERROR: u32> Fallibl
     pub fn answer(
         encoding: Encoding,
         result: &Result<<P as Place<VALUE>>::Type, <P as Place<ERROR>>::Type>,
-    ) -> Result<RVec<u8>, Refusal> {
-        answer_fallible(encoding, result)
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        answer_fallible(encoding, result, bytes)
     }
 }
