@@ -8,6 +8,7 @@
 //! Each handle reaches the newest generation, keeps no generation alive between calls, and can be shared and
 //! cloned.
 
+mod encoded;
 mod invocation;
 mod method;
 mod timer;

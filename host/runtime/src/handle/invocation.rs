@@ -5,7 +5,8 @@ mod tests;
 
 use super::{
     DynHandle,
-    method::{finished, read_raw, read_value, write_json},
+    encoded::{SHORT, read_raw, read_value, write_json},
+    method::finished,
     timer::Timer,
 };
 use crate::{deadline::Deadline, load::in_process::Cancellation};
@@ -107,11 +108,12 @@ impl Invocation {
         }
         let found = live.method(&method).map_err(CallError::Unknown)?;
         pin.mark(found);
+        let mut buffer = [0; SHORT];
         let (written, text);
         let arguments = match arguments {
             // The value is dropped before the call: it may take much more memory than its text.
             Arguments::Value(value) => {
-                written = write_json(&value);
+                written = write_json(&value, &mut buffer);
                 &*written
             }
             Arguments::Text(given) => {

@@ -1,9 +1,10 @@
 //! A method that was found by its name once, for many calls.
 
+use super::encoded::{SHORT, read_raw, read_value, write_json};
 use crate::{
     deadline::Deadline,
     interface,
-    load::{in_process::stack_left, parsed},
+    load::in_process::stack_left,
     registry::{Entry, Live, MethodPlace, lost, next_call_is_timed, panicked},
 };
 use replug_api::{
@@ -18,7 +19,6 @@ use replug_model::{
     metrics::{CallEnd, Stopwatch},
 };
 use serde_json::{Value, value::RawValue};
-use smallvec::SmallVec;
 use std::{
     convert::Infallible,
     fmt,
@@ -69,7 +69,8 @@ impl Method {
     ///
     /// * Those of [`Invocation::wait`](super::Invocation::wait)
     pub fn call_json(&self, arguments: &Value) -> Result<Value, CallError<Value>> {
-        let arguments = write_json(arguments);
+        let mut buffer = [0; SHORT];
+        let arguments = write_json(arguments, &mut buffer);
         self.0.call((Encoding::Json, &arguments), &|_, _| Ok(()), read_value, read_value)
     }
 
@@ -149,7 +150,7 @@ impl<A: Data, T: Data, E> TypedMethod<A, T, E> {
     /// * the other errors of [`Invocation::wait`](super::Invocation::wait)
     pub fn call(&self, arguments: &A) -> Result<T, CallError<E>> {
         let compare: Check<'_> = &|live, method| self.compare(live, method);
-        let mut buffer = [0_u8; 128];
+        let mut buffer = [0; SHORT];
         let encoded = remote::encode(arguments, &mut buffer).map_err(|why| CallError::BadArguments {
             plugin: self.found.entry.id.to_string(),
             method: self.found.name.to_string(),
@@ -277,7 +278,52 @@ impl Found {
         Deadline::after(limit).hold(&self.entry.id, call)
     }
 
+    /// Makes a call on the fast path. It leaves every unusual case to the slow path.
+    #[inline]
     fn call_now<T, E>(
+        &self,
+        (encoding, arguments): (Encoding, &[u8]),
+        check: Check<'_>,
+        read: impl FnOnce(&[u8]) -> Result<T, String>,
+        read_error: impl FnOnce(&[u8]) -> Result<E, String>,
+    ) -> Result<T, CallError<E>> {
+        let place = MethodPlace(self.place.load(Ordering::Relaxed));
+        let Some(pin) = self.entry.pin_if_ready() else {
+            return self.call_slowly((encoding, arguments), check, read, read_error);
+        };
+        let Some(method) = pin.live().method_at(place) else {
+            pin.leave();
+            return self.call_slowly((encoding, arguments), check, read, read_error);
+        };
+        pin.mark(method);
+        let outcome = method.invoke(encoding, arguments);
+        let error = match outcome {
+            Outcome::Returned(ref bytes) => {
+                let result = read(bytes);
+                // The bytes are memory of the plugin, so they are freed while the generation is pinned. They are borrowed
+                // above because a processor has to wait if it copies an outcome that was just written in smaller parts.
+                drop(outcome);
+                match result {
+                    Ok(value) => {
+                        pin.count(CallEnd::Ok);
+                        pin.leave();
+                        return Ok(value);
+                    }
+                    Err(message) => bad_result((pin.live(), method.name()), message),
+                }
+            }
+            failed => not_returned((pin.live(), method.name()), failed, read_error),
+        };
+        pin.count(CallEnd::of_error(&error));
+        pin.leave();
+        Err(error)
+    }
+
+    /// The slow path. It handles a thread's first call, the first call into a generation, the calls that are timed, and
+    /// the calls that have to wait or cannot be made.
+    #[cold]
+    #[inline(never)]
+    fn call_slowly<T, E>(
         &self,
         (encoding, arguments): (Encoding, &[u8]),
         check: Check<'_>,
@@ -305,53 +351,45 @@ impl Found {
 
 /// The result of an encoded call with this outcome. Must be called on the thread that made the call, while the
 /// generation is pinned.
-#[inline]
 pub(super) fn finished<T, E>(
-    (live, method): (&Live, &str),
+    of: (&Live, &str),
     outcome: Outcome<RVec<u8>, Refusal>,
     read: impl FnOnce(&[u8]) -> Result<T, String>,
     read_error: impl FnOnce(&[u8]) -> Result<E, String>,
 ) -> Result<T, CallError<E>> {
-    let bad_result = |message| CallError::BadResult {
-        plugin: live.plugin.to_string(),
-        method: method.to_owned(),
-        message,
-    };
     match outcome {
-        Outcome::Returned(bytes) => read(&bytes).map_err(bad_result),
-        Outcome::Refused(Refusal::Error(bytes)) => {
-            Err(read_error(&bytes).map_or_else(bad_result, CallError::Plugin))
-        }
-        Outcome::Refused(Refusal::BadArguments(message)) => Err(CallError::BadArguments {
-            plugin: live.plugin.to_string(),
-            method: method.to_owned(),
-            message: message.into(),
-        }),
-        Outcome::Refused(Refusal::BadResult(message)) => Err(bad_result(message.into())),
-        Outcome::Panicked(panic) => Err(panicked(live, method, panic).widen()),
-        Outcome::Lost => Err(lost(live, method).widen()),
+        Outcome::Returned(bytes) => read(&bytes).map_err(|message| bad_result(of, message)),
+        failed => Err(not_returned(of, failed, read_error)),
     }
 }
 
-/// Writes a value as JSON. Short JSON needs no allocation.
-pub(super) fn write_json(value: &Value) -> SmallVec<[u8; 128]> {
-    let mut json = SmallVec::new();
-    serde_json::to_writer(&mut json, value).expect("a JSON value can be written");
-    json
+#[cold]
+fn bad_result<E>((live, method): (&Live, &str), message: String) -> CallError<E> {
+    CallError::BadResult { plugin: live.plugin.to_string(), method: method.to_owned(), message }
 }
 
-fn not_json(error: serde_json::Error) -> String {
-    format!("it is not valid JSON: {error}")
-}
-
-/// Parses JSON.
-pub(super) fn read_value(bytes: &[u8]) -> Result<Value, String> {
-    parsed(bytes).map_err(not_json)
-}
-
-/// Checks that the bytes are JSON, and copies them.
-pub(super) fn read_raw(bytes: &[u8]) -> Result<Box<RawValue>, String> {
-    serde_json::from_slice::<&RawValue>(bytes).map(ToOwned::to_owned).map_err(not_json)
+/// The error of an encoded call with this outcome, for [`finished`].
+#[cold]
+#[inline(never)]
+fn not_returned<E>(
+    (live, method): (&Live, &str),
+    outcome: Outcome<RVec<u8>, Refusal>,
+    read_error: impl FnOnce(&[u8]) -> Result<E, String>,
+) -> CallError<E> {
+    let bad_result = |message| bad_result((live, method), message);
+    match outcome {
+        Outcome::Refused(Refusal::Error(bytes)) => {
+            read_error(&bytes).map_or_else(bad_result, CallError::Plugin)
+        }
+        Outcome::Refused(Refusal::BadArguments(message)) => CallError::BadArguments {
+            plugin: live.plugin.to_string(),
+            method: method.to_owned(),
+            message: message.into(),
+        },
+        Outcome::Refused(Refusal::BadResult(message)) => bad_result(message.into()),
+        Outcome::Panicked(panic) => panicked(live, method, panic).widen(),
+        Outcome::Returned(_) | Outcome::Lost => lost(live, method).widen(),
+    }
 }
 
 fn read_binary<T: Data>(bytes: &[u8]) -> Result<T, String> {

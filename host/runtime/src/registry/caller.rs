@@ -5,19 +5,18 @@ use super::{
     entry::Entry,
     gate::Shut,
     mark::Mark,
+    no_result::{lost, panicked},
     record::{Live, Record},
     thread_slot::{Level, MAX_DEPTH, ThreadSlot},
 };
 use crate::{
     deadline::{Deadline, Noted},
     interface::Method,
-    panic_location,
 };
 use replug_api::{
     CallError,
-    abi::{Edge, MethodExport, Object, Panic},
+    abi::{Edge, MethodExport, Object},
     call::{Bound, Caller, Failed},
-    remote,
 };
 use replug_model::metrics::{CallEnd, Failure, Stopwatch};
 use std::{
@@ -64,13 +63,7 @@ impl EntryCaller {
     /// keeps the code that is inlined into callers small.
     #[inline(always)]
     fn ready(&self, method: u32) -> Option<Ready> {
-        let level = ThreadSlot::fast_path_slot()?.enter()?;
-        let record = self.entry.slot.pin(level.hazard());
-        if record.is_null() {
-            level.leave();
-            return None;
-        }
-        let pin = Pin { level, record };
+        let pin = self.entry.pin_if_ready()?;
         let port = pin.record().ports.get(self.port);
         let Some((port, export)) = port.and_then(|port| Some((port, port.methods.get(method as usize)?)))
         else {
@@ -265,6 +258,19 @@ fn count_failure(thread_slot: &'static ThreadSlot, record: &Record, why: Failure
 }
 
 impl Entry {
+    /// Pins the generation that serves, for a call that is not timed. Returns `None` in every unusual case, which
+    /// [`Entry::pin`] handles.
+    #[inline(always)]
+    pub(crate) fn pin_if_ready(&self) -> Option<Pin> {
+        let level = ThreadSlot::fast_path_slot()?.enter()?;
+        let record = self.slot.pin(level.hazard());
+        if record.is_null() {
+            level.leave();
+            return None;
+        }
+        Some(Pin { level, record })
+    }
+
     /// Pins the generation that serves. If none serves, the gate decides whether this waits or fails. The caller must
     /// keep the second value until the call has returned.
     #[inline(always)]
@@ -365,36 +371,4 @@ fn no_such_port(record: &Record) -> CallError {
         "{} {} lacks the handle's interface",
         record.live.plugin, record.live.generation
     ))
-}
-
-/// Converts a panic that the edge has caught into the caller's error. Must be called on the thread that panicked, while
-/// the generation is pinned.
-#[cold]
-pub(crate) fn panicked(live: &Live, method: &str, panic: Panic) -> CallError {
-    CallError::Panicked {
-        plugin: live.plugin.to_string(),
-        generation: live.generation.0,
-        method: method.to_owned(),
-        message: panic.message().to_string(),
-        location: panic_location::take(panic.message()).unwrap_or_else(|| "location unknown".into()),
-    }
-}
-
-/// The reason why a call returned no result. Must be called on the thread that made the call.
-#[cold]
-pub(crate) fn lost(live: &Live, method: &str) -> CallError {
-    match remote::take_lost() {
-        // A child process does not know the name of a method that its plugin does not have.
-        Some(CallError::NotImplemented { plugin, generation, .. }) => {
-            CallError::NotImplemented { plugin, generation, method: method.to_owned() }
-        }
-        Some(error) => error,
-        None => CallError::BadResult {
-            plugin: live.plugin.to_string(),
-            method: method.to_owned(),
-            message:
-                "it returned no result, and no reason was recorded; rebuild the plugin if this happens again"
-                    .into(),
-        },
-    }
 }

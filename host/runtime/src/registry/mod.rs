@@ -23,6 +23,7 @@ mod entry;
 pub mod fence;
 mod gate;
 mod mark;
+mod no_result;
 mod outer;
 mod record;
 mod retire;
@@ -37,14 +38,15 @@ mod sync {
     pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
 }
 
+pub(crate) use caller::next_call_is_timed;
 pub use caller::{EntryCaller, TimedCaller};
-pub(crate) use caller::{lost, next_call_is_timed, panicked};
 pub use calls::CallsIn;
 pub use clear_away::{clear_away, give_back, give_back_later};
 pub use crash_record::{CodeOrigin, CrashRecord};
 pub use entry::PauseError;
 pub use entry::{Entry, Paused, Retiring, Vacant};
 pub use fence::NoMembarrier;
+pub(crate) use no_result::{lost, panicked};
 pub(crate) use outer::OuterCalls;
 pub(crate) use record::MethodPlace;
 pub use record::{Identity, Live};

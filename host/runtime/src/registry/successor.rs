@@ -4,8 +4,9 @@
 //! out of service. The call cannot have begun, so it waits for the restart, like any later call.
 
 use super::{
-    caller::{Pin, WaitDeadline, lost, panicked},
+    caller::{Pin, WaitDeadline},
     entry::Entry,
+    no_result::{lost, panicked},
 };
 use replug_api::{
     CallError,
