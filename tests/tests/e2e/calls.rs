@@ -110,7 +110,7 @@ fn a_text_of_64_mebibytes_round_trips() {
 }
 
 #[test]
-fn a_call_from_inside_a_call_runs_on_the_same_plugin() {
+fn a_plugin_can_be_called_again_from_inside_its_own_call() {
     let lab = Lab::running("nested");
     let inner = Arc::new(Mutex::new(Vec::new()));
     let (probe, results) = (lab.probe(), inner.clone());

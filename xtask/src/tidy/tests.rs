@@ -130,7 +130,10 @@ fn a_test_that_sleeps_is_reported() {
     );
     assert!(lines(rule, "tests/fixtures/slow/src/lib.rs", code).is_empty());
     assert!(lines(rule, "benches/benches/a.rs", "sleep(D);").is_empty());
-    assert!(lines(rule, "tests/src/bin/kill/moments.rs", "sleep(D);").is_empty(), "a random moment");
+    assert!(
+        lines(rule, "tests/src/bin/kill/moments.rs", "sleep(D);").is_empty(),
+        "this file may sleep: it waits for random moments"
+    );
     assert_eq!(lines(rule, "tests/src/bin/kill/a.rs", "sleep(D);").len(), 1);
     assert_eq!(lines(rule, "tests/src/a.rs", "sleep(D);").len(), 1);
     assert_eq!(lines(rule, "tests/src/a.rs", "thread::park_timeout(D);").len(), 1);
@@ -173,7 +176,7 @@ fn split_separates_code_comments_and_quotes() {
 }
 
 #[test]
-fn a_page_that_may_make_markup_is_reported() {
+fn a_page_that_could_inject_markup_or_run_inline_code_is_reported() {
     let rule = language::pages_make_no_markup;
     let script = "host/control/src/http/page/a.js";
     assert!(lines(rule, script, "node.textContent = name;").is_empty());
@@ -187,7 +190,8 @@ fn a_page_that_may_make_markup_is_reported() {
     assert!(lines(rule, "host/src/b.js", "eval(x)").is_empty());
 }
 
-/// The cycles that the rule finds in the crate `a`, each as its edges in the form `from imports to at file:line`.
+/// The cycles that the rule finds in the crate `a`, each as a list of its imports, such as
+/// `one imports two at one.rs:2`.
 fn cycles(files: &[(&str, &str)]) -> Vec<String> {
     let mut tree =
         tree(&[("a/Cargo.toml", "[package]\nname = \"crate-a\"\n"), ("a/src/lib.rs", "mod one;\nmod two;")]);
@@ -229,7 +233,7 @@ fn a_cycle_of_three_modules_is_reported_once() {
     let cycle =
         "one imports two at one.rs:1 two imports three at two/deep.rs:1 three imports one at three.rs:1";
     assert_eq!(cycles(&files), [cycle]);
-    assert_eq!(cycles(&files[..4]), [cycle], "the module `four` is only in a file that is not there");
+    assert_eq!(cycles(&files[..4]), [cycle], "without `four.rs`, the imports of `four` are ignored");
     assert_eq!(cycles(&[&files[..3], &files[4..]].concat()), [""; 0]);
 }
 

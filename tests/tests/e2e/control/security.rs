@@ -102,7 +102,7 @@ fn requests_with_a_foreign_host_or_origin_are_rejected() {
 }
 
 #[test]
-fn each_path_of_the_description_rejects_invalid_requests() {
+fn each_path_of_the_openapi_document_rejects_invalid_requests() {
     let lab = lab("each-path");
     let tcp = Http::tcp(lab.listening());
     let document = tcp.get("/openapi.json").json();
@@ -258,7 +258,8 @@ fn a_thousand_idle_connections_block_no_client() {
         }
         goes_on(&lab);
         idle[0].closed();
-        // The stream was opened before the idle connections, but is not closed as idle.
+        // The host has closed an idle connection, but not the stream, although the stream is older and its client has
+        // sent nothing since its request: a connection with a stream does not count as idle.
         assert_eq!(stream.wait_for("audit").1["command"], "execute version");
         drop(idle);
         goes_on(&lab);
