@@ -11,6 +11,9 @@
 //!
 //! So this search may find a library that the loader does not find, and may miss a library that the loader finds.
 //!
+//! The *run path* of an object is the folders in its `DT_RUNPATH`, or, if it has none, in its `DT_RPATH` and those that
+//! it inherits from the objects through which it is needed.
+//!
 //! A library is the object's **own** if the loader finds it by the object's run path, outside of the system's folders.
 //! Such a library comes with the plugin, changes with it, and is a part of the artifact. A library that a process can
 //! have only once, or that a plugin must share with its host, is never the object's own. One of these is the shared
@@ -200,8 +203,10 @@ impl Search {
         if let Some(dir) = first.iter().chain(&self.dirs).find(|dir| dir.join(name).is_file()) {
             return (Lookup::Found(dir.join(name)), self.run_path.contains(dir));
         }
-        // The loader uses a library that is already loaded, wherever its file is. The most important example is the
-        // libstd that the host has loaded.
+        // If no folder has the library, the loader still finds it if this process has loaded a library of that name.
+        // The most important example is the libstd that the host has loaded. The folders come first, although the
+        // loader prefers a loaded library: a file there may be the object's own library. A process loads private copies
+        // of such libraries, and these copies refer to each other by path.
         match loaded(name) {
             Some(path) => (Lookup::Found(path), false),
             None => (Lookup::Missing(self.dirs.clone()), false),
@@ -222,8 +227,9 @@ struct System {
     canonical: Vec<PathBuf>,
 }
 
-/// The configuration of the loader, and the loader's cache. `ldconfig` replaces the cache when it applies a changed
-/// configuration, so a changed file in `/etc/ld.so.conf.d` is noticed when the loader uses it.
+/// The configuration of the loader, and the loader's cache. The metadata of `/etc/ld.so.conf.d` does not change when a
+/// file in it is edited. `ldconfig` replaces the cache when it applies such an edit. So the host notices the edit when
+/// it takes effect for the loader.
 const CONFIGURATION: [&str; 3] = ["/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.cache"];
 
 /// What identifies one version of the files in [`CONFIGURATION`]: the device, inode, size and change time of each.

@@ -74,7 +74,8 @@ pub(super) async fn build(
             {
                 artifact = it.filenames.into_iter().find(|file| file.extension() == Some("so"));
             }
-            // The build script of a local package may read files that it does not declare, so cargo builds every edit.
+            // An edit may require that the build script of a local package runs again. Only cargo decides that and runs
+            // the script, so cargo builds every edit.
             Message::BuildScriptExecuted(it) => {
                 scripted |= it.package_id.repr.starts_with("path+");
                 running.note(&it);
@@ -99,7 +100,7 @@ pub(super) async fn build(
     let output = Output { artifact, inputs, warnings: diagnostics, way };
     let none = |reason: &str| Err(reason.to_owned());
     let template = match note {
-        _ if scripted => none("the plugin, or a crate beside it, has a build script"),
+        _ if scripted => none("the plugin, or one of its path dependencies, has a build script"),
         None => none("a wrapper of rustc is configured"),
         Some(note) => {
             let linker = facts.toolchain.linker(&manifest.root).await;
@@ -139,7 +140,8 @@ fn command(manifest: &Manifest, facts: &PackageFacts, std: StdLink) -> Command {
         runpath.push(&facts.toolchain.libdir);
         command.args(["--", "-Cprefer-dynamic"]).arg(runpath);
     }
-    // rustc cannot link the shared libstd with LTO over several crates.
+    // rustc cannot link the shared libstd with LTO over several crates. A plugin with its own copy of std gets the same
+    // setting, so that it can use the same compiled dependencies.
     if facts.has_profile(&spec.profile) {
         let profile = spec.profile.to_uppercase().replace('-', "_");
         command.env(format!("CARGO_PROFILE_{profile}_LTO"), "false");
