@@ -1,4 +1,5 @@
-//! What a report says about the run: the machine, its load, the toolchain, and the versions of the peers.
+//! What a report says about the run: the machine, its load, the toolchain, and the versions of the systems that
+//! replug is compared with.
 
 use std::{fs, process::Command, thread};
 

@@ -18,7 +18,7 @@ pub fn control(lab: &Lab) -> ControlConfig {
     ControlConfig::new().socket(lab.dir().join("run/host.sock")).http(http)
 }
 
-/// The control plane of a host.
+/// A client of a host's control plane: where to connect, and which headers to send.
 #[derive(Clone, Debug)]
 pub struct Http {
     at: At,

@@ -73,7 +73,9 @@ impl Neighbour {
     }
 }
 
-/// A host that runs version 1 of the test's plugin in a child process, with these directives, and its neighbour.
+/// Starts a host with two plugins, both in child processes: the lab's plugin in version 1, which misbehaves as
+/// `directives` say (see [`misbehave`]), with `tables` added to its manifest; and its neighbour, which is called from
+/// then on.
 ///
 /// # Panics
 ///

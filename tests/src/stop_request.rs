@@ -69,7 +69,7 @@ impl Drop for StopRequest {
     }
 }
 
-/// Whether the run, which drops the other end of the channel when it ends, takes longer than that.
+/// Whether the run takes longer than `patience` to end. When it ends, it drops the other end of the channel.
 fn outlasts(ended: &Receiver<()>, patience: Duration) -> bool {
     ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout)
 }

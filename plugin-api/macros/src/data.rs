@@ -43,9 +43,9 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         const _: () = {
             #places
 
-            // This is a new type and not an alias, so that a recursive type can mention it. It has a parameter, so that
-            // the compiler computes its layout only where the type is used: a field that is not `Data` has no layout,
-            // which would cause an additional error.
+            // This is a new type and not an alias, so that a recursive type can mention it. It has a const parameter,
+            // because the compiler computes the layout of a generic type only where the type is used. Without the
+            // parameter, a field that is not `Data` would cause two errors, because its FFI form has no layout either.
             #[repr(transparent)]
             pub struct #ffi<const __USED: bool = true>(#shape);
 
@@ -61,7 +61,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                     <#shape as ::replug_api::abi_stable::StableAbi>::LAYOUT;
             }
 
-            // SAFETY: 1: the value is built from fields whose types are `Data`.
+            // SAFETY: obligation 1 of `Data`: the value is built from fields whose types are `Data`.
             unsafe impl ::replug_api::Data for #name {
                 type Ffi = #ffi;
 
@@ -170,13 +170,14 @@ fn branch(at: usize, count: usize, inner: TokenStream) -> TokenStream {
 
 /// The fields of a struct or a variant, in all forms that the macro needs.
 struct Mirrored {
+    /// The FFI-safe type of the fields: a list of nested `Pair`s that ends in `End`.
     shape: TokenStream,
     describe: TokenStream,
     /// A pattern that destructures the author's value, without the leading name of the type or the variant.
     pattern: TokenStream,
-    /// The pattern that destructures the FFI list.
+    /// A pattern that destructures this list.
     list: TokenStream,
-    /// The expression for the FFI list of the fields.
+    /// The expression that makes this list from the fields.
     into_list: TokenStream,
     /// An expression that makes the author's value from the list, without the leading name of the type or the variant.
     from_fields: TokenStream,

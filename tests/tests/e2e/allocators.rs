@@ -214,7 +214,8 @@ fn static_tls_of_an_unloaded_plugin_is_used_by_its_next_start() {
 fn a_plugin_for_which_the_loader_has_no_tls_left_runs_in_a_process() {
     let mut lab = Lab::new("no-room");
     lab.write_source(&static_tls(64 << 10));
-    // The command is a new process, which has opened no library yet.
+    // The command is a new process, in which no plugin uses static thread-local storage yet. So the preflight allows
+    // any amount, and it is the loader that rejects the library.
     let call = |lab: &Lab| {
         let mut command = Command::new(program());
         command.arg("call").arg("--plugins").arg(lab.plugins_dir()).arg("--state-dir").arg(lab.state_dir());

@@ -5,7 +5,7 @@
 
 #![cfg(test)]
 
-// The attribute `test` of this crate replaces the standard `test` in all modules.
+// The attribute `test` of `replug_tests_macros` replaces the standard `test` in all modules of this crate.
 #[macro_use]
 extern crate replug_tests_macros;
 

@@ -77,8 +77,8 @@ fn insist(host: Dev, signal: Signal) -> ExitStatus {
     thread::scope(|scope| {
         let ended = scope.spawn(|| host.ended());
         poll_until(|| {
-            // The pid cannot belong to another process yet, because the process has not been reaped. An error means
-            // that the process has ended.
+            // An error means that the process has ended and has been reaped. The kernel assigns pids in ascending
+            // order, so no other process gets this pid so soon.
             let _ = kill_process(pid, signal);
             ended.is_finished()
         });

@@ -34,7 +34,7 @@ pub enum End {
     Signal(&'static str),
     /// A call to `exit` in a plugin's code, or a call to `_exit` whose status another process has [noted](note_end).
     Exit,
-    /// No cause is recorded, as after `SIGKILL` or `_exit`.
+    /// No cause is recorded, as after `SIGKILL` or `_exit` if no other process has [noted](note_end) the end.
     Unknown,
 }
 
