@@ -75,13 +75,13 @@ fn call(index: usize, method: &Method, vis: &Visibility) -> TokenStream {
         #[inline]
         #vis fn #ident(&self, #(#inputs),*) -> #result {
             ::replug_api::edge::finished(self.0.call(#index, |object, edge| {
-                // SAFETY: 1 of `Caller` and 1 of `Bound::new`: `edge` is the edge of the method at this index, whose
-                // layout is that of `Signature` of the same types.
+                // SAFETY: obligation 1 of `Caller` and obligation 1 of `Bound::new`: `edge` is the edge of the method
+                // at this index, whose layout is that of `Signature` of the same types.
                 let edge: unsafe extern "C" fn(::replug_api::abi::Object, #arguments)
                     -> ::replug_api::abi::Outcome<#value, #error> =
                     unsafe { ::core::mem::transmute::<*const (), _>(edge.0) };
                 let arguments = #given;
-                // SAFETY: 1 and 2 of `Caller`: the object fits the edge, and its instance lives.
+                // SAFETY: obligations 1 and 2 of `Caller`: the object fits the edge, and its instance lives.
                 #received::received(unsafe { edge(object, arguments) })
             }))
         }

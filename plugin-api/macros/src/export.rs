@@ -58,8 +58,8 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
                 context: &::replug_api::Context,
                 config: &str,
             ) -> ::core::result::Result<::replug_api::hooks::Created, ::replug_api::PluginError> {
-                // SAFETY: 1: `bind` passes its reference only to `Interface::bind`, which by 4 of `Interface` keeps it
-                // in the object.
+                // SAFETY: obligation 1 of `Created::new`: `bind` passes its reference only to `Interface::bind`, which
+                // by obligation 4 of `Interface` keeps it in the object.
                 unsafe { #created(context, config, bind) }
             }
 

@@ -34,10 +34,10 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             #edges
             #remote
 
-            // SAFETY: 1: the edges take the object that `bind` below makes, and the types of `Signature`, from which
-            // the exported layouts are made. 2: the client is generated from the same signatures. 3: the remote edges
-            // are generated from the same signatures. 4: `bind` stores its reference only in the cell that the object
-            // points to.
+            // SAFETY: the obligations of `Interface`: 1: the edges take the object that `bind` below makes, and the
+            // types of `Signature`, from which the exported layouts are made. 2: the client is generated from the same
+            // signatures. 3: the remote edges are generated from the same signatures. 4: `bind` stores its reference
+            // only in the cell that the object points to.
             unsafe impl ::replug_api::Interface for dyn #name {
                 type Client<C: ::replug_api::Caller> = #client_name<C>;
                 const EXPORT: &'static ::replug_api::abi::InterfaceExport = &EXPORT;
