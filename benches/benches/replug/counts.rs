@@ -20,7 +20,7 @@ const CALLS: u64 = 20_000;
 
 /// The kinds of calls, each with the maximum number of instructions of a call.
 const KINDS: [(&str, u64); 3] =
-    [("typed handle", 100), ("resolved method, with types", 1_000), ("resolved method, with JSON", 1_800)];
+    [("typed handle", 100), ("resolved method, with types", 1_050), ("resolved method, with JSON", 1_250)];
 
 /// Makes calls if this process was started for that.
 pub(crate) fn count_if_asked() -> Result<()> {
