@@ -7,6 +7,10 @@ use std::{fs, path::Path, process::Command};
 
 /// The maximum number of builds for one change, even if each build changes its inputs.
 const MOST_BUILDS: usize = 8;
+/// The same if the host does not know that the build writes the file. How many builds such a file causes depends on when
+/// its events arrive: each build can be superseded four times (`Overlap::EDITS`), two builds can follow it
+/// (`Overlap::REPEATS`), and one build checks the file.
+const MOST_BUILDS_OF_UNKNOWN_WRITES: usize = (4 + 1) * (2 + 1) + 1;
 
 fn begins(event: &Event) -> bool {
     matches!(event.kind, EventKind::BuildStarted { .. })
@@ -164,12 +168,12 @@ fn a_shell_script_that_changes_its_manifest_causes_few_builds() {
     lab.set_manifest("binary = \"out/plugin.so\"");
     lab.start_watching();
     let first = builds_until_settled(&mut lab);
-    assert!(first <= MOST_BUILDS, "{first} builds");
+    assert!(first <= MOST_BUILDS_OF_UNKNOWN_WRITES, "{first} builds");
     lab.write("src/ready.so", misbehave("version=2"));
     lab.reloaded();
     assert_eq!(lab.probe().version().unwrap(), 2);
     let second = builds_until_settled(&mut lab);
-    assert!(second <= MOST_BUILDS, "{second} builds");
+    assert!(second <= MOST_BUILDS_OF_UNKNOWN_WRITES, "{second} builds");
 }
 
 #[test]
