@@ -1,5 +1,5 @@
-//! Tests the valid forms of the types that the cases in `ui` get wrong: a configuration and a state that need no
-//! dependency on serde, and private types in public ones.
+//! Tests that valid types compile: a configuration and a state without a dependency on serde, and private types in public
+//! ones. The programs in `ui` have the invalid counterparts, which must not compile.
 #![deny(warnings)]
 
 use replug_api::prelude::*;
@@ -67,6 +67,6 @@ impl inner::Narrowed for Author {
 replug_api::export!(Author: Marks, inner::Narrowed);
 
 #[test]
-fn a_state_without_a_dependency_on_serde_has_a_default() {
+fn types_without_a_dependency_on_serde_compile() {
     assert!(Kept::default().all.is_empty());
 }

@@ -1,9 +1,9 @@
-//! The interface of plugins from the template.
+//! The interface of the plugins that tests make from the template of [`Source`](crate::Source).
 
-/// The methods of plugins from the template.
+/// The methods of such a plugin.
 #[replug_api::interface]
 pub trait Tally {
-    /// The version in the source.
+    /// The number in the source, which a test changes to see which source serves.
     fn version(&self) -> u64;
 
     /// `a + b`

@@ -207,9 +207,9 @@ fn targets(series: &[Series], scaling: &[Series], peers: &Peers) -> Vec<Target> 
     vec![
         Target {
             what: "typed call, relative to the hoisted pointer",
-            bound: "at most 1.5 times",
+            bound: "at most 1.3 times",
             measured: format!("{ratio:.2} times"),
-            met: ratio <= 1.5,
+            met: ratio <= 1.3,
             ours: Some(ns(typed)),
             peer: peer.clone(),
             floor: floor.clone(),

@@ -16,7 +16,7 @@ const LIBRARIES: &str = "/usr/share/gocode";
 /// The folder of go-plugin below `LIBRARIES`.
 const GO_PLUGIN: &str = "src/github.com/hashicorp/go-plugin";
 
-/// The protocols, as the program names them, with the names of their rows.
+/// The name of each protocol in the commands to the program, and the name of its row in the tables of results.
 pub(crate) const PROTOCOLS: [(&str, &str); 2] =
     [("rpc", "go-plugin, over net/rpc"), ("grpc", "go-plugin, over gRPC")];
 

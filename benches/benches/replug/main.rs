@@ -45,6 +45,7 @@ fn main() -> Result<()> {
     floor::other_end_if_asked()?;
     lanes::another_part_if_asked()?;
     counts::count_if_asked()?;
+    many::measure_one_if_asked()?;
     // Cargo also passes `--bench`, which names no benchmark.
     let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = wanted.iter().find(|name| ALL.iter().all(|(known, _)| known != name)) {

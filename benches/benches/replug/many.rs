@@ -9,11 +9,12 @@ use replug_tests::{
     sandbox::{Sandbox, Std},
 };
 use rustix::fs::{StatVfsMountFlags, statvfs};
+use serde::{Deserialize, Serialize};
 use std::{
-    fs,
+    env, fs,
     hint::black_box,
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
     time::{Duration, Instant},
 };
 
@@ -25,7 +26,11 @@ const TURNS: usize = 15;
 const CALLS: u32 = 200_000;
 const IDLE: Duration = Duration::from_secs(3);
 
+/// The first argument of a process of this program that measures one host.
+const ONE_HOST: &str = "many-one-host";
+
 /// The time and the memory that a host with `count` plugins in this mode takes.
+#[derive(Serialize, Deserialize)]
 struct Figures {
     count: usize,
     mode: Mode,
@@ -53,8 +58,30 @@ pub(crate) fn measure() -> Result<Section> {
     let built = sandbox.build(&package, Std::Shared)?;
     let counts = IN_PROCESS.map(|count| (count, Mode::InProcess)).into_iter();
     let all = counts.chain([(CHILDREN, Mode::Process)]);
-    let all: Vec<_> = all.map(|(count, mode)| measure_one(&built, count, mode)).collect::<Result<_>>()?;
+    let all: Vec<_> = all.map(|(count, mode)| in_own_process(&built, count, mode)).collect::<Result<_>>()?;
     Ok(section(&all))
+}
+
+/// Measures one host in a process of its own, because this process keeps all versions mapped that it has loaded, and a
+/// load takes longer with each of them.
+fn in_own_process(built: &Path, count: usize, mode: Mode) -> Result<Figures> {
+    let (host, mode) = (format!("{count} plugins"), serde_json::to_string(&mode)?);
+    let mut command = Command::new(env::current_exe()?);
+    let output = command.arg(ONE_HOST).arg(built).args([&count.to_string(), &mode]).output()?;
+    ensure!(output.status.success(), "{host}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).with_context(|| format!("{host}: the process printed no figures"))
+}
+
+/// Measures one host and exits, if this process was started to do so.
+pub(crate) fn measure_one_if_asked() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [first, built, count, mode] = arguments.as_slice() else { return Ok(()) };
+    if first == ONE_HOST {
+        let figures = measure_one(Path::new(built), count.parse()?, serde_json::from_str(mode)?)?;
+        println!("{}", serde_json::to_string(&figures)?);
+        process::exit(0);
+    }
+    Ok(())
 }
 
 /// A plugins folder with copies of one artifact under different ids.

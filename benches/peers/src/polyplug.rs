@@ -1,4 +1,5 @@
-//! polyplug, called as its generated callers do: with pointers to the arguments, the result and an error.
+//! Calls a plugin in the same way as the code that polyplug generates for callers: with pointers to the arguments, the
+//! result and an error.
 
 use crate::{methods, peers::library, Methods, Outcome};
 use libloading::Library;
@@ -27,7 +28,7 @@ fn runtime(folder: &Path, kind: &str) -> Outcome<(Arc<Runtime>, Free)> {
     fs::write(bundle.join("manifest.toml"), manifest)?;
     let runtime = Runtime::builder().loader(NativeLoader::new(NativeConfig::default())).build()?;
     runtime.load_bundle(&bundle)?;
-    // SAFETY: the only constructors of the library are those of std and of the peers.
+    // SAFETY: loading the library runs only its initializers, which are those of std and of the crates in `benches/peers`.
     let library = Box::leak(Box::new(unsafe { Library::new(bundle.join("plugin.so")) }?));
     // SAFETY: the plugin defines the function with this signature.
     let free = *unsafe { library.get::<Free>(b"free_text\0") }?;

@@ -5,7 +5,7 @@
 pub trait Signatures {
     /// `a + b`
     fn add(&self, a: f64, b: f64) -> f64;
-    /// The text in a greeting.
+    /// A greeting that contains `name`.
     fn greet(&self, name: &str) -> String;
     /// The number of bytes.
     fn length(&self, bytes: &[u8]) -> usize;

@@ -6,8 +6,8 @@
 //! * An error about a value of the host's configuration names the source of the value: a line, a variable or a flag.
 //! * This crate only reads. The other crates decide when a value takes effect.
 //!
-//! Of the host's crates, this crate imports only `replug-model`. The crate `replug` re-exports its API for embedding
-//! programs.
+//! Of the host's crates, this crate imports only `replug-model`. The crate `replug` re-exports the API of this crate for
+//! embedding programs.
 //!
 //! | module | content |
 //! |---|---|

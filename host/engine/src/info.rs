@@ -228,7 +228,7 @@ impl PluginInfo {
                 };
                 let rolled_back = progress.rolled_back_from.filter(|_| live.is_some());
                 let rolled_back = rolled_back.map(|from| {
-                    format!("rolled back from {from}: edit the source or `reload` it to go forward")
+                    format!("rolled back from {from}: to go forward, edit the source or `reload` the plugin")
                 });
                 wrong.or(rolled_back).or(moved).unwrap_or_default()
             }

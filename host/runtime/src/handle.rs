@@ -3,7 +3,8 @@
 //! * [`Handle`] is typed by an interface.
 //! * [`TimedHandle`] is a [`Handle`] with a deadline for each call.
 //! * [`DynHandle`] finds methods by name.
-//! * [`Method`] is a method that a [`DynHandle`] has found, and [`TypedMethod`] is one whose types were compared.
+//! * [`Method`] is a method that a [`DynHandle`] has found.
+//! * [`TypedMethod`] is a [`Method`] whose types were compared with the caller's Rust types.
 //!
 //! Each handle reaches the newest generation, keeps no generation alive between calls, and can be shared and
 //! cloned.
@@ -191,7 +192,7 @@ impl DynHandle {
     ///
     /// * [`CallError::Unknown`] if there is no such method; the message suggests the method with the most similar name
     /// * [`CallError::NotRunning`], [`CallError::Restarting`] if no generation serves
-    /// * [`CallError::TooDeep`]
+    /// * [`CallError::TooDeep`] if too many calls are nested on this thread
     pub fn method(&self, method: impl Into<String>) -> Result<Method, CallError> {
         Method::find(self.entry.clone(), method.into())
     }

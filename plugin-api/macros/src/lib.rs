@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `contract.rs` | parses a trait, and rejects a part that an interface cannot have, with an error at its token |
 //! | `interface.rs` | the whole expansion of `#[interface]` |
-//! | `edges.rs` | the `extern "C"` functions: one for each method, `invoke` for encoded calls, and the description |
+//! | `edges.rs` | the `extern "C"` functions: one for each method, `invoke` for encoded calls, and one that describes the interface |
 //! | `remote.rs` | the edges to a plugin in another process |
 //! | `client.rs` | the typed client |
 //! | `data.rs` | `#[data]`: the FFI-safe mirror of a type |
-//! | `places.rs` | the places of the author's types: their positions in signatures and `#[data]` types |
+//! | `places.rs` | finds where the plugin author's types occur in signatures and in `#[data]` types |
 //! | `quoted.rs` | `quote!` for expansions, whose local names cannot collide with those of the author |
 //! | `names.rs` | the names of fields and variants in encodings |
 //! | `export.rs` | `export!` |

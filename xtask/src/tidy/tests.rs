@@ -10,7 +10,7 @@ fn tree(files: &[(&str, &str)]) -> Tree {
     tree
 }
 
-/// The problems that a rule finds in a single file, as `line: message`.
+/// The problems that a rule finds in a single file: the line and the message of each.
 fn judge(rule: Rule, path: &str, text: &str) -> Vec<(usize, String)> {
     rule(&tree(&[(path, text)])).into_iter().map(|problem| (problem.line, problem.message)).collect()
 }
@@ -233,7 +233,11 @@ fn a_cycle_of_three_modules_is_reported_once() {
     let cycle =
         "one imports two at one.rs:1 two imports three at two/deep.rs:1 three imports one at three.rs:1";
     assert_eq!(cycles(&files), [cycle]);
-    assert_eq!(cycles(&files[..4]), [cycle], "without `four.rs`, the imports of `four` are ignored");
+    assert_eq!(
+        cycles(&files[..4]),
+        [cycle],
+        "without `four.rs`, `four` is no module, and an import of it is ignored"
+    );
     assert_eq!(cycles(&[&files[..3], &files[4..]].concat()), [""; 0]);
 }
 

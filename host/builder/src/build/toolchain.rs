@@ -72,7 +72,7 @@ impl Toolchain {
         };
         let named = named_compiler(settings);
         let (own, (sysroot, libdir)) = match &named {
-            // An error of `own` is ignored: rustup may have no toolchain, if the settings name a compiler.
+            // An error of `own` is ignored: rustup needs no toolchain if the settings name a compiler.
             Some(rustc) => (own.ok(), sysroot_of(command(rustc), root).await?),
             None => {
                 let own = own?;
@@ -93,7 +93,7 @@ impl Toolchain {
         }
         path.push(env::var_os("PATH").unwrap_or_default());
         let cargo = bin.map_or_else(|| "cargo".into(), |bin| bin.join("cargo"));
-        // `cc` counts, too, because rustc links with it, unless the settings name another program.
+        // rustc links with `cc` by default. If the settings name another linker, this place does no harm.
         places.extend(program_file(Path::new("cc"), root));
         Ok(Self { cargo, libdir, places, path, linker: OnceCell::new() })
     }

@@ -233,8 +233,8 @@ impl Layers {
             let value = as_value(text);
             Some(match value.as_str() {
                 Some(names) if keys::LISTS.contains(&key.as_str()) => Setting::of(key, &name, split(names)),
-                // A duration is short for a table with the key `window`. The variable sets that key, because layers
-                // merge tables key by key.
+                // A duration is short for a table with the key `window`. The variable sets only that key, because a
+                // duration would replace the whole table of the file, and the other keys of the table must still apply.
                 Some(_) if key == "defaults.reload.confirm" => {
                     Setting::of("defaults.reload.confirm.window", &name, value)
                 }

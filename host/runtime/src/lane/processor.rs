@@ -14,7 +14,7 @@ pub(super) fn current() -> usize {
 ///
 /// # Errors
 ///
-/// * The kernel's error: the thread was not moved
+/// * The kernel's error: the thread was not moved, or may use only the other processors from now on
 pub(super) fn leave(processor: usize) -> io::Result<bool> {
     let before = sched_getaffinity(None)?;
     let mut others = before;
@@ -34,8 +34,8 @@ pub(super) fn leave(processor: usize) -> io::Result<bool> {
 fn restore(before: &CpuSet) -> io::Result<()> {
     let mut all = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|number| all.set(number));
-    // If only the cgroup limits the thread, the thread's own mask must not become a limit, because the cgroup may get
-    // more processors later.
+    // `before` contains only processors that the cgroup permits now. If the thread has no mask of its own, a mask of all
+    // processors has the same effect, and also permits processors that the cgroup gets later.
     sched_setaffinity(None, &all)?;
     if sched_getaffinity(None)? != *before {
         sched_setaffinity(None, before)?;
@@ -78,7 +78,7 @@ mod tests {
     fn a_thread_that_leaves_every_processor_in_turn_may_use_all_again() {
         on_a_thread(|| {
             let before = allowed();
-            // A number that no processor has changes nothing.
+            // `leave` changes nothing if no processor has the number.
             for number in before.iter().copied().chain([CpuSet::MAX_CPU, usize::MAX]) {
                 leave(number).unwrap();
                 assert_eq!(allowed(), before);

@@ -62,8 +62,8 @@ pub fn host_is_coming(plugins_dir: &Path, state_dir: &Path) -> bool {
     claim::is_coming(plugins_dir, state_dir)
 }
 
-/// The socket of a running host that serves `plugins_dir` through a link that had a different target when the host
-/// started. Such a host still uses the path that was derived from the former target.
+/// The socket of a running host that was started with a link to its plugins folder, if the link has been changed since,
+/// and leads to `plugins_dir` now. The path of such a socket was derived from the former target of the link.
 fn socket_behind_links(plugins_dir: &Path, state_dir: &Path) -> Option<PathBuf> {
     let plugins_dir = plugins_dir.canonicalize().ok()?;
     let mut states: Vec<_> = user_states().into_iter().collect();
@@ -195,7 +195,8 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     }
 }
 
-/// Waits until the client has sent no complete head of a request for [`HEAD_TIME`].
+/// Waits until the connection has been idle for [`HEAD_TIME`]: no answer is under way, and the client has sent no
+/// complete head of a request.
 async fn stays_quiet(connection: &Connection) {
     loop {
         let left = HEAD_TIME.saturating_sub(connection.quiet_for().unwrap_or_default());

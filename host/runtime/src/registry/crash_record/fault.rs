@@ -29,7 +29,7 @@ use std::{
 pub(crate) const SIGNALS: [c_int; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
 
-/// `si_code` of a signal that one thread sent to another, as `abort` and `raise` do.
+/// `si_code` of a signal that was sent to one particular thread. `abort` and `raise` send one to their own thread.
 const SI_TKILL: c_int = -6;
 /// `si_code` of a SIGBUS that reports bad memory which no thread has accessed yet.
 const BUS_MCEERR_AO: c_int = 5;
@@ -163,8 +163,8 @@ fn note(kind: Kind, signal: c_int, addresses: &[u64]) {
         }
         cell.kind.store(kind as u32, Ordering::Release);
     }
-    // After the process has terminated, its parent or recorder writes the file again, with everything that was recorded
-    // until then.
+    // This write matters only if the parent and the recorder end, too. Otherwise, one of them writes the file again after
+    // this process has terminated, with everything that was recorded until then.
     let file = FILE.load(Ordering::Acquire);
     if file != NO_FILE {
         memory::write_to(file);

@@ -1,5 +1,5 @@
 //! The plugin of the test in `forms.rs`. Its method takes a value of every type that a form supports, and returns its
-//! arguments.
+//! arguments. Its documentation contains markup that would change the title of a page that does not escape it.
 
 use replug_api::prelude::*;
 use std::{collections::BTreeMap, time::Duration};
