@@ -3,7 +3,7 @@
 /// The methods of such a plugin.
 #[replug_api::interface]
 pub trait Tally {
-    /// The number in the source, which a test changes to see which source serves.
+    /// The version in the source.
     fn version(&self) -> u64;
 
     /// `a + b`
