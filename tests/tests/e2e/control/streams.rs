@@ -21,7 +21,13 @@ fn an_event_stream_is_live_and_resumes_from_the_last_event_id() {
         lab.install(misbehave(&format!("version={version}")));
         lab.reload().unwrap();
     }
-    let (id, event) = stream.wait_for("reloaded");
+    // A task passes the events of the host on to the streams, so the event of the first version may still arrive.
+    let (id, event) = loop {
+        let found = stream.wait_for("reloaded");
+        if found.1["generation"] != 1 {
+            break found;
+        }
+    };
     assert_eq!((&event["generation"], &event["plugin"]), (&2.into(), &json!(lab.id())));
     drop(stream);
     let mut stream = unix(&lab).with("last-event-id", Some(&id)).stream("/events?kind=reloaded");
