@@ -15,6 +15,7 @@
 //! There is no guard if the program has not called [`guarded_by`]. A process of a build that does not have the
 //! mark is killed only if it is in the group of a process that has it.
 
+use crate::lock_file;
 use parking_lot::Mutex;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -110,9 +111,23 @@ fn group_of(pid: Pid) -> Option<Pid> {
     Pid::from_raw(fields.get(2)?.parse().ok()?).filter(|_| lives)
 }
 
+/// The processes of this group.
+pub(crate) fn members(group: Pid) -> Vec<Pid> {
+    processes().into_iter().filter(|pid| group_of(*pid) == Some(group)).collect()
+}
+
 /// A pidfd of the process with this id, which stays valid if the id is reused.
 fn hold(pid: Pid) -> Option<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Suspends a process while it does not write a `Cargo.lock`.
+fn suspend(process: &OwnedFd, pid: Pid) {
+    let send = |signal| {
+        // An error means that the process no longer exists.
+        let _ = pidfd_send_signal(process, signal);
+    };
+    lock_file::suspend_between_writes(send, || vec![pid]);
 }
 
 fn kill(process: &OwnedFd) {
@@ -133,8 +148,9 @@ impl Marked {
     fn hold(pid: Pid, mark: &Path) -> Option<Self> {
         let process = hold(pid)?;
         let input = fs::read_link(format!("/proc/{}/fd/0", pid.as_raw_pid())).ok()?;
-        let marked = Self { pid, process, group: group_of(pid)? };
-        (input == mark && marked.stop()).then_some(marked)
+        let marked = Self { pid, process, group: group_of(pid).filter(|_| input == mark)? };
+        suspend(&marked.process, pid);
+        marked.stop().then_some(marked)
     }
 
     /// Suspends the process, and returns whether it exists.
@@ -154,8 +170,11 @@ impl Marked {
             if others.is_empty() {
                 return;
             }
-            others.iter().for_each(kill);
-            for other in &others {
+            for (pid, other) in &others {
+                suspend(other, *pid);
+                kill(other);
+            }
+            for (_, other) in &others {
                 // If this fails, the next round begins too early and kills the process again, which does no harm.
                 let _ = poll(&mut [PollFd::new(other, PollFlags::IN)], Some(&EXIT_TIMEOUT));
             }
@@ -163,12 +182,12 @@ impl Marked {
     }
 
     /// The process with this id, if it is alive, is in the group, and is not the build process itself.
-    fn hold_other(&self, pid: Pid) -> Option<OwnedFd> {
+    fn hold_other(&self, pid: Pid) -> Option<(Pid, OwnedFd)> {
         let other = hold(pid).filter(|_| pid != self.pid)?;
         let is_in_group = |pid| group_of(pid) == Some(self.group);
         // The group of `pid` is read first. If the marked process is still in the group afterwards, the group id was
         // not reused in between.
-        (is_in_group(pid) && is_in_group(self.pid) && self.stop()).then_some(other)
+        (is_in_group(pid) && is_in_group(self.pid) && self.stop()).then_some((pid, other))
     }
 }
 
@@ -220,6 +239,22 @@ mod tests {
         end_all(&another.mark);
         assert!(ends(&others));
         another.leader.wait().unwrap();
+    }
+
+    #[test]
+    fn a_killed_process_completes_its_write_of_the_lock_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, _) = io::pipe().unwrap();
+        let mark = fs::read_link(format!("/proc/self/fd/{}", input.as_raw_fd())).unwrap();
+        // The shell writes only after it has been continued, so it writes only if it was suspended during the write.
+        let script = "trap 'echo whole >&3; exec 3>&-' CONT; exec 3>Cargo.lock; echo open; while :; do sleep 0.01; done";
+        let mut leader = Command::new("sh");
+        leader.args(["-c", script]).current_dir(folder.path()).process_group(0);
+        let mut leader = leader.stdin(input).stdout(Stdio::piped()).spawn().unwrap();
+        BufReader::new(leader.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        end_all(&mark);
+        assert_eq!(leader.wait().unwrap().signal(), Some(9));
+        assert_eq!(fs::read_to_string(folder.path().join("Cargo.lock")).unwrap(), "whole\n");
     }
 
     #[test]

@@ -25,5 +25,6 @@
 pub mod artifact;
 pub mod build;
 pub mod guard;
+mod lock_file;
 pub mod mount;
 pub mod watch;

@@ -1,7 +1,7 @@
 //! Runs a child process, and kills its whole process group when the process exits or when the future is dropped.
 
 use super::{progress, silence};
-use crate::guard;
+use crate::{guard, lock_file};
 use parking_lot::Mutex;
 use replug_model::text::Tail;
 use rustix::process::{
@@ -235,18 +235,25 @@ impl Group {
     fn end(&self) -> Option<io::Result<ExitStatus>> {
         let mut unreaped = self.unreaped.lock();
         let mut leader = unreaped.take()?;
-        self.kill();
+        self.send(Signal::KILL);
         Some(leader.wait())
     }
 
-    /// Kills the group. Must be called only before the leader is reaped, because its process id may be reused
-    /// afterwards. Other code in this program, such as a plugin that waits for any child, may have reaped the leader.
-    /// In that case, the signal to the pidfd fails, and nothing is killed. Without a pidfd, this case is not detected.
-    fn kill(&self) {
-        let is_there = |process| pidfd_send_signal(process, Signal::KILL).is_ok();
+    /// Kills the group while no process of it writes a `Cargo.lock`. Must be called only before the leader is reaped.
+    fn cancel(&self) {
+        lock_file::suspend_between_writes(|signal| self.send(signal), || guard::members(self.leader));
+        self.send(Signal::KILL);
+    }
+
+    /// Sends a signal to the group. Must be called only before the leader is reaped, because its process id may be
+    /// reused afterwards. Other code in this program, such as a plugin that waits for any child, may have reaped the
+    /// leader. In that case, the signal to the pidfd fails, and no other process gets it. Without a pidfd, this case is
+    /// not detected.
+    fn send(&self, signal: Signal) {
+        let is_there = |process| pidfd_send_signal(process, signal).is_ok();
         if self.process.as_ref().is_none_or(is_there) {
             // An error means that the group is empty.
-            let _ = kill_process_group(self.leader, Signal::KILL);
+            let _ = kill_process_group(self.leader, signal);
         }
     }
 }
@@ -256,13 +263,38 @@ struct KillOnDrop(Arc<Group>);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        if !self.0.is_awaited.load(Ordering::Relaxed) {
-            let _ = self.0.end();
-            return;
-        }
         let unreaped = self.0.unreaped.lock();
         if unreaped.is_some() {
-            self.0.kill();
+            self.0.cancel();
         }
+        drop(unreaped);
+        if !self.0.is_awaited.load(Ordering::Relaxed) {
+            let _ = self.0.end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[tokio::test]
+    async fn a_dropped_process_completes_its_write_of_the_lock_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        // The shell writes only after it has been continued, so it writes only if it was suspended during the write.
+        let script = "trap 'echo whole >&3; exec 3>&-' CONT; exec 3>Cargo.lock; echo open >&2; while :; do sleep 0.01; done";
+        command.args(["-c", script]).current_dir(folder.path());
+        let process = Process::start(command).unwrap();
+        let leader = process.id();
+        let ended = process.read(|_| {}, |_| ControlFlow::Break(())).await.unwrap();
+        assert!(matches!(ended, Ended::Exiting(_)));
+        drop(ended);
+        let exited = || !guard::members(Pid::from_raw(leader).unwrap()).iter().any(|_| true);
+        while !exited() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(fs::read_to_string(folder.path().join("Cargo.lock")).unwrap(), "whole\n");
     }
 }
