@@ -40,8 +40,8 @@ macro_rules! counted {
             unsafe extern "C" fn $name($($argument: $ty),*) -> $returns {
                 COUNT.set(COUNT.get() + 1);
                 let original = ptr::with_exposed_provenance::<()>($original.load(Ordering::Relaxed));
-                // SAFETY: the address of this function is passed on only after `$original` has been set to the
-                // address of the function with this name, which has this signature.
+                // SAFETY: `replace` writes the address of this function only over an address that equals `$original`:
+                // that of the function which `dlsym` has found under the name `$text`, and which has this signature.
                 let original = unsafe {
                     mem::transmute::<*const (), unsafe extern "C" fn($($ty),*) -> $returns>(original)
                 };
@@ -80,8 +80,9 @@ const KINDS: &[u64] = if cfg!(target_arch = "x86_64") {
     &[]
 };
 
-/// Begins to count the allocations of this program and of all libraries that are open now. Counting does not end. Each
-/// allocation takes about a nanosecond longer from now on.
+/// Begins to count the allocations of this program and of all libraries that are open now. A library's calls of a
+/// function are not counted if the loader has not looked the function up for this library yet, as in a lazily bound
+/// library before its first call. Counting does not end. Each allocation takes about a nanosecond longer from now on.
 ///
 /// # Errors
 ///
@@ -98,10 +99,43 @@ pub fn count_allocations() -> io::Result<()> {
         let original = unsafe { libc::dlsym(libc::RTLD_DEFAULT, function.name.as_ptr()) };
         function.original.store(original.expose_provenance(), Ordering::Relaxed);
     }
-    let mut redirection = Redirection { counted, page: rustix::param::page_size() as u64, result: Ok(()) };
+    let mut listed = Listed::default();
+    // SAFETY: `list` has the required signature, and gets a pointer to a value that outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(list), (&raw mut listed).cast()) };
+    wait_for_the_loader();
+    let page = rustix::param::page_size() as u64;
+    let mut redirection = Redirection { counted, page, listed, result: Ok(()) };
     // SAFETY: `redirect` has the required signature, and gets a pointer to a value that outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(redirect), (&raw mut redirection).cast()) };
     redirection.result
+}
+
+/// Waits until each library that another thread is opening now is open. The loader runs one `dlopen` at a time.
+fn wait_for_the_loader() {
+    // SAFETY: this opens the program itself, which runs no constructor.
+    let program = unsafe { libc::dlopen(ptr::null(), libc::RTLD_NOW) };
+    if !program.is_null() {
+        // SAFETY: the handle was just returned, and is not used again.
+        unsafe { libc::dlclose(program) };
+    }
+}
+
+/// The libraries that the loader has listed.
+#[derive(Default)]
+struct Listed {
+    bases: Vec<u64>,
+    /// How many libraries the process has closed so far.
+    closed: u64,
+}
+
+/// Adds one library to the list. A result other than 0 ends the iteration.
+unsafe extern "C" fn list(info: *mut dl_phdr_info, _: size_t, data: *mut c_void) -> c_int {
+    // SAFETY: both pointers are valid for this call: the first is the loader's, and the second is the value that
+    // `count_allocations` passed. No other reference to this value exists meanwhile.
+    let (info, listed) = unsafe { (&*info, &mut *data.cast::<Listed>()) };
+    listed.bases.push(info.dlpi_addr);
+    listed.closed = info.dlpi_subs;
+    0
 }
 
 /// How often this thread has allocated since [`count_allocations`]: calls of `malloc`, `calloc`, `realloc`,
@@ -113,6 +147,7 @@ pub fn allocations_of_thread() -> u64 {
 struct Redirection {
     counted: Vec<Counted>,
     page: u64,
+    listed: Listed,
     result: io::Result<()>,
 }
 
@@ -121,11 +156,20 @@ unsafe extern "C" fn redirect(info: *mut dl_phdr_info, _: size_t, data: *mut c_v
     // SAFETY: both pointers are valid for this call: the first is the loader's, and the second is the value that
     // `count_allocations` passed. No other reference to this value exists meanwhile.
     let (info, redirection) = unsafe { (&*info, &mut *data.cast::<Redirection>()) };
+    if info.dlpi_subs != redirection.listed.closed {
+        redirection.result =
+            Err(io::Error::other("another thread has closed a library meanwhile: try again"));
+        return 1;
+    }
+    if !redirection.listed.bases.contains(&info.dlpi_addr) {
+        return 0;
+    }
     // SAFETY: the loader's own table has `dlpi_phnum` program headers.
     let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
     let library = Loaded { base: info.dlpi_addr, headers };
-    // SAFETY: 1: the loader lists the library, and unmaps none during the iteration. 2: it relocates a library before it
-    // lists it.
+    // SAFETY: 1: the loader lists the library, and unmaps none during the iteration. 2: the library was listed before
+    // `wait_for_the_loader`, and no library was closed since, so it is the same one. The `dlopen` that has listed it,
+    // which also relocates it, has ended.
     redirection.result = unsafe { library.redirect(&redirection.counted, redirection.page) };
     redirection.result.is_err().into()
 }
@@ -192,7 +236,8 @@ impl Loaded<'_> {
                 {
                     continue;
                 }
-                // SAFETY: the loader has looked up the symbol by this index, and by the name at this offset.
+                // SAFETY: the loader looks up the symbol by this index, and by the name at this offset, when it
+                // relocates the library or at the first call. So both are valid.
                 let name = unsafe {
                     let symbol = &*at::<Elf64_Sym>(symbols).add(symbol as usize);
                     CStr::from_ptr(at::<c_char>(names + u64::from(symbol.st_name)))
@@ -212,13 +257,13 @@ impl Loaded<'_> {
     /// # Safety
     ///
     /// 1. and 2. of [`Loaded::redirect`]
-    /// 3. A relocation of the library with the name of this function is at `place`.
+    /// 3. A relocation of the library, for the symbol with the name of this function, writes an address to `place`.
     unsafe fn replace(&self, place: u64, function: &Counted, page: u64) -> io::Result<()> {
         if !self.is_writable(place) || !place.is_multiple_of(align_of::<usize>() as u64) {
             return Ok(());
         }
-        // SAFETY: by 3, the place is an address of the library, which is mapped by 1. It is aligned. Code reads it as a
-        // whole, and nothing else writes to it.
+        // SAFETY: by 3, the place is inside the library, and by 1, the library is mapped. The place is aligned. Code
+        // reads it as a whole. Only the loader writes to it, as a whole, too.
         let slot = unsafe { &*at::<AtomicUsize>(place) };
         let original = function.original.load(Ordering::Relaxed);
         if original == 0 || slot.load(Ordering::Relaxed) != original {
@@ -226,8 +271,9 @@ impl Loaded<'_> {
         }
         let first = place & !(page - 1);
         let protect = |protection| {
-            // SAFETY: the page belongs to the data of the library, which no reference of this program covers, except for
-            // the atomic. It becomes writable, and then has its previous protection again.
+            // SAFETY: the page is one that the loader has made read-only after the relocation. References may cover
+            // other data in it, but only its protection changes: it becomes writable, and then read-only again. Only
+            // the atomic is written to.
             match unsafe { libc::mprotect(at::<c_void>(first).cast_mut(), page as usize, protection) } {
                 0 => Ok(()),
                 _ => Err(io::Error::last_os_error()),
