@@ -49,7 +49,7 @@
 //! Whatever depends on files, processes or the plugin's code is determined by the worker and passed to the lifecycle. A
 //! reload runs on its own thread, and has a small state machine for its steps: [`StepState`].
 
-mod budget;
+mod backoff;
 mod build;
 mod changes;
 mod compiled;
@@ -61,11 +61,11 @@ mod input;
 mod install;
 mod manifest;
 mod overlap;
-mod policy;
 mod queue;
 mod report;
 mod saved;
 mod service;
+mod settings;
 #[cfg(test)]
 mod simulation;
 mod start;
@@ -77,7 +77,7 @@ use crate::{
     manifest::Manifest,
     record::Wanted,
 };
-use budget::{Failures, Jitter};
+use backoff::{Failures, Jitter};
 pub(crate) use build::Aim;
 pub(crate) use compiled::{CompileFailure, Compiled, NeededFile};
 pub(crate) use crashed::{AfterCrash, Processes, StoredVersion};
@@ -92,7 +92,6 @@ pub(crate) use manifest::{Config, Next, ProcessSettings, Reading};
 use manifest::{Manifests, Override};
 use overlap::Overlap;
 pub(crate) use overlap::{Contents, Observation};
-pub(crate) use policy::{Confirm, Policy};
 use queue::{Activity, Phase, Waiting};
 pub(crate) use queue::{CommandKind, Ticket};
 pub(crate) use report::{FailureReport, Placement, ReportTime};
@@ -100,6 +99,7 @@ pub(crate) use saved::Ending;
 use saved::Saved;
 use service::Service;
 pub(crate) use service::{Death, Exit};
+pub(crate) use settings::{Confirm, Policy};
 use start::Start;
 use std::{sync::Arc, time::Instant};
 pub(crate) use steps::StepState;

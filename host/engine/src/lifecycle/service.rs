@@ -3,7 +3,7 @@
 
 use super::{
     Confirm, Effect, Effects, Intent, Lifecycle, Policy, Restart, Task, VersionId, Work,
-    budget::{Failure, pause},
+    backoff::{Failure, pause},
     saved::Saved,
 };
 use crate::record::How;

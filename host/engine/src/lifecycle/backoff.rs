@@ -1,5 +1,5 @@
-//! The recent failures of a plugin. Their number determines the pause before a restart, and whether the plugin is
-//! restarted at all.
+//! The pause before a restart. It grows with the number of the plugin's recent failures, which also determines whether
+//! the plugin is restarted at all.
 
 use crate::id::Digest;
 use std::{
