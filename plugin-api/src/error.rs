@@ -39,7 +39,8 @@ impl PluginError {
         Self { code: code.into(), message: message.into(), details: Value::Null }
     }
 
-    /// The same error with one more detail. A detail that JSON cannot represent becomes `null`.
+    /// The same error with this detail, which replaces an earlier one with the same key. Details that are not an object
+    /// are discarded. A detail that JSON cannot represent becomes `null`.
     #[must_use]
     pub fn with(mut self, key: &str, detail: impl Serialize) -> Self {
         let detail = serde_json::to_value(detail).unwrap_or_default();
@@ -66,8 +67,8 @@ impl PluginError {
     /// ```
     pub fn unknown_state_version(from_version: u32, newest: u32) -> Self {
         let message = format!(
-            "the saved state has version {from_version}, but this plugin supports only versions up to {newest}: \
-             support version {from_version} in `Plugin::restore`, or load a build of the plugin that supports it"
+            "the saved state has version {from_version}, which this plugin does not support (the newest version that it \
+             supports is {newest}): support version {from_version} in `Plugin::restore`, or load a build of the plugin that supports it"
         );
         Self::new("unknown_state_version", message).with("from_version", from_version).with("newest", newest)
     }

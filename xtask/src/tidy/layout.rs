@@ -1,4 +1,5 @@
-//! Rules about files: their first line, their length, and whether they are used.
+//! Rules about files: their first line, their length, whether tests mention the fixtures, and whether the targets of
+//! links exist.
 
 use super::{Problem, Tree, has_folder, is_test, numbered};
 
@@ -55,8 +56,8 @@ fn mentions(text: &str, name: &str) -> bool {
         .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
 }
 
-/// The targets of links in docs/ and in each README.md must exist, and so must the files that these pages name in
-/// backquotes.
+/// The targets of links in docs/ and in each README.md must exist, and so must the Rust files and pages that these
+/// pages name in backquotes by their path from the root.
 pub(super) fn links_lead_somewhere(tree: &Tree) -> Vec<Problem> {
     let pages = tree.files.iter().filter(|(path, _)| {
         path.ends_with(".md") && (path.starts_with("docs/") || path.rsplit('/').next() == Some("README.md"))
@@ -65,20 +66,21 @@ pub(super) fn links_lead_somewhere(tree: &Tree) -> Vec<Problem> {
     for (page, file) in pages {
         let folder = page.rsplit_once('/').map_or("", |(folder, _)| folder);
         for (line, text) in numbered(&file.text) {
-            let links = links(text).into_iter().map(|target| resolve(folder, target));
-            let named = sources(text).into_iter().map(|target| Some(target.to_owned()));
-            for target in links.chain(named) {
-                if target.as_ref().is_some_and(|target| target.is_empty() || tree.exists(target)) {
-                    continue;
-                }
-                let target = target.unwrap_or_else(|| "a place outside the workspace".to_owned());
-                problems.push(Problem {
-                    path: page.clone(),
-                    line,
-                    message: format!(
-                        "`{target}` does not exist: name a file of the workspace, or remove the reference"
+            let links = links(text).into_iter().map(|target| (target, resolve(folder, target)));
+            let named = sources(text).into_iter().map(|target| (target, Some(target.to_owned())));
+            for (written, target) in links.chain(named) {
+                let message = match target {
+                    Some(target) if target.is_empty() || tree.exists(&target) => continue,
+                    Some(target) => {
+                        format!(
+                            "`{target}` does not exist: name a file of the workspace, or remove the reference"
+                        )
+                    }
+                    None => format!(
+                        "`{written}` leads out of the workspace: link to a file of the workspace, or remove the link"
                     ),
-                });
+                };
+                problems.push(Problem { path: page.clone(), line, message });
             }
         }
     }
@@ -94,7 +96,8 @@ fn links(line: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The paths of Rust files and pages in backquotes, which are relative to the root of the workspace.
+/// The paths of Rust files and pages in backquotes that begin with one of `FOLDERS`. Such a path begins at the root of
+/// the workspace.
 fn sources(line: &str) -> Vec<&str> {
     const FOLDERS: [&str; 7] = ["plugin-api/", "host/", "plugins/", "tests/", "benches/", "xtask/", "docs/"];
     line.split('`')

@@ -1,5 +1,5 @@
-//! The format of requests and answers over HTTP: an envelope around every answer, one format for all errors, and
-//! parsers of bodies and queries, which reject unknown keys.
+//! The format of requests and answers over HTTP: an envelope around the data of a successful JSON answer, one format
+//! for all errors, and parsers of bodies and queries.
 
 use super::{
     caller::Caller,
@@ -28,7 +28,8 @@ use utoipa::ToSchema;
 /// The maximum size of a body in bytes. The largest bodies are the arguments of calls. The limit is low, because all
 /// connections may hold a body of this size at the same time.
 pub(super) const MAX_BODY: usize = 1 << 20;
-/// The time limit for receiving a body. A slower client would occupy a connection without using it.
+/// The time limit for receiving a body. A slower client would keep one of the limited number of connections from other
+/// clients.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The answer to a request that succeeded.
@@ -38,7 +39,7 @@ pub struct Envelope<T> {
     pub code: u32,
     /// The requested data.
     pub data: T,
-    /// The id of the request, as in the header `x-request-id`.
+    /// The id that the host has given the request. The header `x-request-id` of the answer contains it, too.
     pub request_id: String,
 }
 
@@ -104,20 +105,24 @@ fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
 /// The answer for a path that does not exist.
 pub(super) async fn unknown_path(request: Request) -> ControlError {
     let path: String = request.uri().path().chars().take(200).collect();
-    ControlError::new(Code::UnknownPath, format!("no path {path:?}: `/openapi.json` lists all paths"))
+    ControlError::new(
+        Code::UnknownPath,
+        format!("no path {path:?}: `/openapi.json` lists the paths of the API"),
+    )
 }
 
-/// The answer for a path that does not accept the method of the request. The header `allow` names the accepted method.
+/// The answer for a path that does not accept the method of the request. axum adds the header `allow` with the accepted
+/// methods.
 pub(super) async fn wrong_method(request: Request) -> ControlError {
     let (method, path) = (request.method(), request.uri().path());
     let text = format!(
-        "{method} is not allowed for {path}: send a request that changes something as a POST \
-         of JSON, and any other request as a GET"
+        "{method} is not allowed for {path}: send a request that calls a method or may change something as a POST of \
+         JSON, and any other request as a GET"
     );
     ControlError::new(Code::WrongMethod, text)
 }
 
-/// A query. Unknown keys are errors.
+/// A query that is read into a `T`. `T` must be marked `deny_unknown_fields`, so that unknown keys are errors.
 pub(super) struct Params<T>(pub(super) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
@@ -150,7 +155,8 @@ impl Source for QueryOf<'_> {
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
-/// A body of JSON. Unknown keys are errors.
+/// A body with the content type JSON, which has not been parsed yet. The type into which `payload` reads it must be
+/// marked `deny_unknown_fields`.
 pub(super) struct JsonBody(Bytes);
 
 impl JsonBody {
