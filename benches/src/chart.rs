@@ -1,4 +1,5 @@
-//! Charts as data: the benchmarks fill them in, and the program in `benches/plot` draws them. Both compile this file.
+//! Charts as data: the benchmarks and the soak write them, and the program in `benches/plot` draws them. The soak
+//! writes the JSON without these types; the benchmarks and the program compile this file.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ pub struct Chart {
     pub title: String,
     /// What was measured, and how.
     pub subject: String,
-    /// The label of the axis of the durations.
+    /// The label of the axis of the durations or, in [`Plot::Panels`], of the axis of the counts.
     pub axis: String,
     /// The figures.
     pub plot: Plot,
@@ -33,7 +34,8 @@ pub enum Plot {
         /// The lines.
         lines: Vec<Line>,
     },
-    /// Several diagrams above one another. Each shows values against the same counts, on linear axes.
+    /// Several diagrams above one another. Each shows another value over the same count, such as the number of reloads,
+    /// on linear axes.
     Panels {
         /// The diagrams, from the top.
         panels: Vec<Panel>,

@@ -1,7 +1,7 @@
 //! An async program that reloads plugins on save: run `cargo run -p replug --example basic`, then edit a file below
 //! `plugins` and save it.
 //!
-//! The program runs until it is interrupted, and then stops the plugins in the reverse order of their start.
+//! The program runs until it is interrupted, and then stops the plugins, the one that was added last first.
 
 use replug::{EventKind, Handle, Host};
 use replug_interfaces::Greeter;

@@ -1,4 +1,5 @@
-//! Short runs of `cargo xtask soak`, in a child process, because the run measures the whole process.
+//! Short runs of the program `soak`, which `cargo xtask soak` runs. Each run is a process of its own, because `soak`
+//! measures its whole process.
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{
@@ -41,8 +42,8 @@ fn a_soak_that_is_asked_to_exit_reports_its_figures_and_the_sender() {
     assert!(complained.starts_with(&sender) && complained.contains(" of 1000000 reloads"), "{complained}");
 }
 
-/// Held during a run: each run keeps all processors busy, so two concurrent runs would take longer than two successive
-/// ones.
+/// Held during a run: each run has two threads that call without pause, so concurrent runs would compete for the
+/// processors.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn soak(args: &[&str]) {

@@ -18,7 +18,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Building {
     builds: BTreeMap<PluginId, Build>,
-    /// When to print the next line.
+    /// When to print the next line or, on a terminal, to show the spinner. `None` if no build runs, or if the spinner
+    /// is already shown.
     due: Option<Instant>,
     spinner: Option<Spinner>,
 }
@@ -31,7 +32,7 @@ struct Build {
 }
 
 impl Building {
-    /// Adds a build of the plugin, with the plugin's short name.
+    /// Adds a build of the plugin. `name` is the plugin's name in the output.
     pub(super) fn started(&mut self, id: &PluginId, name: &str) {
         let build = Build { name: name.to_owned(), since: Instant::now(), progress: None };
         self.builds.insert(id.clone(), build);
@@ -65,7 +66,8 @@ impl Building {
         *self = Self::default();
     }
 
-    /// Waits until a line is due. Never returns if no build is running.
+    /// Waits until the next line or the spinner is due. Never returns if no build is running, or if the spinner is
+    /// already shown.
     pub(super) async fn due(&self) {
         match self.due {
             Some(at) => sleep_until(at).await,
@@ -73,7 +75,8 @@ impl Building {
         }
     }
 
-    /// The line to print now, or `None` if a spinner shows the builds instead.
+    /// Called when `due` has returned. Without a terminal, returns the line to print, and sets the time of the next
+    /// one. On a terminal, shows the spinner and returns `None`.
     pub(super) fn line(&mut self) -> Option<String> {
         if Spinner::is_visible() {
             self.due = None;

@@ -2,7 +2,8 @@
 
 use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 
-/// The text of an item's doc comment, as written.
+/// The text of an item's doc comment, without the white space around each line. A text that is not a literal is left
+/// out.
 pub(crate) fn of(attributes: &[Attribute]) -> String {
     let lines =
         attributes.iter().filter(|attribute| attribute.path().is_ident("doc")).filter_map(|attribute| {

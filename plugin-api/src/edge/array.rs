@@ -26,8 +26,9 @@ impl<'a> Array<'a> {
         self.whole
     }
 
-    /// Reads the next element. `None` if the array has ended, or if what follows is not JSON or not a `T`; all later
-    /// calls then return `None`, too.
+    /// Reads the next element. `None` if there is none, if a comma is missing, or if what follows is not JSON or not a
+    /// `T`. In each of these cases, nothing more can be read: all later calls return `None`, and `has_ended` returns
+    /// false.
     pub(super) fn next<T: DeserializeOwned>(&mut self) -> Option<T> {
         let next = self.at_next();
         self.rest = &[];
@@ -47,7 +48,8 @@ impl<'a> Array<'a> {
         Some(value)
     }
 
-    /// What has not been read, from the next element on. `None` if no comma precedes the element.
+    /// What has not been read, from the next element on. `None` if this is not the first element and no comma precedes
+    /// it.
     #[inline]
     fn at_next(&self) -> Option<&'a [u8]> {
         let rest = without_space(self.rest);

@@ -24,15 +24,16 @@ const STATE: [&str; 10] = [
     "run",
 ];
 
-/// The folders in the test's folder in which a lab's hosts and commands create their sockets.
+/// The folders, in the test's folder, of the hosts' sockets: `replug` is the default place, because `XDG_RUNTIME_DIR`
+/// is the test's folder; `run` is the place that tests configure.
 const SOCKETS: [&str; 2] = ["replug", "run"];
 
 /// Which leftovers of a test are allowed, and for how long.
 #[derive(Debug)]
 pub(super) struct Leftovers {
     files: AtomicBool,
-    /// How long leftovers may exist after the test. A killed process still exists for a moment, and so does a child that
-    /// this program has just forked. A sweeper needs some time to remove the socket of a killed host.
+    /// How long leftovers may exist after the test. A killed process still exists for a moment. The sweeper, a process
+    /// that removes the socket of a killed host, needs some time, too.
     pub(super) patience: Duration,
 }
 
@@ -49,7 +50,8 @@ impl Lab {
         self.leftovers.files.store(true, Ordering::Relaxed);
     }
 
-    /// Checks that the hosts that have ended so far have left nothing behind. The end of the test checks this, too.
+    /// Checks that nothing is left behind. All hosts of this test must have ended, because what a running host uses
+    /// would count, too. The end of the test checks this, too.
     ///
     /// # Panics
     ///

@@ -120,7 +120,7 @@ fn a_generation_that_began_without_unload_stays_mapped() {
         lab.retired().1
     });
     assert_eq!(outcomes.next(), Some(RetireOutcome::Kept));
-    // The host may read the new manifest only after it has loaded the second version.
+    // Possibly the host loads the second version before it reads the new manifest.
     outcomes.find(|outcome| *outcome == RetireOutcome::Unloaded);
 }
 
@@ -163,7 +163,8 @@ fn exit_handlers_of_a_plugin_run_when_its_library_is_unmapped() {
 }
 
 /// Makes a plugin perform this action in a call. Then stops the plugin, which unmaps its library, and starts the plugin
-/// again. The program is a separate one, because a call of an unmapped function would crash it.
+/// again. The host runs in a program of its own: if a panic hook or an exit handler outlived the library, its call
+/// would crash that program, and not the test.
 fn stopped_and_started(action: &str) -> (Lab, Dev) {
     let mut lab = Lab::in_mode(&format!("leaves-{action}"), Mode::InProcess);
     lab.install_with(misbehave("version=1"), LONG);

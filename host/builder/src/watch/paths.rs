@@ -24,13 +24,14 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
     }
 }
 
-/// The nearest existing folder above `path`. If `path` does not exist, this folder changes before `path` can appear.
+/// The nearest existing folder above `path`. If `path` does not exist, it cannot appear without a change in this
+/// folder, unless the path leads through a dangling link.
 pub(super) fn nearest_folder(path: &Path) -> Option<&Path> {
     path.ancestors().skip(1).find(|it| it.is_dir())
 }
 
-/// All files below `inputs.dirs`, except ignored files and those in `inputs.except`. Calls `enter` with each folder
-/// before listing it.
+/// All files below `inputs.dirs`. Ignored files and folders, those in `inputs.except`, and links to folders are left
+/// out. Calls `enter` with each folder before listing it.
 pub(super) fn files_below<E>(
     inputs: &Inputs,
     mut enter: impl FnMut(&Path) -> Result<(), E>,

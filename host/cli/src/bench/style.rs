@@ -10,7 +10,7 @@ pub(crate) struct Theme {
     pub(crate) dim: &'static str,
     /// The lines behind the data.
     pub(crate) grid: &'static str,
-    /// Lines that connect data, and what is shown for comparison.
+    /// Lines that lead to data or connect it.
     pub(crate) range: &'static str,
     /// The colours of data, the most important first.
     pub(crate) data: [&'static str; 3],
@@ -52,7 +52,8 @@ pub(crate) fn scaled(ns: f64) -> (f64, &'static str) {
     }
 }
 
-/// The smallest axis from one power of ten to another that contains all these values: the exponents of both powers.
+/// The exponents of the first and the last power of ten on the smallest logarithmic axis that contains all these
+/// values. A value below 1 counts as 1.
 pub(crate) fn decades(values: impl Iterator<Item = f64>) -> (i32, i32) {
     let (least, most) =
         values.fold((f64::MAX, 1.0_f64), |(least, most), value| (least.min(value.max(1.0)), most.max(value)));

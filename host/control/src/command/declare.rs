@@ -11,7 +11,7 @@ pub enum Effect {
     Reads,
     /// The command changes something. Repeating it changes nothing more.
     Sets,
-    /// The command changes something each time it is sent.
+    /// The command changes something. Repeating it may change something again.
     Changes,
     /// The command calls a method, and the plugin decides what the call changes.
     Calls,
@@ -38,7 +38,7 @@ pub(crate) const OF_A_PLUGIN: Failures = &[
     (Code::UnknownPlugin, "There is no such plugin, method or version"),
     (Code::WrongState, "The plugin's state does not allow the request"),
 ];
-/// The possible failures of a request with a body.
+/// The possible failures of a command that is not read-only, because of its body or of the plugin.
 pub(crate) const OF_A_CHANGE: Failures = &[
     (Code::SlowBody, "The body did not arrive in time"),
     (Code::NotJson, "The content type of the body is not JSON"),
@@ -112,7 +112,7 @@ macro_rules! declare {
         $(#[doc = $doc:literal])+
         $effect:ident $variant:ident as $name:ident($payload:ty) -> $answer:ty, $done:literal, [$($failures:ident),*];
     )+) => {
-        /// A request to a running host.
+        /// A command to a running host, with its payload.
         #[derive(Clone, Debug)]
         pub enum Command {
             $($(#[doc = $doc])+ $variant($payload),)+
@@ -152,7 +152,7 @@ macro_rules! declare {
                 }
             }
 
-            /// Reads a payload into the command.
+            /// Reads the payload of a command of this kind, and returns the command.
             pub(crate) fn read<S: Source>(self, source: S) -> Result<Command, S::Error> {
                 match self {
                     $(Self::$variant => source.payload().map(Command::$variant),)+

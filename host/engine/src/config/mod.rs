@@ -52,16 +52,16 @@ impl Settings {
 
 /// The folder in which a host keeps its files; [`default_state_dir`] returns the default.
 ///
-/// | folder | content |
+/// | path | content |
 /// |---|---|
-/// | `build` | the output of build scripts, and of cargo if a configuration sets the state folder; see [`BuildDir`](crate::BuildDir) |
+/// | `build` | the output of the programs that manifests name as `build.script`, and of cargo if a configuration sets the state folder; see [`BuildDir`](crate::BuildDir) |
 /// | `artifacts` | the store |
 /// | `run/<pid>-<n>` | the run folder of one host: the private copies of artifacts, the crash record, and a file that is locked while the host runs; removed when the host ends |
 /// | `data/<id>` | the plugin's own data |
-/// | `demoted/<id>.json` | the plugin's artifacts that have crashed, and therefore do not run in the host's process |
+/// | `demoted/<id>.json` | the list of the plugin's artifacts that have crashed, and therefore do not run in the host's process |
 /// | `checkpoints/<id>` | the plugin's last saved state: its last checkpoint while it runs, or the state that it had when it was stopped |
 /// | `plugins/<id>` | the record of the plugin: whether it is stopped, which version served, and the versions for rollbacks |
-/// | `hosts/<hash>` | the addresses of the control plane of the host that serves a plugins folder; locked while that host runs |
+/// | `hosts/<hash>` | a file with the addresses of the control plane of the host that serves a plugins folder; the host keeps it locked while it runs |
 /// | `http-token` | the token for the HTTP API, if a host has ever served that API |
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
@@ -126,7 +126,7 @@ impl StateDir {
         Ok(dir)
     }
 
-    /// The folder with the artifacts that have crashed.
+    /// The folder with the lists of the artifacts that have crashed, one file for each plugin.
     pub(crate) fn demoted(&self) -> PathBuf {
         self.root.join("demoted")
     }
@@ -146,7 +146,7 @@ impl StateDir {
     ///
     /// If the state folder was removed (`git clean`, `cargo clean`), the run folder is created again.
     pub(crate) fn new_copy(&self, id: &PluginId) -> PathBuf {
-        // If this fails, writing the copy fails and is reported.
+        // If the folder cannot be created, writing the copy fails, which is reported.
         let _ = self.run.renew().and_then(|()| keep_out_of_git(&self.root));
         self.run().join(format!("{}-{}.so", id.short(), COPIES.fetch_add(1, Ordering::Relaxed)))
     }

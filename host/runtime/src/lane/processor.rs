@@ -5,7 +5,7 @@ use std::io;
 
 /// The processor on which the calling thread runs. The kernel may move the thread at any time.
 pub(super) fn current() -> usize {
-    // The C library and the kernel answer this without a system call.
+    // The kernel's vDSO answers this without a system call.
     sched_getcpu()
 }
 
@@ -14,7 +14,8 @@ pub(super) fn current() -> usize {
 ///
 /// # Errors
 ///
-/// * The kernel's error: the thread was not moved, or may use only the other processors from now on
+/// * The kernel's error: the thread was not moved, or it was moved, but may from now on use only the other processors,
+///   or all that its cgroup permits
 pub(super) fn leave(processor: usize) -> io::Result<bool> {
     let before = sched_getaffinity(None)?;
     let mut others = before;
@@ -34,8 +35,9 @@ pub(super) fn leave(processor: usize) -> io::Result<bool> {
 fn restore(before: &CpuSet) -> io::Result<()> {
     let mut all = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|number| all.set(number));
-    // `before` contains only processors that the cgroup permits now. If the thread has no mask of its own, a mask of all
-    // processors has the same effect, and also permits processors that the cgroup gets later.
+    // `before` is the mask of the thread without the processors that its cgroup forbids now. To set exactly this mask
+    // would also exclude processors that the cgroup gets later. So the mask of all processors is tried first. If the
+    // thread may then use more processors than `before`, it had a narrower mask of its own, which is set again.
     sched_setaffinity(None, &all)?;
     if sched_getaffinity(None)? != *before {
         sched_setaffinity(None, before)?;

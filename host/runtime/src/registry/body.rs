@@ -1,8 +1,8 @@
 //! The body of a generation: a library in the host's process, or a child process, together with the instance in it.
 //!
 //! The registry and the engine use only the trait [`Body`], and read the differences between bodies from the properties
-//! in [`Traits`]. They never check which kind of body a generation has, or whether the body is a child process. A new
-//! kind of body needs one implementation of [`Body`], and one more case in the engine, which selects the body.
+//! in [`Traits`]. They never check which type a body has, or whether it has a process id. A new kind of body needs one
+//! implementation of [`Body`], and one more case in the engine, which selects the body.
 //!
 //! **Architecture Invariant:** a typed call does not go through the body. The call table that the call pins contains
 //! everything that the call needs: the edges, the column in which the call is counted, and how often calls are timed.
@@ -17,7 +17,7 @@ use replug_model::{
 use replug_wire::Level;
 use std::time::Duration;
 
-/// The instance of a generation, together with the process that it runs in.
+/// The instance of a generation, together with what it runs in: a library in the host's process, or a child process.
 ///
 /// Several threads may use a body at the same time. A generation never moves to another body.
 pub trait Body: Send + Sync {
@@ -98,7 +98,8 @@ pub trait Body: Send + Sync {
         None
     }
 
-    /// How the last call reached the child process, if this body is in a child process that was called.
+    /// The kind of connection that the call that ended last has used, and why. `None` if the body is not in a child
+    /// process, or no call has ended yet.
     fn lane(&self) -> Option<LaneInUse> {
         None
     }
@@ -151,16 +152,18 @@ impl LifecycleError {
 /// The properties of a [`Body`].
 #[derive(Clone, Copy, Debug)]
 pub struct Traits {
-    /// The body uses memory outside of the host's process.
+    /// The generation runs outside of the host's process: its calls are counted under `Mode::Process`, and its library
+    /// takes no memory of the host.
     pub outside_the_process: bool,
-    /// A crash in the body is a crash of the host's process. The crash record has a mark for each thread that runs the
-    /// body's code.
+    /// A crash in the body is a crash of the host's process. A crash in the body is a crash of the host's process,
+    /// which the host attributes to the plugin: each thread that runs a call or a lifecycle step of the body has a mark
+    /// in the crash record.
     pub attributable: bool,
     /// A call in the body can be [aborted](Body::interrupt). Otherwise, a call that does not return occupies its thread
     /// until the process exits.
     pub interruptible: bool,
-    /// A lifecycle step returns by the deadline that was set when the body was made. Otherwise, nothing limits how long
-    /// a step takes.
+    /// Each lifecycle step returns within the `step_timeout` with which the body was made. Otherwise, nothing limits
+    /// how long a step takes.
     pub steps_have_a_deadline: bool,
     /// The body keeps the limits, the deadlines and the environment variables of the manifest with which it was made. A
     /// change of these settings needs a new instance.
@@ -193,6 +196,8 @@ pub struct Retire<'a> {
 pub enum Unmap {
     /// The library stays mapped, which is always sound.
     Never,
-    /// The library is unmapped if its code ran on threads of its own, and if its last use ends within this time.
+    /// The host tries to unmap the library if its code ran on threads of its own. It waits at most this long until no
+    /// other thread is in the code. If the library is still in use then, or the loader keeps it, the library stays
+    /// mapped.
     Within(Duration),
 }

@@ -28,13 +28,13 @@ impl<T> ByMode<T> {
     }
 }
 
-/// The calls of all generations of a plugin that ran in one mode.
+/// The calls of those generations of a plugin that ran, or run, in this mode.
 pub struct CallsIn {
     /// The mode.
     pub mode: Mode,
     /// How many calls there were, and how many failed.
     pub calls: Calls,
-    /// The durations of the timed calls that returned.
+    /// The durations of those calls that were timed and ended with `CallEnd::Ok`.
     pub returned: Histogram,
     /// The durations of the timed calls that failed.
     pub failed: Histogram,
@@ -56,7 +56,7 @@ impl Entry {
         })
     }
 
-    /// Records the duration of a call into this generation.
+    /// Records the duration of a call into `live`, a generation of this plugin, among those of its mode.
     #[cold]
     pub(crate) fn note_time(&self, took: Took, end: CallEnd, live: &Live) {
         self.times.of(live.traits().mode()).note(took, end);

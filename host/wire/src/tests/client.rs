@@ -36,7 +36,8 @@ fn greet_rejects_another_protocol_and_an_invalid_hello() {
     assert!(matches!(greeted_with(Kind::Hello, &[0xff; 40]), WireError::Garbled { .. }));
 }
 
-/// A control connection whose shim sends `Hello` and then answers the first request with these frames.
+/// A control connection whose shim sends `Hello`, and directly after it these frames, as the replies to the first
+/// requests.
 fn control_answered_with(frames: Vec<u8>) -> ControlConnection {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let hello = frame(Kind::Hello as u8, 0, &Hello::own().encode().unwrap());

@@ -1,13 +1,14 @@
-//! Ensures that only one host serves a plugins folder, and records where the host listens, so that clients find it
-//! independently of their environment.
+//! Ensures that only one host with a given state folder serves a plugins folder, and records where the host listens, so
+//! that clients find it independently of their environment.
 //!
-//! The path of the socket depends on `XDG_RUNTIME_DIR`, which may differ, for example, between a shell and cron. With a
-//! different value, a second host would find no socket at its path. To exclude it in that case, too, a host keeps a
-//! file in its state folder locked while it runs. It writes up to four lines into the file: the parent process that
-//! restarts it after a crash, the path of its socket, its plugins folder, and its address for HTTP. The kernel releases
-//! the lock when the process exits. The content of an unlocked file is ignored, with two exceptions. First, if the next
-//! host may use any port, it uses the port of the previous host. Second, if the parent process in the file still runs,
-//! it is about to start the next host. A host that stops without a crash removes the line of the parent process.
+//! The path of the socket depends on `XDG_RUNTIME_DIR`, which may differ, for example, between a shell and cron. A
+//! second host with a different value would look for the socket at another path, find none, and start. So each host
+//! also keeps a file in its state folder locked while it runs. It writes up to four lines into the file: the parent
+//! process that restarts it after a crash, the path of its socket, its plugins folder, and its address for HTTP. The
+//! kernel releases the lock when the process exits. The content of an unlocked file is ignored, with two exceptions.
+//! First, a host with port 0 uses the port of the previous host, if the IP address is the same and the port is free.
+//! Second, if the parent process in the file still runs, it is about to start the next host. A host that stops without
+//! a crash removes the line of the parent process.
 
 use super::{FoundHost, unix::name_of};
 use crate::http::config::ListenError;
@@ -83,13 +84,14 @@ impl Claim {
         if let Some(supervisor) = parent::supervisor() {
             file.write_all(format!("{PARENT}{supervisor}\n").as_bytes()).map_err(failed)?;
         }
-        // Links in the path are not resolved: they may later point elsewhere, and the host follows them.
+        // Links in the path are not resolved here, but by `look_in`: a link may be changed while the host runs, and the
+        // host then uses its new target.
         let plugins = std::path::absolute(plugins_dir).unwrap_or_else(|_| plugins_dir.to_owned());
         Ok(Self { file, path, plugins, content: Vec::new(), last_http })
     }
 
-    /// Creates the file again if it was removed, so that clients find the host, and no second host serves the folder.
-    /// Returns whether the file was missing.
+    /// Claims the folder again if the file was removed or replaced, so that clients find the host, and no second host
+    /// serves the folder. Returns whether that was so.
     pub(super) fn renew(&mut self) -> Result<bool, ListenError> {
         let identity = |it: fs::Metadata| (it.dev(), it.ino());
         let open = self.file.metadata().map(identity).map_err(|source| self.failed(source))?;
@@ -102,7 +104,7 @@ impl Claim {
         Ok(true)
     }
 
-    /// Records the path of the host's socket.
+    /// Records the path of the host's socket, and the plugins folder.
     pub(super) fn record_socket(&mut self, socket: &Path) -> Result<(), ListenError> {
         let socket = std::path::absolute(socket).map_err(|source| self.failed(source))?;
         let lines =
@@ -110,7 +112,7 @@ impl Claim {
         self.write(&lines)
     }
 
-    /// Records the host's TCP address, after the socket.
+    /// Records the host's TCP address, in the last line.
     pub(super) fn record_http(&mut self, address: SocketAddr) -> Result<(), ListenError> {
         self.write(format!("{address}\n").as_bytes())
     }

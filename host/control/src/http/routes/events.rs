@@ -19,17 +19,18 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Wanted {
-    /// Only events of this plugin.
+    /// Only events of this plugin, and always `host_stopped` and `events_lost`.
     #[serde(default)]
     plugin: Option<PluginId>,
-    /// Only events of these kinds, separated by commas.
+    /// Only events of these kinds (a list separated by commas), and always `host_stopped` and `events_lost`.
     #[serde(default)]
     #[param(value_type = Option<Vec<Kind>>, inline, style = Form, explode = false, example = json!(["reloaded", "build_failed"]))]
     kind: Option<String>,
 }
 
-/// Stream events from now on, as server-sent events. Each event has an id. With an id in the header `Last-Event-ID`,
-/// the stream continues after the event with this id. With `0`, it begins with the oldest event that the host keeps.
+/// Stream events from now on, as server-sent events. Each event has an id, except `events_lost`, which stands for
+/// events that the reader has missed. With an id in the header `Last-Event-ID`, the stream continues after the event
+/// with this id. With `0`, it begins with the oldest event that the host keeps.
 #[utoipa::path(get, path = "/events", params(Wanted, ("last-event-id" = Option<String>, Header, description = "The id of the last event that was read")), responses((status = 200, description = "A stream that ends with the host", body = String, content_type = "text/event-stream")))]
 async fn events(
     State(app): State<Arc<App>>,

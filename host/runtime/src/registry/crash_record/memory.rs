@@ -2,12 +2,13 @@
 //! access it.
 //!
 //! The file is mapped once, at an address that the kernel chooses, and stays mapped, so that a thread can keep a
-//! reference to its marks. The file is in memory, not on disk: another process could truncate a file on disk, or the
-//! disk could become full, and then a thread that writes a mark would get SIGBUS. A process that outlives this one
-//! holds the same file and writes its content to disk: the [parent](crate::parent), or a [recorder](crate::recorder).
+//! reference to its *marks*: words that each say which method or lifecycle step of which generation a call runs. The
+//! file is in memory, not on disk: another process could truncate a file on disk, or the disk could become full, and
+//! then a thread that writes a mark would get SIGBUS. If there is a [parent](crate::parent) or a
+//! [recorder](crate::recorder), it outlives this process, holds the same file, and writes its content to disk.
 //!
-//! **Architecture Invariant:** no mapping ever replaces another in this process. The only exception is in a forked
-//! child, whose marks are not part of the record.
+//! **Architecture Invariant:** replug never maps memory at a fixed address, so it never replaces an existing mapping.
+//! The only exception is `forked`, in a forked child, whose marks are not part of the record.
 
 use super::layout::{ADDRESSES, FAULT_AT, HEADER_BYTES, RECORD_BYTES, THREAD_SLOT_BYTES, THREAD_SLOTS};
 use crate::registry::thread_slot::MAX_DEPTH;
@@ -44,7 +45,8 @@ struct Region {
     shared: Option<SharedRegion>,
 }
 
-// SAFETY: the memory at `start` is only ever accessed through atomics.
+// SAFETY: code of this process accesses the memory at `start` only through atomics. Otherwise, only the kernel accesses
+// it: in `pwrite`, and for other users of the file.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -84,8 +86,8 @@ pub(crate) fn make() -> io::Result<File> {
     Ok(file.into())
 }
 
-/// Uses the memory file that the parent has created and holds for the crash record of this process. Only the first call
-/// has an effect.
+/// Makes `file`, which the parent has created and keeps open, the memory of this process's crash record. Has no effect
+/// after an earlier call, or after the memory of the record was mapped.
 ///
 /// # Errors
 ///
@@ -130,8 +132,10 @@ unsafe extern "C" fn forked() {
     let own = unsafe { mmap_anonymous(null_mut(), RECORD_BYTES, READ_WRITE, MapFlags::PRIVATE) };
     let Ok(own) = own else { return };
     // SAFETY: `own` was just mapped, and no other code uses it. `own` replaces the region, in the child only:
-    // references into the region read zeros from their atomics from now on, and nothing else changes for them. The call
-    // fails only if the kernel has no memory left; the child then terminates at its next call.
+    // references into the region read zeros from their atomics from now on, and nothing else changes for them. If the
+    // call fails, for example because the kernel has no memory left, the region is either still shared, and the child
+    // overwrites this process's marks, or it is already unmapped, and the child gets SIGSEGV when it next calls a
+    // plugin.
     let _ =
         unsafe { mremap_fixed(own, RECORD_BYTES, RECORD_BYTES, MremapFlags::MAYMOVE, region.start.cast()) };
 }
@@ -141,8 +145,8 @@ pub(super) fn memory() -> Option<&'static SharedRegion> {
     region()?.shared.as_ref()
 }
 
-/// The marks of the thread slot with that number. If the crash record has no room for the slot, the marks are in other
-/// memory, which other processes cannot read.
+/// The marks of the thread slot with that number. A thread slot is the memory of one thread that calls plugins. If the
+/// crash record has no room for the slot, the marks are in other memory, which other processes cannot read.
 pub(in crate::registry) fn marks(thread_slot: usize) -> &'static Marks {
     match region() {
         Some(region) if thread_slot < THREAD_SLOTS => {

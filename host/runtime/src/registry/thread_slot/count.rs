@@ -1,4 +1,5 @@
-//! Counts the calls of a thread into one generation, and chooses which of them are timed.
+//! Counts the calls of a thread into one generation, and decides after each whether the thread's next call, into any
+//! generation, is timed.
 
 use super::Calls;
 use replug_model::metrics::Failure;
@@ -9,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(in crate::registry) struct Count {
-    /// The calls that returned. Returned and failed calls are counted separately, so that no counter ever decreases.
+    /// The calls that ended with `CallEnd::Ok`. They have a counter of their own. As the difference of all calls and of
+    /// the failed calls, the number would be too high for a reader between the two stores, and would then decrease.
     returned: AtomicU64,
     /// The calls that failed, in the order of [`Failure::ALL`].
     failures: [AtomicU64; 5],
@@ -49,7 +51,7 @@ fn note(counter: &AtomicU64, OneIn { mask }: OneIn) -> bool {
     before & mask == 0
 }
 
-/// How often a call causes the thread's next call to be timed: one in this number of calls.
+/// Which calls cause the thread's next call to be timed: one in `mask` + 1, which is a power of two.
 #[derive(Clone, Copy, Debug)]
 pub struct OneIn {
     mask: u64,
@@ -58,6 +60,7 @@ pub struct OneIn {
 impl OneIn {
     /// Each call causes the thread's next call to be timed.
     pub const ONE: Self = Self { mask: 0 };
-    /// The first call, and then every 1,024th, causes the thread's next call to be timed.
+    /// Of a thread's calls into a generation, the first that returned, and then every 1,024th, cause the next call to
+    /// be timed. The same applies to each kind of failure.
     pub const SAMPLED: Self = Self { mask: 1023 };
 }

@@ -1,5 +1,6 @@
-//! The ledger: for each column, the calls of the threads that have exited, and the *visitors*: the threads that have
-//! counted a call of the generation.
+//! The ledger. Each living generation owns a *column*: a position in the counts of every thread slot. For each column,
+//! the ledger has the calls of the threads that have exited, and the *visitors*: the threads that have counted a call
+//! of the column's generation.
 
 use super::{COLUMNS, Calls, Count, THREAD_SLOTS, Tid, own_tid};
 use crate::registry::{
@@ -42,7 +43,7 @@ pub(super) fn note_visitor(column: CallColumn) {
     }
 }
 
-/// The number of living generations in this process exceeds the number of columns in which calls are counted.
+/// No column is free: as many generations are alive in this process as there are columns (4096).
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "4096 generations are alive in this process: calls that never return keep old ones from retiring; restart the host"
@@ -103,8 +104,8 @@ impl ColumnLease {
         Ok(())
     }
 
-    /// Sets the mark of the calling thread to this lifecycle step of the generation, for as long as the result exists.
-    /// The step must run in this process.
+    /// Marks the calling thread, in the crash record, as running this lifecycle step of the generation, for as long as
+    /// the result exists. The step must run in this process.
     pub(crate) fn mark(&self, step: Step) -> Marked {
         self.marks().step(step)
     }
@@ -116,8 +117,8 @@ impl ColumnLease {
 
     /// The calls of all threads so far.
     pub(in crate::registry) fn total(&self) -> Calls {
-        // The lock is held until the end. Otherwise, a thread could move its counts meanwhile, and be counted twice or
-        // not at all.
+        // The lock is held until the end. Otherwise, an exiting thread could move its counts to the ledger after
+        // `calls` was read and before its slot is read, and its calls would be missing.
         let ledger = LEDGER.lock();
         let mut total = ledger[self.column.0].calls;
         self.for_each(|count| {
@@ -133,7 +134,8 @@ impl ColumnLease {
     }
 }
 
-/// The marks of the generation that has a column. Must not be used after the column was released.
+/// Marks threads as running code of the generation that owns this column. Must not be used after the column was
+/// released, because another generation may own it then.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ColumnMarks(CallColumn);
 
