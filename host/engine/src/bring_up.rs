@@ -11,7 +11,7 @@ use crate::{
     lifecycle::AfterCrash,
     load::{
         HostReporter, LoadError, LoadSpec, Observer, Unloading,
-        process::{self, Environment, SavedBy, Start},
+        process::{self, Environment, ProcessSpec, SavedBy, Start},
     },
     manifest::{Mode, Trial, Unload},
     overdue::Overdue,
@@ -145,12 +145,11 @@ impl Candidate<'_> {
             return Ok(());
         }
         let tried = self.tried();
-        let start = self.start(Box::new(|_, _| ()))?;
         if reload.preflight == Trial::Load {
             let passed = self.context.verdicts.of(&tried);
             let found = match passed {
                 Some(found) => found,
-                None => process::open_only(start, self.spec()?)?,
+                None => process::open_only(self.start(Box::new(|_, _| ()))?, self.spec()?)?,
             };
             self.context.verdicts.note(tried, found);
             return self.apply_report(found);
@@ -166,7 +165,7 @@ impl Candidate<'_> {
         let passed = self.context.verdicts.of(&tried).filter(|_| state.is_none());
         let found = match passed {
             Some(found) => found,
-            None => process::try_out(start, self.spec()?, state)?,
+            None => process::try_out(self.start(Box::new(|_, _| ()))?, self.spec()?, state)?,
         };
         self.context.verdicts.note(tried, found);
         self.apply_report(found)
@@ -275,12 +274,17 @@ impl Candidate<'_> {
     /// The settings with which the child process is started.
     fn start(&self, on_death: Box<dyn FnOnce(Death, String) + Send>) -> Result<Start<'_>, ReloadCause> {
         Ok(Start {
-            program: self.context.program.as_ref().map_err(Clone::clone)?,
+            process: ProcessSpec {
+                program: self.context.program.as_ref().map_err(Clone::clone)?,
+                plugin: self.job.entry.id.clone(),
+                generation: self.job.generation,
+                limits: self.job.manifest.limits,
+                environment: self.environment(),
+                static_tls_bytes: self.facts.static_tls_bytes,
+            },
+            spare: self.job.spares.lock().pop(),
             reporter: self.reporter(),
-            limits: self.job.manifest.limits,
             lane: self.job.manifest.process.lane,
-            environment: self.environment(),
-            static_tls_bytes: self.facts.static_tls_bytes,
             on_death,
         })
     }

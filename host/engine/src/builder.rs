@@ -22,6 +22,7 @@ use crate::{
     record::Records,
     registry::{CrashRecord, crash_record, fence},
     shim,
+    spare::SpareSlots,
     watch::{Watcher, links_on},
     workspace::BuildDir,
 };
@@ -331,6 +332,7 @@ async fn prepare(builder: HostBuilder) -> Result<Made, HostError> {
         log_bound: LogBound::new(config.log.plugins),
         watchdog: Arc::default(),
         verdicts: Verdicts::default(),
+        spare_slots: SpareSlots::default(),
         private_bytes: AtomicU64::new(0),
         retiring: watch::Sender::new(0),
         wanted: Mutex::default(),

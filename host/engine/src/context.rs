@@ -18,6 +18,7 @@ use crate::{
     program::Program,
     record::Records,
     registry::{CrashRecord, Live, Retiring, Watchdog, body::Unmap, end, give_back_later},
+    spare::SpareSlots,
     workspace::BuildDir,
 };
 use parking_lot::{Mutex, RwLock};
@@ -46,6 +47,8 @@ pub(crate) struct Context {
     pub(crate) records: Records,
     /// The program that is executed as a shim, or why there is none.
     pub(crate) program: Result<Program, ProcessError>,
+    /// Limits the number of processes that wait for an artifact.
+    pub(crate) spare_slots: SpareSlots,
     /// The most verbose log level that the settings allow for plugins.
     pub(crate) log_bound: LogBound,
     /// Finds calls in this process that do not return.

@@ -6,7 +6,7 @@ use crate::{
     event::{Stage, millis},
     id::{Digest, Generation},
     lifecycle::AfterCrash,
-    load::process::SavedBy,
+    load::process::{SavedBy, Spare},
     manifest::Manifest,
     overdue::{Overdue, Steps},
     registry::{Entry, Live, body::LifecycleError},
@@ -42,6 +42,8 @@ pub(crate) struct Job {
     pub(crate) passed_over: Option<Digest>,
     /// The version that was stopped to make room for this version (`order = "stop-first"`), if any.
     pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,
+    /// Processes that were started for this job in advance.
+    pub(crate) spares: Mutex<Vec<Spare>>,
     /// The lifecycle steps that the job runs in this process.
     pub(crate) steps: Arc<Steps>,
     /// Makes the callback for an unexpected exit of a generation's process.

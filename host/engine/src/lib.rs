@@ -63,6 +63,7 @@ mod reload;
 mod roles;
 mod snapshot;
 mod spans;
+mod spare;
 mod stop_first;
 mod worker;
 

@@ -51,6 +51,7 @@ mod restarts;
 mod shim;
 mod signals;
 mod source;
+mod spares;
 mod stop_first;
 mod stuck;
 mod supervision;

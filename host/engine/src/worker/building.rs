@@ -9,6 +9,7 @@ use crate::{
     build::{Built, Moment},
     error::{HostError, ReloadError},
     event::{EventKind, Stage, Stages},
+    id::Generation,
     lifecycle::{Input, Reading, Work},
     reload, spans,
     watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What},
@@ -85,6 +86,7 @@ impl Worker {
     ) -> Result<(Option<Result<Built, ReloadError>>, Option<Work>), HostError> {
         if cause.change.is_some() {
             stages.detect = cause.age_ms();
+            self.prepare_spares();
         }
         self.emit(EventKind::BuildStarted { cause: cause.change.as_ref().map(|change| change.path.clone()) });
         let manifest = self.latest_manifest();
@@ -120,6 +122,14 @@ impl Worker {
                 self.begin_again(cause, Cause::of(newer)).await;
                 Ok((None, next))
             }
+        }
+    }
+
+    /// Starts the processes that the edited version will need.
+    fn prepare_spares(&mut self) {
+        if let Ok(program) = &self.context.program {
+            let of = (&self.lifecycle.latest_manifest().clone(), Generation(self.last_generation + 1));
+            self.spares.prepare(&self.context.spare_slots, program, of);
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
     reload::{self, Installed},
     spans,
 };
+use parking_lot::Mutex;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -158,6 +159,7 @@ impl Worker {
         (cause, mut stages): (&mut Cause, Stages),
     ) -> (Attempt, Result<Installed, ReloadError>) {
         self.doing(Some(Stage::Load));
+        let spares = self.spares.take().await;
         self.last_generation += 1;
         let generation = Generation(self.last_generation);
         let served = Arc::default();
@@ -173,6 +175,7 @@ impl Worker {
             after_crash,
             passed_over: cause.passes_over,
             stopped: Arc::default(),
+            spares: Mutex::new(spares),
             steps: Arc::default(),
             on_death: self.on_death(&served),
         };

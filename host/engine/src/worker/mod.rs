@@ -36,6 +36,7 @@ use crate::{
     manifest::{self, Manifest, ManifestError},
     record::{Kept, Wanted},
     registry::Entry,
+    spare::Spares,
     watch::Watcher,
 };
 use cause::Cause;
@@ -86,6 +87,8 @@ pub(crate) struct Worker {
     /// Whether the last checkpoint could not be written to disk. Such a checkpoint is lost when the host ends.
     is_unwritten: bool,
     sources: Sources,
+    /// The processes that wait for the artifact of the build in progress.
+    spares: Spares,
 }
 
 impl Worker {
@@ -129,6 +132,7 @@ impl Worker {
             saved: None,
             is_unwritten: false,
             sources: Sources::default(),
+            spares: Spares::default(),
         };
         tokio::spawn(worker.run(Command::Begin { with_host, unusable }));
         handle

@@ -1,38 +1,21 @@
-//! The process of one shim: starts the process, sends it requests, kills it, and reaps it.
+//! The process of one shim: greets the process, sends it requests and kills it.
 
 use super::{
     bounds::Bounds,
-    environment::Environment,
     error::ProcessError,
     lanes::Lanes,
-    life::{Life, REAP_TIMEOUT, Reaper},
-    output::{ProcessStream, Tail, drain, listen},
-    spawner,
+    life::{Life, REAP_TIMEOUT},
+    output::{ProcessStream, drain, listen},
+    spare::{ProcessSpec, Spare},
 };
-use crate::{
-    deadline::Deadline,
-    load::{
-        in_process::{self, TUNABLES, more_static_tls},
-        reporter::HostReporter,
-    },
-    process_usage::ProcessUsage,
-    program::Program,
-};
+use crate::{deadline::Deadline, load::reporter::HostReporter, process_usage::ProcessUsage};
 use parking_lot::Mutex;
 use replug_api::call::Death;
-use replug_model::{
-    event::LimitsInForce,
-    limits::{LaneKind, LimitsSpec},
-    step::Step,
-};
-use replug_wire::{
-    ControlConnection, Greeting, Limits, RequestError, SHIM_MARKER, Service, Timed, WireError,
-};
+use replug_model::{event::LimitsInForce, limits::LaneKind, step::Step};
+use replug_wire::{ControlConnection, Greeting, Limits, RequestError, Service, Timed, WireError};
 use std::{
     io::{self, PipeWriter},
-    os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
-    process::{self, Command, Stdio},
     sync::Arc,
     thread,
     time::Duration,
@@ -46,18 +29,14 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The parameters for starting a child.
 pub struct Start<'a> {
-    /// The program to run.
-    pub program: &'a Program,
+    /// The process to start.
+    pub process: ProcessSpec<'a>,
+    /// A process that was started earlier. If it is as `process` requires, it is used, and otherwise killed.
+    pub spare: Option<Spare>,
     /// Receives the reports of the plugin and the output of its process.
     pub reporter: HostReporter,
-    /// The limits of the process.
-    pub limits: LimitsSpec,
     /// How calls and answers are passed to and from the process.
     pub lane: LaneKind,
-    /// The environment and the capabilities of the process.
-    pub environment: Environment<'a>,
-    /// The static thread-local storage that the plugin uses, in bytes.
-    pub static_tls_bytes: u64,
     /// Called once, on a thread of its own, if the process terminates unexpectedly: with the cause of its death and the
     /// last lines of its standard error.
     pub on_death: Box<dyn FnOnce(Death, String) + Send>,
@@ -75,44 +54,16 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts a shim, and waits until it has sent its greeting.
+    /// Starts a shim, or uses the one that was started earlier, and waits until it has sent its greeting.
     pub(crate) fn start(start: Start<'_>) -> Result<Self, ProcessError> {
-        let program = start.program.path().to_owned();
-        let failed =
-            |error: io::Error| ProcessError::Start { program: program.clone(), reason: error.to_string() };
-        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let (our_events, their_events) = UnixStream::pair().map_err(failed)?;
-        let (our_service, their_service) = UnixStream::pair().map_err(failed)?;
-        let (their_lifeline, lifeline) = io::pipe().map_err(failed)?;
-        let mut command = Command::new(&program);
-        command.args([SHIM_MARKER, &process::id().to_string()]);
-        start.environment.apply(&mut command);
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if start.static_tls_bytes > 0 {
-            command.env(TUNABLES, more_static_tls(start.static_tls_bytes));
-        }
-        let mut bounds = Bounds::prepare(start.limits, (&start.reporter.plugin, start.reporter.generation))?;
-        in_process::restore_sigchld();
-        let mut child = spawner::spawn(command).map_err(|error| {
-            bounds.discard();
-            failed(error)
-        })?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let life = Life::of(&child, Tail::default(), bounds.cgroup()).map_err(|error| {
-            // No other code uses this process yet. An error means that it has already exited.
-            let _ = child.kill();
-            let _ = child.wait();
-            bounds.discard();
-            failed(error)
-        })?;
-        let life = Arc::new(life);
-        // From here on, each return with an error drops the reaper, which kills the process.
-        let reaper = Reaper::of(child, &life);
-        bounds.take_in(life.pid())?;
-        let no_thread = |error: io::Error| {
-            failed(io::Error::other(format!(
-                "cannot start a thread that reads the program's output: {error}"
-            )))
+        let spare = start.spare.filter(|spare| spare.fits(&start.process));
+        let started = spare.map_or_else(|| Spare::start(&start.process), Ok)?;
+        let Spare {
+            reaper, life, bounds, output: (stdout, stderr), control, events, service, lifeline, ..
+        } = started;
+        let no_thread = |error: io::Error| ProcessError::Start {
+            program: start.process.program.path().to_owned(),
+            reason: format!("cannot start a thread that reads the program's output: {error}"),
         };
         let reporter = Arc::new(start.reporter);
         let end = life.process.clone();
@@ -128,17 +79,16 @@ impl Child {
                 drain(ProcessStream::until(&end, stderr), "stderr", (&reporter, tail)).map_err(no_thread)?,
             );
         }
-        outputs.push(listen(ProcessStream::until(&end, our_events), reporter).map_err(no_thread)?);
+        outputs.push(listen(ProcessStream::until(&end, events.0), reporter).map_err(no_thread)?);
         let wait = move || reaper.wait(outputs, start.on_death);
         thread::Builder::new().name("replug-reaper".into()).spawn(wait).map_err(no_thread)?;
         let failed_hello = |error| Self::process_error(Step::Hello, HELLO_DEADLINE, (&life, error));
-        let mut ours = Timed::from(ours);
-        ours.until(Some(Deadline::after(HELLO_DEADLINE).until));
-        let greeting =
-            Greeting { events: their_events, lifeline: their_lifeline.into(), service: their_service };
-        let control = Mutex::new(ControlConnection::greet(ours, greeting).map_err(failed_hello)?);
-        let service = Mutex::new(Service::new(our_service));
-        Ok(Self { control, service, lanes: Lanes::by(start.lane), life, bounds, _lifeline: lifeline })
+        let mut control = Timed::from(control);
+        control.until(Some(Deadline::after(HELLO_DEADLINE).until));
+        let greeting = Greeting { events: events.1, lifeline: lifeline.1.into(), service: service.1 };
+        let control = Mutex::new(ControlConnection::greet(control, greeting).map_err(failed_hello)?);
+        let service = Mutex::new(Service::new(service.0));
+        Ok(Self { control, service, lanes: Lanes::by(start.lane), life, bounds, _lifeline: lifeline.0 })
     }
 
     /// Requests a lifecycle step, and waits for the answer. If no answer comes within the deadline, kills the process.

@@ -1,8 +1,9 @@
 //! Runs an artifact in a child process, the shim. The shim is a second process of the same program. It loads the
 //! artifact with the same code as the host.
 //!
-//! * `child.rs` starts the process and sends requests to it; `spawner.rs` has the thread that starts the process.
-//!   `life.rs` kills and reaps the process, and `output.rs` reports its output.
+//! * `spare.rs` starts the process, which may happen before its artifact is known; `spawner.rs` has the thread that
+//!   starts all processes. `child.rs` greets the process and sends requests to it. `life.rs` kills and reaps the
+//!   process, and `output.rs` reports its output.
 //! * `lanes.rs` has the connections for calls.
 //! * `instance.rs` implements `Body` for a plugin in a child process.
 //! * `interfaces.rs` implements the interfaces that handles call, and limits how long calls take.
@@ -22,6 +23,7 @@ mod interfaces;
 mod lanes;
 mod life;
 mod output;
+mod spare;
 mod spawner;
 mod trial;
 
@@ -31,4 +33,5 @@ pub use environment::Environment;
 pub use error::ProcessError;
 pub use instance::InstanceSpec;
 pub(crate) use instance::{Instance, Purpose};
+pub use spare::{ProcessSpec, Spare};
 pub use trial::{SavedBy, TrialError, TrialReport, open_only, try_out};
