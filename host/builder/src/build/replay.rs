@@ -81,8 +81,8 @@ pub(super) struct Template {
     spec: BuildSpec,
     /// The name of the files that rustc writes, without prefix and extension: the crate's name with cargo's suffix.
     stem: String,
-    /// The inputs of the artifact other than the crate's own sources. None of them may change, unless another run of
-    /// cargo has compiled the change.
+    /// The inputs of the artifact that are not read by the own crate alone. None of them may change, unless another run
+    /// of cargo has compiled the change.
     others: Mutex<Stamps>,
     needs: Needs,
     inputs: Mutex<Inputs>,
@@ -133,7 +133,12 @@ impl Template {
         let externs = args.iter().filter_map(|arg| Some(PathBuf::from(arg.to_str()?.split_once('=')?.1)));
         let externs = externs.filter(|path| path.extension().is_some_and(|it| it == "rlib" || it == "so"));
         let externs: BTreeSet<_> = externs.collect();
+        // A file that the own crate and a dependency read must not change either: the dependency would be outdated.
+        let units = compiled.units().into_iter().filter(|(key, _)| Path::new(key) != list);
+        let of_dependencies: BTreeSet<_> = units.flat_map(|(_, unit)| unit.all_files()).collect();
+        // The remaining inputs, such as links, belong to no unit.
         let others = output.inputs.files.iter().filter(|file| !own.contains(*file)).cloned();
+        let others = others.chain(of_dependencies);
         let others = others.chain(externs.iter().cloned()).chain(beginning.stamps.keys().cloned());
         let mut known = BTreeMap::new();
         for path in others {

@@ -15,6 +15,7 @@ pub extern "C" fn text(number: usize) -> *const u8 {
     const SCRIPT: &str = match option_env!("FROM_SCRIPT") { Some(text) => text, None => "script 0" };
     let all = [
         "source 1", include_str!("text.txt"), helper::TEXT, macros::text!(), EXTRA, OTHER, FLAG, CHECKS, CONFIGURED, SCRIPT,
+        concat!("own shared ", include_str!(concat!(env!("ROOT"), "/shared.txt"))), helper::SHARED,
     ];
     all[number].as_ptr()
 }
@@ -27,7 +28,8 @@ const SCRIPT: &str = "fn main() {\n    println!(\"cargo::rerun-if-changed=data.t
      println!(\"cargo::rustc-env=FROM_SCRIPT=script {}\", std::fs::read_to_string(\"data.txt\").unwrap());\n}\n";
 
 fn helper(number: u8) -> String {
-    format!("pub const TEXT: &str = \"helper {number}\";")
+    let shared = "concat!(\"helper's shared \", include_str!(concat!(env!(\"ROOT\"), \"/shared.txt\")))";
+    format!("pub const TEXT: &str = \"helper {number}\";\npub const SHARED: &str = {shared};")
 }
 
 fn macros(number: u8) -> String {
@@ -65,6 +67,9 @@ fn cases() -> Vec<Case> {
         case(("src/text.txt", "included 2"), "included 2", Rustc, own),
         case(("../helper/src/lib.rs", helper(2)), "helper 2", Cargo, "helper/src/lib.rs has changed"),
         case(("src/text.txt", "included 3"), "included 3", Rustc, own),
+        // The plugin's own crate and a dependency include this file.
+        case(("shared.txt", "2"), "helper's shared 2", Cargo, "shared.txt has changed"),
+        case(("src/text.txt", "included 1"), "helper's shared 2", Rustc, own),
         case(("../macros/src/lib.rs", macros(2)), "macro 2", Cargo, "macros/src/lib.rs has changed"),
         case(
             ("Cargo.toml", MANIFEST.replace("[features]", "[features]\ndefault = [\"extra\"]")),
@@ -114,7 +119,9 @@ async fn every_change_gives_the_library_of_a_clean_build() {
         ("Cargo.toml", MANIFEST),
         ("src/lib.rs", SOURCE),
         ("src/text.txt", "included 1"),
+        ("shared.txt", "1"),
         ("data.txt", "1"),
+        ("../.cargo/config.toml", "[env]\nROOT = { value = \"plugin\", relative = true }\n"),
         ("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n"),
         ("../helper/src/lib.rs", &helper(1)),
         (
@@ -153,7 +160,8 @@ fn contains(library: &[u8], text: &str) -> bool {
 
 /// The texts of the table that the library contains.
 fn texts(library: &[u8]) -> Vec<String> {
-    let numbered = ["source", "included", "helper", "macro", "configured", "script"];
+    let numbered =
+        ["source", "included", "own shared", "helper", "helper's shared", "macro", "configured", "script"];
     let numbered = numbered.iter().flat_map(|name| (0..7).map(move |number| format!("{name} {number}")));
     let switched = ["extra", "other", "flag", "checks"];
     let switched = switched.iter().flat_map(|name| ["on", "off"].map(|state| format!("{name} {state}")));
