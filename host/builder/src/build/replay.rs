@@ -274,7 +274,8 @@ impl Template {
                 Process::start(rustc).ok()?
             }
         };
-        let (diagnostics, stale, ended) = read(process, facts).await.ok()?;
+        let library = format!("lib{}.so", self.stem);
+        let (diagnostics, stale, ended) = read(process, &library, facts).await.ok()?;
         match ended {
             Ended::Exited(finished) if !finished.status.success() => {
                 return failure((manifest, facts), (diagnostics, stale), &finished);
@@ -282,8 +283,7 @@ impl Template {
             Ended::Exited(_) => {}
             Ended::Exiting(exiting) => *self.exiting.lock() = Some(exiting),
         }
-        let [artifact, dep_info] =
-            self.out_dirs.finish([format!("lib{}.so", self.stem), format!("{}.d", self.stem)]).ok()?;
+        let [artifact, dep_info] = self.out_dirs.finish([library, format!("{}.d", self.stem)]).ok()?;
         let dep_info = fs::read_to_string(dep_info).ok()?;
         let mut inputs = self.inputs.lock().clone();
         inputs.files.extend(cargo::dep_info_sources(&dep_info).into_iter().map(|it| self.cwd.join(it)));
@@ -304,14 +304,20 @@ impl Template {
 /// A message of rustc, in JSON, about a file that rustc has written.
 #[derive(Deserialize)]
 struct Written {
+    artifact: PathBuf,
     emit: String,
 }
 
-/// Reads the messages of rustc until the process has exited or has written the library. rustc needs some more
-/// milliseconds to exit after it has written the library, its last output.
+/// Reads the messages of rustc until the process has exited or has written `library`. rustc needs some more milliseconds
+/// to exit after that. For a crate of several types, rustc writes one file for each type, and reports each of them.
 ///
 /// Returns the messages for the author, and whether one of them may come from a changed dependency.
-async fn read(process: Process, facts: &PackageFacts) -> io::Result<(Vec<Diagnostic>, bool, Ended)> {
+async fn read(
+    process: Process,
+    library: &str,
+    facts: &PackageFacts,
+) -> io::Result<(Vec<Diagnostic>, bool, Ended)> {
+    let is_library = |it: Written| it.emit == "link" && it.artifact.ends_with(library);
     let (mut diagnostics, mut stale) = (Vec::new(), false);
     let ended = process.read(
         |_| {},
@@ -319,7 +325,7 @@ async fn read(process: Process, facts: &PackageFacts) -> io::Result<(Vec<Diagnos
             if let Ok(message) = serde_json::from_str::<cargo_metadata::diagnostic::Diagnostic>(line) {
                 stale |= message.code.as_ref().is_some_and(|code| is_about_crates(&code.code));
                 diagnostics.extend(cargo::diagnostic(message, &facts.workspace_root));
-            } else if serde_json::from_str(line).is_ok_and(|it: Written| it.emit == "link") {
+            } else if serde_json::from_str(line).is_ok_and(is_library) {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())

@@ -11,20 +11,31 @@ impl Bench {
         let built = self.build().await.unwrap();
         (built.artifact.components().any(|part| part.as_os_str() == "replay"), built)
     }
+
+    /// The recorded call of the only plugin that this builder has built.
+    fn template(&self) -> Arc<Template> {
+        self.builder.templates.lock().values().next().unwrap().clone().unwrap()
+    }
 }
 
 #[tokio::test]
 async fn a_build_without_cargo_gives_the_same_library_as_with_cargo() {
-    let bench = Bench::package();
-    bench.build().await.unwrap();
-    let edit = GOOD.replace("41", "42");
-    let (replayed, built) = bench.replays("src/lib.rs", &edit).await;
-    assert!(replayed, "{}", built.artifact.display());
-    let without = fs::read(built.artifact).unwrap();
-    bench.builder.templates.lock().clear();
-    let (replayed, built) = bench.replays("src/lib.rs", &edit).await;
-    assert!(!replayed);
-    assert!(without == fs::read(built.artifact).unwrap(), "the two libraries differ");
+    for types in ["[\"cdylib\"]", "[\"rlib\", \"cdylib\"]", "[\"cdylib\", \"staticlib\"]"] {
+        let bench = Bench::package();
+        bench.write("Cargo.toml", &CARGO_TOML.replace("[\"cdylib\"]", types));
+        bench.build().await.unwrap();
+        let links_without_cc = || bench.template().links_without_cc();
+        let before = links_without_cc();
+        let edit = GOOD.replace("41", "42");
+        let (replayed, built) = bench.replays("src/lib.rs", &edit).await;
+        assert!(replayed, "{types}: {}", built.way.reason);
+        assert_eq!(links_without_cc(), before, "{types}: the link without `cc` has failed");
+        let without = fs::read(built.artifact).unwrap();
+        bench.builder.templates.lock().clear();
+        let (replayed, built) = bench.replays("src/lib.rs", &edit).await;
+        assert!(!replayed, "{types}");
+        assert!(without == fs::read(built.artifact).unwrap(), "{types}: the two libraries differ");
+    }
 }
 
 #[tokio::test]
@@ -34,7 +45,7 @@ async fn a_waiting_rustc_builds_the_same_library_as_with_cargo() {
     // A compiler before 1.90 links with `ld` by default.
     let by_lld = String::from_utf8_lossy(&comment(&by_cargo).unwrap()).contains("Linker: LLD");
     assert!(bench.replays("src/lib.rs", &GOOD.replace("41", "42")).await.0);
-    let template = bench.builder.templates.lock().values().next().unwrap().clone().unwrap();
+    let template = bench.template();
     assert_eq!(template.links_without_cc(), by_lld);
     template.warm().ready().await;
     drop(template);
@@ -52,7 +63,7 @@ async fn only_the_plugin_that_was_edited_last_keeps_a_waiting_rustc() {
     let (one, other) = (Bench::package(), Bench::package());
     one.build().await.unwrap();
     assert!(one.replays("src/lib.rs", &GOOD.replace("41", "42")).await.0);
-    let template = one.builder.templates.lock().values().next().unwrap().clone().unwrap();
+    let template = one.template();
     template.warm().ready().await;
     one.builder.build(&other.manifest()).await.unwrap();
     assert!(template.warm().is_ready(), "cargo has built the other plugin");
