@@ -6,6 +6,7 @@ mod compiled;
 mod crashed;
 mod edits;
 mod effects;
+mod faults;
 mod files;
 mod install;
 mod names;
@@ -25,6 +26,7 @@ use crate::{
 pub(super) use commands::Command;
 use commands::Store;
 use crashed::{Crashes, Rollbacks};
+use faults::Faults;
 use files::{Files, Text};
 use names::{name, name_of};
 use starts::Stage;
@@ -85,6 +87,7 @@ pub(super) struct World {
     rollbacks: Rollbacks,
     /// The artifact that was confirmed last.
     good: Option<Digest>,
+    faults: Faults,
     files: Files,
     /// The files that were reported as written by every build, and are still known as such.
     reported: BTreeSet<PathBuf>,
@@ -132,6 +135,7 @@ impl World {
             dice,
             begin,
             now: begin,
+            faults: Faults::default(),
             files,
             reported: BTreeSet::new(),
             policy: file.policy,
@@ -345,12 +349,14 @@ impl World {
         self.watch.note(|| format!("{input:?}"));
         let before = name(&self.machine.service);
         self.watch.takes(&input);
+        self.faults_take(&input);
         let effects = self.machine.step(self.now, input);
         let after = name(&self.machine.service);
         if before != after {
             self.moves.insert((before, kind, after));
         }
         self.watch.note(|| format!("    {effects:?} -> {:?}", self.machine.service));
+        self.faults_follow(&effects.now, effects.then.as_ref());
         for effect in effects.now {
             self.apply(effect);
         }

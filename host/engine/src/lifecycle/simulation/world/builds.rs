@@ -252,7 +252,8 @@ impl World {
             self.watch.source_fails(source);
             self.watch.failed_builds += 1;
         }
-        let work = self.step(Input::BuildFailed { text: "the source does not compile".into(), is_missing });
+        let text = self.faults.text("the source does not compile");
+        let work = self.step(Input::BuildFailed { text, is_missing });
         let since_it_began = self.watch.failed_builds <= 3;
         let report = self.report_time(true);
         let expected = (!is_missing).then_some(Work::Rewatch { since_it_began, report });

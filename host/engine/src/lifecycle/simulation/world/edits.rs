@@ -100,10 +100,8 @@ impl World {
     /// Reports that the serving version cannot apply this manifest.
     pub(super) fn is_refused(&mut self, manifest: Arc<Manifest>) {
         (self.watch.latest, self.watch.is_pending) = (Says::of(&manifest), true);
-        let text = "the version cannot apply the manifest".to_owned();
-        self.step(Input::ManifestRefused { manifest, text: text.clone() });
-        let is_first = self.machine.faults().first() == Some(&text);
-        self.watch.rule(is_first, || "a rejected manifest is not the most important fault".into());
+        let text = self.faults.text("the version cannot apply the manifest");
+        self.step(Input::ManifestRefused { manifest, text });
     }
 
     fn is_to_configure(&mut self, work: Option<Work>, with: Says) {
@@ -116,22 +114,13 @@ impl World {
     fn is_configured(&mut self, with: Says, by_command_instead_of: Option<u64>) -> Option<Work> {
         self.takes_time();
         self.configuring = Some(by_command_instead_of.is_some());
-        let before = self.machine.faults().clone();
         let mut taken = self.calm || self.dice.chance(1, 2);
         if let (Some(serves), false, true) = (self.serves, self.calm, self.dice.chance(1, 4)) {
             taken = self.install((serves.digest, Arc::new(with.manifest())), How::Again);
         } else if !taken {
             self.check_report();
-            let text = "the version rejects its configuration".to_owned();
-            self.step(Input::Refused(text.clone()));
-            let faults = self.machine.faults();
-            let by_command = by_command_instead_of.is_some();
-            let is_so = if by_command { *faults == before } else { faults.first() == Some(&text) };
-            self.watch.rule(is_so, || {
-                format!(
-                    "after a rejected configuration (by command: {by_command}), the faults are {faults:?}; before, they were {before:?}"
-                )
-            });
+            let text = self.faults.text("the version rejects its configuration");
+            self.step(Input::Refused(text));
         }
         if taken {
             self.accepted = self.serves.map(|serves| (serves.digest, with.config));

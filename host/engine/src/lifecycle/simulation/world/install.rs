@@ -12,9 +12,6 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// The error of a version that fails to start.
-pub(super) const DOES_NOT_START: &str = "the version does not start";
-
 /// A version that was stopped to make room, and the state that it has saved.
 #[derive(Clone, Copy, Debug)]
 struct Stopped {
@@ -182,7 +179,7 @@ impl World {
             _ => Because::Other,
         };
         let mut failed = NotInstalled {
-            text: DOES_NOT_START.into(),
+            text: self.faults.text("the version does not start"),
             artifact: Some(digest),
             because,
             made_room: false,

@@ -1,6 +1,6 @@
 //! Simulated starts of the plugin.
 
-use super::{World, install::DOES_NOT_START, texts::Says};
+use super::{World, texts::Says};
 use crate::{
     id::Digest,
     lifecycle::{Aim, Input, Programs, ReportTime, Service, StopWhy, StoredVersion, Work},
@@ -177,10 +177,8 @@ impl World {
             return self.step(Input::Tried { serves });
         }
         (self.watch.latest, self.watch.is_pending) = (Says::of(&rejected), true);
-        let work = self.step(Input::Tried { serves });
-        let is_reported = self.machine.faults().first().is_some_and(|fault| fault == DOES_NOT_START);
-        self.watch.rule(is_reported, || "a rejected configuration is not the most important fault".into());
-        work
+        self.faults.serves_as_before(digest);
+        self.step(Input::Tried { serves })
     }
 
     /// Simulates the build of the source in a start. Returns the work that follows.
