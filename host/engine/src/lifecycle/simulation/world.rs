@@ -374,6 +374,8 @@ impl World {
         self.watch.rule(says == expected, || format!("the manifests are {says:?} instead of {expected:?}"));
         self.watch.rule(published == expected[0], || format!("the published manifest is {published:?}"));
         self.watch.begins(effects.then.as_ref(), &self.commands);
+        let others = [self.unclear.map(|(_, due)| due), self.machine.check_due()];
+        self.watch.is_due((self.now, effects.then.as_ref()), &self.machine, others);
         self.watch.intends(&self.machine);
         effects.then
     }

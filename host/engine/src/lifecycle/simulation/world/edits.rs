@@ -136,6 +136,6 @@ impl World {
     /// Records that this manifest is in force.
     pub(super) fn accepts(&mut self, said: Says) {
         self.policy = said.policy;
-        self.watch.accepts(said);
+        self.watch.accepts(self.now, said);
     }
 }

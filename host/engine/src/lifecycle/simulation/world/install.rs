@@ -255,7 +255,7 @@ impl World {
         if !Arc::ptr_eq(follows, self.machine.manifest()) {
             self.accepts(Says::of(follows));
         }
-        self.watch.serves((self.now, version), (unproven, newest));
+        self.watch.serves((self.now, version, self.stateful), (unproven, newest));
         if let Some((is_new, digest)) = failed {
             self.fails(is_new, digest);
         }

@@ -21,6 +21,7 @@ impl World {
         let (before, was_up) = (self.store.saved, self.watch.is_up);
         let serves = self.serves.take();
         self.watch.stopped();
+        self.unclear = None;
         let work = self.step(Input::Stop(why));
         self.is_remembered();
         let is_so = work == Some(Work::EndService { saves: !discards, report: was_up });
@@ -39,7 +40,6 @@ impl World {
                 Ending::Saved
             }
         };
-        self.unclear = None;
         let expected = expected.filter(|_| !discards);
         let has_none = !discards && matches!(ending, Ending::Stateless);
         self.store.is_forgotten = false;

@@ -2,6 +2,7 @@
 
 mod builds;
 mod deaths;
+mod due;
 mod effects;
 
 use super::{Command, texts::Says};
@@ -9,7 +10,8 @@ use crate::{
     id::Digest,
     lifecycle::{CommandKind, Input, Intent, Lifecycle, Policy, Service, Ticket, VersionId, Work},
 };
-use builds::Builds;
+use builds::{At, Builds};
+use due::Due;
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 /// The expected state of the lifecycle, and the first violated rule.
@@ -67,6 +69,8 @@ pub(super) struct Watch {
     pub(super) may_give_up: bool,
     /// The time until which the serving version is watched. `None` if it is not watched.
     unproven: Option<Instant>,
+    /// When the serving version causes work.
+    due: Due,
     /// The output that the next step must have.
     expected: Option<Expected>,
     failures: Vec<(Digest, Instant)>,
@@ -123,6 +127,7 @@ impl Watch {
             promised: None,
             may_give_up: false,
             unproven: None,
+            due: Due::default(),
             expected: None,
             failures: Vec::new(),
             restart: None,
@@ -177,8 +182,12 @@ impl Watch {
     pub(super) fn takes(&mut self, input: &Input) {
         match input {
             Input::TaskEnded { serves: false } => (self.has_task, self.taken_back) = (false, None),
-            Input::TaskEnded { .. } | Input::Calls { .. } | Input::CheckpointEnded { .. } => {
+            Input::TaskEnded { .. } | Input::Calls { .. } | Input::CheckpointEnded { late: false } => {
                 self.has_task = false;
+            }
+            Input::CheckpointEnded { late: true } => {
+                self.has_task = false;
+                self.saves_no_more();
             }
             Input::Finished => self.under_way = None,
             Input::Command(ticket, _) => self.received = Some(*ticket),
@@ -285,11 +294,13 @@ impl Watch {
         self.failures.clear();
     }
 
-    pub(super) fn accepts(&mut self, says: Says) {
+    pub(super) fn accepts(&mut self, now: Instant, says: Says) {
+        let before = self.policy();
         (self.in_force, self.latest, self.is_pending) = (says, says, false);
         if says.policy.confirm.is_none() {
             self.unproven = None;
         }
+        self.due_after(now, before);
     }
 
     pub(super) fn stopped(&mut self) {
@@ -315,12 +326,16 @@ impl Watch {
         self.unproven.is_some()
     }
 
-    pub(super) fn serves(&mut self, of: (Instant, VersionId), (unproven, is_newest): (bool, bool)) {
-        let (now, version) = of;
+    pub(super) fn serves(
+        &mut self,
+        (now, version, stateful): (Instant, VersionId, bool),
+        (unproven, is_newest): (bool, bool),
+    ) {
         (self.current, self.restart) = (Some(version), None);
         (self.last, self.is_up, self.promised) = (Some(version), true, None);
         let window = self.policy().confirm.filter(|_| unproven).map(|confirm| confirm.window);
         self.unproven = window.map(|window| now + window);
+        self.due_from(now, stateful, window);
         // A version that is not watched is confirmed immediately.
         self.expected = window.is_none().then_some(Expected::Trust);
         self.failures.retain(|(digest, _)| *digest == version.digest);
