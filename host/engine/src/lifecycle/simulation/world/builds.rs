@@ -84,6 +84,9 @@ impl World {
                 }
                 Some(Work::Compile) => self.compiles(),
                 Some(Work::Examine { reads_manifest }) => {
+                    let is_due = self.files.manifest_is_due();
+                    self.watch
+                        .rule(reads_manifest || !is_due, || "a manifest that has changed is not read".into());
                     if reads_manifest {
                         self.edit(Reading::Edit);
                     }
@@ -206,6 +209,7 @@ impl World {
                     self.takes_time();
                 }
                 work => {
+                    self.files.is_observed(&seen, began);
                     self.watch.considered_as((&seen, began), is_unread, self.newer.is_some());
                     return work;
                 }

@@ -58,6 +58,8 @@ pub(super) struct Files {
     script_ended: Option<SystemTime>,
     /// The content of the manifest that was read last.
     manifest_read: u64,
+    /// Whether the worker has observed a change of the manifest that was made since the last compilation began.
+    manifest_is_observed: bool,
     /// The contents of the user's files that the running or the last compilation has read.
     read: Texts,
     /// For each of the user's files, the number of compilations during which it was saved.
@@ -88,6 +90,7 @@ impl Files {
             script_runs: false,
             script_ended: None,
             manifest_read: 0,
+            manifest_is_observed: false,
             read: [0, 0],
             saved_during: [0, 0],
             is_saved: [false, false],
@@ -157,13 +160,23 @@ impl Files {
         self.manifest_read = self.text(MANIFEST);
     }
 
+    /// The worker has observed a change during the compilation that began at this time.
+    pub(super) fn is_observed(&mut self, seen: &Observation, began: Option<SystemTime>) {
+        self.manifest_is_observed |= seen.change.what == What::Manifest && seen.changed >= began;
+    }
+
+    /// Whether the manifest has to be read when the compilation has ended, because it was changed meanwhile.
+    pub(super) fn manifest_is_due(&self) -> bool {
+        self.manifest_is_observed && self.manifest_is_unread()
+    }
+
     pub(super) fn manifest_is_unread(&self) -> bool {
         self.manifest_read != self.text(MANIFEST)
     }
 
     /// A compilation begins, and may read the source immediately.
     pub(super) fn compile_begins(&mut self) {
-        self.script_runs = self.has_script;
+        (self.script_runs, self.manifest_is_observed) = (self.has_script, false);
         (self.read, self.is_saved) = (self.texts(), [false, false]);
     }
 

@@ -43,6 +43,8 @@ impl World {
         let expected = expected.filter(|_| !discards);
         let has_none = !discards && matches!(ending, Ending::Stateless);
         self.store.is_forgotten = false;
+        let is_lost = matches!(ending, Ending::NotSaved(_));
+        self.watch.reports_loss = is_lost.then_some(before.is_some());
         self.step(Input::Ended { ending, checkpoint: before.is_some() });
         self.watch.promised = expected;
         let forgets = self.store.is_forgotten || !has_none;

@@ -32,6 +32,8 @@ pub(super) struct Watch {
     pub(super) reports_build: bool,
     /// Whether the next step has to report that the version runs in a child process.
     pub(super) reports_move: bool,
+    /// If the next step has to report that a state was not saved: whether a checkpoint remains.
+    pub(super) reports_loss: Option<bool>,
     /// The number of failures whose reports were postponed.
     pub(super) postponed: u32,
     /// The number of consecutive builds that have failed since an edit.
@@ -108,6 +110,7 @@ impl Watch {
             crashes: 0,
             reports_build: false,
             reports_move: false,
+            reports_loss: None,
             postponed: 0,
             failed_builds: 0,
             is_wanted: false,
@@ -278,6 +281,8 @@ impl Watch {
         self.rule(is == own, || format!("a fault of the newest source is recorded: {is}"));
         let is_silent = std::mem::take(&mut self.reports_build) | std::mem::take(&mut self.reports_move);
         self.rule(!is_silent, || "a failed build or a move to a child process is not reported".into());
+        let is_lost = self.reports_loss.take().is_some();
+        self.rule(!is_lost, || "a state that was not saved is not reported".into());
         let expected = self.expected.take();
         self.rule(expected.is_none(), || format!("the step does not have the output {expected:?}"));
     }

@@ -6,7 +6,7 @@ use crate::{
     lifecycle::{Aim, Input, Reading, Rollback, Ticket, Work},
     record::How,
 };
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 impl World {
     pub(super) fn carry_out(&mut self, ticket: Ticket) {
@@ -26,7 +26,11 @@ impl World {
             }
             Command::Move => {
                 self.unclear = None;
-                self.step(Input::Moved { root: "/elsewhere".into(), file: "/plugin/plugin.toml".into() });
+                let root = PathBuf::from(format!("/moved/{}", ticket.0));
+                self.step(Input::Moved { root: root.clone(), file: "/plugin/plugin.toml".into() });
+                let manifests = [self.machine.manifest(), self.machine.latest_manifest()];
+                let are_moved = manifests.iter().all(|manifest| manifest.root == root);
+                self.watch.rule(are_moved, || format!("a manifest is not moved to {root:?}"));
                 let next = self.edit(Reading::Moved);
                 self.follow_up(next);
             }

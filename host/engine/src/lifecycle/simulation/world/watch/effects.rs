@@ -70,10 +70,21 @@ impl Watch {
                 let postponed = std::mem::take(&mut self.postponed);
                 self.rule(postponed > 0, || "there is no postponed report".into());
             }
-            Effect::CountRestart | Effect::ReportRestart { .. } => {
+            Effect::CountRestart => {
                 self.rule(self.is_wanted, || "a plugin that should not run was restarted".into());
             }
-            Effect::ReportStateLost(_) => {}
+            Effect::ReportRestart { deaths } => {
+                self.rule(deaths > 0, || "a restart is reported, but no process has exited".into());
+            }
+            Effect::ReportStateLost(reason) => {
+                let expected = self.reports_loss.take();
+                let remains = reason.ends_with("with its last checkpoint");
+                self.rule(expected == Some(remains), || {
+                    format!(
+                        "{reason:?} is reported; a state was lost, and a checkpoint remains: {expected:?}"
+                    )
+                });
+            }
             Effect::Quarantine { .. }
             | Effect::ReportSuperseded { .. }
             | Effect::WarnOfUnstable(_)
