@@ -102,6 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn a_first_pause_of_more_than_a_minute_is_not_shortened() {
+        let (mut jitter, first) = (Jitter::new(7), 5 * MINUTE);
+        for failures in [1, 2, 1000] {
+            let pause = pause(first, failures, &mut jitter);
+            assert!((first..=first * 11 / 10).contains(&pause), "{failures}: {pause:?}");
+        }
+    }
+
+    #[test]
     fn a_failure_after_the_window_counts_as_the_first() {
         let (mut failures, begin) = (Failures::default(), Instant::now());
         for number in 1..5 {

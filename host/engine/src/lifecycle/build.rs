@@ -194,3 +194,41 @@ impl Lifecycle {
         self.service.goes_on();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        lifecycle::{CommandKind, Contents, Input, NeededFile, Past, Processes, Ticket},
+        manifest,
+    };
+    use std::{fs, sync::Arc};
+
+    #[test]
+    fn a_build_waits_a_limited_number_of_times_for_a_library() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("plugin.toml"), "id = 'dev.test.build'\n").unwrap();
+        let manifest = Arc::new(manifest::read(folder.path()).unwrap());
+        let mut lifecycle = Lifecycle::new(manifest, Past::default(), (Processes::Possible, 1));
+        let (now, at) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut step = |input| lifecycle.step(now, input).then;
+        step(Input::Wanted);
+        step(Input::Command(Ticket(0), CommandKind::Client));
+        let mut work = step(Input::Build(Aim::Update));
+        // The library is being copied, and the copy never ends.
+        let needed = NeededFile { is_complete: false, changed: Some(at), manifest_changed: None, at };
+        let compiled = Compiled { is_missing: false, needed: Some(needed), failure: None };
+        for waits in 0.. {
+            assert!(waits <= WAITS, "the build still waits");
+            assert_eq!(work, Some(Work::WaitForGit));
+            assert_eq!(step(Input::GitIsQuiet { at }), Some(Work::Compile));
+            let examines = step(Input::CompilerEnded { at, contents: Contents::new() });
+            assert_eq!(examines, Some(Work::Examine { reads_manifest: false }));
+            match step(Input::Compiled(compiled.clone())) {
+                Some(Work::Pause) => work = step(Input::PauseOver),
+                Some(Work::EndBuild { .. }) => return assert_eq!(waits, WAITS),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

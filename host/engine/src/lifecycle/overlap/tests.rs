@@ -258,3 +258,37 @@ fn a_late_change_is_judged_by_the_time_of_its_write() {
         assert!(matches!(bench.judge_late(&after, OwnWrites::Unordered), Settled::Repeat(_)));
     }
 }
+
+#[test]
+fn a_change_after_the_build_is_an_edit_if_its_time_is_unknown() {
+    let mut bench = Bench::new();
+    bench.end();
+    let change = bench.write("lib.rs", "edited");
+    bench.times.remove(&change.path);
+    for _ in 0..5 {
+        assert_eq!(bench.judge_late(&change, OwnWrites::Unordered), Settled::Repeat(change.clone()));
+    }
+}
+
+#[test]
+fn a_change_is_an_edit_if_the_clock_was_set_back_since_the_build() {
+    let mut bench = Bench::new();
+    bench.end();
+    bench.clock -= Duration::from_secs(100);
+    let change = bench.write("lib.rs", "edited");
+    for _ in 0..5 {
+        assert_eq!(bench.judge_late(&change, OwnWrites::Unordered), Settled::Repeat(change.clone()));
+    }
+}
+
+#[test]
+fn an_old_file_counts_as_changed_if_its_folder_was_moved_during_the_build() {
+    let mut bench = Bench::new();
+    let change = bench.write("src/lib.rs", "old");
+    bench.clock += Duration::from_secs(100);
+    bench.begin();
+    let seen = bench.see(&change, OwnWrites::None);
+    assert_eq!(bench.overlap.judge(&seen), Judgment::Included);
+    let moved = Observation { changed_or_moved: Some(bench.now()), ..bench.see(&change, OwnWrites::None) };
+    assert_eq!(bench.overlap.judge(&moved), Judgment::Supersedes);
+}
