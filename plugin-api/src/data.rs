@@ -1,11 +1,19 @@
 //! Values that can cross the boundary between host and plugin, in process and encoded.
 
+mod addresses;
+mod coded;
 mod collections;
+mod json;
+mod path;
 mod scalars;
+mod time;
+mod wide;
+
+pub(crate) use coded::{Coded, CodedRef};
 
 use crate::describe::{Type, Types};
 use abi_stable::{StableAbi, std_types::RVec};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
 /// A value that can cross the boundary between host and plugin.
 ///
@@ -62,6 +70,25 @@ pub unsafe trait Data: Serialize + DeserializeOwned + Send + 'static {
     /// The description of the type. A type that is marked with [`macro@crate::data`] also adds its definition to
     /// `types`.
     fn describe(types: &mut Types) -> Type;
+
+    /// Whether serde's implementations for the type encode it in calls. If not, [`Data::serialize_data`] and
+    /// [`Data::deserialize_data`] encode it, and each type that contains it.
+    #[doc(hidden)]
+    const BY_SERDE: bool = true;
+
+    /// Encodes the value in a call.
+    #[doc(hidden)]
+    #[inline]
+    fn serialize_data<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    /// Decodes a value in a call.
+    #[doc(hidden)]
+    #[inline]
+    fn deserialize_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
 
     /// The value that the JSON of this whole number encodes. `None` if a general parser has to read it.
     #[doc(hidden)]

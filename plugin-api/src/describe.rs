@@ -104,15 +104,15 @@ pub enum Type {
     Bool,
     /// `char`
     Char,
-    /// A number, by its Rust name: `u8`, `f64`, `usize`.
+    /// A number, by its Rust name: `u8`, `f64`, `usize`, `NonZeroU8`.
     Number(String),
-    /// `String` or `&str`
+    /// `String`, `&str`, `Box<str>` or `Arc<str>`
     String,
     /// `std::time::Duration`
     Duration,
     /// `Option<T>`
     Option(Box<Type>),
-    /// `Vec<T>`, `&[u8]` or a set.
+    /// `Vec<T>`, `Box<[T]>`, `&[u8]` or a set.
     List(Box<Type>),
     /// `[T; N]`
     Array(Box<Type>, usize),
@@ -124,6 +124,8 @@ pub enum Type {
     Result(Box<Type>, Box<Type>),
     /// A `#[replug_api::data]` type, defined in [`Interface::types`].
     Named(String),
+    /// Another type of a library, by its Rust name: `PathBuf`, `IpAddr`, `serde_json::Value`.
+    Library(String),
 }
 
 /// The type in Rust syntax.
@@ -133,7 +135,7 @@ impl fmt::Display for Type {
             Self::Unit => f.write_str("()"),
             Self::Bool => f.write_str("bool"),
             Self::Char => f.write_str("char"),
-            Self::Number(name) | Self::Named(name) => f.write_str(name),
+            Self::Number(name) | Self::Named(name) | Self::Library(name) => f.write_str(name),
             Self::String => f.write_str("String"),
             Self::Duration => f.write_str("Duration"),
             Self::Option(inner) => write!(f, "Option<{inner}>"),

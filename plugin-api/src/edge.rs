@@ -9,6 +9,7 @@
 mod answer;
 mod arguments;
 mod array;
+pub mod field;
 mod place;
 pub(crate) mod shallow;
 pub(crate) mod whole_number;

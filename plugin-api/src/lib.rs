@@ -95,10 +95,60 @@
 //!
 //! # The types of a signature
 //!
-//! A method can borrow `&str` and `&[u8]` for the length of the call. All other types are passed by value: numbers of
-//! up to 64 bits, `bool`, `char`, `String`, `()`, `Duration`, `Option`, `Result`, `Box`, `Vec`, arrays of up to 32
-//! elements, tuples of up to 8 elements, the maps and sets of the standard library, and your own types marked
+//! A method can borrow `&str` and `&[u8]` for the length of the call. All other types are passed by value: numbers,
+//! `bool`, `char`, `String`, `()`, `Option`, `Result`, `Box`, `Vec`, arrays of up to 32 elements, tuples of up to 8
+//! elements, the maps and sets of the standard library, the types of the table below, and your own types marked
 //! [`macro@data`]. See [`Data`].
+//!
+//! | type | form in JSON |
+//! |---|---|
+//! | `Duration` | `{"secs": 1, "nanos": 500000000}` |
+//! | `SystemTime` | `{"secs_since_epoch": 1, "nanos_since_epoch": 0}`; for a time before 1970, the seconds are negative, and the nanoseconds are added to them |
+//! | `u128`, `i128` | a number, or a string if it does not fit 64 bits: most readers of JSON round such a number. A string is always accepted |
+//! | `NonZeroU8`, `NonZero<i64>` and the others | a number other than 0. A 0 is an error that names the parameter |
+//! | `PathBuf` | a string, or the list of its bytes if it is not UTF-8. Such a path cannot be the key of a map in JSON |
+//! | `IpAddr`, `Ipv4Addr`, `Ipv6Addr`, `SocketAddr`, `SocketAddrV4`, `SocketAddrV6` | a string, such as `"[::1]:80"`. An address with IPv6 flow information is an error, because the text has no place for it |
+//! | `serde_json::Value` | itself. The type is also `replug_api::serde_json::Value`, so the plugin needs no dependency |
+//! | `Arc<str>`, `Box<str>` | as for `String`. One side may use `String` in its place |
+//! | `Box<[T]>` | as for `Vec<T>`. One side may use `Vec<T>` in its place |
+//!
+//! Calls through typed handles pass each of these values unchanged, in every mode.
+//!
+//! ```
+//! use replug_api::serde_json::Value;
+//! use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::SystemTime};
+//!
+//! #[replug_api::interface]
+//! pub trait Files {
+//!     fn find(&self, below: PathBuf, most: NonZeroU32) -> Vec<File>;
+//!     fn label(&self, path: PathBuf, text: Arc<str>, extra: Value) -> Result<(), String>;
+//!     fn peers(&self) -> Box<[SocketAddr]>;
+//! }
+//!
+//! #[replug_api::data]
+//! pub struct File {
+//!     pub path: PathBuf,
+//!     pub size: u128,
+//!     pub changed: Option<SystemTime>,
+//! }
+//! ```
+//!
+//! In a field of a [`macro@data`] type, write these types by their own names: the macro does not see through an alias
+//! (`type Place = PathBuf`), and the compiler rejects it.
+//!
+//! ```compile_fail
+//! type Place = std::path::PathBuf;
+//!
+//! #[replug_api::data]
+//! struct File {
+//!     place: Place,
+//! }
+//!
+//! #[replug_api::interface]
+//! trait Files {
+//!     fn all(&self) -> Vec<File>;
+//! }
+//! ```
 //!
 //! # Changing an interface
 //!

@@ -10,8 +10,9 @@
 //! errors that they store belong to one binary, the host's, so plain Rust types are sufficient.
 
 use crate::{
-    CallError,
+    CallError, Data,
     abi::{Encoding, Nothing, Object, Outcome, Refusal},
+    data::{Coded, CodedRef},
     edge::{
         Fallible, Form, Place, contain,
         shallow::{self, StackLimit, Unread},
@@ -23,7 +24,7 @@ use postcard::{
     Serializer,
     ser_flavors::{Flavor, StdVec},
 };
-use serde::{Serialize, Serializer as _, de::DeserializeOwned};
+use serde::{Serialize, Serializer as _};
 use std::{borrow::Cow, cell::RefCell, mem::ManuallyDrop, sync::Arc};
 
 /// The target of remote edges: one interface of a plugin. Implemented by the host.
@@ -183,7 +184,7 @@ impl Call<'_> {
 
     /// Encodes the next argument from its FFI form.
     pub fn give_form<P: Place<AT>, const AT: u32>(&mut self, name: &str, form: Form<P, AT>) {
-        self.give(name, &form.into_value());
+        self.give(name, &Coded(form.into_value()));
     }
 
     /// Encodes the next argument from bytes. In postcard, bytes and a list of `u8` have the same encoding.
@@ -257,7 +258,8 @@ impl Call<'_> {
 ///
 /// - The reason why a value cannot be encoded.
 #[doc(hidden)]
-pub fn encode<'a, T: Serialize>(arguments: &T, buffer: &'a mut [u8]) -> Result<Cow<'a, [u8]>, String> {
+pub fn encode<'a, T: Data>(arguments: &T, buffer: &'a mut [u8]) -> Result<Cow<'a, [u8]>, String> {
+    let arguments = &CodedRef(arguments);
     match postcard::to_slice(arguments, &mut *buffer).map(|encoded| encoded.len()) {
         Ok(len) => Ok(Cow::Borrowed(&buffer[..len])),
         Err(postcard::Error::SerializeBufferFull) => {
@@ -274,8 +276,9 @@ pub fn encode<'a, T: Serialize>(arguments: &T, buffer: &'a mut [u8]) -> Result<C
 ///
 /// - The reason why the bytes are not an encoded `T`.
 #[doc(hidden)]
-pub fn decode_value<T: DeserializeOwned>(bytes: &[u8], stack_left: Option<usize>) -> Result<T, String> {
-    shallow::read(bytes, StackLimit::of_thread(stack_left)).map_err(|error| error.to_string())
+pub fn decode_value<T: Data>(bytes: &[u8], stack_left: Option<usize>) -> Result<T, String> {
+    let value = shallow::read(bytes, StackLimit::of_thread(stack_left));
+    value.map(Coded::into_inner).map_err(|error| error.to_string())
 }
 
 /// The whole number that is all of this JSON. `None` if a general parser has to read the JSON.
@@ -285,8 +288,9 @@ pub fn whole_number(json: &[u8]) -> Option<u64> {
     whole_number::entire(json)
 }
 
-fn decode<T: DeserializeOwned>(remote: &dyn Remote, method: &str, bytes: &[u8]) -> Result<T, CallError> {
-    shallow::read(bytes, StackLimit::of_thread(remote.stack_left())).map_err(|error| match error {
+fn decode<T: Data>(remote: &dyn Remote, method: &str, bytes: &[u8]) -> Result<T, CallError> {
+    let value = shallow::read(bytes, StackLimit::of_thread(remote.stack_left()));
+    value.map(Coded::into_inner).map_err(|error| match error {
         Unread::TooDeep => CallError::BadResult {
             plugin: remote.plugin().into(),
             method: method.into(),

@@ -195,3 +195,35 @@ mod layouts {
         value: (u8, u32),
     }
 }
+
+/// Types that a signature could contain from the beginning.
+mod known {
+    #[replug_api::interface]
+    pub(super) trait Known {
+        fn all(
+            &self,
+            a: u8,
+            text: &str,
+            list: Vec<Option<std::time::Duration>>,
+            map: std::collections::HashMap<String, [bool; 2]>,
+        ) -> Result<(char, Item), String>;
+    }
+
+    #[replug_api::data]
+    pub(super) struct Item {
+        size: i64,
+    }
+}
+
+/// A host reads and compares the descriptions that libraries contain which were built earlier.
+#[test]
+fn the_description_of_known_types_stays_the_same() {
+    let known = (<dyn known::Known as Interface>::EXPORT.describe)();
+    let expected = concat!(
+        r#"{"name":"Known","methods":[{"name":"all","params":[{"name":"a","type":{"number":"u8"}},"#,
+        r#"{"name":"text","type":"string","borrowed":true},{"name":"list","type":{"list":{"option":"duration"}}},"#,
+        r#"{"name":"map","type":{"map":["string",{"array":["bool",2]}]}}],"returns":{"tuple":["char",{"named":"Item"}]},"#,
+        r#""error":"string"}],"types":{"Item":{"shape":{"struct":[{"name":"size","type":{"number":"i64"}}]}}}}"#,
+    );
+    assert_eq!(known, expected);
+}

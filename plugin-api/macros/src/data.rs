@@ -1,7 +1,7 @@
 //! `#[data]`: serde for all encodings, and the FFI-safe mirror of a type for calls in process.
 
 use crate::{
-    docs,
+    docs, fields,
     names::Case,
     places::{Place, Places},
     quoted::quoted,
@@ -18,9 +18,10 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     if !attribute.is_empty() {
         return Err(Error::new_spanned(attribute, "`#[data]` takes no arguments"));
     }
-    let item: DeriveInput = syn::parse2(item)
+    let mut item: DeriveInput = syn::parse2(item)
         .map_err(|error| Error::new(error.span(), "`#[data]` belongs on a struct or an enum"))?;
     check(&item)?;
+    fields::mark(&mut item);
 
     let name = &item.ident;
     let ffi = format_ident!("{name}Ffi", span = Span::mixed_site());
@@ -204,7 +205,13 @@ impl Mirrored {
             .rev()
             .fold(end(), |rest, (form, local)| quoted!(::replug_api::edge::Pair(#form::new(#local), #rest)));
         let back = locals.iter().map(|local| quoted!(#local.into_value()));
-        let described = forms.iter().map(|form| quoted!(#form::describe(types)));
+        let described = forms.iter().zip(fields).map(|(form, field)| {
+            if fields::is_custom(field) {
+                quoted!(#form::describe(types))
+            } else {
+                quoted!(#form::describe_field(types))
+            }
+        });
         let names: Vec<&Ident> = fields.iter().filter_map(|field| field.ident.as_ref()).collect();
         let texts = fields.iter().filter_map(|field| {
             let ident = field.ident.as_ref()?;

@@ -8,6 +8,7 @@
 //! | `remote.rs` | the edges to a plugin in another process |
 //! | `client.rs` | the typed client |
 //! | `data.rs` | `#[data]`: the FFI-safe mirror of a type |
+//! | `fields.rs` | the fields of `#[data]` types that serde's derive encodes with the help of `replug_api` |
 //! | `places.rs` | finds where the plugin author's types occur in signatures and in `#[data]` types |
 //! | `quoted.rs` | `quote!` for expansions, whose local names cannot collide with those of the author |
 //! | `names.rs` | the names of fields and variants in encodings |
@@ -20,6 +21,7 @@ mod data;
 mod docs;
 mod edges;
 mod export;
+mod fields;
 mod interface;
 mod names;
 mod places;

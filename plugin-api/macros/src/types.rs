@@ -28,9 +28,18 @@ pub(crate) fn parameter(ty: &Type, places: &mut Places) -> Result<Passed> {
     }
 }
 
-/// Whether a type is `String`, judging by its name.
+/// Whether JSON contains a value of the type as text, judging by the type's name: `String`, `Arc<str>`, `Box<str>` or
+/// `PathBuf`.
 pub(crate) fn is_string(ty: &Type) -> bool {
-    matches!(bare(ty), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "String"))
+    let Type::Path(path) = bare(ty) else { return false };
+    let Some(last) = path.path.segments.last() else { return false };
+    match last.ident.to_string().as_str() {
+        "String" | "PathBuf" => true,
+        "Arc" | "Box" => {
+            matches!(types_of(&path.path).as_slice(), [Type::Path(of)] if of.path.is_ident("str"))
+        }
+        _ => false,
+    }
 }
 
 /// The return type of a method: the value, and the error if it is a `Result`.
@@ -53,6 +62,16 @@ pub(crate) fn returned(output: &ReturnType) -> Result<(Type, Option<Type>)> {
             )),
         },
         _ => Ok(((**ty).clone(), None)),
+    }
+}
+
+/// The type of the elements of a `Box<[T]>`, judging by names.
+fn boxed_slice(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last()?;
+    match types_of(&path.path).as_slice() {
+        [Type::Slice(slice)] if last.ident == "Box" => Some(&slice.elem),
+        _ => None,
     }
 }
 
@@ -154,7 +173,7 @@ impl Visit<'_> for Owned {
                 reference.and_token.span,
                 "a reference inside another type cannot cross the plugin boundary: use an owned type (`String`, `Vec<..>`)",
             )),
-            Type::Slice(_) => Some((ty.span(), "a slice has no size: use `Vec<..>`")),
+            Type::Slice(_) => Some((ty.span(), "a slice has no size: use `Vec<..>` or `Box<[..]>`")),
             Type::Ptr(pointer) => Some((
                 pointer.star_token.span,
                 "a raw pointer means nothing on the other side of the boundary: pass the value itself",
@@ -180,7 +199,10 @@ impl Visit<'_> for Owned {
         };
         match problem {
             Some((span, what)) => self.keep(Error::new(span, what)),
-            None => visit::visit_type(self, ty),
+            None => match boxed_slice(ty) {
+                Some(element) => self.visit_type(element),
+                None => visit::visit_type(self, ty),
+            },
         }
     }
 

@@ -1,12 +1,15 @@
 //! [`Data`] for types that contain other data: options, results, boxes, tuples, arrays, lists, maps and sets.
 
-use super::Data;
+use super::{
+    Data,
+    coded::{Array, Coded, CodedRef, Elements, Entries, coded_like_its_content},
+};
 use crate::{
     describe::{Type, Types},
     shape::{End, Pair},
 };
 use abi_stable::std_types::{RBox, ROption, RResult, RVec};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::Hash,
@@ -37,6 +40,9 @@ unsafe impl<T: Data> Data for Option<T> {
     fn from_whole_number(number: u64) -> Option<Self> {
         T::from_whole_number(number).map(Some)
     }
+
+    coded_like_its_content!(T as Option<Coded<T>>, |given| given.as_ref().map(CodedRef), |taken| taken
+        .map(Coded::into_inner));
 }
 
 // SAFETY: 1: it is built from values for which 1 holds.
@@ -54,6 +60,13 @@ unsafe impl<T: Data, E: Data> Data for Result<T, E> {
     fn describe(types: &mut Types) -> Type {
         Type::Result(Box::new(T::describe(types)), Box::new(E::describe(types)))
     }
+
+    coded_like_its_content!(
+        T,
+        E as Result<Coded<T>, Coded<E>>,
+        |given| given.as_ref().map(CodedRef).map_err(CodedRef),
+        |taken| taken.map(Coded::into_inner).map_err(Coded::into_inner)
+    );
 }
 
 // SAFETY: 1: it is built from values for which 1 holds.
@@ -71,6 +84,8 @@ unsafe impl<T: Data> Data for Box<T> {
     fn describe(types: &mut Types) -> Type {
         T::describe(types)
     }
+
+    coded_like_its_content!(T as Coded<T>, |given| CodedRef(&**given), |taken| Self::new(taken.into_inner()));
 }
 
 // SAFETY: 1: it is built from values for which 1 holds, in heap memory.
@@ -89,6 +104,33 @@ unsafe impl<T: Data> Data for Vec<T> {
         const { assert!(size_of::<T>() > 0, "{}", NOTHING_BUT_A_NUMBER) };
         Type::List(Box::new(T::describe(types)))
     }
+
+    coded_like_its_content!(T as Vec<Coded<T>>, |given| Elements(given.iter().map(CodedRef)), |taken| taken
+        .into_iter()
+        .map(Coded::into_inner)
+        .collect());
+}
+
+// SAFETY: 1: it is built from values for which 1 holds, in heap memory.
+unsafe impl<T: Data> Data for Box<[T]> {
+    type Ffi = RVec<T::Ffi>;
+
+    fn into_ffi(self) -> Self::Ffi {
+        T::list_into_ffi(self.into_vec())
+    }
+
+    fn from_ffi(ffi: Self::Ffi) -> Self {
+        T::list_from_ffi(ffi).into_boxed_slice()
+    }
+
+    fn describe(types: &mut Types) -> Type {
+        Vec::<T>::describe(types)
+    }
+
+    coded_like_its_content!(T as Vec<Coded<T>>, |given| Elements(given.iter().map(CodedRef)), |taken| taken
+        .into_iter()
+        .map(Coded::into_inner)
+        .collect());
 }
 
 // SAFETY: 1: it is built from values for which 1 holds.
@@ -110,10 +152,16 @@ where
     fn describe(types: &mut Types) -> Type {
         Type::Array(Box::new(T::describe(types)), N)
     }
+
+    coded_like_its_content!(
+        T as Array<Coded<T>, N>,
+        |given| Array(given.each_ref().map(CodedRef)),
+        |taken| taken.0.map(Coded::into_inner)
+    );
 }
 
 macro_rules! through_a_list {
-    ($($collection:ident<$($param:ident),+> where $($key:ident: $bound:ident $(+ $bounds:ident)*)? => $element:ty, |$types:ident| $described:expr;)*) => {$(
+    ($($collection:ident<$($param:ident),+> where $($key:ident: $bound:ident $(+ $bounds:ident)*)? => $element:ty, |$types:ident| $described:expr, |$given:ident| $give:expr, |$entry:pat_param| $take:expr;)*) => {$(
         // SAFETY: 1: it is built from values for which 1 holds.
         unsafe impl<$($param: Data),+> Data for $collection<$($param),+> where $($key: $bound $(+ $bounds)*)? {
             type Ffi = RVec<<$element as Data>::Ffi>;
@@ -130,15 +178,27 @@ macro_rules! through_a_list {
                 const { assert!(size_of::<$element>() > 0, "{}", NOTHING_BUT_A_NUMBER) };
                 $described
             }
+
+            coded_like_its_content!(
+                $($param),+ as $collection<$(Coded<$param>),+>,
+                |$given| $give,
+                |taken| taken.into_iter().map(|$entry| $take).collect()
+            );
         }
     )*};
 }
 
 through_a_list! {
-    HashSet<T> where T: Eq + Hash => T, |types| Type::List(Box::new(T::describe(types)));
-    BTreeSet<T> where T: Ord => T, |types| Type::List(Box::new(T::describe(types)));
-    HashMap<K, V> where K: Eq + Hash => (K, V), |types| Type::Map(Box::new(K::describe(types)), Box::new(V::describe(types)));
-    BTreeMap<K, V> where K: Ord => (K, V), |types| Type::Map(Box::new(K::describe(types)), Box::new(V::describe(types)));
+    HashSet<T> where T: Eq + Hash => T, |types| Type::List(Box::new(T::describe(types))),
+        |set| Elements(set.iter().map(CodedRef)), |Coded(element)| element;
+    BTreeSet<T> where T: Ord => T, |types| Type::List(Box::new(T::describe(types))),
+        |set| Elements(set.iter().map(CodedRef)), |Coded(element)| element;
+    HashMap<K, V> where K: Eq + Hash => (K, V), |types| Type::Map(Box::new(K::describe(types)), Box::new(V::describe(types))),
+        |map| Entries(map.iter().map(|(key, value)| (CodedRef(key), CodedRef(value)))),
+        |(Coded(key), Coded(value))| (key, value);
+    BTreeMap<K, V> where K: Ord => (K, V), |types| Type::Map(Box::new(K::describe(types)), Box::new(V::describe(types))),
+        |map| Entries(map.iter().map(|(key, value)| (CodedRef(key), CodedRef(value)))),
+        |(Coded(key), Coded(value))| (key, value);
 }
 
 /// The type, the value and the pattern of a list of fields.
@@ -170,6 +230,18 @@ macro_rules! tuples {
             fn describe(types: &mut Types) -> Type {
                 Type::Tuple(vec![$($param::describe(types)),+])
             }
+
+            coded_like_its_content!(
+                $($param),+ as ($(Coded<$param>,)+),
+                |given| {
+                    let ($($value,)+) = given;
+                    ($(CodedRef($value),)+)
+                },
+                |taken| {
+                    let ($($value,)+) = taken;
+                    ($($value.into_inner(),)+)
+                }
+            );
         }
     )*};
 }

@@ -3,7 +3,7 @@
 use super::Data;
 use crate::describe::{Type, Types};
 use abi_stable::std_types::{RDuration, RString, RVec};
-use std::time::Duration;
+use std::{num, sync::Arc, time::Duration};
 
 macro_rules! as_they_are {
     ($($ty:ty => $described:expr, $from_whole_number:expr;)*) => {$(
@@ -75,6 +75,48 @@ unsafe impl Data for char {
     }
 }
 
+macro_rules! non_zero {
+    ($($ty:ident as $ffi:ident)*) => {$(
+        // SAFETY: 1: a number contains no pointer.
+        unsafe impl Data for num::$ty {
+            type Ffi = $ffi;
+
+            #[inline]
+            fn into_ffi(self) -> $ffi {
+                self.get()
+            }
+
+            // The other side makes the number from a value of the same type, so it is not zero.
+            #[inline]
+            fn from_ffi(ffi: $ffi) -> Self {
+                Self::new(ffi).unwrap_or(Self::MIN)
+            }
+
+            fn describe(_: &mut Types) -> Type {
+                Type::Number(stringify!($ty).into())
+            }
+
+            #[inline]
+            fn from_whole_number(number: u64) -> Option<Self> {
+                $ffi::from_whole_number(number).and_then(Self::new)
+            }
+        }
+    )*};
+}
+
+non_zero! {
+    NonZeroU8 as u8
+    NonZeroU16 as u16
+    NonZeroU32 as u32
+    NonZeroU64 as u64
+    NonZeroUsize as usize
+    NonZeroI8 as i8
+    NonZeroI16 as i16
+    NonZeroI32 as i32
+    NonZeroI64 as i64
+    NonZeroIsize as isize
+}
+
 // SAFETY: 1: a `String` owns heap memory, and points to nothing else.
 unsafe impl Data for String {
     type Ffi = RString;
@@ -90,6 +132,33 @@ unsafe impl Data for String {
     fn describe(_: &mut Types) -> Type {
         Type::String
     }
+}
+
+macro_rules! as_a_string {
+    ($($ty:ty: $into:expr;)*) => {$(
+        // SAFETY: 1: the text is in heap memory that the library which runs `from_ffi` has allocated.
+        unsafe impl Data for $ty {
+            type Ffi = RString;
+
+            fn into_ffi(self) -> RString {
+                let into: fn(Self) -> RString = $into;
+                into(self)
+            }
+
+            fn from_ffi(ffi: RString) -> Self {
+                ffi.into_string().into()
+            }
+
+            fn describe(_: &mut Types) -> Type {
+                Type::String
+            }
+        }
+    )*};
+}
+
+as_a_string! {
+    Box<str>: |text| text.into_string().into();
+    Arc<str>: |text| text.as_ref().into();
 }
 
 // SAFETY: 1: a `Duration` contains no pointer.

@@ -3,6 +3,7 @@
 use crate::{
     Data,
     abi::{Encoding, Refusal},
+    data::{Coded, CodedRef},
 };
 use std::mem;
 
@@ -25,14 +26,14 @@ pub(super) fn answer<T: Data>(encoding: Encoding, value: &T, bytes: &mut Vec<u8>
 }
 
 fn write_binary<T: Data>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
-    *bytes = postcard::to_extend(value, mem::take(bytes)).map_err(|e| e.to_string())?;
+    *bytes = postcard::to_extend(&CodedRef(value), mem::take(bytes)).map_err(|e| e.to_string())?;
     Ok(())
 }
 
 /// Writes a value as JSON, and returns an error if the JSON would represent another value. serde_json writes `null`
 /// for some values that JSON cannot represent, such as an infinite number.
 fn write_json<T: Data>(value: &T, json: &mut Vec<u8>) -> Result<(), String> {
-    serde_json::to_writer(&mut *json, value).map_err(|e| e.to_string())?;
+    serde_json::to_writer(&mut *json, &CodedRef(value)).map_err(|e| e.to_string())?;
     if json.windows(4).any(|word| word == b"null") && !is_read_back(json, value) {
         let text = "JSON cannot represent a part of the result (an infinite number or NaN, a `Some` around a \
                     `None`): return another type, or call through a typed handle";
@@ -44,8 +45,8 @@ fn write_json<T: Data>(value: &T, json: &mut Vec<u8>) -> Result<(), String> {
 /// Whether the JSON can be read back as a value whose postcard encoding has the same size. A `null` for a value that
 /// JSON cannot represent makes the postcard encoding smaller, or cannot be read back.
 fn is_read_back<T: Data>(json: &[u8], value: &T) -> bool {
-    let size = |value: &T| postcard::to_stdvec(value).map(|bytes| bytes.len());
-    serde_json::from_slice::<T>(json).is_ok_and(|back| size(&back).ok() == size(value).ok())
+    let size = |value: &T| postcard::to_stdvec(&CodedRef(value)).map(|bytes| bytes.len());
+    serde_json::from_slice::<Coded<T>>(json).is_ok_and(|Coded(back)| size(&back).ok() == size(value).ok())
 }
 
 /// Writes the encoded result of a method that can fail to `bytes`, which is empty.

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     Data,
     abi::{Encoding, Refusal},
+    data::Coded,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -77,7 +78,7 @@ impl<'a> Arguments<'a> {
             self.taken += 1;
             return Ok(value);
         }
-        self.decode()
+        self.decode().map(Coded::into_inner)
     }
 
     /// Reads the next argument as bytes. In JSON, the argument is a list of numbers, or a string, which stands for its

@@ -73,6 +73,17 @@ impl<P: Place<AT>, const AT: u32> Form<P, AT> {
         P::Type::describe(types)
     }
 
+    /// The description of the type of a field that serde's derive encodes.
+    pub fn describe_field(types: &mut Types) -> Type {
+        const {
+            assert!(
+                P::Type::BY_SERDE,
+                "calls encode this field's type in a form of its own: write the type by its own name, not by an alias"
+            );
+        }
+        Self::describe(types)
+    }
+
     /// Reads the next argument of an encoded call.
     ///
     /// # Errors

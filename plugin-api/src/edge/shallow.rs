@@ -39,6 +39,8 @@ impl fmt::Display for Unread {
         match self {
             Self::TooDeep => f.write_str("it is nested too deeply to be read"),
             Self::Left(count) => write!(f, "{count} trailing bytes"),
+            // postcard does not keep the reason.
+            Self::Unfit(postcard::Error::SerdeDeCustom) => f.write_str("the type does not have this value"),
             Self::Unfit(error) => error.fmt(f),
         }
     }

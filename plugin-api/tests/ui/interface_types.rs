@@ -7,7 +7,7 @@ trait Parameters {
     fn slice(&self, list: &[f64]);
     fn mutable(&self, text: &mut str);
     fn nested(&self, text: Option<&str>);
-    fn sized(&self, list: Box<[u8]>);
+    fn sized(&self, list: Arc<[u8]>);
     fn pointer(&self, it: *const u8);
     fn function(&self, it: fn(u8) -> u8);
     fn some(&self, it: impl Fn());

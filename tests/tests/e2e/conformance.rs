@@ -2,8 +2,10 @@
 //! process on the threads of the callers, there on threads of its own, in a child process that is called through shared
 //! memory, and in a child process that is called over a socket.
 
+mod library_types;
 mod values;
 
+use library_types::{bad_values_of_library_types_are_rejected, values_of_library_types_round_trip};
 use replug::{
     CallError, Event, EventKind, Generation, Handle, Status,
     event::{ConfiguredHow, RetireOutcome},
@@ -42,6 +44,8 @@ macro_rules! everywhere {
 everywhere! {
     typed_calls_and_calls_by_name_return_the_result_of_the_method,
     every_kind_of_value_round_trips,
+    values_of_library_types_round_trip,
+    bad_values_of_library_types_are_rejected,
     a_resolved_method_returns_what_a_call_by_name_returns,
     a_resolved_method_fails_as_a_call_by_name_fails,
     types_that_differ_from_those_of_a_method_are_rejected,

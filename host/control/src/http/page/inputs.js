@@ -2,7 +2,7 @@
 // text or throws an error.
 
 import { el } from "./dom.js";
-import { example, plainVariants, range } from "./types.js";
+import { example, isText, plainVariants, range } from "./types.js";
 
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 const SECONDS = /^(\d+)(?:\.(\d{1,9}))?$/;
@@ -13,6 +13,7 @@ const EXACT_BITS = 53n;
 export function input(type, types) {
   if (type === "bool") return tick();
   if (type === "string") return text();
+  if (isText(type)) return text(example(type, types));
   if (type === "char") return character();
   if (type === "duration") return duration();
   if (type?.number) return number(type.number);
@@ -50,8 +51,9 @@ function tick() {
   return { input: node, read: () => String(node.checked) };
 }
 
-function text() {
+function text(value = "") {
   const node = el("textarea", { rows: "1", spellcheck: "false", title: "Shift+Enter inserts a new line" });
+  node.value = value;
   node.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
@@ -73,7 +75,7 @@ function character() {
 
 function number(name) {
   const limits = range(name);
-  const common = { value: "0", autocomplete: "off", class: "number" };
+  const common = { value: String(example({ number: name })), autocomplete: "off", class: "number" };
   if (limits === null) {
     const node = el("input", { ...common, type: "number", step: "any" });
     return { input: node, read: () => decimal(node.value) };
@@ -91,9 +93,14 @@ function number(name) {
       if (!/^-?\d+$/.test(value)) throw new Error(`Must be a whole number ${bounds}.`);
       const whole = BigInt(value);
       if (whole < least || whole > most) throw new Error(`Must be a number ${bounds}.`);
-      return String(whole);
+      return isExactInJson(whole) ? String(whole) : JSON.stringify(String(whole));
     },
   };
+}
+
+/** Whether JSON contains the integer as a number. The host rounds other integers, and reads them from strings. */
+function isExactInJson(whole) {
+  return whole >= -(2n ** 63n) && whole < 2n ** 64n;
 }
 
 function decimal(written) {

@@ -3,7 +3,18 @@
 const DEEPEST = 4;
 
 /** Matches the name of an integer type. */
-const WHOLE = /^([iu])(\d+|size)$/;
+const WHOLE = /^(NonZero)?([IUiu])(\d+|size)$/;
+
+/** The types of libraries whose values are texts in JSON, with an example of each. */
+const TEXTS = {
+  PathBuf: "/tmp",
+  IpAddr: "127.0.0.1",
+  Ipv4Addr: "127.0.0.1",
+  Ipv6Addr: "::1",
+  SocketAddr: "127.0.0.1:80",
+  SocketAddrV4: "127.0.0.1:80",
+  SocketAddrV6: "[::1]:80",
+};
 
 /** Formats a type in Rust syntax. */
 export function rust(type) {
@@ -28,10 +39,16 @@ export function rust(type) {
 
 /** Returns the smallest and the largest value of an integer type, or null for other types. */
 export function range(name) {
-  const [, sign, size] = WHOLE.exec(name) ?? [];
+  const [, nonZero, sign, size] = WHOLE.exec(name) ?? [];
   if (sign === undefined) return null;
   const bits = BigInt(size === "size" ? 64 : size);
-  return sign === "u" ? [0n, 2n ** bits - 1n] : [-(2n ** (bits - 1n)), 2n ** (bits - 1n) - 1n];
+  if (sign.toLowerCase() === "u") return [nonZero ? 1n : 0n, 2n ** bits - 1n];
+  return [-(2n ** (bits - 1n)), 2n ** (bits - 1n) - 1n];
+}
+
+/** Whether a value of a type of a library is a text in JSON. */
+export function isText(type) {
+  return TEXTS[type?.library] !== undefined;
 }
 
 /** Returns the names of the variants of an enum if none of them has fields, or null for other types. */
@@ -43,7 +60,7 @@ export function plainVariants(type, types) {
 /** Whether a value of a type can be the key of a JSON object. */
 export function isKey(type, types) {
   return ["string", "char", "bool"].includes(type) || (type?.number !== undefined && range(type.number) !== null) ||
-    plainVariants(type, types) !== null;
+    isText(type) || plainVariants(type, types) !== null;
 }
 
 /** Makes an example value of a type, which the user can edit. */
@@ -54,7 +71,9 @@ export function example(type, types, depth = 0) {
   const [kind, of] = Object.entries(type)[0];
   switch (kind) {
     case "number":
-      return 0;
+      return of.startsWith("NonZero") ? 1 : 0;
+    case "library":
+      return of === "SystemTime" ? { secs_since_epoch: 0, nanos_since_epoch: 0 } : TEXTS[of] ?? null;
     case "list":
       return [];
     case "map":
