@@ -29,7 +29,7 @@
 //! }
 //!
 //! /// `[config]` of the manifest.
-//! #[replug_api::data]
+//! #[replug_api::config]
 //! #[derive(Default)]
 //! #[serde(default)]
 //! pub struct NotesConfig {
@@ -196,7 +196,7 @@ pub use context::{Context, is_cancelled};
 pub use data::Data;
 pub use error::PluginError;
 pub use plugin::{Configuration, Health, Plugin, SavedState, Snapshot};
-pub use replug_macros::{data, export, interface};
+pub use replug_macros::{config, data, export, interface, state};
 
 // Generated code refers to these crates through this one, so that an author needs no dependency except this crate.
 #[doc(hidden)]

@@ -19,11 +19,11 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// The type of `[config]` in the manifest. `()` for a plugin without configuration.
     ///
     /// An absent or empty `[config]` becomes `Config::default()`. Otherwise every field must be set, except those
-    /// that you mark `#[serde(default)]`. Your own type needs `#[replug_api::data]` and `#[derive(Default)]`.
+    /// that you mark `#[serde(default)]`. Your own type needs `#[replug_api::config]` and `#[derive(Default)]`.
     type Config: Configuration;
 
     /// The data that a new generation gets from the old one. `()` for a plugin without state. Your own type needs
-    /// `#[replug_api::data]`.
+    /// `#[replug_api::state]`.
     type State: Snapshot;
 
     /// The version of the shape of `State`. Increase it when the shape changes, and let `restore` read states of older
@@ -103,16 +103,32 @@ pub trait Plugin: Send + Sync + Sized + 'static {
 
 /// The bounds of [`Plugin::Config`]: every type that implements serde's `DeserializeOwned`, and `Default`.
 ///
-/// [`macro@crate::data`] derives `Deserialize` without a dependency on serde. If your type needs an attribute that
-/// `#[data]` rejects, such as `#[serde(flatten)]`, derive `replug_api::serde::Deserialize` and add the attribute
-/// `#[serde(crate = "replug_api::serde")]`.
+/// [`macro@crate::config`] derives `Deserialize` without a dependency on serde. A type that is also part of a signature
+/// is marked with [`macro@crate::data`] instead. In a plugin that depends on serde, `#[derive(serde::Deserialize)]` has
+/// the same effect.
+///
+/// ```
+/// #[replug_api::config]
+/// #[derive(Default)]
+/// #[serde(default)]
+/// struct Settings {
+///     folder: std::path::PathBuf,
+///     limits: Limits,
+/// }
+///
+/// #[replug_api::config]
+/// #[derive(Default)]
+/// struct Limits {
+///     size: u64,
+/// }
+/// ```
 // The bounds are on the implementation and not on the trait, because serde's hint for a type that does not satisfy them
 // assumes a dependency on serde, which a plugin does not need.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the configuration of a plugin",
     label = "serde's `Deserialize` or `Default` is not implemented for it",
-    note = "add `#[replug_api::data]` and `#[derive(Default)]` to its definition, and `#[replug_api::data]` to each of your own types in it",
-    note = "instead of `#[replug_api::data]`, you can use `#[derive(replug_api::serde::Deserialize)]` with `#[serde(crate = \"replug_api::serde\")]`"
+    note = "add `#[replug_api::config]` and `#[derive(Default)]` to its definition, and `#[replug_api::config]` to each of your own types in it",
+    note = "a type that is also part of a signature needs `#[replug_api::data]` instead of `#[replug_api::config]`"
 )]
 pub trait Configuration: Sized {
     /// Reads a `[config]` from JSON.
@@ -129,12 +145,17 @@ impl<T: DeserializeOwned + Default> Configuration for T {
 
 /// The bounds of [`Plugin::State`]: every `'static` type that implements serde's `Serialize` and `DeserializeOwned`.
 ///
-/// [`Configuration`] describes how to derive them.
+/// [`macro@crate::state`] derives them without a dependency on serde. A type that is also part of a signature is marked
+/// with [`macro@crate::data`] instead. In a plugin that depends on serde, `#[derive(serde::Serialize,
+/// serde::Deserialize)]` has the same effect as `#[replug_api::state]`.
+///
+/// With `#[state]`, serde encodes the fields: it cannot encode a path that is not UTF-8, or a time before 1970, and
+/// [`Plugin::save`] then fails. `#[data]` has no such limit.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the state of a plugin",
     label = "serde's `Serialize` or `Deserialize` is not implemented for it",
-    note = "add `#[replug_api::data]` to its definition, and to each of your own types in it",
-    note = "instead, you can use `#[derive(replug_api::serde::Serialize, replug_api::serde::Deserialize)]` with `#[serde(crate = \"replug_api::serde\")]`"
+    note = "add `#[replug_api::state]` to its definition, and to each of your own types in it",
+    note = "a type that is also part of a signature needs `#[replug_api::data]` instead"
 )]
 pub trait Snapshot: 'static {
     /// Encodes the state.

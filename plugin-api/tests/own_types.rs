@@ -4,7 +4,7 @@
 
 use replug_api::prelude::*;
 
-/// A configuration that is marked with `#[data]`.
+/// A configuration that is also part of a signature.
 #[replug_api::data]
 #[derive(Default)]
 #[serde(default, deny_unknown_fields)]
@@ -17,9 +17,9 @@ pub struct Settings {
 #[derive(Default)]
 struct Limit(u8);
 
-/// A state that derives serde's traits, because it uses an attribute that `#[data]` rejects.
-#[derive(Default, replug_api::serde::Serialize, replug_api::serde::Deserialize)]
-#[serde(crate = "replug_api::serde")]
+/// A state with an attribute that `#[data]` rejects.
+#[replug_api::state]
+#[derive(Default)]
 pub struct Kept {
     #[serde(flatten)]
     all: std::collections::BTreeMap<String, u8>,

@@ -13,6 +13,7 @@
 //! | `quoted.rs` | `quote!` for expansions, whose local names cannot collide with those of the author |
 //! | `names.rs` | the names of fields and variants in encodings |
 //! | `export.rs` | `export!` |
+//! | `settings.rs` | `#[config]` and `#[state]` |
 //! | `types.rs` | the types that a signature may have, and the errors for others |
 
 mod client;
@@ -27,6 +28,7 @@ mod names;
 mod places;
 mod quoted;
 mod remote;
+mod settings;
 mod types;
 
 use proc_macro::TokenStream;
@@ -66,6 +68,43 @@ pub fn interface(attribute: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn data(attribute: TokenStream, item: TokenStream) -> TokenStream {
     expanded(data::expand(attribute.into(), item.into()))
+}
+
+/// Makes a struct or an enum readable as a plugin's configuration.
+///
+/// The macro implements serde's `Deserialize`. The type also needs `Default`, such as `#[derive(Default)]`. serde's
+/// attributes have their usual effect, also those that `#[data]` rejects, such as `#[serde(flatten)]`. A type that is
+/// also part of a signature needs `#[data]` instead.
+///
+/// ```text
+/// #[replug_api::config]
+/// #[derive(Default)]
+/// #[serde(default, deny_unknown_fields)]
+/// struct Settings {
+///     limit: usize,
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn config(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    expanded(settings::expand(settings::Kind::Config, attribute.into(), item.into()))
+}
+
+/// Makes a struct or an enum the state of a plugin, or a part of it.
+///
+/// The macro implements serde's `Serialize` and `Deserialize`. serde's attributes have their usual effect, also those
+/// that `#[data]` rejects, such as `#[serde(flatten)]`. A type that is also part of a signature needs `#[data]` instead.
+///
+/// ```text
+/// #[replug_api::state]
+/// struct Saved {
+///     value: u64,
+///     #[serde(default)]
+///     name: String,
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn state(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    expanded(settings::expand(settings::Kind::State, attribute.into(), item.into()))
 }
 
 /// Makes a crate a plugin: `export!(Type: Interface, OtherInterface);`.

@@ -109,7 +109,10 @@ macro_rules! coded_like_its_content {
         const BY_SERDE: bool = true $(&& $content::BY_SERDE)+;
 
         #[inline]
-        fn serialize_data<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fn serialize_data<Output: serde::Serializer>(
+            &self,
+            serializer: Output,
+        ) -> Result<Output::Ok, Output::Error> {
             if Self::BY_SERDE {
                 self.serialize(serializer)
             } else {
@@ -119,7 +122,9 @@ macro_rules! coded_like_its_content {
         }
 
         #[inline]
-        fn deserialize_data<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fn deserialize_data<'de, Input: serde::Deserializer<'de>>(
+            deserializer: Input,
+        ) -> Result<Self, Input::Error> {
             if Self::BY_SERDE {
                 Self::deserialize(deserializer)
             } else {

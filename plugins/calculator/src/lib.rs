@@ -4,7 +4,7 @@
 //! over, a lifecycle that is logged, and errors for programs and people. All methods take `&self` and run on many
 //! threads at once, so mutable data is behind a lock.
 
-use replug_api::{prelude::*, serde::Deserialize};
+use replug_api::prelude::*;
 use replug_interfaces::{CalcError, CalcStatus, Calculator, Entry};
 use std::{
     collections::VecDeque,
@@ -12,8 +12,9 @@ use std::{
 };
 
 /// `[config]` of the calculator.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(crate = "replug_api::serde", deny_unknown_fields, default)]
+#[replug_api::config]
+#[derive(Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
 pub struct CalcConfig {
     /// The maximum number of calculations in the history.
     pub history_limit: usize,

@@ -3,10 +3,7 @@
 //! This example shows `State`, which the old generation saves and the new one restores while no call runs. Edit
 //! and save this file while you count, and the count continues.
 
-use replug_api::{
-    prelude::*,
-    serde::{Deserialize, Serialize},
-};
+use replug_api::prelude::*;
 use replug_interfaces::Counter;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -17,8 +14,8 @@ pub struct Tally {
 }
 
 /// The state for the next generation. Increase [`Plugin::STATE_VERSION`] when the shape of this type changes.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(crate = "replug_api::serde")]
+#[replug_api::state]
+#[derive(Debug)]
 pub struct Saved {
     /// The value of the counter.
     pub value: u64,

@@ -7,7 +7,7 @@
 mod folder;
 
 use folder::Folder;
-use replug_api::{prelude::*, serde::Deserialize};
+use replug_api::prelude::*;
 use replug_interfaces::{FileEntry, FileError, FileOps};
 use std::{
     fs,
@@ -16,8 +16,9 @@ use std::{
 };
 
 /// `[config]` of the plugin.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(crate = "replug_api::serde", deny_unknown_fields, default)]
+#[replug_api::config]
+#[derive(Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
 pub struct FileOpsConfig {
     /// The paths of the folders that may be used, without `..`. A relative path starts at the plugin's data folder; a
     /// folder at such a path is created if it does not exist. An absolute path must name an existing folder.
