@@ -9,7 +9,7 @@ mod scalars;
 mod time;
 mod wide;
 
-pub(crate) use coded::{Coded, CodedRef};
+pub(crate) use coded::{Coded, CodedRef, reason};
 
 use crate::describe::{Type, Types};
 use abi_stable::{StableAbi, std_types::RVec};
@@ -55,7 +55,8 @@ use serde::{Deserializer, Serialize, Serializer, de::DeserializeOwned};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross the plugin boundary",
     label = "not a type that a plugin can take or return",
-    note = "if the type is yours, add `#[replug_api::data]` to its definition"
+    note = "if the type is yours, add `#[replug_api::data]` to its definition",
+    note = "if another crate defines it, put it into a type of yours that is marked `#[replug_api::data(serde)]`"
 )]
 pub unsafe trait Data: Serialize + DeserializeOwned + Send + 'static {
     /// The same value with a layout that host and plugin can agree on.
@@ -75,6 +76,11 @@ pub unsafe trait Data: Serialize + DeserializeOwned + Send + 'static {
     /// [`Data::deserialize_data`] encode it, and each type that contains it.
     #[doc(hidden)]
     const BY_SERDE: bool = true;
+
+    /// Whether the type is or contains a type that is marked `#[data(serde)]`. A call whose signature contains such a
+    /// type passes encoded arguments, also in process.
+    #[doc(hidden)]
+    const SENT_ENCODED: bool = false;
 
     /// Encodes the value in a call.
     #[doc(hidden)]

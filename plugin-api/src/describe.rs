@@ -179,6 +179,9 @@ pub enum Shape {
     Struct(Vec<Param>),
     /// Variants in declaration order.
     Enum(Vec<Variant>),
+    /// The content of a type that is marked `#[replug_api::data(serde)]`: only serde's implementations for the type know
+    /// it.
+    Encoded,
 }
 
 /// One variant of an enum.

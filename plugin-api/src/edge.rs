@@ -9,6 +9,7 @@
 mod answer;
 mod arguments;
 mod array;
+pub mod encoded;
 pub mod field;
 mod place;
 pub(crate) mod shallow;
@@ -28,7 +29,7 @@ use crate::{
 };
 use abi_stable::{
     StableAbi,
-    std_types::{RString, RVec},
+    std_types::{RSlice, RString, RVec},
 };
 use std::{
     any::Any,
@@ -42,6 +43,10 @@ use std::{
 pub struct Signature<A, T, E> {
     call: unsafe extern "C" fn(Object, A) -> Outcome<T, E>,
 }
+
+/// The edge of a method whose signature contains a `#[data(serde)]` type. It takes the arguments in
+/// [`Encoding::Binary`](crate::abi::Encoding::Binary), and returns what [`InterfaceExport::invoke`](crate::abi::InterfaceExport::invoke) returns.
+pub type EncodedEdge = unsafe extern "C" fn(Object, RSlice<'_, u8>) -> Outcome<RVec<u8>, Refusal>;
 
 /// Runs `f` and turns a panic into [`Outcome::Panicked`].
 #[inline]

@@ -150,6 +150,42 @@
 //! }
 //! ```
 //!
+//! # Types of other crates
+//!
+//! `#[data(serde)]` puts any type with serde's traits into a signature, such as a type of another crate: it marks a type of
+//! your own that contains the other type. The mark also permits the attributes of serde that [`macro@data`] rejects.
+//!
+//! ```
+//! # mod chrono { #[replug_api::state] pub struct DateTime<T>(T); #[replug_api::state] pub struct Utc; }
+//! use replug_api::serde_json::Value;
+//! use std::collections::BTreeMap;
+//!
+//! #[replug_api::data(serde)]
+//! pub struct Time(pub chrono::DateTime<chrono::Utc>);
+//!
+//! #[replug_api::data(serde)]
+//! pub struct Order {
+//!     pub id: u64,
+//!     #[serde(skip_serializing_if = "Option::is_none")]
+//!     pub due: Option<Time>,
+//!     #[serde(flatten)]
+//!     pub rest: BTreeMap<String, Value>,
+//! }
+//!
+//! #[replug_api::interface]
+//! pub trait Orders {
+//!     fn add(&self, order: Order) -> Result<Time, String>;
+//!     fn due(&self) -> Vec<Order>;
+//! }
+//! ```
+//!
+//! A call of such a method passes encoded arguments and an encoded result, also in process: it takes longer than other
+//! calls. JSON has the form that serde's implementations give the type. The binary encoding contains MessagePack, up to
+//! 128 levels deep. The host compares only the names of such types, and not their fields: the rules of serde say which
+//! values a changed type can read. If a value cannot be encoded or decoded, the call returns
+//! [`CallError::BadArguments`] or [`CallError::BadResult`]. serde itself encodes the content: it cannot encode a path that
+//! is not UTF-8, for example.
+//!
 //! # Changing an interface
 //!
 //! Methods may be added at the end. If the plugin was built before a method was added, a call of that method fails with

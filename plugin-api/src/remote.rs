@@ -9,10 +9,15 @@
 //! **Architecture Invariant:** no value of this module crosses between libraries. Remote edges, their objects and the
 //! errors that they store belong to one binary, the host's, so plain Rust types are sufficient.
 
+mod encoded;
+
+#[doc(hidden)]
+pub use encoded::EncodedCall;
+
 use crate::{
     CallError, Data,
     abi::{Encoding, Nothing, Object, Outcome, Refusal},
-    data::{Coded, CodedRef},
+    data::{Coded, CodedRef, reason},
     edge::{
         Fallible, Form, Place, contain,
         shallow::{self, StackLimit, Unread},
@@ -100,13 +105,18 @@ pub fn take_lost() -> Option<CallError> {
     set_lost(None)
 }
 
+/// Sets the reason of a call that is lost.
+fn lose(reason: CallError) {
+    drop(set_lost(Some(reason)));
+}
+
 fn set_lost(reason: Option<CallError>) -> Option<CallError> {
     ManuallyDrop::into_inner(LOST.replace(ManuallyDrop::new(reason)))
 }
 
 #[cold]
 fn lost<T, E>(error: CallError) -> Outcome<T, E> {
-    drop(set_lost(Some(error)));
+    lose(error);
     Outcome::Lost
 }
 
@@ -126,6 +136,22 @@ pub unsafe extern "C" fn invoke(
     // SAFETY: 1 and 2 are the caller's.
     let remote = unsafe { behind(object) };
     pass_on(remote, method, encoding, bytes.as_slice())
+}
+
+/// The remote edge of the method at `METHOD`, if its signature contains a `#[data(serde)]` type. It has the type
+/// [`EncodedEdge`](crate::edge::EncodedEdge).
+///
+/// # Safety
+///
+/// 1. `object` comes from [`RemoteObject::object`].
+/// 2. A clone of that `RemoteObject` lives until the call has returned.
+#[doc(hidden)]
+pub unsafe extern "C" fn encoded_edge<const METHOD: u32>(
+    object: Object,
+    bytes: RSlice<'_, u8>,
+) -> Outcome<RVec<u8>, Refusal> {
+    // SAFETY: 1 and 2 are the caller's.
+    unsafe { invoke(object, METHOD, Encoding::Binary, bytes) }
 }
 
 fn pass_on(
@@ -179,7 +205,7 @@ impl Call<'_> {
 
     /// Encodes the next argument, with the name `name`.
     pub fn give<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
-        self.write(name, |output| value.serialize(output));
+        self.write(name, |output| value.serialize(output).map_err(|error| reason(&error, value)));
     }
 
     /// Encodes the next argument from its FFI form.
@@ -189,14 +215,10 @@ impl Call<'_> {
 
     /// Encodes the next argument from bytes. In postcard, bytes and a list of `u8` have the same encoding.
     pub fn give_bytes(&mut self, name: &str, bytes: &[u8]) {
-        self.write(name, |output| output.serialize_bytes(bytes));
+        self.write(name, |output| output.serialize_bytes(bytes).map_err(|error| error.to_string()));
     }
 
-    fn write(
-        &mut self,
-        name: &str,
-        write: impl FnOnce(&mut Serializer<StdVec>) -> Result<(), postcard::Error>,
-    ) {
+    fn write(&mut self, name: &str, write: impl FnOnce(&mut Serializer<StdVec>) -> Result<(), String>) {
         let Ok(output) = &mut self.arguments else { return };
         if let Err(error) = write(output) {
             self.arguments = Err(CallError::BadArguments {
@@ -263,9 +285,9 @@ pub fn encode<'a, T: Data>(arguments: &T, buffer: &'a mut [u8]) -> Result<Cow<'a
     match postcard::to_slice(arguments, &mut *buffer).map(|encoded| encoded.len()) {
         Ok(len) => Ok(Cow::Borrowed(&buffer[..len])),
         Err(postcard::Error::SerializeBufferFull) => {
-            postcard::to_stdvec(arguments).map(Cow::Owned).map_err(|error| error.to_string())
+            postcard::to_stdvec(arguments).map(Cow::Owned).map_err(|error| reason(&error, arguments))
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(reason(&error, arguments)),
     }
 }
 

@@ -43,6 +43,7 @@ fn type_of(name: &str, definition: &TypeDef) -> String {
                 .collect();
             format!("{docs}enum {name} {{\n{}\n}}", variants.join("\n"))
         }
+        Shape::Encoded => format!("{docs}struct {name} {{ .. }}"),
         shape @ Shape::Struct(_) => format!("{docs}struct {name}{}", body_of(shape, Layout::Lines)),
         shape => format!("{docs}struct {name}{};", body_of(shape, Layout::OneLine)),
     }
@@ -57,7 +58,7 @@ fn body_of(shape: &Shape, layout: Layout) -> String {
     let fields =
         |fields: &[Param]| fields.iter().map(|field| format!("{}: {}", field.name, field.ty)).collect();
     match (shape, layout) {
-        (Shape::Unit | Shape::Enum(_), _) => String::new(),
+        (Shape::Unit | Shape::Enum(_) | Shape::Encoded, _) => String::new(),
         (Shape::Tuple(parts), _) => {
             let parts: Vec<_> = parts.iter().map(ToString::to_string).collect();
             format!("({})", parts.join(", "))

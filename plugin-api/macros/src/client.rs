@@ -2,7 +2,7 @@
 
 use crate::{
     contract::{Contract, Method, Param},
-    edges::{arguments_type, outcome_types},
+    edges::{arguments_type, is_encoded, outcome_types},
     places::Place,
     quoted::quoted,
     types::Passed,
@@ -70,10 +70,15 @@ fn call(index: usize, method: &Method, vis: &Visibility) -> TokenStream {
         None => quoted!(::core::result::Result<#value_type, ::replug_api::CallError>),
     };
     let received = method.result();
+    let encoded = is_encoded(method).map(|is_encoded| {
+        let call = encoded_call(index, method);
+        quoted!(if #is_encoded { #call })
+    });
     quoted! {
         #(#doc_attributes)*
         #[inline]
         #vis fn #ident(&self, #(#inputs),*) -> #result {
+            #encoded
             ::replug_api::edge::finished(self.0.call(#index, |object, edge| {
                 // SAFETY: obligation 1 of `Caller` and obligation 1 of `Bound::new`: `edge` is the edge of the method
                 // at this index, whose layout is that of `Signature` of the same types.
@@ -85,5 +90,35 @@ fn call(index: usize, method: &Method, vis: &Visibility) -> TokenStream {
                 #received::received(unsafe { edge(object, arguments) })
             }))
         }
+    }
+}
+
+/// The call of a method through an edge that takes encoded arguments.
+fn encoded_call(index: u32, method: &Method) -> TokenStream {
+    let text = &method.name;
+    let given = method.params.iter().map(|Param { ident, name, passed, .. }| match passed {
+        Passed::Text | Passed::Bytes => quoted!(call.give_serialized(#name, #ident);),
+        Passed::Owned(place) => {
+            let place = place.argument();
+            quoted!(call.give::<__Places, #place>(#name, #ident);)
+        }
+    });
+    let mutable = if method.params.is_empty() { quoted!() } else { quoted!(mut) };
+    let value = method.returns.argument();
+    let made = match method.error.as_ref().map(Place::argument) {
+        Some(error) => quoted!(fallible::<__Places, #value, #error>),
+        None => quoted!(infallible::<__Places, #value>),
+    };
+    quoted! {
+        let #mutable call = ::replug_api::remote::EncodedCall::new(#text);
+        #(#given)*
+        return ::replug_api::edge::finished(self.0.call(#index, |object, edge| {
+            // SAFETY: obligation 1 of `Caller` and obligation 1 of `Bound::new`: `edge` is the edge of the method at
+            // this index, whose layout is that of an `EncodedEdge`.
+            let edge: ::replug_api::edge::EncodedEdge =
+                unsafe { ::core::mem::transmute::<*const (), _>(edge.0) };
+            // SAFETY: obligations 1 and 2 of `Caller`: the object fits the edge, and its instance lives.
+            call.#made(|arguments| unsafe { edge(object, arguments) })
+        }));
     }
 }

@@ -1,7 +1,7 @@
 //! `#[data]`: serde for all encodings, and the FFI-safe mirror of a type for calls in process.
 
 use crate::{
-    docs, fields,
+    by_serde, docs, fields,
     names::Case,
     places::{Place, Places},
     quoted::quoted,
@@ -15,11 +15,17 @@ use syn::{
 };
 
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    if !attribute.is_empty() {
-        return Err(Error::new_spanned(attribute, "`#[data]` takes no arguments"));
-    }
+    let by_serde = match syn::parse2::<Option<Ident>>(attribute.clone()) {
+        Ok(Some(ident)) if ident == "serde" => true,
+        Ok(None) => false,
+        _ => return Err(Error::new_spanned(attribute, "the only argument of `#[data]` is `serde`")),
+    };
     let mut item: DeriveInput = syn::parse2(item)
         .map_err(|error| Error::new(error.span(), "`#[data]` belongs on a struct or an enum"))?;
+    check_whole(&item)?;
+    if by_serde {
+        return Ok(by_serde::expand(&item));
+    }
     check(&item)?;
     fields::mark(&mut item);
 
@@ -206,11 +212,8 @@ impl Mirrored {
             .fold(end(), |rest, (form, local)| quoted!(::replug_api::edge::Pair(#form::new(#local), #rest)));
         let back = locals.iter().map(|local| quoted!(#local.into_value()));
         let described = forms.iter().zip(fields).map(|(form, field)| {
-            if fields::is_custom(field) {
-                quoted!(#form::describe(types))
-            } else {
-                quoted!(#form::describe_field(types))
-            }
+            let by_derive = !fields::is_custom(field);
+            quoted!(#form::describe_field::<#by_derive>(types))
         });
         let names: Vec<&Ident> = fields.iter().filter_map(|field| field.ident.as_ref()).collect();
         let texts = fields.iter().filter_map(|field| {
@@ -236,7 +239,8 @@ impl Mirrored {
     }
 }
 
-fn check(item: &DeriveInput) -> Result<()> {
+/// Checks what applies to all types, also to those that are marked `#[data(serde)]`.
+fn check_whole(item: &DeriveInput) -> Result<()> {
     if !item.generics.params.is_empty() {
         let lifetimes = item.generics.lifetimes().count();
         let message = if lifetimes > 0 {
@@ -253,14 +257,22 @@ fn check(item: &DeriveInput) -> Result<()> {
         ));
     }
     check_derives(&item.attrs)?;
-    check_serde(&item.attrs)?;
     match &item.data {
-        Data::Struct(data) => check_fields(&data.fields),
+        Data::Struct(_) => Ok(()),
         Data::Union(_) => Err(union(item)),
         Data::Enum(data) if data.variants.is_empty() => Err(Error::new(
             item.ident.span(),
             "an enum without variants has no values: add a variant, or leave it out of the signature",
         )),
+        Data::Enum(_) => Ok(()),
+    }
+}
+
+fn check(item: &DeriveInput) -> Result<()> {
+    check_serde(&item.attrs)?;
+    match &item.data {
+        Data::Struct(data) => check_fields(&data.fields),
+        Data::Union(_) => Err(union(item)),
         Data::Enum(data) => data.variants.iter().try_for_each(|variant| {
             check_serde(&variant.attrs)?;
             check_fields(&variant.fields)

@@ -5,7 +5,7 @@ use crate::{
     contract::{Contract, Method, Param},
     places::Place,
     quoted::quoted,
-    types::{Passed, is_string},
+    types::{Passed, has_known_names, is_string},
 };
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::format_ident;
@@ -14,7 +14,10 @@ pub(crate) fn expand(contract: &Contract) -> TokenStream {
     let name = &contract.name;
     let text = name.to_string();
     let edges = contract.methods.iter().map(|method| edge(name, method));
-    let exports = contract.methods.iter().map(|method| export(method, &edge_name(method)));
+    let exports = contract.methods.iter().enumerate().map(|(index, method)| {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        export(method, &edge_name(method), &quoted!(encoded::<#index>))
+    });
     let arms = contract.methods.iter().enumerate().map(|(index, method)| arm(name, index, method));
     let docs = &contract.docs;
     let descriptions = contract.methods.iter().map(description);
@@ -39,6 +42,19 @@ pub(crate) fn expand(contract: &Contract) -> TokenStream {
                     _ => ::core::result::Result::Err(::replug_api::edge::no_such_method(method)),
                 }
             })
+        }
+
+        // Safety: 1 and 2 of `InterfaceExport::invoke`.
+        #[allow(dead_code, reason = "only methods whose signature contains a `#[data(serde)]` type need it")]
+        unsafe extern "C" fn encoded<const METHOD: u32>(
+            object: ::replug_api::abi::Object,
+            bytes: ::replug_api::abi_stable::std_types::RSlice<'_, u8>,
+        ) -> ::replug_api::abi::Outcome<
+            ::replug_api::abi_stable::std_types::RVec<u8>,
+            ::replug_api::abi::Refusal,
+        > {
+            // SAFETY: 1 and 2 are the caller's.
+            unsafe { invoke(object, METHOD, ::replug_api::edge::encoded::ENCODING, bytes) }
         }
 
         extern "C" fn describe() -> ::replug_api::abi_stable::std_types::RString {
@@ -117,19 +133,39 @@ fn edge(name: &Ident, method: &Method) -> TokenStream {
     }
 }
 
-/// The entry of a method in a table of edges.
-pub(crate) fn export(method: &Method, edge: &Ident) -> TokenStream {
+/// The entry of a method in a table of edges. `encoded` is the edge that takes encoded arguments.
+pub(crate) fn export(method: &Method, edge: &Ident, encoded: &TokenStream) -> TokenStream {
     let name = &method.name;
     let arguments = arguments_type(&method.params, &quoted!('static));
     let (value, error) = outcome_types(method);
+    let mut address = quoted!(#edge as *const ());
+    let mut layout = quoted! {
+        <::replug_api::edge::Signature<#arguments, #value, #error>
+            as ::replug_api::abi_stable::StableAbi>::LAYOUT
+    };
+    if let Some(is_encoded) = is_encoded(method) {
+        address = quoted!(if #is_encoded { #encoded as *const () } else { #address });
+        layout = quoted!(if #is_encoded { ::replug_api::edge::encoded::ENCODED_LAYOUT } else { #layout });
+    }
     quoted! {
         ::replug_api::abi::MethodExport {
             name: ::replug_api::abi_stable::std_types::RStr::from_str(#name),
-            edge: ::replug_api::abi::Edge(#edge as *const ()),
-            layout: <::replug_api::edge::Signature<#arguments, #value, #error>
-                as ::replug_api::abi_stable::StableAbi>::LAYOUT,
+            edge: ::replug_api::abi::Edge(#address),
+            layout: #layout,
         }
     }
+}
+
+/// The constant expression that says whether calls of the method pass encoded arguments, also in process. `None` if the
+/// signature consists of types that are known not to need it.
+pub(crate) fn is_encoded(method: &Method) -> Option<TokenStream> {
+    let owned = method.params.iter().filter_map(|param| match &param.passed {
+        Passed::Owned(place) => Some(&**place),
+        Passed::Text | Passed::Bytes => None,
+    });
+    let places = owned.chain([&method.returns]).chain(&method.error);
+    let forms: Vec<_> = places.filter(|place| !has_known_names(&place.ty)).map(Place::form).collect();
+    (!forms.is_empty()).then(|| quoted!(#(#forms::SENT_ENCODED)||*))
 }
 
 fn arm(name: &Ident, index: usize, method: &Method) -> TokenStream {

@@ -7,6 +7,7 @@
 //! | `edges.rs` | the `extern "C"` functions: one for each method, `invoke` for encoded calls, and one that describes the interface |
 //! | `remote.rs` | the edges to a plugin in another process |
 //! | `client.rs` | the typed client |
+//! | `by_serde.rs` | `#[data(serde)]`: a type that crosses the boundary encoded |
 //! | `data.rs` | `#[data]`: the FFI-safe mirror of a type |
 //! | `fields.rs` | the fields of `#[data]` types that serde's derive encodes with the help of `replug_api` |
 //! | `places.rs` | finds where the plugin author's types occur in signatures and in `#[data]` types |
@@ -16,6 +17,7 @@
 //! | `settings.rs` | `#[config]` and `#[state]` |
 //! | `types.rs` | the types that a signature may have, and the errors for others |
 
+mod by_serde;
 mod client;
 mod contract;
 mod data;
@@ -56,6 +58,16 @@ pub fn interface(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// `replug_api::Data`, for it. The type may be recursive, through a `Box` or a `Vec`. It cannot be generic or contain
 /// references. serde's attributes on its fields and variants have their usual effect. Attributes that need an encoding
 /// with field names (`flatten`, `untagged`, ...) are rejected.
+///
+/// `#[data(serde)]` is for types that `#[data]` rejects, and for types with fields that are not `replug_api::Data`: a type
+/// of another crate, such as `chrono::DateTime`, or one with `#[serde(flatten)]`. The fields only need serde's traits. A
+/// call whose signature contains such a type passes encoded arguments and results, also in process. Such a call takes
+/// longer. A type with a field of such a type is marked `#[data(serde)]`, too.
+///
+/// ```text
+/// #[replug_api::data(serde)]
+/// pub struct Time(pub chrono::DateTime<chrono::Utc>);
+/// ```
 ///
 /// ```text
 /// #[replug_api::data]

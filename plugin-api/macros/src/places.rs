@@ -52,6 +52,11 @@ impl Place {
         quoted!(::replug_api::edge::Form::<#places, #at>)
     }
 
+    /// The const argument by which functions that are generic over places get this place.
+    pub(crate) fn argument(&self) -> u32 {
+        self.at
+    }
+
     /// The type whose functions `outcome`, `received` and `answer` convert the result of a method that returns a value
     /// of this place and, if `error` is given, may return an error.
     pub(crate) fn result(&self, error: Option<&Self>) -> TokenStream {

@@ -12,7 +12,10 @@ use quote::format_ident;
 pub(crate) fn expand(contract: &Contract) -> TokenStream {
     let text = contract.name.to_string();
     let edges = contract.methods.iter().enumerate().map(|(index, method)| edge(index, method));
-    let exports = contract.methods.iter().map(|method| export(method, &edge_name(method)));
+    let exports = contract.methods.iter().enumerate().map(|(index, method)| {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        export(method, &edge_name(method), &quoted!(::replug_api::remote::encoded_edge::<#index>))
+    });
     quoted! {
         #(#edges)*
 

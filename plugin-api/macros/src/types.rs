@@ -42,6 +42,27 @@ pub(crate) fn is_string(ty: &Type) -> bool {
     }
 }
 
+/// Whether a type consists of names of the standard library that are known to this macro.
+pub(crate) fn has_known_names(ty: &Type) -> bool {
+    const KNOWN: [&str; 25] = [
+        "BTreeMap", "BTreeSet", "Box", "Duration", "HashMap", "HashSet", "Option", "Result", "String", "Vec",
+        "bool", "char", "f32", "f64", "i16", "i32", "i64", "i8", "isize", "str", "u16", "u32", "u64", "u8",
+        "usize",
+    ];
+    struct Names(bool);
+
+    impl Visit<'_> for Names {
+        fn visit_path(&mut self, path: &Path) {
+            self.0 &= path.segments.last().is_some_and(|last| KNOWN.iter().any(|known| last.ident == known));
+            visit::visit_path(self, path);
+        }
+    }
+
+    let mut names = Names(true);
+    names.visit_type(ty);
+    names.0
+}
+
 /// The return type of a method: the value, and the error if it is a `Result`.
 pub(crate) fn returned(output: &ReturnType) -> Result<(Type, Option<Type>)> {
     let ReturnType::Type(_, ty) = output else { return Ok((syn::parse_quote!(()), None)) };

@@ -45,6 +45,16 @@ impl<T: Data> Serialize for CodedRef<'_, T> {
     }
 }
 
+/// Why postcard could not encode a value. postcard does not keep the reason of serde's implementations.
+#[cold]
+pub(crate) fn reason<T: Serialize + ?Sized>(error: &postcard::Error, value: &T) -> String {
+    let by_serde = match error {
+        postcard::Error::SerdeSerCustom => rmp_serde::to_vec(value).err(),
+        _ => None,
+    };
+    by_serde.map_or_else(|| error.to_string(), |error| error.to_string())
+}
+
 /// The elements of a list or a set.
 pub(super) struct Elements<I>(pub(super) I);
 
@@ -107,6 +117,8 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Array<T, N> 
 macro_rules! coded_like_its_content {
     ($($content:ident),+ as $coded:ty, |$given:ident| $give:expr, |$taken:ident| $take:expr) => {
         const BY_SERDE: bool = true $(&& $content::BY_SERDE)+;
+
+        const SENT_ENCODED: bool = false $(|| $content::SENT_ENCODED)+;
 
         #[inline]
         fn serialize_data<Output: serde::Serializer>(

@@ -108,7 +108,7 @@ impl<'a> Comparison<'a> {
 
     fn inside(&mut self, shape: &'a Shape) -> Option<String> {
         match shape {
-            Shape::Unit => None,
+            Shape::Unit | Shape::Encoded => None,
             Shape::Tuple(fields) => fields.iter().find_map(|field| self.definitions(field)),
             Shape::Struct(fields) => fields.iter().find_map(|field| self.definitions(&field.ty)),
             Shape::Enum(variants) => variants.iter().find_map(|variant| self.inside(&variant.shape)),
@@ -118,7 +118,7 @@ impl<'a> Comparison<'a> {
 
 fn shape(host: &Shape, plugin: &Shape) -> Option<String> {
     match (host, plugin) {
-        (Shape::Unit, Shape::Unit) => None,
+        (Shape::Unit, Shape::Unit) | (Shape::Encoded, Shape::Encoded) => None,
         (Shape::Tuple(host), Shape::Tuple(plugin)) if host.len() == plugin.len() => host
             .iter()
             .zip(plugin)
@@ -162,5 +162,6 @@ fn kind(shape: &Shape) -> String {
         Shape::Tuple(fields) => format!("a tuple of {}", fields.len()),
         Shape::Struct(_) => "a struct with named fields".into(),
         Shape::Enum(_) => "an enum".into(),
+        Shape::Encoded => "encoded by serde".into(),
     }
 }

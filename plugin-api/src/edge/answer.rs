@@ -3,7 +3,7 @@
 use crate::{
     Data,
     abi::{Encoding, Refusal},
-    data::{Coded, CodedRef},
+    data::{Coded, CodedRef, reason},
 };
 use std::mem;
 
@@ -26,7 +26,8 @@ pub(super) fn answer<T: Data>(encoding: Encoding, value: &T, bytes: &mut Vec<u8>
 }
 
 fn write_binary<T: Data>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
-    *bytes = postcard::to_extend(&CodedRef(value), mem::take(bytes)).map_err(|e| e.to_string())?;
+    let value = &CodedRef(value);
+    *bytes = postcard::to_extend(value, mem::take(bytes)).map_err(|error| reason(&error, value))?;
     Ok(())
 }
 

@@ -73,11 +73,18 @@ impl<P: Place<AT>, const AT: u32> Form<P, AT> {
         P::Type::describe(types)
     }
 
-    /// The description of the type of a field that serde's derive encodes.
-    pub fn describe_field(types: &mut Types) -> Type {
+    /// Whether a call whose signature contains the type passes encoded arguments, also in process.
+    pub const SENT_ENCODED: bool = P::Type::SENT_ENCODED;
+
+    /// The description of the type of a field. `BY_DERIVE` says that serde's derive encodes the field.
+    pub fn describe_field<const BY_DERIVE: bool>(types: &mut Types) -> Type {
         const {
             assert!(
-                P::Type::BY_SERDE,
+                !P::Type::SENT_ENCODED,
+                "the type of this field is marked `#[data(serde)]`: mark the type that contains the field in the same way"
+            );
+            assert!(
+                !BY_DERIVE || P::Type::BY_SERDE,
                 "calls encode this field's type in a form of its own: write the type by its own name, not by an alias"
             );
         }

@@ -1,10 +1,9 @@
 //! An interface whose methods return their arguments, and the ways to call it.
 
+use crate::both::{self, Both};
 use replug_api::{
-    CallError, Caller, Interface,
-    abi::{Edge, Encoding, Object, Outcome, Refusal},
-    call::{Bound, Failed},
-    remote::{Remote, RemoteObject, Reply, take_lost},
+    Interface,
+    abi::{BoundInterface, Encoding, Outcome, Refusal},
     serde_json::Value,
 };
 use std::{
@@ -135,32 +134,21 @@ impl Echo for All {
     }
 }
 
+fn bound() -> BoundInterface {
+    <dyn Echo as Interface>::bind(&All)
+}
+
 pub(super) fn invoke(method: u32, encoding: Encoding, arguments: &[u8]) -> Outcome<Vec<u8>, Refusal> {
-    let bound = <dyn Echo as Interface>::bind(&All);
-    // SAFETY: 1: `bound` has both the object and the export. 2: the instance is a `static`.
-    match unsafe { (bound.export.invoke)(bound.object, method, encoding, arguments.into()) } {
-        Outcome::Returned(bytes) => Outcome::Returned(bytes.into()),
-        Outcome::Refused(refusal) => Outcome::Refused(refusal),
-        Outcome::Panicked(panic) => Outcome::Panicked(panic),
-        Outcome::Lost => Outcome::Lost,
-    }
+    both::invoke(bound, method, encoding, arguments)
 }
 
 pub(super) fn index(method: &str) -> u32 {
-    let methods = <dyn Echo as Interface>::EXPORT.methods;
-    methods.iter().position(|it| it.name == method).expect("known method") as u32
+    both::index(bound, method)
 }
 
 /// Calls the method by its name, with JSON.
 pub(super) fn by_name(method: &str, arguments: &str) -> Result<Value, String> {
-    match invoke(index(method), Encoding::Json, arguments.as_bytes()) {
-        Outcome::Returned(bytes) => Ok(replug_api::serde_json::from_slice(&bytes).expect("JSON")),
-        Outcome::Refused(Refusal::BadArguments(why) | Refusal::BadResult(why)) => Err(why.into()),
-        Outcome::Refused(Refusal::Error(bytes)) => {
-            Err(String::from_utf8(bytes.into()).expect("JSON is text"))
-        }
-        other => panic!("{other:?}"),
-    }
+    both::by_name(bound, method, arguments)
 }
 
 /// Checks that a call by name returns its arguments.
@@ -168,56 +156,8 @@ pub(super) fn round_trips(method: &str, arguments: Value) {
     assert_eq!(by_name(method, &arguments.to_string()), Ok(arguments), "{method}");
 }
 
-/// Passes calls to the encoded entry of the interface, like the process of a plugin.
-struct Loop;
-
-impl Remote for Loop {
-    fn plugin(&self) -> &str {
-        "dev.test.loop"
-    }
-
-    fn stack_left(&self) -> Option<usize> {
-        Some(1 << 20)
-    }
-
-    fn invoke(&self, method: u32, encoding: Encoding, arguments: &[u8]) -> Result<Reply, CallError> {
-        match invoke(method, encoding, arguments) {
-            Outcome::Returned(bytes) => Ok(Reply::Returned(bytes)),
-            Outcome::Refused(refusal) => Ok(Reply::Refused(refusal)),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-/// A caller of the plugin's own edges, or of remote edges.
-#[derive(Clone, Debug)]
-pub(super) struct Both(Option<RemoteObject>);
-
-// SAFETY: 1: without a `RemoteObject`, the object and the edge are those of `bind`; otherwise, the edge is a remote edge,
-// and the object is that of the `RemoteObject`. 2: the instance is a `static`, and `self` keeps the `RemoteObject`.
-unsafe impl Caller for Both {
-    fn call<T, E>(
-        &self,
-        method: u32,
-        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
-    ) -> Result<T, Result<E, CallError>> {
-        let (object, export) = match &self.0 {
-            Some(remote) => (remote.object(), <dyn Echo as Interface>::REMOTE),
-            None => {
-                let bound = <dyn Echo as Interface>::bind(&All);
-                (bound.object, bound.export)
-            }
-        };
-        call(object, export.methods[method as usize].edge).map_err(|failed| match failed {
-            Failed::Refused(error) => Ok(error),
-            Failed::Panicked(panic) => Err(CallError::Unknown(panic.message().into())),
-            Failed::Lost => Err(take_lost().expect("a reason")),
-        })
-    }
-}
-
 /// A client of the edges, and one of the remote edges.
 pub(super) fn clients() -> [EchoClient<Both>; 2] {
-    // SAFETY: 1: the edges are those of `EXPORT` or of `REMOTE`.
-    [None, Some(RemoteObject::new(Loop))].map(|remote| unsafe { Bound::new(Both(remote)) }.into())
+    // SAFETY: 1: `bound` binds a `static`.
+    unsafe { both::clients::<dyn Echo>(bound) }
 }

@@ -5,7 +5,10 @@
 mod library_types;
 mod values;
 
-use library_types::{bad_values_of_library_types_are_rejected, values_of_library_types_round_trip};
+use library_types::{
+    bad_values_of_library_types_are_rejected, values_of_library_types_round_trip,
+    values_that_only_serde_can_encode_round_trip,
+};
 use replug::{
     CallError, Event, EventKind, Generation, Handle, Status,
     event::{ConfiguredHow, RetireOutcome},
@@ -45,6 +48,7 @@ everywhere! {
     typed_calls_and_calls_by_name_return_the_result_of_the_method,
     every_kind_of_value_round_trips,
     values_of_library_types_round_trip,
+    values_that_only_serde_can_encode_round_trip,
     bad_values_of_library_types_are_rejected,
     a_resolved_method_returns_what_a_call_by_name_returns,
     a_resolved_method_fails_as_a_call_by_name_fails,

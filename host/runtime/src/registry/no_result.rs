@@ -25,6 +25,13 @@ pub(crate) fn lost(live: &Live, method: &str) -> CallError {
         Some(CallError::NotImplemented { plugin, generation, .. }) => {
             CallError::NotImplemented { plugin, generation, method: method.to_owned() }
         }
+        // A typed call that encodes its arguments does not know its plugin.
+        Some(CallError::BadArguments { message, .. }) => {
+            CallError::BadArguments { plugin: live.plugin.to_string(), method: method.to_owned(), message }
+        }
+        Some(CallError::BadResult { message, .. }) => {
+            CallError::BadResult { plugin: live.plugin.to_string(), method: method.to_owned(), message }
+        }
         Some(error) => error,
         None => CallError::BadResult {
             plugin: live.plugin.to_string(),

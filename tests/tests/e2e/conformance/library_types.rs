@@ -2,7 +2,10 @@
 
 use super::running;
 use replug::{CallError, Handle, manifest::Mode};
-use replug_tests::{Everything, everything::File};
+use replug_tests::{
+    Everything,
+    everything::{File, Loose},
+};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,6 +66,29 @@ pub(super) fn values_of_library_types_round_trip(mode: Mode) {
     assert_eq!(all.file(empty.clone()), Err(CallError::Plugin(empty)));
     let file = json!({ "path": [255], "size": most, "changed": null, "tags": { "a": null } });
     assert_eq!(lab.call("file", json!([file])), Ok(file));
+}
+
+pub(super) fn values_that_only_serde_can_encode_round_trip(mode: Mode) {
+    let lab = running("by-serde", mode);
+    let all: Handle<dyn Everything> = lab.host().get(&lab.id()).unwrap();
+    let rest = BTreeMap::from([("a".to_owned(), json!([null, 0.1, { "b": "ü" }]))]);
+    let named = Loose { name: Some("x".into()), path: "/tmp".into(), rest };
+    assert_eq!(all.loose(vec![named.clone(), named.clone()]), Ok(vec![named.clone(), named.clone()]));
+    let resolved = lab.handle().method("loose").unwrap();
+    let resolved = resolved.typed_fallible::<(Vec<Loose>,), Vec<Loose>, Loose>().unwrap();
+    assert_eq!(resolved.call(&(vec![named.clone()],)), Ok(vec![named.clone()]));
+    let nameless = Loose { name: None, ..named.clone() };
+    assert_eq!(all.loose(vec![nameless.clone()]), Err(CallError::Plugin(nameless)));
+    let value = json!({ "name": "x", "path": "", "more": [1] });
+    assert_eq!(lab.call("loose", json!([[value]])), Ok(json!([value])));
+    let error = lab.call("loose", json!([[{ "path": "", "more": 1 }]])).unwrap_err();
+    assert_eq!(error, CallError::Plugin(json!({ "path": "", "more": 1 })));
+
+    let odd = OsString::from_vec(vec![0xff]).into();
+    let error = all.loose(vec![Loose { path: odd, ..named }]).unwrap_err();
+    let (plugin, method) = (lab.id().to_string(), "loose".to_owned());
+    let message = "argument `loose` cannot be encoded: path contains invalid UTF-8 characters".to_owned();
+    assert_eq!(error, CallError::BadArguments { plugin, method, message });
 }
 
 pub(super) fn bad_values_of_library_types_are_rejected(mode: Mode) {

@@ -42,7 +42,8 @@ function part(name, type, { types, above }, shown = rust(type)) {
     if (kind === "list" && of.number !== "u8") return items(title, of, within);
     if (kind === "map" && isKey(of[0], types)) return pairs(title, of, within);
     if (kind === "result") return variants(title, "", results(of), within);
-    if (kind === "named" && types[of] && !above.includes(of)) return named(title, types[of], within);
+    const isKnown = kind === "named" && types[of] && types[of].shape !== "encoded";
+    if (isKnown && !above.includes(of)) return named(title, types[of], within);
   }
   return leaf(name, shown, json(type, types));
 }

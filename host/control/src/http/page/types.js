@@ -92,7 +92,7 @@ export function example(type, types, depth = 0) {
 }
 
 function shaped(shape, types, depth) {
-  if (shape === "unit") return null;
+  if (shape === "unit" || shape === "encoded") return null;
   if (shape.struct) return Object.fromEntries(shape.struct.map(({ name, type }) => [name, example(type, types, depth)]));
   if (shape.tuple) {
     const parts = shape.tuple.map((type) => example(type, types, depth));

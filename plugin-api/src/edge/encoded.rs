@@ -1,0 +1,105 @@
+//! Values of `#[data(serde)]` types. They cross the boundary encoded, also in process: a call whose signature contains
+//! such a type passes its encoded arguments through the encoded entry of the interface.
+//!
+//! In JSON, serde's implementations encode such a value. In the binary encoding, it is a byte string that contains
+//! MessagePack, because serde's implementations may need an encoding with field names.
+
+use super::Signature;
+use crate::abi::{Encoding, Refusal};
+use abi_stable::{
+    StableAbi,
+    std_types::{RSlice, RVec},
+    type_layout::TypeLayout,
+};
+use serde::{
+    Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, Error as _, Visitor},
+    ser::Error as _,
+};
+use std::{fmt, marker::PhantomData};
+
+/// The maximum depth of a value. It is that of serde_json.
+const MAX_DEPTH: usize = 128;
+
+/// The layout of an [`EncodedEdge`](super::EncodedEdge).
+pub const ENCODED_LAYOUT: &TypeLayout =
+    <Signature<RSlice<'static, u8>, RVec<u8>, Refusal> as StableAbi>::LAYOUT;
+
+/// The encoding of all calls of an [`EncodedEdge`](super::EncodedEdge).
+pub const ENCODING: Encoding = Encoding::Binary;
+
+/// Encodes a value of a `#[data(serde)]` type.
+///
+/// # Errors
+///
+/// - The serializer's error.
+pub fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    if serializer.is_human_readable() {
+        return value.serialize(serializer);
+    }
+    serializer.serialize_bytes(&pack(value).map_err(S::Error::custom)?)
+}
+
+/// Decodes a value of a `#[data(serde)]` type.
+///
+/// # Errors
+///
+/// - The deserializer's error.
+pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Packed<T>(PhantomData<T>);
+
+    impl<T: DeserializeOwned> Visitor<'_> for Packed<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a value as MessagePack in a byte string")
+        }
+
+        fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<T, E> {
+            unpack(bytes).map_err(E::custom)
+        }
+    }
+
+    if deserializer.is_human_readable() {
+        T::deserialize(deserializer)
+    } else {
+        deserializer.deserialize_bytes(Packed(PhantomData))
+    }
+}
+
+/// The FFI form of a value of a `#[data(serde)]` type. No call uses it.
+///
+/// # Panics
+///
+/// - If serde cannot encode the value.
+pub fn into_ffi<T: Serialize>(value: &T) -> RVec<u8> {
+    pack(value).unwrap_or_else(|error| panic!("the value cannot be encoded: {error}")).into()
+}
+
+/// The value of a `#[data(serde)]` type with this FFI form. No call uses it.
+///
+/// # Panics
+///
+/// - If serde cannot decode the value.
+pub fn from_ffi<T: DeserializeOwned>(ffi: &RVec<u8>) -> T {
+    unpack(ffi).unwrap_or_else(|error| panic!("the value cannot be decoded: {error}"))
+}
+
+// With `human_readable`, nested values of such types are not packed a second time.
+fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    let mut bytes = Vec::new();
+    let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
+    value.serialize(&mut serializer)?;
+    Ok(bytes)
+}
+
+fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut rest = bytes;
+    let mut deserializer = rmp_serde::Deserializer::new(&mut rest).with_human_readable();
+    deserializer.set_max_depth(MAX_DEPTH);
+    let value = T::deserialize(&mut deserializer)?;
+    match rest.len() {
+        0 => Ok(value),
+        left => Err(rmp_serde::decode::Error::custom(format_args!("{left} trailing bytes"))),
+    }
+}
