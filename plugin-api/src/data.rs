@@ -3,6 +3,8 @@
 mod addresses;
 mod coded;
 mod collections;
+#[cfg(any(feature = "bytes", feature = "uuid"))]
+mod crates;
 mod json;
 mod path;
 mod scalars;

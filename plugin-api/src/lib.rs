@@ -109,6 +109,8 @@
 //! | `PathBuf` | a string, or the list of its bytes if it is not UTF-8. Such a path cannot be the key of a map in JSON |
 //! | `IpAddr`, `Ipv4Addr`, `Ipv6Addr`, `SocketAddr`, `SocketAddrV4`, `SocketAddrV6` | a string, such as `"[::1]:80"`. An address with IPv6 flow information is an error, because the text has no place for it |
 //! | `serde_json::Value` | itself. The type is also `replug_api::serde_json::Value`, so the plugin needs no dependency |
+//! | `uuid::Uuid`, with the feature `uuid` of this crate | a string, such as `"67e55044-10b1-426f-9247-bb680e5fe0c8"` |
+//! | `bytes::Bytes`, with the feature `bytes` of this crate | as for `Vec<u8>`, or a string, which stands for its UTF-8 bytes. One side may use `Vec<u8>` in its place. Calls in process do not copy the bytes if nothing else refers to them |
 //! | `Arc<str>`, `Box<str>` | as for `String`. One side may use `String` in its place |
 //! | `Box<[T]>` | as for `Vec<T>`. One side may use `Vec<T>` in its place |
 //!
@@ -237,9 +239,13 @@ pub use replug_macros::{config, data, export, interface, state};
 // Generated code refers to these crates through this one, so that an author needs no dependency except this crate.
 #[doc(hidden)]
 pub use abi_stable;
+#[cfg(feature = "bytes")]
+pub use bytes;
 pub use serde;
 pub use serde_json;
 pub use tracing;
+#[cfg(feature = "uuid")]
+pub use uuid;
 
 /// The names that a plugin needs: `use replug_api::prelude::*;`.
 pub mod prelude {

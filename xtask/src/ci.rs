@@ -98,6 +98,12 @@ const TESTS: &[Step] = &[
         remedy: "fix the tests that the output lists under `failures`: an embedding program may disable the feature `control`",
     },
     Step {
+        name: "types of other crates",
+        args: &["test", "--package", "replug-api", "--features", "bytes,uuid", "--test", "crates"],
+        env: &[],
+        remedy: "fix the tests that the output lists under `failures`",
+    },
+    Step {
         name: "tls",
         args: &["test", "--package", "replug", "--features", "tls", "--test", "tls"],
         env: &[],

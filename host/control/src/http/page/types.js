@@ -14,6 +14,7 @@ const TEXTS = {
   SocketAddr: "127.0.0.1:80",
   SocketAddrV4: "127.0.0.1:80",
   SocketAddrV6: "[::1]:80",
+  Uuid: "00000000-0000-0000-0000-000000000000",
 };
 
 /** Formats a type in Rust syntax. */
