@@ -233,6 +233,28 @@ fn a_rollback_persists_across_restarts_until_an_edit_or_a_reload() {
 }
 
 #[test]
+fn a_rollback_ends_when_the_source_is_edited_back() {
+    let mut lab = scripted("edited-back", "version=1", "");
+    lab.start();
+    write_source(&lab, "version=2");
+    lab.reload().unwrap();
+    lab.host().rollback(&lab.id(), None).wait().unwrap();
+    lab.shut_down();
+    write_source(&lab, "version=1");
+    lab.start();
+    unchanged(&mut lab);
+    assert_eq!(version(&lab), 1);
+    assert_eq!(lab.host().info(&lab.id()).unwrap().detail, "", "the source is that of the serving version");
+    // The version from which the plugin was rolled back is an edit again.
+    lab.shut_down();
+    write_source(&lab, "version=2");
+    lab.start();
+    lab.reloaded();
+    lab.reloaded();
+    assert_eq!(version(&lab), 2);
+}
+
+#[test]
 fn a_rollback_of_a_prebuilt_plugin_persists_until_its_artifact_changes() {
     let mut lab = Lab::new("prebuilt-rolled-back");
     lab.install(misbehave("version=1"));

@@ -63,6 +63,11 @@ impl History {
         self.last = Some(digest);
     }
 
+    /// Records that a build has resulted in the version that serves, so the plugin is not rolled back any more.
+    pub(super) fn is_unchanged(&mut self) {
+        (self.newest, self.is_rolled_back) = (self.last, false);
+    }
+
     /// Whether the version that was confirmed last is a different one.
     pub(super) fn is_unconfirmed(&self, digest: Digest) -> bool {
         self.good.is_some_and(|good| good != digest)
@@ -124,5 +129,20 @@ mod tests {
         assert_eq!(after(new, How::WentBack), None, "the newest version serves again");
         assert_eq!(after(old, How::WentBack), Some(new));
         assert_eq!(after(newer, How::Built), None);
+    }
+
+    #[test]
+    fn a_build_that_results_in_the_serving_version_ends_a_rollback() {
+        let [old, new] = [1, 2].map(|byte| Digest([byte; 32]));
+        let mut history = History::default();
+        history.serves(old, How::Built);
+        history.serves(new, How::Built);
+        history.serves(old, How::WentBack);
+        history.is_unchanged();
+        assert_eq!(history.rolled_back_from(), None);
+        history.serves(old, How::Again);
+        assert_eq!(history.rolled_back_from(), None, "after a restart, too");
+        history.serves(new, How::WentBack);
+        assert_eq!(history.rolled_back_from(), Some(old), "the source is that of the old version");
     }
 }

@@ -287,6 +287,7 @@ impl Lifecycle {
             Input::Unchanged => {
                 self.install = None;
                 self.faults.is_unchanged();
+                self.history.is_unchanged();
             }
             Input::PassedOver => self.install = None,
             Input::StateLost => self.saved = Saved::Checkpoint,

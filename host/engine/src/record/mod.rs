@@ -245,6 +245,14 @@ impl Record {
         self.quarantined.remove(&digest);
     }
 
+    /// Records that a build has resulted in the serving version, so the plugin is not rolled back any more.
+    pub(crate) fn is_unchanged(&mut self) {
+        if let Some(serving) = &mut self.serving {
+            serving.choice = Choice::Newest;
+            self.newest = Some(serving.digest);
+        }
+    }
+
     /// Records that the serving version is confirmed.
     pub(crate) fn is_good(&mut self) {
         self.last_good = self.serving.as_ref().map(|serving| serving.digest);

@@ -9,11 +9,10 @@ use crate::{
     lifecycle::{AfterCrash, Because, Input, Installation, NotInstalled, ReportTime, VersionId, Work},
     load::process::SavedBy,
     manifest::{LimitsSpec, Manifest},
-    record::How,
+    record::{How, Record},
     reload::{self, Installed},
     spans,
 };
-use parking_lot::Mutex;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -159,7 +158,6 @@ impl Worker {
         (cause, mut stages): (&mut Cause, Stages),
     ) -> (Attempt, Result<Installed, ReloadError>) {
         self.doing(Some(Stage::Load));
-        let spares = self.spares.take().await;
         self.last_generation += 1;
         let generation = Generation(self.last_generation);
         let served = Arc::default();
@@ -175,7 +173,7 @@ impl Worker {
             after_crash,
             passed_over: cause.passes_over,
             stopped: Arc::default(),
-            spares: Mutex::new(spares),
+            spares: self.spares.pool(),
             steps: Arc::default(),
             on_death: self.on_death(&served),
         };
@@ -234,11 +232,13 @@ impl Worker {
             Installed::PassedOver | Installed::Unchanged => {
                 spans::ends(&attempt.span, "unchanged");
                 self.last_generation -= 1;
-                self.do_now(match installed {
-                    Installed::PassedOver => Input::PassedOver,
-                    _ => Input::Unchanged,
-                });
                 let rolled_back = matches!(installed, Installed::PassedOver);
+                self.do_now(if rolled_back { Input::PassedOver } else { Input::Unchanged });
+                if !rolled_back && self.record.is_rolled_back() {
+                    self.record.note(Record::is_unchanged);
+                    self.record.save();
+                    self.shared.progress.lock().rolled_back_from = None;
+                }
                 self.emit(EventKind::BuildUnchanged {
                     rolled_back,
                     warnings: cause.warnings,

@@ -244,6 +244,7 @@ impl World {
         }
         self.step(Input::Install(Installation { how: How::Built, manifest, replaces: true }));
         self.watch.newest_serves();
+        self.rollbacks.end_with(digest(read));
         self.step(Input::Unchanged);
         true
     }

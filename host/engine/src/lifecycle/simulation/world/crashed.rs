@@ -69,6 +69,11 @@ impl Rollbacks {
         }
     }
 
+    /// A build has resulted in the serving version.
+    pub(super) fn end_with(&mut self, serving: Digest) {
+        (self.newest, self.from) = (Some(serving), None);
+    }
+
     pub(super) fn from(&self) -> Option<Digest> {
         self.from
     }
