@@ -62,9 +62,11 @@ pub(crate) struct NotedInterface {
 
 impl Note {
     /// Writes the note as the next line of a file, which is created if it does not exist. The last complete line is
-    /// valid, so the previous note stays valid until this one is complete.
+    /// valid, so the previous note stays valid until this one is complete. The line is preceded by a line break,
+    /// because an earlier note may have been written only in part, for example on a full disk.
     pub(in crate::registry) fn write(&self, path: &Path) -> io::Result<()> {
-        let mut line = serde_json::to_vec(self)?;
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, self)?;
         line.push(b'\n');
         File::options().append(true).create(true).open(path)?.write_all(&line)
     }
@@ -75,8 +77,8 @@ impl Note {
             return None;
         }
         let lines = fs::read(path).ok()?;
-        let complete = lines.split_inclusive(|byte| *byte == b'\n').rfind(|line| line.ends_with(b"\n"));
-        serde_json::from_slice(complete?).ok()
+        let mut complete = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        serde_json::from_slice(complete.rfind(|line| line.len() > 1)?).ok()
     }
 }
 

@@ -232,6 +232,19 @@ fn a_damaged_note_names_no_plugin() {
 }
 
 #[test]
+fn a_note_that_follows_an_incomplete_one_is_valid() {
+    let record = with_mark(0, 0, call(0));
+    let dir = run_dir(&record);
+    let place = notes::path(dir.path(), COLUMN);
+    let whole = fs::read(&place).unwrap();
+    for length in 0..whole.len() {
+        fs::write(&place, &whole[..length]).unwrap();
+        note().write(&place).unwrap();
+        assert_eq!(read(dir.path()).unwrap().suspects[0].generation, note().generation, "{length} bytes");
+    }
+}
+
+#[test]
 fn the_previous_note_is_valid_until_the_next_one_is_complete() {
     let record = with_mark(0, 0, call(0));
     let dir = run_dir(&record);

@@ -98,10 +98,8 @@ impl ColumnLease {
     /// Writes the note of this column, which describes the generation to the reader of the crash record. The note is
     /// removed when this lease is dropped.
     pub(crate) fn note(&mut self, record: &CrashRecord, note: &Note) -> io::Result<()> {
-        let path = record.note(self.column.number());
-        note.write(&path)?;
-        self.note = Some(path);
-        Ok(())
+        // A part of the note may be written even if this fails.
+        note.write(self.note.insert(record.note(self.column.number())))
     }
 
     /// Marks the calling thread, in the crash record, as running this lifecycle step of the generation, for as long as
