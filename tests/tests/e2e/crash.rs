@@ -48,14 +48,14 @@ fn left_behind(lab: &Lab) -> PathBuf {
     runs[0].path()
 }
 
-fn crash(lab: &Lab, victim: &Child) -> Crash {
+pub(super) fn crash(lab: &Lab, victim: &Child) -> Crash {
     let crash = read(&left_behind(lab)).expect("the victim has left a record");
     assert_eq!(crash.pid, victim.id());
     crash
 }
 
 /// The only suspect, as (plugin, method or step, attribution).
-fn only(crash: &Crash) -> (String, String, Attribution) {
+pub(super) fn only(crash: &Crash) -> (String, String, Attribution) {
     let [suspect] = &crash.suspects[..] else { panic!("{crash}") };
     named(suspect)
 }
@@ -184,12 +184,21 @@ fn a_crash_in_a_call_by_name_names_the_method() {
 /// Two plugins, each with one running call. The call to the second plugin performs the action when the test drops the
 /// second of the returned connections.
 fn two_in_flight(name: &str, action: &str) -> (Lab, Child, [UnixStream; 2]) {
+    two_in_flight_with(name, "", (action, ""))
+}
+
+/// Like [`two_in_flight`]. The neighbour's manifest also has these lines, and the program does `then` after its call.
+pub(super) fn two_in_flight_with(
+    name: &str,
+    lines: &str,
+    (action, then): (&str, &str),
+) -> (Lab, Child, [UnixStream; 2]) {
     let mut lab = Lab::new(name);
     lab.install(misbehave("version=1"));
     let neighbour = neighbour(&lab);
     lab.neighbour(
         "neighbour",
-        format!("id = \"{neighbour}\"\nbinary = \"plugin.so\""),
+        format!("id = \"{neighbour}\"\nbinary = \"plugin.so\"\n{lines}"),
         misbehave("version=2"),
     );
     let rooms = ["first", "second"].map(|name| lab.dir().join(name));
@@ -201,14 +210,14 @@ fn two_in_flight(name: &str, action: &str) -> (Lab, Child, [UnixStream; 2]) {
         &lab,
         &[
             directive(&lab.id(), &format!("nothing@{}", holds[0].path())),
-            directive(&neighbour, &format!("{action}@{}", holds[1].path())),
+            directive(&neighbour, &format!("{action}@{}{then}", holds[1].path())),
         ],
     );
     let inside = holds.map(|hold| hold.entered());
     (lab, victim, inside)
 }
 
-fn neighbour(lab: &Lab) -> String {
+pub(super) fn neighbour(lab: &Lab) -> String {
     format!("{}.neighbour", lab.id())
 }
 

@@ -1,7 +1,9 @@
 //! `unload = "verified"`: the code of a plugin runs on threads that its generation owns. The tests cover each way in
 //! which a retired generation ends.
 
+use super::crash::{crash, neighbour, only, two_in_flight_with};
 use replug::{Generation, Handle, event::RetireOutcome, manifest::Mode};
+use replug_runtime::crash::Attribution;
 use replug_tests::{Hold, Lab, artifact, command::Dev, misbehave, recorder, wait::poll_until};
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
@@ -160,6 +162,17 @@ fn a_panic_hook_of_a_plugin_is_removed_with_its_library() {
 fn exit_handlers_of_a_plugin_run_when_its_library_is_unmapped() {
     let (_lab, host) = stopped_and_started("leave-something-for-the-exit");
     assert!(host.leave().success());
+}
+
+#[test]
+fn an_abort_while_a_library_is_unmapped_names_its_plugin() {
+    let lines = "[reload]\nunload = \"verified\"";
+    let (lab, mut victim, [first, second]) =
+        two_in_flight_with("aborts-unmapped", lines, ("abort-when-unmapped", ",stop"));
+    drop(second);
+    victim.wait().unwrap();
+    drop(first);
+    assert_eq!(only(&crash(&lab, &victim)), (neighbour(&lab), ".drop".into(), Attribution::Raised));
 }
 
 /// Makes a plugin perform this action in a call. Then stops the plugin, which unmaps its library, and starts the plugin

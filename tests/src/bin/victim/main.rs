@@ -1,5 +1,6 @@
 //! `victim PLUGINS STATE [ID=ACTION]... [-- PLUGINS STATE [ID=ACTION]...]`: starts a host for each group of arguments,
-//! and makes the plugins misbehave, each on a thread of its own (`caller-0`, `caller-1`, ...).
+//! and makes the plugins misbehave, each on a thread of its own (`caller-0`, `caller-1`, ...). With `ID=ACTION,stop`, the
+//! plugin is stopped afterwards.
 //!
 //! The program does not shut its hosts down, so it leaves the same files as a program that ends abruptly. With
 //! `REPLUG_TEST_OFFERED` in its environment, it calls `run_if_asked`.
@@ -18,16 +19,23 @@ fn main() -> anyhow::Result<()> {
     let mut directives = Vec::new();
     for group in args.split(|arg| arg == "--") {
         let [plugins, state, rest @ ..] = group else { anyhow::bail!("a plugins folder and a state folder") };
-        let host = Host::builder().plugins(plugins).state_dir(state).build().wait()?;
+        // The host is never dropped, which would shut it down.
+        let host = &*Box::leak(Box::new(Host::builder().plugins(plugins).state_dir(state).build().wait()?));
         for directive in rest {
             let (id, action) = directive.split_once('=').unwrap_or((directive, ""));
             let probe: Handle<dyn Probe> = host.get(id)?;
-            directives.push((probe, action.to_owned()));
+            directives.push((host, id.to_owned(), probe, action.to_owned()));
         }
-        std::mem::forget(host);
     }
-    let callers = directives.into_iter().enumerate().map(|(number, (probe, action))| {
-        thread::Builder::new().name(format!("caller-{number}")).spawn(move || probe.misbehave(&action))
+    let callers = directives.into_iter().enumerate().map(|(number, (host, id, probe, action))| {
+        let work = move || {
+            let called = probe.misbehave(action.trim_end_matches(",stop"));
+            if action.ends_with(",stop") {
+                let _ = host.stop(&id).wait();
+            }
+            called
+        };
+        thread::Builder::new().name(format!("caller-{number}")).spawn(work)
     });
     let callers: Vec<_> = callers.collect::<Result<_, _>>()?;
     for caller in callers {

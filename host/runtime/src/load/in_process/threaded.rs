@@ -178,9 +178,11 @@ impl Body for ThreadedInstance {
     fn retire(self: Box<Self>, how: Retire<'_>) -> RetireOutcome {
         clear_away(self.own.instance.path(), how.loaded_file_bytes);
         warn(self.stop());
-        let unloading = self.unloading;
+        let (unloading, marks) = (self.unloading, self.own.marks);
         match (self.destroy(), how.unmap) {
-            (Some((gone, RetireOutcome::Kept)), Unmap::Within(patience)) => gone.unload(unloading, patience),
+            (Some((gone, RetireOutcome::Kept)), Unmap::Within(patience)) => {
+                gone.unload(unloading, patience, marks)
+            }
             (Some((_, outcome)), _) => outcome,
             (None, _) => RetireOutcome::Kept,
         }

@@ -8,8 +8,9 @@ use super::{
     services,
     static_tls::{give_back_static_tls, static_tls_order},
 };
+use crate::registry::ColumnMarks;
 use libloading::os::unix::Library;
-use replug_model::event::RetireOutcome;
+use replug_model::{event::RetireOutcome, step::Step};
 use std::{mem::ManuallyDrop, path::PathBuf, time::Duration};
 
 /// The properties of an artifact that explain why the dynamic loader may keep it mapped.
@@ -83,10 +84,16 @@ impl Unloading {
 }
 
 impl Gone {
-    /// Unmaps the library, if that is safe within `patience`. All threads of the generation have been joined.
-    pub(super) fn unload(self, unloading: Unloading, patience: Duration) -> RetireOutcome {
+    /// Unmaps the library, if that is safe within `patience`. All threads of the generation have been joined. `marks`
+    /// are those of the generation.
+    pub(super) fn unload(
+        self,
+        unloading: Unloading,
+        patience: Duration,
+        marks: ColumnMarks,
+    ) -> RetireOutcome {
         let path = self.path.clone();
-        match self.close_if_unused(unloading, patience) {
+        match self.close_if_unused(unloading, patience, marks) {
             Ok(()) => RetireOutcome::Unloaded,
             Err(held) => {
                 tracing::warn!("{}: {held}: it stays mapped", path.display());
@@ -95,13 +102,19 @@ impl Gone {
         }
     }
 
-    fn close_if_unused(self, unloading: Unloading, patience: Duration) -> Result<(), Held> {
+    fn close_if_unused(
+        self,
+        unloading: Unloading,
+        patience: Duration,
+        marks: ColumnMarks,
+    ) -> Result<(), Held> {
         let code = code(&self.path);
         inside::wait_until_left(&code, patience).map_err(Held::ByThread)?;
         handlers::handled_in(&code).map_or(Ok(()), |signal| Err(Held::BySignal(signal)))?;
         let path = self.path.clone();
         // Closing a library runs its destructors, so this runs on a thread that is joined, too.
         let closing = CallThreads::new("replug-unload".into()).run(move || {
+            let _marked = marks.step(Step::Drop);
             let _order = static_tls_order();
             // SAFETY: 1. The generation's own threads ran all of its calls and lifecycle steps, and have been joined. So
             // their thread-local destructors have run. No other thread has a return address in the library's code.
