@@ -22,18 +22,20 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a process that writes the file runs until it is suspended again.
 const SLICE: Duration = Duration::from_millis(1);
 
-/// Suspends processes at a moment at which none of them writes a `Cargo.lock`. `send` sends a signal to these processes,
-/// and `pids` returns their ids.
+/// Suspends processes at a moment at which none of them writes a `Cargo.lock`. Waits for the end of a write. `send` sends
+/// a signal to these processes, and `pids` returns their ids.
 pub(crate) fn suspend_between_writes(send: impl Fn(Signal), pids: impl Fn() -> Vec<Pid>) {
     let deadline = Instant::now() + WRITE_TIMEOUT;
-    loop {
-        send(Signal::STOP);
-        if !pids().into_iter().any(is_writing) || Instant::now() >= deadline {
-            return;
-        }
+    while !suspends_now(&send, &pids) && Instant::now() < deadline {
         send(Signal::CONT);
         thread::sleep(SLICE);
     }
+}
+
+/// Suspends processes. Returns whether none of them writes a `Cargo.lock`.
+pub(crate) fn suspends_now(send: impl Fn(Signal), pids: impl Fn() -> Vec<Pid>) -> bool {
+    send(Signal::STOP);
+    !pids().into_iter().any(is_writing)
 }
 
 /// Whether this process has a file of the name `Cargo.lock` open for writing.

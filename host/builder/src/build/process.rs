@@ -16,6 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 use tokio::{
@@ -239,10 +240,42 @@ impl Group {
         Some(leader.wait())
     }
 
-    /// Kills the group while no process of it writes a `Cargo.lock`. Must be called only before the leader is reaped.
-    fn cancel(&self) {
-        lock_file::suspend_between_writes(|signal| self.send(signal), || guard::members(self.leader));
-        self.send(Signal::KILL);
+    /// Kills the group while no process of it writes a `Cargo.lock`. If one does, waits for the end of the write on
+    /// another thread.
+    fn cancel(self: &Arc<Self>) {
+        let members = |group: &Self| guard::members(group.leader);
+        if self.while_unreaped(|| lock_file::suspends_now(|signal| self.send(signal), || members(self)))
+            != Some(false)
+        {
+            return self.kill();
+        }
+        self.while_unreaped(|| self.send(Signal::CONT));
+        let group = Arc::clone(self);
+        let cancel = move || {
+            group.while_unreaped(|| {
+                lock_file::suspend_between_writes(|signal| group.send(signal), || members(&group));
+            });
+            group.kill();
+        };
+        if thread::Builder::new().name("replug-cancel".into()).spawn(cancel).is_err() {
+            // The file may remain incomplete, but the build must not continue.
+            self.kill();
+        }
+    }
+
+    /// Kills the group, and reaps the leader if no other thread will do that.
+    fn kill(&self) {
+        if self.is_awaited.load(Ordering::Relaxed) {
+            self.while_unreaped(|| self.send(Signal::KILL));
+        } else {
+            let _ = self.end();
+        }
+    }
+
+    /// Runs `work` unless the leader has been reaped. It is not reaped meanwhile.
+    fn while_unreaped<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let unreaped = self.unreaped.lock();
+        unreaped.is_some().then(work)
     }
 
     /// Sends a signal to the group. Must be called only before the leader is reaped, because its process id may be
@@ -263,14 +296,7 @@ struct KillOnDrop(Arc<Group>);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        let unreaped = self.0.unreaped.lock();
-        if unreaped.is_some() {
-            self.0.cancel();
-        }
-        drop(unreaped);
-        if !self.0.is_awaited.load(Ordering::Relaxed) {
-            let _ = self.0.end();
-        }
+        self.0.cancel();
     }
 }
 
