@@ -282,7 +282,7 @@ impl Candidate<'_> {
                 environment: self.environment(),
                 static_tls_bytes: self.facts.static_tls_bytes,
             },
-            spare: self.job.spares.lock().pop(),
+            spares: self.job.spares.as_deref(),
             reporter: self.reporter(),
             lane: self.job.manifest.process.lane,
             on_death,
@@ -295,6 +295,7 @@ impl Candidate<'_> {
             generation: self.job.generation,
             digest: self.artifact.digest,
             private_bytes: self.facts.private_bytes,
+            static_tls_bytes: self.facts.static_tls_bytes,
             loaded_file_bytes: self.facts.loaded_file_bytes,
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     event::{Stage, millis},
     id::{Digest, Generation},
     lifecycle::AfterCrash,
-    load::process::{SavedBy, Spare},
+    load::process::{SavedBy, SparePool},
     manifest::Manifest,
     overdue::{Overdue, Steps},
     registry::{Entry, Live, body::LifecycleError},
@@ -43,7 +43,7 @@ pub(crate) struct Job {
     /// The version that was stopped to make room for this version (`order = "stop-first"`), if any.
     pub(crate) stopped: Arc<Mutex<Option<Stopped>>>,
     /// Processes that were started for this job in advance.
-    pub(crate) spares: Mutex<Vec<Spare>>,
+    pub(crate) spares: Option<Arc<SparePool>>,
     /// The lifecycle steps that the job runs in this process.
     pub(crate) steps: Arc<Steps>,
     /// Makes the callback for an unexpected exit of a generation's process.

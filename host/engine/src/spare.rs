@@ -2,7 +2,7 @@
 
 use crate::{
     id::Generation,
-    load::process::{Environment, ProcessSpec, Spare},
+    load::process::{Environment, ProcessSpec, SparePool},
     manifest::{Manifest, Mode, Trial},
     program::Program,
 };
@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
     thread::{self, available_parallelism},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The permissions to keep spare processes: one for each processor, because no more plugins compile at the same time.
 #[derive(Clone, Debug)]
@@ -22,14 +22,9 @@ impl Default for SpareSlots {
     }
 }
 
-/// The spare processes of a plugin that is being built.
+/// The spare processes of a plugin that is being built or installed.
 #[derive(Default)]
-pub(crate) struct Spares(Option<Starting>);
-
-struct Starting {
-    spares: oneshot::Receiver<Vec<Spare>>,
-    _slot: OwnedSemaphorePermit,
-}
+pub(crate) struct Spares(Option<(Arc<SparePool>, OwnedSemaphorePermit)>);
 
 impl Spares {
     /// Begins to start the processes that the generation will need, as far as its manifest says: one for the trial, and
@@ -38,7 +33,8 @@ impl Spares {
         &mut self,
         slots: &SpareSlots,
         program: &Program,
-        (manifest, generation): (&Arc<Manifest>, Generation),
+        (manifest, generation): (Arc<Manifest>, Generation),
+        static_tls_bytes: u64,
     ) {
         let is_outside = manifest.mode == Mode::Process;
         let count = usize::from(manifest.reload.preflight != Trial::Off) + usize::from(is_outside);
@@ -46,34 +42,38 @@ impl Spares {
             return;
         }
         let Ok(slot) = slots.0.clone().try_acquire_owned() else { return };
-        let (reply, spares) = oneshot::channel();
-        let (program, manifest) = (program.clone(), manifest.clone());
-        let start = move || {
+        let pool = Arc::new(SparePool::to_be_filled(count));
+        let (filled, program) = (pool.clone(), program.clone());
+        let fill = move || {
             let environment =
                 if is_outside { Environment::Own(&manifest.process.env) } else { Environment::Host };
-            let spec = ProcessSpec {
+            filled.fill(&ProcessSpec {
                 program: &program,
                 plugin: manifest.id.clone(),
                 generation,
                 limits: manifest.limits,
                 environment,
-                static_tls_bytes: 0,
-            };
-            // After an error, the process is started again when it is needed. The error is reported then.
-            let started = (0..count).map_while(|_| Spare::start(&spec).ok()).collect();
-            // If nobody waits any more, the processes are killed here.
-            let _ = reply.send(started);
+                static_tls_bytes,
+            });
         };
-        if thread::Builder::new().name("replug-spare".into()).spawn(start).is_ok() {
-            self.0 = Some(Starting { spares, _slot: slot });
+        if thread::Builder::new().name("replug-spare".into()).spawn(fill).is_ok() {
+            self.0 = Some((pool, slot));
         }
     }
 
-    /// Waits until the processes have been started, and returns them.
-    pub(crate) async fn take(&mut self) -> Vec<Spare> {
-        match self.0.take() {
-            Some(starting) => starting.spares.await.unwrap_or_default(),
-            None => Vec::new(),
-        }
+    /// The processes, if any were prepared.
+    pub(crate) fn pool(&self) -> Option<Arc<SparePool>> {
+        self.0.as_ref().map(|(pool, _)| pool.clone())
+    }
+
+    /// Kills the processes that were not used, on another thread.
+    pub(crate) fn close(&mut self) {
+        let Some((pool, slot)) = self.0.take() else { return };
+        let close = move || {
+            pool.close();
+            drop(slot);
+        };
+        // If no thread can be started, this thread kills the processes when it drops the pool.
+        let _ = thread::Builder::new().name("replug-spare".into()).spawn(close);
     }
 }

@@ -128,8 +128,10 @@ impl Worker {
     /// Starts the processes that the edited version will need.
     fn prepare_spares(&mut self) {
         if let Ok(program) = &self.context.program {
-            let of = (&self.lifecycle.latest_manifest().clone(), Generation(self.last_generation + 1));
-            self.spares.prepare(&self.context.spare_slots, program, of);
+            let of = (self.latest_manifest(), Generation(self.last_generation + 1));
+            // The next version probably needs as much as the serving one.
+            let static_tls_bytes = self.shared.entry.live().map_or(0, |live| live.static_tls_bytes);
+            self.spares.prepare(&self.context.spare_slots, program, of, static_tls_bytes);
         }
     }
 

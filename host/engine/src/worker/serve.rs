@@ -1,6 +1,6 @@
 //! The worker's path from a cause to a serving generation: build, install, report.
 
-use super::{Worker, bounded::blocking, cause::Cause, install::Postponed};
+use super::{Worker, cause::Cause, install::Postponed};
 use crate::{
     error::{HostError, ReloadCause, ReloadError},
     event::{EventKind, Stages},
@@ -14,12 +14,7 @@ impl Worker {
     /// Builds until no newer save supersedes the build, and installs the result.
     pub(super) async fn rebuild(&mut self, cause: Cause) -> Result<Generation, HostError> {
         let rebuilt = self.build_and_install(cause).await;
-        // If the build failed or was cancelled, the processes that were started for it are killed.
-        let unused = self.spares.take().await;
-        if !unused.is_empty() {
-            // An error means that no thread could be started. In that case, this thread has killed the processes.
-            let _ = blocking(move || drop(unused)).await;
-        }
+        self.spares.close();
         rebuilt
     }
 

@@ -47,6 +47,8 @@ pub struct Live {
     traits: Traits,
     /// The private memory of the generation's library, in bytes.
     pub private_bytes: u64,
+    /// The static thread-local storage that the generation's library uses, in bytes.
+    pub static_tls_bytes: u64,
     /// The offset in the library's file, in bytes, at which its last mapped segment ends.
     pub(super) loaded_file_bytes: u64,
     pub(super) lease: ColumnLease,
@@ -63,15 +65,28 @@ pub struct Identity {
     pub digest: Digest,
     /// The private memory of the generation's library, in bytes.
     pub private_bytes: u64,
+    /// The static thread-local storage that the generation's library uses, in bytes.
+    pub static_tls_bytes: u64,
     /// The offset in the library's file, in bytes, at which its last mapped segment ends.
     pub loaded_file_bytes: u64,
 }
 
 impl Live {
     pub(crate) fn new(of: Identity, lease: ColumnLease, body: Box<dyn Body>) -> Self {
-        let Identity { plugin, generation, digest, private_bytes, loaded_file_bytes } = of;
+        let Identity { plugin, generation, digest, private_bytes, static_tls_bytes, loaded_file_bytes } = of;
         let (traits, number) = (body.traits(), LAST.fetch_add(1, Ordering::Relaxed) + 1);
-        Self { plugin, generation, digest, number, body, traits, private_bytes, loaded_file_bytes, lease }
+        Self {
+            plugin,
+            generation,
+            digest,
+            number,
+            body,
+            traits,
+            private_bytes,
+            static_tls_bytes,
+            loaded_file_bytes,
+            lease,
+        }
     }
 
     /// The properties of the generation's body.

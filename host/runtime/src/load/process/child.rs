@@ -6,7 +6,7 @@ use super::{
     lanes::Lanes,
     life::{Life, REAP_TIMEOUT},
     output::{ProcessStream, drain, listen},
-    spare::{ProcessSpec, Spare},
+    spare::{ProcessSpec, Spare, SparePool},
 };
 use crate::{deadline::Deadline, load::reporter::HostReporter, process_usage::ProcessUsage};
 use parking_lot::Mutex;
@@ -31,8 +31,8 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Start<'a> {
     /// The process to start.
     pub process: ProcessSpec<'a>,
-    /// A process that was started earlier. If it is as `process` requires, it is used, and otherwise killed.
-    pub spare: Option<Spare>,
+    /// Processes that were started in advance. If one of them is as `process` requires, it is used.
+    pub spares: Option<&'a SparePool>,
     /// Receives the reports of the plugin and the output of its process.
     pub reporter: HostReporter,
     /// How calls and answers are passed to and from the process.
@@ -56,7 +56,7 @@ pub(crate) struct Child {
 impl Child {
     /// Starts a shim, or uses the one that was started earlier, and waits until it has sent its greeting.
     pub(crate) fn start(start: Start<'_>) -> Result<Self, ProcessError> {
-        let spare = start.spare.filter(|spare| spare.fits(&start.process));
+        let spare = start.spares.and_then(|spares| spares.take(&start.process));
         let started = spare.map_or_else(|| Spare::start(&start.process), Ok)?;
         let Spare {
             reaper, life, bounds, output: (stdout, stderr), control, events, service, lifeline, ..

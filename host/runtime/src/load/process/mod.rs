@@ -33,5 +33,5 @@ pub use environment::Environment;
 pub use error::ProcessError;
 pub use instance::InstanceSpec;
 pub(crate) use instance::{Instance, Purpose};
-pub use spare::{ProcessSpec, Spare};
+pub use spare::{ProcessSpec, SparePool};
 pub use trial::{SavedBy, TrialError, TrialReport, open_only, try_out};

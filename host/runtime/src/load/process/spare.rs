@@ -1,4 +1,4 @@
-//! A process that does not know its artifact yet. The host starts it while the artifact is being built: to start a
+//! Processes that do not know their artifact yet. The host starts them while the artifact is being built: to start a
 //! process and to move it into its cgroup takes longer than to load a library.
 
 use super::{
@@ -13,6 +13,7 @@ use crate::{
     load::in_process::{self, TUNABLES, more_static_tls},
     program::Program,
 };
+use parking_lot::{Condvar, Mutex};
 use replug_model::{
     id::{Generation, PluginId},
     limits::{EnvVar, LimitsSpec},
@@ -22,6 +23,7 @@ use std::{
     env,
     ffi::OsString,
     io::{self, PipeReader, PipeWriter},
+    mem,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
     process::{self, ChildStderr, ChildStdout, Command, Stdio},
@@ -46,7 +48,7 @@ pub struct ProcessSpec<'a> {
 }
 
 /// A process that waits for its greeting. Dropping this value kills the process.
-pub struct Spare {
+pub(super) struct Spare {
     /// What the process was started with.
     fixed: Fixed,
     /// Kills and reaps the process when it is dropped.
@@ -95,7 +97,7 @@ impl Spare {
     /// # Errors
     ///
     /// [`ProcessError::Start`] or [`ProcessError::NoCgroup`] if the process cannot be started like that.
-    pub fn start(spec: &ProcessSpec<'_>) -> Result<Self, ProcessError> {
+    pub(super) fn start(spec: &ProcessSpec<'_>) -> Result<Self, ProcessError> {
         let fixed = Fixed::now(spec);
         let failed = |error: io::Error| ProcessError::Start {
             program: spec.program.path().to_owned(),
@@ -135,8 +137,68 @@ impl Spare {
     }
 
     /// Whether the process is like one that would be started with `spec` now.
-    pub(super) fn fits(&self, spec: &ProcessSpec<'_>) -> bool {
+    fn fits(&self, spec: &ProcessSpec<'_>) -> bool {
         self.fixed == Fixed::now(spec) && !self.life.has_exited()
+    }
+}
+
+/// The spare processes for one version. Dropping this value kills them.
+#[derive(Default)]
+pub struct SparePool {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    spares: Vec<Spare>,
+    /// How many processes are still to be started.
+    to_come: usize,
+    is_closed: bool,
+}
+
+impl SparePool {
+    /// A pool to be filled with `count` processes.
+    pub fn to_be_filled(count: usize) -> Self {
+        Self { state: Mutex::new(State { to_come: count, ..State::default() }), changed: Condvar::new() }
+    }
+
+    /// Starts the processes, until one cannot be started or the pool is closed. Blocks.
+    pub fn fill(&self, spec: &ProcessSpec<'_>) {
+        while self.state.lock().to_come > 0 {
+            // If this fails, the process is started again when it is needed, and the error is reported then.
+            let started = Spare::start(spec).ok();
+            let mut state = self.state.lock();
+            state.to_come = if started.is_some() { state.to_come.saturating_sub(1) } else { 0 };
+            if state.is_closed {
+                // The lock is released before the process is killed.
+                drop(state);
+                return;
+            }
+            state.spares.extend(started);
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Kills the processes that nobody has taken, and those that are still being started. Blocks until they have
+    /// exited.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        (state.to_come, state.is_closed) = (0, true);
+        let unused = mem::take(&mut state.spares);
+        drop(state);
+        self.changed.notify_all();
+        drop(unused);
+    }
+
+    /// Takes a process that is like one that would be started with `spec` now. If processes are still being started,
+    /// waits for them.
+    pub(super) fn take(&self, spec: &ProcessSpec<'_>) -> Option<Spare> {
+        let mut state = self.state.lock();
+        self.changed.wait_while(&mut state, |state| state.spares.is_empty() && state.to_come > 0);
+        let at = state.spares.iter().position(|spare| spare.fits(spec))?;
+        Some(state.spares.swap_remove(at))
     }
 }
 
@@ -187,6 +249,31 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(!spare.fits(&spec), "it has exited");
+    }
+
+    #[test]
+    fn a_pool_gives_out_only_processes_that_fit_and_kills_the_others() {
+        let program = program();
+        let spec = spec(&program);
+        let pool = SparePool::to_be_filled(2);
+        pool.fill(&spec);
+        assert!(pool.take(&ProcessSpec { generation: Generation(8), ..spec.clone() }).is_none());
+        let taken = pool.take(&spec).unwrap();
+        let other = pool.state.lock().spares[0].life.pid();
+        pool.close();
+        assert!(!Path::new(&format!("/proc/{other}")).exists());
+        assert!(Path::new(&format!("/proc/{}", taken.life.pid())).exists());
+        assert!(pool.take(&spec).is_none());
+        pool.fill(&spec);
+        assert!(pool.take(&spec).is_none(), "a closed pool stays empty");
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_started_in_advance_is_not_waited_for() {
+        let program = Program::at("/nowhere/at/all".into());
+        let pool = SparePool::to_be_filled(2);
+        pool.fill(&spec(&program));
+        assert!(pool.take(&spec(&program)).is_none());
     }
 
     #[test]
