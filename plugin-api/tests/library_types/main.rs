@@ -240,8 +240,7 @@ fn json_that_would_lose_a_part_of_an_address_is_an_error() {
     let peer = r#"[{"Peer": {"at": "[::1]:80", "since": {"secs_since_epoch": 0, "nanos_since_epoch": 0}}}]"#;
     assert!(by_name("kind", peer).unwrap_err().contains("[::1]:80"));
     let flow = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 80, 7, 0);
-    let error =
-        serde_json::to_string(&Kind::Peer { at: flow.into(), since: SystemTime::UNIX_EPOCH });
+    let error = serde_json::to_string(&Kind::Peer { at: flow.into(), since: SystemTime::UNIX_EPOCH });
     let expected = "the text `[::1]:80` would lose the flow information 7 of the address";
     assert_eq!(error.unwrap_err().to_string(), expected);
 }
