@@ -318,7 +318,9 @@ fn decode<T: Data>(remote: &dyn Remote, method: &str, bytes: &[u8]) -> Result<T,
             method: method.into(),
             message: error.to_string(),
         },
-        Unread::Left(_) | Unread::Unfit(_) => unusable(remote, method, &error.to_string()),
+        Unread::Left(_) | Unread::Unfit(_) | Unread::Rejected(_) => {
+            unusable(remote, method, &error.to_string())
+        }
     })
 }
 

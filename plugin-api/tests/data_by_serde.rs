@@ -39,6 +39,11 @@ use foreign::{Loose, Version};
 #[derive(Clone, Debug, PartialEq)]
 struct Release(Version<u8>);
 
+/// A type of a crate that does not know replug.
+#[replug_api::data(serde)]
+#[derive(Clone, Debug, PartialEq)]
+struct Semantic(semver::Version);
+
 /// Fields that need an encoding with names.
 #[replug_api::data(serde)]
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +77,7 @@ trait Orders {
     fn fail(&self, problem: Problem) -> Result<u8, Problem>;
     fn boom(&self, release: Release);
     fn path(&self) -> Box<Problem>;
+    fn next(&self, version: Semantic) -> Semantic;
 }
 
 struct All;
@@ -97,6 +103,11 @@ impl Orders for All {
     }
     fn path(&self) -> Box<Problem> {
         Box::new(odd())
+    }
+    fn next(&self, version: Semantic) -> Semantic {
+        let Semantic(mut version) = version;
+        version.major += 1;
+        Semantic(version)
     }
 }
 
@@ -136,6 +147,17 @@ fn values_that_only_serde_can_encode_survive() {
         let problem = Problem::Missing { what: Loose::Text("x".into()) };
         assert_eq!(client.fail(problem.clone()), Err(CallError::Plugin(problem)));
     }
+}
+
+#[test]
+fn a_type_of_another_crate_survives() {
+    let version = |text: &str| Semantic(text.parse().expect("a version"));
+    for client in clients() {
+        assert_eq!(client.next(version("1.2.3-a")), Ok(version("2.2.3-a")));
+    }
+    assert_eq!(by_name(bound, "next", r#"["1.0.0"]"#), Ok(json!("2.0.0")));
+    let error = by_name(bound, "next", r#"["one"]"#).unwrap_err();
+    assert_eq!(error, "argument `version`: unexpected character 'o' while parsing major version number");
 }
 
 #[test]
@@ -189,6 +211,7 @@ mod newer {
     #[replug_api::interface]
     pub(super) trait Orders {
         fn release(&self, release: Release) -> Release;
+        fn newest(&self) -> Result<Option<Release>, Release>;
     }
 }
 
@@ -201,12 +224,16 @@ mod older {
     #[replug_api::interface]
     pub(super) trait Orders {
         fn release(&self, release: Release) -> Release;
+        fn newest(&self) -> Result<Option<Release>, Release>;
     }
 }
 
 impl older::Orders for All {
     fn release(&self, release: older::Release) -> older::Release {
         older::Release { id: release.id + 1 }
+    }
+    fn newest(&self) -> Result<Option<older::Release>, older::Release> {
+        Ok(Some(older::Release { id: 1 }))
     }
 }
 
@@ -221,7 +248,16 @@ fn content_that_does_not_fit_is_an_error_of_the_call() {
     let [client, _] = unsafe { both::clients::<dyn newer::Orders>(make) };
     match client.release(newer::Release { name: "x".into() }).unwrap_err() {
         CallError::BadArguments { message, .. } => {
-            assert_eq!(message, "argument `release`: the type does not have this value");
+            assert_eq!(message, "argument `release`: missing field `id`");
+        }
+        other => panic!("{other:?}"),
+    }
+    match client.newest().unwrap_err() {
+        CallError::BadResult { message, .. } => {
+            assert!(
+                message.starts_with("the host cannot read the answer (missing field `name`)"),
+                "{message}"
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -104,7 +104,11 @@ mod tests {
                     "returns": number,
                     "error": { "named": "Error" },
                 },
-                { "name": "clear", "params": [], "returns": "unit" },
+                {
+                    "name": "clear",
+                    "params": [{ "name": "before", "type": { "library": "SystemTime" } }],
+                    "returns": "unit",
+                },
                 {
                     "name": "parse",
                     "params": [{ "name": "text", "type": "string", "borrowed": true }],
@@ -118,6 +122,7 @@ mod tests {
                 ] } },
                 "Entry": { "shape": { "struct": [{ "name": "operands", "type": { "list": number } }] } },
                 "Id": { "shape": { "tuple": ["string"] } },
+                "Version": { "shape": "encoded" },
             },
         }))
         .unwrap();
@@ -125,7 +130,7 @@ mod tests {
 trait Calculator {
     /// `a / b`
     fn divide(&self, a: f64, b: f64) -> Result<f64, Error>;
-    fn clear(&self);
+    fn clear(&self, before: SystemTime);
     fn parse(&self, text: &str) -> f64;
 }
 
@@ -138,7 +143,9 @@ enum Error {
     Huge { limit: f64 },
 }
 
-struct Id(String);";
+struct Id(String);
+
+struct Version { .. }";
         assert_eq!(anstream::adapter::strip_str(&of(&interface)).to_string(), expected);
     }
 }

@@ -16,7 +16,7 @@ use serde::{
     de::{DeserializeOwned, Error as _, Visitor},
     ser::Error as _,
 };
-use std::{fmt, marker::PhantomData};
+use std::{cell::RefCell, fmt, marker::PhantomData, mem::ManuallyDrop};
 
 /// The maximum depth of a value. It is that of serde_json.
 const MAX_DEPTH: usize = 128;
@@ -56,7 +56,10 @@ pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer:
         }
 
         fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<T, E> {
-            unpack(bytes).map_err(E::custom)
+            unpack(bytes).map_err(|error| {
+                keep_reason(bytes, error.to_string());
+                E::custom(error)
+            })
         }
     }
 
@@ -65,6 +68,27 @@ pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer:
     } else {
         deserializer.deserialize_bytes(Packed(PhantomData))
     }
+}
+
+thread_local! {
+    /// Why a value could not be decoded last, and the address of its bytes: postcard does not keep the reason. The value
+    /// has no destructor, for the reason given at the one in `remote.rs`.
+    static REASON: RefCell<ManuallyDrop<Option<(usize, String)>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+#[cold]
+fn keep_reason(bytes: &[u8], why: String) {
+    let reason = Some((bytes.as_ptr().addr(), why));
+    drop(ManuallyDrop::into_inner(REASON.replace(ManuallyDrop::new(reason))));
+}
+
+/// Why the calling thread could not decode a value of a `#[data(serde)]` type in these bytes. Returns the reason once.
+#[cold]
+pub(super) fn take_reason(bytes: &[u8]) -> Option<String> {
+    let (address, why) = ManuallyDrop::into_inner(REASON.replace(ManuallyDrop::new(None)))?;
+    let range = bytes.as_ptr_range();
+    (range.start.addr()..range.end.addr()).contains(&address).then_some(why)
 }
 
 /// The FFI form of a value of a `#[data(serde)]` type. No call uses it.

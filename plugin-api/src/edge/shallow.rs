@@ -2,6 +2,7 @@
 //! bytes, and its decoder recurses once for each level. Without the bound, a deeply nested value would overflow the
 //! stack.
 
+use super::encoded::take_reason;
 use serde::de::DeserializeOwned;
 use std::{cell::Cell, fmt};
 
@@ -32,6 +33,8 @@ pub(crate) enum Unread {
     Left(usize),
     /// The bytes do not encode a value of the type.
     Unfit(postcard::Error),
+    /// serde's implementation for a type inside the value rejects its bytes, for this reason.
+    Rejected(String),
 }
 
 impl fmt::Display for Unread {
@@ -42,6 +45,7 @@ impl fmt::Display for Unread {
             // postcard does not keep the reason.
             Self::Unfit(postcard::Error::SerdeDeCustom) => f.write_str("the type does not have this value"),
             Self::Unfit(error) => error.fmt(f),
+            Self::Rejected(why) => f.write_str(why),
         }
     }
 }
@@ -78,7 +82,7 @@ impl<'de> Reader<'de> {
                 Ok(value)
             }
             Err(_) if too_deep.get() => Err(Unread::TooDeep),
-            Err(error) => Err(Unread::Unfit(error)),
+            Err(error) => Err(take_reason(self.bytes).map_or(Unread::Unfit(error), Unread::Rejected)),
         }
     }
 
