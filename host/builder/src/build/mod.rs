@@ -311,9 +311,12 @@ impl Builder {
                 None => accepts = false,
             }
         };
-        self.drop_template(manifest, "the last build by cargo has failed");
+        // This reason stays if the future is dropped, because of a new edit or of a timeout.
+        self.drop_template(manifest, "the last build by cargo did not finish");
         let running = self.scripts.begin(key.clone(), &facts.package_folders);
-        let (output, template) = cargo::build((manifest, reason), facts, std, (&turn, &running)).await?;
+        let built = cargo::build((manifest, reason), facts, std, (&turn, &running)).await;
+        let (output, template) =
+            built.inspect_err(|_| self.drop_template(manifest, "the last build by cargo has failed"))?;
         self.templates.lock().insert(key, template.map(Arc::new));
         Ok(output)
     }

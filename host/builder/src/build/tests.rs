@@ -130,7 +130,7 @@ async fn a_compile_error_has_its_position_and_its_rendered_text() {
     assert_eq!(error.diagnostics().len(), 2, "{error:?}");
 
     bench.write("src/lib.rs", GOOD);
-    bench.build().await.unwrap();
+    assert_eq!(bench.build().await.unwrap().way.reason, "the last build by cargo has failed");
 }
 
 #[tokio::test]

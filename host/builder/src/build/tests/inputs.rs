@@ -268,7 +268,9 @@ async fn an_edit_saved_during_a_cancelled_build_is_built_next() {
     }
     bench.write("build.rs", SCRIPT_OF_ONE_FILE);
     bench.replace("../helper/src/lib.rs", "pub const SAYS: &str = \"<two>\";", Duration::from_secs(9));
-    assert!(contains_text(&bench.build().await.unwrap(), "<two>"));
+    let built = bench.build().await.unwrap();
+    assert!(contains_text(&built, "<two>"));
+    assert_eq!(built.way.reason, "the last build by cargo did not finish");
 }
 
 #[tokio::test]
