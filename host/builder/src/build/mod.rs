@@ -341,10 +341,13 @@ impl Builder {
         let outcome = template.run(manifest, facts).await;
         let outcome = outcome
             .ok_or_else(|| "the repeated call of rustc has failed, not because of the source".to_owned())?;
-        // A build of another plugin may have begun in the meantime.
-        if self.last.lock().ptr_eq(&Arc::downgrade(&template)) {
+        // A build of another plugin may have begun in the meantime, or may begin now. The lock makes that build wait until
+        // it can end the process.
+        let last = self.last.lock();
+        if last.ptr_eq(&Arc::downgrade(&template)) {
             template.warm_up();
         }
+        drop(last);
         Ok(outcome)
     }
 

@@ -15,6 +15,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs, io,
     io::Write as _,
+    mem,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -40,10 +41,32 @@ const MOST: usize = 60 << 10;
 /// The rustc process that waits for the next edit, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Warm {
-    waiting: Arc<Mutex<Option<Waiting>>>,
+    slot: Arc<Mutex<Slot>>,
     /// Notified when a process waits.
     ready: Arc<Notify>,
     preparing: Mutex<Option<AbortHandle>>,
+}
+
+/// The place of the waiting process.
+#[derive(Debug, Default)]
+struct Slot {
+    /// How often the slot has been emptied. The abort of a task does not stop it at once, so a task may fill the slot
+    /// only if this number has not changed since the task was started.
+    emptied: u64,
+    waiting: Option<Waiting>,
+}
+
+impl Slot {
+    /// Empties the slot. Returns the number with which a task may fill it again.
+    fn empty(&mut self) -> (u64, Option<Waiting>) {
+        self.emptied += 1;
+        (self.emptied, self.waiting.take())
+    }
+
+    /// Fills the slot, unless it was emptied after `emptied` was returned. Returns the value that is not used any more.
+    fn fill(&mut self, emptied: u64, value: Option<Waiting>) -> Option<Waiting> {
+        if self.emptied == emptied { mem::replace(&mut self.waiting, value) } else { value }
+    }
 }
 
 impl Warm {
@@ -51,10 +74,14 @@ impl Warm {
     /// the process will read them from the named pipe `pipe`.
     pub(super) fn prepare(&self, rustc: Command, pipe: PathBuf) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let (waiting, ready) = (Arc::downgrade(&self.waiting), Arc::clone(&self.ready));
+        let (emptied, previous) = self.slot.lock().empty();
+        drop(previous);
+        let (slot, ready) = (Arc::downgrade(&self.slot), Arc::clone(&self.ready));
         let set = move |value| {
-            if let Some(waiting) = waiting.upgrade() {
-                *waiting.lock() = value;
+            if let Some(slot) = slot.upgrade() {
+                // The process is killed after the lock is released.
+                let unused = slot.lock().fill(emptied, value);
+                drop(unused);
             }
             ready.notify_one();
         };
@@ -72,7 +99,7 @@ impl Warm {
     /// Returns the process if it is ready, and prepares no other.
     pub(super) fn take(&self) -> Option<Waiting> {
         self.replace(None);
-        self.waiting.lock().take()
+        self.slot.lock().empty().1
     }
 
     /// Returns when a process waits.
@@ -86,11 +113,11 @@ impl Warm {
     /// Whether a process waits.
     #[cfg(test)]
     pub(super) fn is_ready(&self) -> bool {
-        self.waiting.lock().is_some()
+        self.slot.lock().waiting.is_some()
     }
 
     fn replace(&self, preparing: Option<AbortHandle>) {
-        if let Some(previous) = std::mem::replace(&mut *self.preparing.lock(), preparing) {
+        if let Some(previous) = mem::replace(&mut *self.preparing.lock(), preparing) {
             previous.abort();
         }
     }
@@ -205,6 +232,24 @@ mod tests {
         assert!(process.exists());
         drop(waiting);
         assert!(!process.exists());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_ready_only_after_the_slot_was_emptied_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = Mutex::new(Slot::default());
+        let (emptied, _) = slot.lock().empty();
+        let late = Waiting::start(reader(), &folder.path().join("late")).await.unwrap();
+        let process = PathBuf::from(format!("/proc/{}", late.process.id()));
+        let (emptied_again, none) = slot.lock().empty();
+        assert!(none.is_none());
+        drop(slot.lock().fill(emptied, Some(late)));
+        assert!(slot.lock().waiting.is_none() && !process.exists());
+
+        let in_time = Waiting::start(reader(), &folder.path().join("in-time")).await.unwrap();
+        assert!(slot.lock().fill(emptied_again, Some(in_time)).is_none());
+        assert!(slot.lock().fill(emptied, None).is_none(), "the end of the earlier task changes nothing");
+        assert!(slot.lock().waiting.is_some());
     }
 
     #[test]
