@@ -62,7 +62,7 @@ pub(super) async fn build(
     let note = Note::request(&mut command, facts);
     let run = Run::begin(facts).await?;
     let compiled = Arc::clone(run.compiled());
-    let mut beginning = Beginning::now(facts);
+    let mut beginning = Beginning::now(facts, run.manifests());
     let finished = process::run(command, |line| {
         let Ok(message) = serde_json::from_str(line) else { return };
         if compiled.note(&message) {

@@ -68,7 +68,7 @@ impl Record {
     fn add(&self, units: &BTreeSet<String>, inputs: &mut Inputs) {
         let units: Vec<_> = units.iter().filter_map(|key| self.units.get(key)).collect();
         for unit in &units {
-            inputs.files.extend(unit.files.iter().cloned());
+            inputs.files.extend(unit.files.iter().cloned().chain(unit.manifests()).chain(unit.script()));
             // The watcher does not follow links to folders inside these folders, so the links are inputs of their own.
             inputs.dirs.extend(unit.dirs.iter().cloned().chain(unit.linked_dirs()));
         }
@@ -168,6 +168,14 @@ impl<'f> Run<'f> {
     /// What cargo has compiled so far.
     pub(super) fn compiled(&self) -> &Arc<Compiled> {
         &self.compiled
+    }
+
+    /// The manifests and build scripts of the local packages in the plugin's last successful build. The scripts need not
+    /// exist.
+    pub(super) fn manifests(&self) -> BTreeSet<PathBuf> {
+        let units = self.record.plugins.get(&self.facts.package).into_iter().flatten();
+        let units = units.filter_map(|key| self.record.units.get(key));
+        units.flat_map(|unit| unit.manifests().into_iter().chain(unit.script())).collect()
     }
 
     /// Records that the build has finished. Adds its inputs to `inputs`, as far as cargo has reported them. Returns the

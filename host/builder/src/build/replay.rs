@@ -16,6 +16,7 @@ use super::{
     note::{Note, write_program},
     out_dirs::OutDirs,
     process::{Ended, Exiting, Finished, Process},
+    units::Unit,
     warm::Warm,
 };
 use crate::watch::Inputs;
@@ -49,11 +50,12 @@ pub(super) struct Beginning {
 }
 
 impl Beginning {
-    /// Takes the stamps of the files that are known before the build.
-    pub(super) fn now(facts: &PackageFacts) -> Self {
+    /// Takes the stamps of the files that are known before the build. `manifests` are those that the last build used.
+    pub(super) fn now(facts: &PackageFacts, manifests: BTreeSet<PathBuf>) -> Self {
         let at = SystemTime::now();
         let known = facts.inputs.files.iter().chain(&facts.settings.files).chain(&facts.toolchain.places);
-        let stamps = known.map(|path| (path.clone(), stamp(path))).collect();
+        let known = known.cloned().chain(manifests);
+        let stamps = known.map(|path| (path.clone(), stamp(&path))).collect();
         Self { at, stamps, unchanged: BTreeMap::new(), target_dir: facts.target_dir.clone() }
     }
 
@@ -134,16 +136,22 @@ impl Template {
         let externs = externs.filter(|path| path.extension().is_some_and(|it| it == "rlib" || it == "so"));
         let externs: BTreeSet<_> = externs.collect();
         // A file that the own crate and a dependency read must not change either: the dependency would be outdated.
-        let units = compiled.units().into_iter().filter(|(key, _)| Path::new(key) != list);
-        let of_dependencies: BTreeSet<_> = units.flat_map(|(_, unit)| unit.all_files()).collect();
-        // The remaining inputs, such as links, belong to no unit.
+        let units = compiled.units();
+        let dependencies = units.iter().filter(|(key, _)| Path::new(key) != list);
+        let of_dependencies: BTreeSet<_> = dependencies.flat_map(|(_, unit)| unit.all_files()).collect();
+        let scripts: BTreeSet<_> = units.values().filter_map(Unit::script).collect();
+        // The remaining inputs, such as links, are not read by rustc.
         let others = output.inputs.files.iter().filter(|file| !own.contains(*file)).cloned();
-        let others = others.chain(of_dependencies);
+        let others = others.chain(of_dependencies).chain(units.values().flat_map(Unit::manifests));
+        let others = others.chain(scripts.iter().cloned());
         let others = others.chain(externs.iter().cloned()).chain(beginning.stamps.keys().cloned());
         let mut known = BTreeMap::new();
         for path in others {
-            let Some(stamp) = beginning.stamp(&path) else {
-                return Some(Err(format!("{} was saved while cargo built", path.display())));
+            let stamp = match beginning.stamp(&path) {
+                Some(stamp) => stamp,
+                // Cargo has not found the script either. Otherwise, it would have run it, and there would be no template.
+                None if scripts.contains(&path) && !path.exists() => None,
+                None => return Some(Err(format!("{} was saved while cargo built", path.display()))),
             };
             known.insert(path, stamp);
         }

@@ -19,6 +19,8 @@ use std::{
 pub(super) struct Unit {
     /// The name of the unit's package.
     pub(super) package: String,
+    /// The folder of the unit's package. `None` if cargo rejects changes of the package.
+    pub(super) folder: Option<PathBuf>,
     pub(super) kind: Kind,
     /// The input files of the unit, which need not exist.
     pub(super) files: BTreeSet<PathBuf>,
@@ -49,6 +51,25 @@ impl Unit {
                 let mut between = path.ancestors().skip(1).take_while(|it| it != dir);
                 between.all(|folder| !is_package(folder))
             })
+    }
+
+    /// The manifests that cargo reads for the package. One in a folder above may define its workspace.
+    pub(super) fn manifests(&self) -> BTreeSet<PathBuf> {
+        let mut manifests = BTreeSet::new();
+        for folder in self.folder.iter().flat_map(|folder| folder.ancestors()) {
+            let file = folder.join("Cargo.toml");
+            let Ok(text) = fs::read_to_string(&file) else { continue };
+            manifests.insert(file);
+            if text.contains("[workspace") {
+                break;
+            }
+        }
+        manifests
+    }
+
+    /// The build script of the package, which need not exist. Cargo runs it as soon as it exists.
+    pub(super) fn script(&self) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join("build.rs"))
     }
 
     /// The links that lie in one of `dirs`, at any depth, and lead to a folder.
@@ -215,6 +236,7 @@ impl Reported {
             let folder = self.folders.get(package)?;
             let mut unit = Unit {
                 package: name_of(package)?.to_owned(),
+                folder: Some(folder.clone()),
                 kind: *kind,
                 files: BTreeSet::new(),
                 dirs: BTreeSet::new(),
@@ -222,6 +244,7 @@ impl Reported {
             };
             let checksum_list = folder.join(CHECKSUMS);
             if checksum_list.exists() && checksums(folder) {
+                unit.folder = None;
                 unit.files.insert(checksum_list);
             } else if *kind == Kind::ScriptRun {
                 reads_of_script(list, folder, &mut unit);
@@ -332,6 +355,7 @@ mod tests {
             fs::write(&file, output).unwrap();
             let mut unit = Unit {
                 package: "p".into(),
+                folder: Some(folder.clone()),
                 kind: Kind::ScriptRun,
                 files: BTreeSet::new(),
                 dirs: BTreeSet::new(),

@@ -15,7 +15,7 @@ pub extern "C" fn text(number: usize) -> *const u8 {
     const SCRIPT: &str = match option_env!("FROM_SCRIPT") { Some(text) => text, None => "script 0" };
     let all = [
         "source 1", include_str!("text.txt"), helper::TEXT, macros::text!(), EXTRA, OTHER, FLAG, CHECKS, CONFIGURED, SCRIPT,
-        concat!("own shared ", include_str!(concat!(env!("ROOT"), "/shared.txt"))), helper::SHARED,
+        concat!("own shared ", include_str!(concat!(env!("ROOT"), "/shared.txt"))), helper::SHARED, helper::DEEP,
     ];
     all[number].as_ptr()
 }
@@ -29,7 +29,17 @@ const SCRIPT: &str = "fn main() {\n    println!(\"cargo::rerun-if-changed=data.t
 
 fn helper(number: u8) -> String {
     let shared = "concat!(\"helper's shared \", include_str!(concat!(env!(\"ROOT\"), \"/shared.txt\")))";
-    format!("pub const TEXT: &str = \"helper {number}\";\npub const SHARED: &str = {shared};")
+    format!(
+        "pub const TEXT: &str = \"helper {number}\";\npub const SHARED: &str = {shared};\npub const DEEP: &str = deep::TEXT;"
+    )
+}
+
+const HELPER: &str =
+    "[package]\nname = \"helper\"\nedition = \"2024\"\n[dependencies]\ndeep = { path = \"../deep\" }\n";
+
+/// The manifest of a dependency of `helper`, which is outside of the plugin's workspace, too.
+fn deep(number: u8) -> String {
+    format!("[package]\nname = \"deep\"\nedition = \"2024\"\ndescription = \"deep {number}\"\n")
 }
 
 fn macros(number: u8) -> String {
@@ -70,6 +80,8 @@ fn cases() -> Vec<Case> {
         // The plugin's own crate and a dependency include this file.
         case(("shared.txt", "2"), "helper's shared 2", Cargo, "shared.txt has changed"),
         case(("src/text.txt", "included 1"), "helper's shared 2", Rustc, own),
+        case(("../deep/Cargo.toml", deep(2)), "deep 2", Cargo, "deep/Cargo.toml has changed"),
+        case(("src/text.txt", "included 2"), "deep 2", Rustc, own),
         case(("../macros/src/lib.rs", macros(2)), "macro 2", Cargo, "macros/src/lib.rs has changed"),
         case(
             ("Cargo.toml", MANIFEST.replace("[features]", "[features]\ndefault = [\"extra\"]")),
@@ -122,7 +134,9 @@ async fn every_change_gives_the_library_of_a_clean_build() {
         ("shared.txt", "1"),
         ("data.txt", "1"),
         ("../.cargo/config.toml", "[env]\nROOT = { value = \"plugin\", relative = true }\n"),
-        ("../helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2024\"\n"),
+        ("../helper/Cargo.toml", HELPER),
+        ("../deep/Cargo.toml", &deep(1)),
+        ("../deep/src/lib.rs", "pub const TEXT: &str = env!(\"CARGO_PKG_DESCRIPTION\");"),
         ("../helper/src/lib.rs", &helper(1)),
         (
             "../macros/Cargo.toml",
@@ -160,8 +174,17 @@ fn contains(library: &[u8], text: &str) -> bool {
 
 /// The texts of the table that the library contains.
 fn texts(library: &[u8]) -> Vec<String> {
-    let numbered =
-        ["source", "included", "own shared", "helper", "helper's shared", "macro", "configured", "script"];
+    let numbered = [
+        "source",
+        "included",
+        "own shared",
+        "helper",
+        "helper's shared",
+        "deep",
+        "macro",
+        "configured",
+        "script",
+    ];
     let numbered = numbered.iter().flat_map(|name| (0..7).map(move |number| format!("{name} {number}")));
     let switched = ["extra", "other", "flag", "checks"];
     let switched = switched.iter().flat_map(|name| ["on", "off"].map(|state| format!("{name} {state}")));

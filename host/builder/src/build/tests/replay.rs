@@ -1,6 +1,6 @@
 //! Tests which edits are replayed (built without cargo), and which edits cargo builds.
 
-use super::*;
+use super::{inputs::contains_text, *};
 use crate::artifact::comment;
 use units::{Nested, files_below};
 
@@ -194,6 +194,32 @@ async fn a_build_script_added_after_the_first_build_is_run() {
     let script = "fn main() { println!(\"cargo::rustc-env=FROM_SCRIPT=some\"); }";
     let (replayed, built) = bench.replays("build.rs", script).await;
     assert!(!replayed && fs::read(built.artifact).unwrap() != before, "the script has no effect");
+}
+
+#[tokio::test]
+async fn a_build_script_added_to_an_indirect_dependency_is_run() {
+    let bench = Bench::package();
+    let needs = |name: &str| format!("[dependencies]\n{name} = {{ path = \"../{name}\" }}\n");
+    let package = |name: &str| format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+    bench.write("Cargo.toml", &format!("{CARGO_TOML}{}", needs("helper")));
+    bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", helper::SAYS"));
+    bench.write("../helper/Cargo.toml", &format!("{}{}", package("helper"), needs("deep")));
+    bench.write("../helper/src/lib.rs", "pub use deep::SAYS;");
+    bench.write("../deep/Cargo.toml", &package("deep"));
+    bench.write(
+        "../deep/src/lib.rs",
+        "pub const SAYS: &str = match option_env!(\"SET\") { Some(text) => text, None => \"<none>\" };",
+    );
+    let built = bench.build().await.unwrap();
+    let deep = fs::canonicalize(bench.path("../deep")).unwrap();
+    for name in ["Cargo.toml", "build.rs"] {
+        assert!(built.inputs.files.contains(&deep.join(name)), "{name}: {:?}", built.inputs);
+    }
+    let edit = GOOD.replace("\"x\"", "\"own {}\", helper::SAYS");
+    assert!(bench.replays("src/lib.rs", &edit).await.0);
+    let script = "fn main() { println!(\"cargo::rustc-env=SET=<some>\"); }";
+    let (replayed, built) = bench.replays("../deep/build.rs", script).await;
+    assert!(!replayed && contains_text(&built, "<some>"), "{}", built.way.reason);
 }
 
 #[tokio::test]
