@@ -8,6 +8,7 @@
 use super::{
     content::{InputContent, InputStamp, stamp},
     facts::PackageFacts,
+    fingerprints::invoked,
     units::{Reported, Unit, is_downloaded},
 };
 use cargo_metadata::Message;
@@ -30,6 +31,9 @@ pub(super) struct Compiled {
     before: BTreeMap<PathBuf, InputContent>,
     reported: Mutex<Reported>,
     libraries: Mutex<BTreeMap<PathBuf, Library>>,
+    /// For each file that this run has compiled, the content that rustc has read. `None` if that content is unknown,
+    /// because the file was written while rustc may have read it.
+    read: Mutex<BTreeMap<PathBuf, Option<InputContent>>>,
 }
 
 /// A file that cargo has reported as the output of a crate.
@@ -61,7 +65,7 @@ impl Compiled {
     ) -> Self {
         let reported = Mutex::new(Reported::new(&facts.workspace_root, &facts.target_dir));
         let configuration = facts.configuration();
-        Self { began, configuration, before, reported, libraries: Mutex::default() }
+        Self { began, configuration, before, reported, libraries: Mutex::default(), read: Mutex::default() }
     }
 
     /// When the run began.
@@ -71,8 +75,11 @@ impl Compiled {
 
     /// Processes a message of cargo. Returns whether cargo has finished another unit.
     pub(super) fn note(&self, message: &Message) -> bool {
-        self.reported.lock().note(message);
+        let unit = self.reported.lock().note(message);
         let Message::CompilerArtifact(artifact) = message else { return false };
+        if let Some((unit, library)) = unit.zip(artifact.filenames.first()).filter(|_| !artifact.fresh) {
+            self.note_read(&unit, library.as_std_path());
+        }
         let is_downloaded = artifact.manifest_path.parent().is_some_and(|it| is_downloaded(it.as_std_path()));
         let libraries = artifact.filenames.iter().map(|file| {
             let file = file.clone().into_std_path_buf();
@@ -83,18 +90,38 @@ impl Compiled {
         true
     }
 
+    /// Records which contents rustc has read for the crate `unit`, which cargo has just compiled to `library`.
+    fn note_read(&self, unit: &Unit, library: &Path) {
+        let Some(invoked) = invoked(unit, library) else { return };
+        for path in unit.all_files() {
+            let content = InputContent::of(&path, self.before.get(&path));
+            // A tick is shorter than the time from cargo's note of the call until rustc reads a source.
+            let content = Some(content).filter(|content| content.is_older_than_write_of(&invoked));
+            // Another crate may have been compiled from another content of the same file.
+            let mut read = self.read.lock();
+            let known = read.entry(path).or_insert_with(|| content.clone());
+            let is_same = known.as_ref().zip(content.as_ref()).is_some_and(|(known, it)| known.is_same(it));
+            *known = known.take().filter(|_| is_same);
+        }
+    }
+
     /// The local units that cargo has built or considered fresh so far. The key of a unit is the file that lists its
     /// inputs.
     pub(super) fn units(&self) -> BTreeMap<String, Unit> {
         self.reported.lock().units()
     }
 
-    /// The current content of a file, if it is certain that the file has had this content since the run began.
+    /// The current content of a file, if it is certain that the file had this content when the run began and when rustc
+    /// read it. In between, the file may have had another content.
     pub(super) fn content(&self, path: &Path) -> Option<InputContent> {
         let before = self.before.get(path);
         let now = InputContent::of(path, before);
         let is_certain = before.map_or_else(|| now.is_older_than(self.began), |before| before.is_same(&now));
-        is_certain.then_some(now)
+        let is_read = match self.read.lock().get(path) {
+            Some(read) => read.as_ref().is_some_and(|read| read.is_same(&now)),
+            None => true,
+        };
+        (is_certain && is_read).then_some(now)
     }
 
     /// What the recorded call with these `externs` needs. This run has made them. `own` is the list of the inputs of the

@@ -36,6 +36,11 @@ pub(super) fn stamp(path: &Path) -> Option<InputStamp> {
 const TICK: Duration = Duration::from_millis(20);
 
 impl InputStamp {
+    /// Whether the file was last written or replaced before the file of `mark` was written, or in the same tick.
+    fn is_before_write_of(&self, mark: &Self) -> bool {
+        self.changed <= mark.modified
+    }
+
     /// Whether the file was last written or replaced before `time`. Returns `false` in case of doubt.
     pub(super) fn is_before(&self, time: SystemTime) -> bool {
         let since_epoch =
@@ -77,6 +82,11 @@ impl InputContent {
     /// Whether both contents have the same bytes, or both stand for a missing file.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.hash == other.hash
+    }
+
+    /// Whether the file exists and already had this content when the file of `mark` was written, or in the same tick.
+    pub(super) fn is_older_than_write_of(&self, mark: &InputStamp) -> bool {
+        self.stamp.is_some_and(|stamp| stamp.is_before_write_of(mark))
     }
 
     /// Whether the path already had this content before `time`.

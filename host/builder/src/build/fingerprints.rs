@@ -1,7 +1,10 @@
 //! Cargo's fingerprints, by which cargo decides whether a unit is fresh. Cargo compares the times of a unit's files
 //! with the time of the unit's fingerprint, and always builds a unit without a fingerprint.
 
-use super::units::{Kind, Unit};
+use super::{
+    content::{InputStamp, stamp},
+    units::{Kind, Unit},
+};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -69,6 +72,15 @@ impl Fingerprint {
         }
         is_gone(fs::remove_dir_all(&self.dir))
     }
+}
+
+/// The stamp of the file that cargo wrote immediately before it last compiled the crate `unit` to `library`. Returns `None`
+/// if cargo does not add a hash to the library's name.
+pub(super) fn invoked(unit: &Unit, library: &Path) -> Option<InputStamp> {
+    let (_, hash) = library.file_stem()?.to_str()?.rsplit_once('-')?;
+    let profile = library.parent().filter(|dir| dir.ends_with("deps"))?.parent()?;
+    let dir = profile.join(".fingerprint").join(format!("{}-{hash}", unit.package));
+    stamp(&dir.join("invoked.timestamp"))
 }
 
 fn is_gone(removed: io::Result<()>) -> io::Result<()> {

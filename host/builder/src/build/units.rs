@@ -191,16 +191,19 @@ impl Reported {
         }
     }
 
-    /// Processes a message of cargo.
-    pub(super) fn note(&mut self, message: &Message) {
+    /// Processes a message of cargo. If the message reports a unit of the kind [`Kind::Crate`], returns the unit.
+    pub(super) fn note(&mut self, message: &Message) -> Option<Unit> {
         match message {
-            Message::CompilerArtifact(artifact) => drop(self.note_artifact(artifact)),
-            Message::BuildScriptExecuted(run) => drop(self.note_script_run(run)),
-            _ => {}
+            Message::CompilerArtifact(artifact) => self.note_artifact(artifact),
+            Message::BuildScriptExecuted(run) => {
+                self.note_script_run(run);
+                None
+            }
+            _ => None,
         }
     }
 
-    fn note_artifact(&mut self, artifact: &Artifact) -> Option<()> {
+    fn note_artifact(&mut self, artifact: &Artifact) -> Option<Unit> {
         let folder = artifact.manifest_path.parent()?.as_std_path();
         if is_downloaded(folder) {
             return None;
@@ -217,8 +220,8 @@ impl Reported {
             let deps = if dir.ends_with("deps") { dir.to_owned() } else { dir.join("deps") };
             (Kind::Crate, deps.join(name))
         };
-        self.made.insert(list, (artifact.package_id.repr.clone(), kind));
-        Some(())
+        self.made.insert(list.clone(), (artifact.package_id.repr.clone(), kind));
+        self.unit(&list, &artifact.package_id.repr, kind).filter(|_| kind == Kind::Crate)
     }
 
     fn note_script_run(&mut self, run: &BuildScript) -> Option<()> {
@@ -233,31 +236,36 @@ impl Reported {
     /// The units that cargo has built or considered fresh. The key of a unit is the file that lists its inputs.
     pub(super) fn units(&self) -> BTreeMap<String, Unit> {
         let unit = |(list, (package, kind)): (&PathBuf, &(String, Kind))| {
-            let folder = self.folders.get(package)?;
-            let mut unit = Unit {
-                package: name_of(package)?.to_owned(),
-                folder: Some(folder.clone()),
-                kind: *kind,
-                files: BTreeSet::new(),
-                dirs: BTreeSet::new(),
-                package_dir: None,
-            };
-            let checksum_list = folder.join(CHECKSUMS);
-            if checksum_list.exists() && checksums(folder) {
-                unit.folder = None;
-                unit.files.insert(checksum_list);
-            } else if *kind == Kind::ScriptRun {
-                reads_of_script(list, folder, &mut unit);
-            } else {
-                let sources = dep_info_sources(&fs::read_to_string(list).unwrap_or_default());
-                let sources = sources.into_iter().map(|path| self.resolve(&path, folder));
-                unit.files.extend(sources.filter(|path| !path.starts_with(&self.target_dir)));
-            }
-            // A path that is not UTF-8 cannot be recorded. For such a file, only cargo's own check applies.
-            unit.files.retain(|path| path.to_str().is_some());
-            Some((list.to_str()?.to_owned(), unit))
+            Some((list.to_str()?.to_owned(), self.unit(list, package, *kind)?))
         };
         self.made.iter().filter_map(unit).collect()
+    }
+
+    /// The unit whose inputs are in `list`.
+    fn unit(&self, list: &Path, package: &str, kind: Kind) -> Option<Unit> {
+        let folder = self.folders.get(package)?;
+        let mut unit = Unit {
+            package: name_of(package)?.to_owned(),
+            folder: Some(folder.clone()),
+            kind,
+            files: BTreeSet::new(),
+            dirs: BTreeSet::new(),
+            package_dir: None,
+        };
+        let checksum_list = folder.join(CHECKSUMS);
+        if checksum_list.exists() && checksums(folder) {
+            unit.folder = None;
+            unit.files.insert(checksum_list);
+        } else if kind == Kind::ScriptRun {
+            reads_of_script(list, folder, &mut unit);
+        } else {
+            let sources = dep_info_sources(&fs::read_to_string(list).unwrap_or_default());
+            let sources = sources.into_iter().map(|path| self.resolve(&path, folder));
+            unit.files.extend(sources.filter(|path| !path.starts_with(&self.target_dir)));
+        }
+        // A path that is not UTF-8 cannot be recorded. For such a file, only cargo's own check applies.
+        unit.files.retain(|path| path.to_str().is_some());
+        Some(unit)
     }
 
     /// The absolute path of a source that rustc has listed. rustc runs in the workspace's folder for a package of the

@@ -149,6 +149,36 @@ async fn cargo_builds_after_a_dependency_was_saved_during_a_build() {
 }
 
 #[tokio::test]
+async fn cargo_builds_after_a_dependency_was_changed_and_restored_in_a_build() {
+    let bench = Bench::with_helper(
+        "[dependencies]\nhelper = { path = \"../helper\" }\nmacros = { path = \"../macros\" }\n",
+    );
+    let package = |name: &str| format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+    bench.write("../macros/Cargo.toml", &(package("macros") + "[lib]\nproc-macro = true\n"));
+    let macros = format!(
+        "#[proc_macro]\npub fn save(text: proc_macro::TokenStream) -> proc_macro::TokenStream {{\n    \
+         std::fs::write({:?}, format!(\"pub const SAYS: &str = {{text}};\")).unwrap();\n    Default::default()\n}}\n",
+        bench.path("../helper/src/lib.rs")
+    );
+    bench.write("../macros/src/lib.rs", &macros);
+    // Cargo compiles `first` before `helper`, and `helper` before the plugin.
+    let needs = "[dependencies]\nmacros = { path = \"../macros\" }\n";
+    bench.write("../first/Cargo.toml", &(package("first") + needs));
+    bench.write("../first/src/lib.rs", "macros::save!(\"<two>\");");
+    let needs = "[dependencies]\nfirst = { path = \"../first\" }\n";
+    bench.write("../helper/Cargo.toml", &(package("helper") + needs));
+    let source = |own: &str| format!("macros::save!(\"<one>\");\n{}", GOOD.replace("\"x\"", own));
+    bench.write("src/lib.rs", &source("\"{}\", helper::SAYS"));
+    assert!(contains_text(&bench.build().await.unwrap(), "<two>"));
+
+    let (replayed, built) = bench.replays("src/lib.rs", &source("\"own {}\", helper::SAYS")).await;
+    assert!(!replayed && contains_text(&built, "<one>"), "{}", built.way.reason);
+    let reason = "helper/src/lib.rs was saved while cargo built";
+    assert!(built.way.reason.contains(reason), "{}", built.way.reason);
+    assert!(bench.replays("src/lib.rs", &source("\"own again {}\", helper::SAYS")).await.0);
+}
+
+#[tokio::test]
 async fn an_edit_right_after_that_of_a_dependency_is_built_without_cargo() {
     let bench = Bench::package();
     bench.write("Cargo.toml", &format!("{CARGO_TOML}[dependencies]\nhelper = {{ path = \"../helper\" }}\n"));
