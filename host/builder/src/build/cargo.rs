@@ -10,6 +10,7 @@ use super::{
     replay::{Beginning, Template},
     std_link::StdLink,
     turns::Turn,
+    units::Kind,
 };
 use crate::watch::Inputs;
 use cargo_metadata::{
@@ -57,7 +58,7 @@ pub(super) async fn build(
     std: StdLink,
     (turn, running): (&Turn, &RunningBuild<'_>),
 ) -> Result<(Output, Result<Template, String>), BuildError> {
-    let (mut artifact, mut diagnostics, mut scripted) = (None, Vec::new(), false);
+    let (mut artifact, mut diagnostics) = (None, Vec::new());
     let mut command = command(manifest, facts, std);
     let note = Note::request(&mut command, facts);
     let run = Run::begin(facts).await?;
@@ -74,12 +75,7 @@ pub(super) async fn build(
             {
                 artifact = it.filenames.into_iter().find(|file| file.extension() == Some("so"));
             }
-            // An edit may require that the build script of a local package runs again. Only cargo decides that and runs
-            // the script, so cargo builds every edit.
-            Message::BuildScriptExecuted(it) => {
-                scripted |= it.package_id.repr.starts_with("path+");
-                running.note(&it);
-            }
+            Message::BuildScriptExecuted(it) => running.note(&it),
             Message::CompilerMessage(it) => diagnostics.extend(diagnostic(it.message, &facts.workspace_root)),
             _ => {}
         }
@@ -99,8 +95,12 @@ pub(super) async fn build(
     let way = BuildWay { by: BuiltBy::Cargo, reason };
     let output = Output { artifact, inputs, warnings: diagnostics, way };
     let none = |reason: &str| Err(reason.to_owned());
+    // An edit may require that the build script of a local package runs again. Only cargo decides that and runs the
+    // script, so cargo builds every edit.
+    let scripted =
+        compiled.units().values().any(|unit| unit.kind == Kind::ScriptRun && unit.folder.is_some());
     let template = match note {
-        _ if scripted => none("the plugin, or one of its path dependencies, has a build script"),
+        _ if scripted => none("the plugin, or a local dependency, has a build script"),
         None => none("a wrapper of rustc is configured"),
         Some(note) => {
             let linker = facts.toolchain.linker(&manifest.root).await;

@@ -253,7 +253,9 @@ impl Reported {
             package_dir: None,
         };
         let checksum_list = folder.join(CHECKSUMS);
-        if checksum_list.exists() && checksums(folder) {
+        // Cargo does not check the files of a path dependency, even if its folder comes from `cargo vendor`.
+        let is_checked = !package.contains("path+") && checksum_list.exists() && checksums(folder);
+        if is_checked {
             unit.folder = None;
             unit.files.insert(checksum_list);
         } else if kind == Kind::ScriptRun {

@@ -212,6 +212,11 @@ async fn a_folder_that_replaces_a_crate_of_a_registry_is_an_input() {
                 "{\"files\":{},\"package\":\"00\"}",
             );
         }
+        // Cargo checks these sums only for a crate that the folder `vendor` contains.
+        bench.write(
+            "../helper/.cargo-checksum.json",
+            "{\"files\":{\"src/lib.rs\":\"00\"},\"package\":\"00\"}",
+        );
         let vendored =
             "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"../vendor\"\n";
         bench.write(".cargo/config.toml", &format!("{replace}{vendored}"));
@@ -229,6 +234,29 @@ async fn a_folder_that_replaces_a_crate_of_a_registry_is_an_input() {
         bench.replace("../vendor/middle/src/lib.rs", edit, Duration::ZERO);
         assert!(contains_text(&bench.build().await.unwrap(), "<middle>"), "{replace}");
     }
+}
+
+#[tokio::test]
+async fn a_script_of_a_vendored_crate_without_checksums_runs_again() {
+    let bench = Bench::with_helper("[dependencies]\nmiddle = \"1.0.0\"\n[workspace]\n");
+    bench.write(
+        ".cargo/config.toml",
+        "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"../vendor\"\n",
+    );
+    bench.write("src/lib.rs", &GOOD.replace("\"x\"", "\"{}\", middle::SAYS"));
+    let count = "println!(\"cargo::rustc-env=SAYS=<{}>\", std::fs::read_dir(\"data\").unwrap().count());";
+    for (name, content) in [
+        ("Cargo.toml", "[package]\nname = \"middle\"\nversion = \"1.0.0\"\nedition = \"2024\"\n"),
+        ("src/lib.rs", "pub const SAYS: &str = env!(\"SAYS\");"),
+        ("build.rs", &format!("fn main() {{ println!(\"cargo::rerun-if-changed=data\"); {count} }}")),
+        ("data/a", ""),
+        (".cargo-checksum.json", "{\"files\":{},\"package\":\"00\"}"),
+    ] {
+        bench.write(&format!("../vendor/middle/{name}"), content);
+    }
+    assert!(contains_text(&bench.build().await.unwrap(), "<1>"));
+    bench.write("../vendor/middle/data/b", "");
+    assert!(contains_text(&bench.build().await.unwrap(), "<2>"));
 }
 
 #[tokio::test]
