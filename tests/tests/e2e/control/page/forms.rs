@@ -87,6 +87,9 @@ fn a_form_accepts_every_type_and_loses_no_value() {
     pick(&browser, &["order", "outcome"], "Err");
     fill(&browser, &["order", "outcome", "value"], "no");
     fill(&browser, &["order", "weight"], "-300");
+    fill(&browser, &["order", "folder"], "/srv/ü");
+    fill(&browser, &["order", "serial"], &u128::MAX.to_string());
+    fill(&browser, &["order", "extra"], r#"{"a": [null, 1.5]}"#);
     for price in ["1.5", "9", "2e3"] {
         add(&browser, &["prices"]);
         browser.type_into(&format!("{} li:last-child input", at(&["prices"])), price);
@@ -112,6 +115,11 @@ fn a_form_accepts_every_type_and_loses_no_value() {
         "fallback": null,
         "outcome": { "Err": "no" },
         "weight": -300,
+        "folder": "/srv/ü",
+        "serial": u128::MAX.to_string(),
+        "copies": 1,
+        "since": { "secs_since_epoch": 0, "nanos_since_epoch": 0 },
+        "extra": { "a": [null, 1.5] },
     }, [1.5, 2000.0]]);
     assert_eq!(answer, sent);
     pictures(&browser, "form");
@@ -156,6 +164,7 @@ fn assert_errors_are_shown(browser: &Browser) {
     for (input, wrong, right, words) in [
         (format!("{} input", at(&["order", "pieces"])), "256", "7", "from 0 to 255"),
         (format!("{} input", at(&["order", "account"])), "18446744073709551616", "1", "18446744073709551615"),
+        (format!("{} input", at(&["order", "copies"])), "0", "1", "from 1 to 255"),
         (format!("{} input", at(&["order", "size", "1"])), "ab", "b", "Must be one character"),
         (format!("{} input", at(&["order", "within"])), "soon", "2", "Must be seconds"),
         (format!("{labels} [data-name=key] textarea"), "colour", "size", "exists already"),

@@ -1,8 +1,13 @@
 //! The plugin of the test in `forms.rs`. Its method takes a value of every type that a form supports, and returns its
 //! arguments. Its documentation contains markup that would change the title of a page that does not escape it.
 
-use replug_api::prelude::*;
-use std::{collections::BTreeMap, time::Duration};
+use replug_api::{prelude::*, serde_json::Value};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU8,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 /// Takes orders in `JSON` and <img src=x onerror=document.title=666>.
 #[replug_api::interface]
@@ -32,6 +37,11 @@ pub struct Order {
     pub fallback: Option<Address>,
     pub outcome: Result<u16, String>,
     pub weight: Grams,
+    pub folder: PathBuf,
+    pub serial: u128,
+    pub copies: NonZeroU8,
+    pub since: SystemTime,
+    pub extra: Value,
 }
 
 /// An address.
