@@ -12,7 +12,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -47,8 +47,25 @@ pub(super) struct Connection {
     opened: Instant,
     /// How many answers are in progress.
     busy: AtomicUsize,
-    /// When the last answer ended, in milliseconds since the connection was opened. 0 if none has ended.
+    /// Whether a part of an answer that has ended may still have to be written to the client.
+    is_sending: AtomicBool,
+    /// When the last answer ended, or the client last read a part of it for which the host was waiting. In milliseconds
+    /// since the connection was opened. 0 if no answer has ended.
     quiet_since: AtomicU64,
+    /// The simulated time that has passed, in milliseconds.
+    #[cfg(test)]
+    skipped: AtomicU64,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// For the host to produce an answer.
+    Answering,
+    /// For the client to read an answer that is complete.
+    Sending,
+    /// For the client to send the head of a request.
+    Idle,
 }
 
 impl Connection {
@@ -57,8 +74,17 @@ impl Connection {
             Who::Process { pid, .. } => origin_of(pid),
             Who::Remote(_) | Who::Program => Ok(Origin::Elsewhere),
         };
-        let (busy, quiet_since) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Arc::new(Self { who, origin, local, opened: Instant::now(), busy, quiet_since })
+        Arc::new(Self {
+            who,
+            origin,
+            local,
+            opened: Instant::now(),
+            busy: AtomicUsize::new(0),
+            is_sending: AtomicBool::new(false),
+            quiet_since: AtomicU64::new(0),
+            #[cfg(test)]
+            skipped: AtomicU64::new(0),
+        })
     }
 
     /// Records that an answer is in progress.
@@ -66,24 +92,50 @@ impl Connection {
         self.busy.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Records that an answer has ended.
+    /// Records that an answer has ended. Its last part may still have to be written to the client.
     pub(super) fn ends_answer(&self) {
+        self.makes_progress();
+        self.is_sending.store(true, Ordering::Relaxed);
+        // A thread that reads the new number also reads the new value of `is_sending`.
+        self.busy.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Records that the client has read a part of an answer for which the host was waiting.
+    pub(super) fn makes_progress(&self) {
         self.quiet_since.store(self.age_ms(), Ordering::Relaxed);
-        self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.busy.load(Ordering::Relaxed) == 0
+    /// Records that no bytes have to be written to the client.
+    pub(super) fn has_sent_all(&self) {
+        self.is_sending.store(false, Ordering::Relaxed);
     }
 
-    /// How long the client has sent no complete head of a request. `None` while an answer is in progress.
-    pub(super) fn quiet_for(&self) -> Option<Duration> {
+    pub(super) fn phase(&self) -> Phase {
+        match (self.busy.load(Ordering::Acquire), self.is_sending.load(Ordering::Relaxed)) {
+            (0, false) => Phase::Idle,
+            (0, true) => Phase::Sending,
+            _ => Phase::Answering,
+        }
+    }
+
+    /// How long the client has neither sent a complete head of a request nor read a part of an answer for which the host
+    /// was waiting. Only valid while no answer is in progress.
+    pub(super) fn quiet_for(&self) -> Duration {
         let since = self.quiet_since.load(Ordering::Relaxed);
-        self.is_idle().then(|| Duration::from_millis(self.age_ms().saturating_sub(since)))
+        Duration::from_millis(self.age_ms().saturating_sub(since))
     }
 
     fn age_ms(&self) -> u64 {
-        self.opened.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+        let age = self.opened.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        #[cfg(test)]
+        let age = age + self.skipped.load(Ordering::Relaxed);
+        age
+    }
+
+    /// Simulates that this time has passed.
+    #[cfg(test)]
+    pub(super) fn skip(&self, time: Duration) {
+        self.skipped.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The listeners of the control plane. They are bound before the host starts any plugin.
 
 mod claim;
+mod outgoing;
 mod plane;
 mod pool;
 mod tcp;
@@ -12,7 +13,7 @@ pub use plane::{Control, Listening};
 pub use unix::{socket_path, trust_problem};
 
 use super::{
-    caller::Connection,
+    caller::{Connection, Phase},
     config::{ControlConfig, ListenError},
     guard::TcpChecks,
     routes::Api,
@@ -23,8 +24,13 @@ use axum::{
     extract::Request,
 };
 use claim::Claim;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::rt::TokioIo;
+use outgoing::Outgoing;
 use parking_lot::Mutex;
 use pool::{Place, Pool};
 use replug_engine::{Events, Starting, Workspace, user_states};
@@ -42,10 +48,20 @@ use tcp::Tcp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use unix::{SocketFile, Unix};
 
-/// The time limit for receiving the head of a request, and for the idle time between two requests.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+const LIMITS: Limits = Limits { head: Duration::from_secs(30), send: Duration::from_secs(300) };
 /// The maximum size of the head of a request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
+
+/// The time limits of a connection.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// For receiving the head of a request, and for the idle time between two requests.
+    head: Duration,
+    /// For the client to read a part of an answer that is complete, but not yet written. The kernel buffers megabytes of
+    /// it, and accepts more bytes only when a third of its buffer is free. So this limit is much longer than `head`:
+    /// with 30 s, the host would cut off a client that reads less than about 50 KB a second.
+    send: Duration,
+}
 
 /// The path of the socket of the host that serves `plugins_dir` with the state folder `state_dir`: the path that a
 /// running host has recorded, or else the [default path](socket_path).
@@ -164,8 +180,7 @@ impl fmt::Debug for TokenFile {
     }
 }
 
-/// Serves one connection until the client closes it, or until it is idle and another connection needs its place, or
-/// until it has been idle for `HEAD_TIME`.
+/// Serves one connection. See [`serve`].
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place, api: Arc<Api>) {
     let connection = place.connection.clone();
     let held = Arc::new(Mutex::new(None));
@@ -181,6 +196,15 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
             Ok::<_, Infallible>(response.map(|body| Underway { body, _busy: busy }))
         }
     });
+    serve(stream, &place, service, LIMITS).await;
+}
+
+/// Serves one connection until the client closes it, or until another connection needs its place, or until a limit of
+/// `limits` is reached. The bytes that are written to `stream` must pass through an [`Outgoing`].
+async fn serve<S>(stream: impl AsyncRead + AsyncWrite + Unpin, place: &Place, service: S, limits: Limits)
+where
+    S: Service<hyper::Request<Incoming>, Response = hyper::Response<Underway>, Error = Infallible>,
+{
     // hyper would start a timer for the head of each request. One timer for the connection costs less.
     let serving = http1::Builder::new()
         .header_read_timeout(None)
@@ -191,19 +215,23 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
         // An error means that the client closed the connection or did not send HTTP. The host need not react to either.
         _ = serving => {}
         () = place.needed() => {}
-        () = stays_quiet(&place.connection) => {}
+        () = stays_quiet(&place.connection, limits) => {}
     }
 }
 
-/// Waits until the connection has been idle for [`HEAD_TIME`]: no answer is under way, and the client has sent no
-/// complete head of a request.
-async fn stays_quiet(connection: &Connection) {
+/// Waits until a limit of `limits` is reached. There is no limit while the host produces an answer or a stream.
+async fn stays_quiet(connection: &Connection, limits: Limits) {
     loop {
-        let left = HEAD_TIME.saturating_sub(connection.quiet_for().unwrap_or_default());
+        let left = match connection.phase() {
+            Phase::Answering => limits.head,
+            Phase::Sending => limits.send.saturating_sub(connection.quiet_for()),
+            Phase::Idle => limits.head.saturating_sub(connection.quiet_for()),
+        };
         if left.is_zero() {
             return;
         }
-        tokio::time::sleep(left).await;
+        // In another phase, the limit may be reached earlier.
+        tokio::time::sleep(left.min(limits.head)).await;
     }
 }
 
@@ -223,8 +251,8 @@ impl Drop for Busy {
     }
 }
 
-/// The body of an answer. The connection counts as busy until the whole body was sent, which can take days for a
-/// stream.
+/// The body of an answer. The connection counts as busy until hyper has taken the whole body into its buffer, which can
+/// take days for a stream.
 struct Underway {
     body: Body,
     _busy: Busy,
@@ -247,5 +275,49 @@ impl HttpBody for Underway {
 
     fn size_hint(&self) -> hyper::body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::command::Who;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    const LONG: Duration = Duration::from_secs(600);
+    const SIZE: usize = 64 * 1024;
+
+    /// Serves a connection whose client has sent one request. The answer is larger than the stream's buffer. Returns the
+    /// client's end of the stream, and the connection's task.
+    async fn asked(limits: Limits) -> (DuplexStream, tokio::task::JoinHandle<()>) {
+        let (mut client, stream) = duplex(512);
+        client.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+        let place = Pool::new(1).admit(Connection::new(Who::Program, None)).unwrap();
+        let (connection, stream) = (place.connection.clone(), Outgoing::new(stream, &place.connection));
+        let service = service_fn(move |_| {
+            let busy = Busy::new(&connection);
+            let body = Body::from(vec![b'x'; SIZE]);
+            async move { Ok::<_, Infallible>(hyper::Response::new(Underway { body, _busy: busy })) }
+        });
+        let serving = tokio::spawn(async move { serve(stream, &place, service, limits).await });
+        (client, serving)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_sent_completely_although_the_limit_for_a_head_passes() {
+        let (mut client, serving) = asked(Limits { head: Duration::ZERO, send: LONG }).await;
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer.iter().filter(|byte| **byte == b'x').count(), SIZE);
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_closed_if_its_client_does_not_read_the_answer() {
+        let (mut client, serving) = asked(Limits { head: LONG, send: Duration::ZERO }).await;
+        serving.await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.len() < SIZE);
     }
 }

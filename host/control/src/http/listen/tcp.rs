@@ -1,6 +1,6 @@
 //! The TCP listener. It always requires a token, and requires TLS for an address that other machines can reach.
 
-use super::{Api, Connection, Pool, TcpChecks, TokenFile, converse};
+use super::{Api, Connection, Outgoing, Pool, TcpChecks, TokenFile, converse};
 use crate::http::{
     command::Who,
     config::{HttpConfig, ListenError},
@@ -103,6 +103,7 @@ impl Tcp {
             let _ = stream.set_nodelay(true);
             let local = stream.local_addr().ok().map(|address| address.ip());
             let Some(place) = pool.admit(Connection::new(Who::Remote(remote), local)) else { continue };
+            let stream = Outgoing::new(stream, &place.connection);
             #[cfg(feature = "tls")]
             if let Some(tls) = &self.tls {
                 tokio::spawn(super::tls::converse(tls.accept(stream), place, api.clone()));

@@ -1,6 +1,6 @@
 //! TLS for the TCP listener.
 
-use super::{Api, Place};
+use super::{Api, Outgoing, Place};
 use crate::http::config::{ListenError, TlsConfig};
 use std::{fmt::Display, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
@@ -42,7 +42,7 @@ pub(super) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, ListenError> {
 }
 
 /// Performs the handshake, and serves the connection.
-pub(super) async fn converse(greeting: Accept<TcpStream>, place: Place, api: Arc<Api>) {
+pub(super) async fn converse(greeting: Accept<Outgoing<TcpStream>>, place: Place, api: Arc<Api>) {
     let stream = tokio::select! {
         greeted = tokio::time::timeout(HANDSHAKE_TIME, greeting) => greeted,
         () = place.needed() => return,

@@ -1,7 +1,7 @@
 //! The Unix socket of a plugins folder. Its path is derived from the path of the folder, so that clients find the host.
 //! Only the host's user can access it.
 
-use super::{Api, Connection, Pool, converse};
+use super::{Api, Connection, Outgoing, Pool, converse};
 use crate::http::{command::Who, config::ListenError};
 use replug_runtime::sweeper::{self as sweep, Found, SocketPaths, Sweeper};
 use rustix::process::geteuid;
@@ -198,6 +198,7 @@ pub(super) async fn accept(listener: UnixListener, api: Arc<Api>) {
         let Ok(peer) = stream.peer_cred() else { continue };
         let who = Who::Process { uid: peer.uid(), pid: peer.pid() };
         if let Some(place) = pool.admit(Connection::new(who, None)) {
+            let stream = Outgoing::new(stream, &place.connection);
             tokio::spawn(converse(stream, place, api.clone()));
         }
     }
