@@ -22,8 +22,9 @@
 //! * `command/recent.rs` keeps the last events, with numbers, in ring buffers. A stream reads from them at its own
 //!   speed, can continue after a disconnection, and reports how many events the reader has missed. No reader blocks the
 //!   host.
-//! * A call runs on a thread that may block. A blocked call delays other calls by a few milliseconds at most. The
-//!   number of concurrent calls is limited, and each call has a deadline.
+//! * A call runs on a thread that may block. A blocked call delays other calls by a few milliseconds at most, if a
+//!   processor is free and a thread can be started. The number of concurrent calls is limited, and each call has a
+//!   deadline.
 //! * `command/audit.rs` reports which client has changed what. `http/span.rs` makes a span for each request.
 //! * `http/page/` is the page that a browser gets at `/`: static files, whose scripts request data like any other
 //!   client.

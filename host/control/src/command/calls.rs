@@ -1,4 +1,5 @@
-//! The threads on which calls over HTTP run. A call that blocks delays another call by a few milliseconds at most.
+//! The threads on which calls over HTTP run. A call that blocks delays another call by a few milliseconds at most, if a
+//! processor is free and a thread can be started.
 //!
 //! Waking a thread costs more than most calls. So a request first puts its call into a queue and yields to the other
 //! requests that have arrived, and then wakes one thread for all of their calls. While a thread is awake, it takes the
@@ -7,8 +8,9 @@
 //!
 //! A timer for each request would cost more than most calls, too. So one task watches all calls, once a millisecond
 //! while there are any. For each call that was already in the queue at the previous look, the task wakes or starts
-//! another thread. So a blocked call cannot hold up the queue. A call that has no answer after two looks is slow: from
-//! then on, its request waits with a timer for the deadline.
+//! another thread, unless a thread that was woken or started earlier will take the call. So a blocked call cannot hold
+//! up the queue. A call that has no answer after two looks is slow: from then on, its request waits with a timer for the
+//! deadline.
 
 mod job;
 mod places;
@@ -38,8 +40,9 @@ const LOOK: Duration = Duration::from_millis(1);
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
 /// The queue of calls, and the threads that run them.
-#[derive(Default)]
 pub(super) struct Calls {
+    /// The maximum number of concurrent calls, and so of threads.
+    most: usize,
     state: Mutex<State>,
     /// The number of threads that run calls or were woken to do so. It changes only while the state is locked, and a
     /// thread reduces it only when the queue is empty. So if a request has put its call into the queue, and then reads
@@ -60,6 +63,11 @@ struct State {
     is_watched: bool,
     /// The threads that wait to be woken. The thread that began to wait last is at the end.
     asleep: Vec<Thread>,
+    /// The number of threads that were woken or started, and have not locked the state since. Each of them will take a
+    /// call from the queue. They also count as awake.
+    coming: usize,
+    /// Whether the last start of a thread failed.
+    start_failed: bool,
 }
 
 /// A thread that has to be woken or started. Waking and starting take long, so the state is not locked meanwhile.
@@ -67,6 +75,14 @@ struct State {
 enum Added {
     Asleep(Thread),
     New,
+}
+
+/// What follows from a look at the calls.
+struct Look {
+    /// The threads to wake or start.
+    added: Vec<Added>,
+    /// The calls that may be slow.
+    slow: Vec<Arc<dyn Job>>,
 }
 
 impl State {
@@ -87,6 +103,15 @@ impl State {
         (overdue, mem::replace(&mut self.aged, mem::take(&mut self.fresh)))
     }
 
+    /// How many threads to add if `overdue` calls have been in the queue since before the last look, and `awake` threads
+    /// are awake. There are at most `most` concurrent calls. If `most` threads are awake, one of them has ended its call
+    /// and will take the next one from the queue.
+    fn missing(&self, overdue: usize, (awake, most): (usize, usize)) -> usize {
+        let missing = overdue.saturating_sub(self.coming).min(most.saturating_sub(awake));
+        // If threads cannot be started, one attempt at each look is enough.
+        if self.start_failed { missing.min(self.asleep.len().max(1)) } else { missing }
+    }
+
     /// Whether there is no call to look at.
     fn is_quiet(&self) -> bool {
         self.queue.is_empty() && self.fresh.is_empty() && self.aged.is_empty()
@@ -100,15 +125,7 @@ struct Queued<'a>(&'a Arc<Calls>);
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         let Self(calls) = self;
-        let none_is_awake = || calls.awake.load(Ordering::Relaxed) == 0;
-        if !none_is_awake() {
-            return;
-        }
-        let added = {
-            let mut state = calls.state.lock();
-            (none_is_awake() && !state.queue.is_empty()).then(|| calls.add(&mut state))
-        };
-        added.into_iter().for_each(|added| calls.begin(added));
+        calls.first().into_iter().for_each(|added| calls.begin(added));
     }
 }
 
@@ -122,6 +139,11 @@ pub(super) enum NoAnswer {
 }
 
 impl Calls {
+    /// Threads for at most `most` concurrent calls. The caller ensures that there are not more.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, state: Mutex::default(), awake: AtomicUsize::new(0) })
+    }
+
     /// Runs `work` on one of the threads, and waits for its result until the deadline.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
@@ -156,23 +178,38 @@ impl Calls {
     async fn watch(self: Arc<Self>) {
         loop {
             sleep(LOOK).await;
-            let (added, slow) = {
-                let mut state = self.state.lock();
-                let (overdue, slow) = state.look();
-                if slow.is_empty() && state.is_quiet() {
-                    state.is_watched = false;
-                    return;
-                }
-                ((0..overdue).map(|_| self.add(&mut state)).collect::<Vec<_>>(), slow)
-            };
+            let Some(Look { added, slow }) = self.look() else { return };
             added.into_iter().for_each(|added| self.begin(added));
             slow.iter().for_each(|job| job.becomes_slow());
         }
     }
 
+    /// Looks at the calls once. Returns `None` if there are no calls.
+    fn look(&self) -> Option<Look> {
+        let mut state = self.state.lock();
+        let (overdue, slow) = state.look();
+        if slow.is_empty() && state.is_quiet() {
+            (state.is_watched, state.start_failed) = (false, false);
+            return None;
+        }
+        let missing = state.missing(overdue, (self.awake.load(Ordering::Relaxed), self.most));
+        Some(Look { added: (0..missing).map(|_| self.add(&mut state)).collect(), slow })
+    }
+
+    /// The thread to wake or start, if there are calls in the queue and no thread is awake.
+    fn first(&self) -> Option<Added> {
+        let none_is_awake = || self.awake.load(Ordering::Relaxed) == 0;
+        if !none_is_awake() {
+            return None;
+        }
+        let mut state = self.state.lock();
+        (none_is_awake() && !state.queue.is_empty()).then(|| self.add(&mut state))
+    }
+
     /// Counts one more thread as awake. The caller passes the result to [`Calls::begin`].
     fn add(&self, state: &mut State) -> Added {
         self.awake.fetch_add(1, Ordering::Relaxed);
+        state.coming += 1;
         state.asleep.pop().map_or(Added::New, Added::Asleep)
     }
 
@@ -183,30 +220,50 @@ impl Calls {
             return;
         }
         let calls = self.clone();
-        if thread::Builder::new().name("replug-call".into()).spawn(move || calls.work()).is_err() {
-            let mut state = self.state.lock();
-            self.awake.fetch_sub(1, Ordering::Relaxed);
-            if let Some(job) = state.pop() {
-                job.fail();
+        let started = thread::Builder::new().name("replug-call".into()).spawn(move || calls.work());
+        if let Err(error) = started {
+            let (is_first, failed) = self.start_fails();
+            if is_first {
+                tracing::error!(
+                    "cannot start a thread for calls over HTTP: {error}; check the limits on threads (`ulimit -u`, and `pids.max` of the cgroup) and on memory"
+                );
             }
+            failed.into_iter().for_each(|job| job.fail());
         }
+    }
+
+    /// Records that a thread could not be started. Returns whether no other start has failed since the last one that
+    /// succeeded, and a call that fails. A call fails only if no other thread will take it.
+    fn start_fails(&self) -> (bool, Option<Arc<dyn Job>>) {
+        let mut state = self.state.lock();
+        state.coming -= 1;
+        let was_last = self.awake.fetch_sub(1, Ordering::Relaxed) == 1;
+        let is_first = !mem::replace(&mut state.start_failed, true);
+        (is_first, if was_last { state.pop() } else { None })
     }
 
     fn work(&self) {
         let mut state = self.state.lock();
+        state.start_failed = false;
         loop {
+            state.coming -= 1;
             while let Some(job) = state.pop() {
                 MutexGuard::unlocked(&mut state, || {
                     job.run();
                     drop(job);
                 });
             }
-            self.awake.fetch_sub(1, Ordering::Relaxed);
-            state.asleep.push(thread::current());
+            self.rest(&mut state);
             if !self.sleep(&mut state) {
                 return;
             }
         }
+    }
+
+    /// Counts the calling thread as asleep.
+    fn rest(&self, state: &mut State) {
+        self.awake.fetch_sub(1, Ordering::Relaxed);
+        state.asleep.push(thread::current());
     }
 
     /// Waits until the calling thread is woken. Returns `false` if it was not woken within [`KEEP_ALIVE`]; it is then
@@ -228,95 +285,4 @@ impl Calls {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{future::poll_fn, sync::Barrier, task::Poll};
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[tokio::test]
-    async fn calls_that_wait_for_each_other_all_run_at_the_same_time() {
-        let (calls, barrier) = (Arc::new(Calls::default()), Arc::new(Barrier::new(8)));
-        let all = (0..8).map(|number| {
-            let (calls, barrier) = (calls.clone(), barrier.clone());
-            tokio::spawn(async move {
-                let work = move || {
-                    barrier.wait();
-                    number
-                };
-                calls.run(LONG, work).await.unwrap()
-            })
-        });
-        for (number, call) in all.collect::<Vec<_>>().into_iter().enumerate() {
-            assert_eq!(call.await.unwrap(), number);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_call_after_its_deadline_is_abandoned_and_the_next_call_runs() {
-        let calls = Arc::new(Calls::default());
-        let (release, held) = std::sync::mpsc::channel::<()>();
-        let late = calls.run(Duration::from_millis(20), move || held.recv().is_err()).await;
-        assert!(matches!(late, Err(NoAnswer::Late)), "{late:?}");
-        assert_eq!(calls.run(LONG, || 7).await.unwrap(), 7);
-        drop(release);
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_sent_although_the_next_call_of_the_thread_blocks() {
-        let calls = Arc::new(Calls::default());
-        let (release, held) = std::sync::mpsc::channel::<()>();
-        let blocked = calls.run(LONG, move || held.recv().is_err());
-        tokio::pin!(blocked);
-        tokio::select! {
-            biased;
-            answer = calls.run(LONG, || 7) => assert_eq!(answer.unwrap(), 7),
-            _ = &mut blocked => panic!("the call ended before it was released"),
-        }
-        drop(release);
-        assert!(blocked.await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_slow_call_is_answered_and_the_watch_ends_with_the_last_call() {
-        let calls = Arc::new(Calls::default());
-        let (release, held) = std::sync::mpsc::channel::<()>();
-        let slow = tokio::spawn({
-            let calls = calls.clone();
-            async move { calls.run(LONG, move || held.recv().is_err()).await }
-        });
-        // The thread of the first call is blocked, so these calls need another thread.
-        for number in 0..100 {
-            assert_eq!(calls.run(LONG, move || number).await.unwrap(), number);
-        }
-        drop(release);
-        assert!(slow.await.unwrap().unwrap());
-        while calls.state.lock().is_watched {
-            yield_now().await;
-        }
-        assert!(calls.state.lock().is_quiet());
-        assert_eq!(calls.run(LONG, || 7).await.unwrap(), 7);
-    }
-
-    #[tokio::test]
-    async fn a_queued_call_runs_although_its_request_is_cancelled() {
-        let calls = Arc::new(Calls::default());
-        let (done, made) = std::sync::mpsc::channel();
-        {
-            let mut run = std::pin::pin!(calls.run(LONG, move || done.send(7)));
-            // The job is in the queue, and no thread is awake yet.
-            let waits = poll_fn(|context| Poll::Ready(run.as_mut().poll(context).is_pending())).await;
-            assert!(waits);
-            assert_eq!(calls.awake.load(Ordering::Relaxed), 0);
-        }
-        assert_eq!(made.recv(), Ok(7));
-    }
-
-    #[tokio::test]
-    async fn a_panicking_call_is_reported_as_broken_and_the_next_call_runs() {
-        let calls = Arc::new(Calls::default());
-        let broken = calls.run(LONG, || panic!("as the test wants")).await;
-        assert!(matches!(broken, Err::<(), _>(NoAnswer::Broken)), "{broken:?}");
-        assert_eq!(calls.run(LONG, || 7).await.unwrap(), 7);
-    }
-}
+mod tests;

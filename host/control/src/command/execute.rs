@@ -53,7 +53,7 @@ impl Executor {
         (calls, call_deadline): (usize, Duration),
     ) -> Self {
         let (audit, places) = (Audit::new(host.clone()), Places::new(calls));
-        Self { host, audit, recent, calls: Arc::default(), places, call_deadline }
+        Self { host, audit, recent, calls: Calls::new(calls), places, call_deadline }
     }
 
     /// The audit of the executed commands.
