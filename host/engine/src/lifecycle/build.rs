@@ -125,12 +125,13 @@ impl Lifecycle {
         self.activity.comes_to(Phase::Build(build));
     }
 
-    /// Begins the compilation, at the time `at`.
-    pub(super) fn git_is_quiet(&mut self, at: SystemTime) -> Effects {
+    /// Begins the compilation, at the time `at`. `is_unread`: the manifest differs from the manifest that was read last.
+    /// Its change was held during an earlier build, or was dropped by a stop.
+    pub(super) fn git_is_quiet(&mut self, at: SystemTime, is_unread: bool) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
         self.overlap.build_begins(at);
         self.build_goes_on(build.compiles());
-        Effects::work(Work::Compile)
+        Effects::work(Work::Compile { reads_manifest: is_unread })
     }
 
     /// Decides whether the build ends or pauses.
@@ -221,7 +222,8 @@ mod tests {
         for waits in 0.. {
             assert!(waits <= WAITS, "the build still waits");
             assert_eq!(work, Some(Work::WaitForGit));
-            assert_eq!(step(Input::GitIsQuiet { at }), Some(Work::Compile));
+            let compiles = step(Input::GitIsQuiet { at, is_unread: false });
+            assert_eq!(compiles, Some(Work::Compile { reads_manifest: false }));
             let examines = step(Input::CompilerEnded { at, contents: Contents::new() });
             assert_eq!(examines, Some(Work::Examine { reads_manifest: false }));
             match step(Input::Compiled(compiled.clone())) {

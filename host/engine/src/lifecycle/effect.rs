@@ -98,8 +98,8 @@ pub(crate) enum Work {
     CarryOut(Ticket),
     /// Discard an earlier result of the build, and wait until git has stopped writing files; [`Input::GitIsQuiet`].
     WaitForGit,
-    /// Compile; [`Input::CompilerEnded`].
-    Compile,
+    /// With `reads_manifest`, read the manifest. Compile; [`Input::CompilerEnded`].
+    Compile { reads_manifest: bool },
     /// Pause, because missing files may be written again; [`Input::PauseOver`].
     Pause,
     /// Observe the changed file; [`Input::Considered`].

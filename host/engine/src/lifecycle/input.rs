@@ -21,7 +21,8 @@ pub(crate) enum Input {
     /// The command in progress requires a build with this aim.
     Build(Aim),
     /// Git has stopped writing files, or has been writing files for too long. The compilation begins at the time `at`.
-    GitIsQuiet { at: SystemTime },
+    /// `is_unread`: the manifest differs from the manifest that was read last.
+    GitIsQuiet { at: SystemTime, is_unread: bool },
     /// A file has changed, and no build was running when the worker observed it.
     Changed(Observation),
     /// The worker has observed a changed file during the compilation. `is_unread`: the file is the manifest, and differs

@@ -72,9 +72,11 @@ pub(super) struct Edit {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Origin {
     Edit(Edit),
-    /// A command. `instead_of` is the configuration of the manifest.
+    /// A command. `instead_of` is the configuration of the manifest. `pending` is the manifest that was read last, with
+    /// the new configuration, if it differs in more than its configuration from the manifest in force.
     Command {
         instead_of: Config,
+        pending: Option<Arc<Manifest>>,
     },
 }
 
@@ -152,15 +154,31 @@ impl Lifecycle {
 
     /// Sets a new configuration by a command.
     pub(super) fn configure(&mut self, now: Instant, config: Config, serves: bool) -> Effects {
-        let new = Manifest { config: config.clone(), ..(**self.manifests.in_force()).clone() };
+        let with_it = |manifest: &Manifest| Manifest { config: config.clone(), ..manifest.clone() };
+        let (new, latest) = (with_it(self.manifests.in_force()), with_it(self.manifests.latest()));
+        let pending = (!new.differs_only_in_config(&latest)).then(|| Arc::new(latest));
         let (new, instead_of) = (Arc::new(new), self.manifests.latest().config.clone());
         if serves {
-            let origin = Origin::Command { instead_of };
+            let origin = Origin::Command { instead_of, pending };
             self.activity.configure_begins(Configuring { origin, manifest: new.clone() });
             return Effects::work(Work::Configure(new));
         }
         self.overrides(config, instead_of);
-        self.accept(now, new)
+        self.accept_beside(now, new, pending)
+    }
+
+    /// Puts a manifest into force whose configuration was set by a command. `pending` is not in force yet.
+    fn accept_beside(
+        &mut self,
+        now: Instant,
+        in_force: Arc<Manifest>,
+        pending: Option<Arc<Manifest>>,
+    ) -> Effects {
+        let effects = self.accept(now, in_force.clone());
+        if let Some(latest) = pending {
+            self.manifests = Manifests::Pending { in_force, latest };
+        }
+        effects
     }
 
     /// The serving generation has accepted its new configuration, or rejected it.
@@ -168,22 +186,20 @@ impl Lifecycle {
         let Some(Configuring { origin, manifest }) = self.activity.configure_ends() else {
             return Effects::default();
         };
-        let mut effects = Effects::default();
         if taken {
             self.faults.manifest_is_accepted();
-            effects = self.accept(now, manifest.clone());
         }
         match origin {
             Origin::Edit(edit) => {
+                let effects = if taken { self.accept(now, manifest) } else { Effects::default() };
                 let may_come_up = self.may_come_up(edit);
                 effects.and_then(Some(Work::GoOn(self.next_after(edit, may_come_up))))
             }
-            Origin::Command { instead_of } => {
-                if taken {
-                    self.overrides(manifest.config.clone(), instead_of);
-                }
-                effects
+            Origin::Command { instead_of, pending } if taken => {
+                self.overrides(manifest.config.clone(), instead_of);
+                self.accept_beside(now, manifest, pending)
             }
+            Origin::Command { .. } => Effects::default(),
         }
     }
 

@@ -215,7 +215,7 @@ impl Lifecycle {
         );
         let mut effects = self.take(now, input);
         // A waiting stop takes precedence over the next stage of a build.
-        let builds_on = matches!(effects.then, Some(Work::WaitForGit | Work::Compile | Work::Pause));
+        let builds_on = matches!(effects.then, Some(Work::WaitForGit | Work::Compile { .. } | Work::Pause));
         let is_overtaken = builds_on && self.is_overtaken();
         if effects.then.is_none() && may_go_on || is_overtaken {
             let Effects { now, then } = self.take_waiting();
@@ -265,7 +265,7 @@ impl Lifecycle {
             Input::Tried { serves } => self.tried(serves),
             Input::StartAnswered => self.start_is_answered(),
             Input::SourceTried { serves, stored } => self.source_tried(serves, stored),
-            Input::GitIsQuiet { at } => self.git_is_quiet(at),
+            Input::GitIsQuiet { at, is_unread } => self.git_is_quiet(at, is_unread),
             Input::Changed(seen) => self.changed(now, &seen),
             Input::Considered { seen, is_unread } => self.considered(&seen, is_unread),
             Input::CompilerEnded { at, contents } => self.compiler_ended(now, (at, &contents)),

@@ -51,13 +51,18 @@ impl Worker {
             let span = cause.span(self);
             let next = match work {
                 Some(Work::WaitForGit) => self.wait_for_git(cause, &span).await,
-                Some(Work::Compile) => match self.compile(cause, stages).await {
-                    Ok((compiled, next)) => {
-                        built = compiled;
-                        Ok(next)
+                Some(Work::Compile { reads_manifest }) => {
+                    if reads_manifest {
+                        self.take_manifest(Reading::Edit).await;
                     }
-                    Err(stopped) => Err(stopped),
-                },
+                    match self.compile(cause, stages).await {
+                        Ok((compiled, next)) => {
+                            built = compiled;
+                            Ok(next)
+                        }
+                        Err(stopped) => Err(stopped),
+                    }
+                }
                 Some(Work::Pause) => {
                     let next = self.pause().await;
                     if next.is_ok() {
@@ -244,7 +249,9 @@ impl Worker {
                             self.id()
                         );
                     }
-                    return Ok(self.step(Input::GitIsQuiet { at: SystemTime::now() }));
+                    // An error in the manifest is reported only once.
+                    let is_unread = self.has_unread_manifest() && !self.lifecycle.faults().of_manifest();
+                    return Ok(self.step(Input::GitIsQuiet { at: SystemTime::now(), is_unread }));
                 }
                 Awaited::Changed(change) | Awaited::Next(change) => {
                     if change.what == What::Manifest {

@@ -209,6 +209,8 @@ impl World {
         self.watch.rule(newest, || {
             "the plugin was started and edited, but the newest source does not serve".into()
         });
+        let is_unread = self.files.manifest_is_unread();
+        self.watch.rule(!is_unread, || "the manifest was edited, but not read".into());
         self.give(Command::Stop);
         self.settle();
         self.watch.rule(self.serves.is_none(), || "the plugin was stopped, but a version serves".into());

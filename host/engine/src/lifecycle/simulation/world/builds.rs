@@ -80,9 +80,17 @@ impl World {
             work = match work {
                 Some(Work::WaitForGit) => {
                     self.passes();
-                    self.waits().or_else(|| self.step(Input::GitIsQuiet { at: self.wall() }))
+                    self.waits().or_else(|| {
+                        let is_unread = self.files.manifest_is_unread();
+                        self.step(Input::GitIsQuiet { at: self.wall(), is_unread })
+                    })
                 }
-                Some(Work::Compile) => self.compiles(),
+                Some(Work::Compile { reads_manifest }) => {
+                    if reads_manifest {
+                        self.edit(Reading::Edit);
+                    }
+                    self.compiles()
+                }
                 Some(Work::Examine { reads_manifest }) => {
                     let is_due = self.files.manifest_is_due();
                     self.watch

@@ -15,14 +15,16 @@ impl World {
         let set = Says { config: 10 + self.dice.below(3), ..self.watch.in_force };
         let config = set.manifest().config;
         let instead_of = self.watch.overridden.map_or(before.config, |(_, instead_of)| instead_of);
+        let latest = Says { config: set.config, ..self.watch.latest };
+        let pending = (latest != set).then_some(latest);
         if !serves {
-            self.accepts(set);
+            self.accepts_beside(set, pending);
             self.watch.overridden = Some((set.config, instead_of));
         }
         let work = self.step(Input::Configure { config, serves });
         if serves {
             self.is_to_configure(work, set);
-            self.is_configured(set, Some(instead_of));
+            self.is_configured(set, Some((instead_of, pending)));
         } else {
             self.watch
                 .rule(work.is_none(), || format!("the configuration of a stopped plugin leads to {work:?}"));
@@ -111,9 +113,9 @@ impl World {
 
     /// Simulates that the serving version accepts a new configuration, requires a new instance for it, or rejects it.
     /// Returns the work that follows.
-    fn is_configured(&mut self, with: Says, by_command_instead_of: Option<u64>) -> Option<Work> {
+    fn is_configured(&mut self, with: Says, by_command: Option<(u64, Option<Says>)>) -> Option<Work> {
         self.takes_time();
-        self.configuring = Some(by_command_instead_of.is_some());
+        self.configuring = Some(by_command.is_some());
         let mut taken = self.calm || self.dice.chance(1, 2);
         if let (Some(serves), false, true) = (self.serves, self.calm, self.dice.chance(1, 4)) {
             taken = self.install((serves.digest, Arc::new(with.manifest())), How::Again);
@@ -124,8 +126,8 @@ impl World {
         }
         if taken {
             self.accepted = self.serves.map(|serves| (serves.digest, with.config));
-            self.accepts(with);
-            if let Some(instead_of) = by_command_instead_of {
+            self.accepts_beside(with, by_command.and_then(|(_, pending)| pending));
+            if let Some((instead_of, _)) = by_command {
                 self.watch.overridden = Some((with.config, instead_of));
             }
         }
@@ -134,6 +136,14 @@ impl World {
     }
 
     /// Records that this manifest is in force.
+    /// Simulates that a manifest is put into force, while `pending` is not in force yet.
+    fn accepts_beside(&mut self, said: Says, pending: Option<Says>) {
+        self.accepts(said);
+        if let Some(latest) = pending {
+            (self.watch.latest, self.watch.is_pending) = (latest, true);
+        }
+    }
+
     pub(super) fn accepts(&mut self, said: Says) {
         self.policy = said.policy;
         self.watch.accepts(self.now, said);

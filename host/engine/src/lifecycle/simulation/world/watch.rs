@@ -202,7 +202,7 @@ impl Watch {
     pub(super) fn begins(&mut self, work: Option<&Work>, commands: &BTreeMap<Ticket, Command>) {
         let mut known = self.open.iter().filter(|(ticket, _)| Some(**ticket) <= self.received);
         let is_overtaken = known.any(|(_, command)| *command == Command::Stop);
-        let builds_on = matches!(work, Some(Work::WaitForGit | Work::Compile | Work::Pause));
+        let builds_on = matches!(work, Some(Work::WaitForGit | Work::Compile { .. } | Work::Pause));
         self.rule(!(builds_on && is_overtaken), || format!("{work:?} is requested while a stop waits"));
         match work {
             None

@@ -50,7 +50,7 @@ impl Work {
         matches!(
             self,
             Self::WaitForGit
-                | Self::Compile
+                | Self::Compile { .. }
                 | Self::Pause
                 | Self::Consider(_)
                 | Self::ConsiderAgain
@@ -168,7 +168,7 @@ impl Watch {
                 self.rule(begins, || "a build begins again, and nothing has superseded it".into());
                 self.build_comes_to(At::Git);
             }
-            Work::Compile => {
+            Work::Compile { .. } => {
                 let is_due = self.builds.is_some_and(|builds| builds.at == At::Git && !builds.begins);
                 self.rule(is_due, || "the build compiles before git is quiet".into());
                 self.compiles += 1;
