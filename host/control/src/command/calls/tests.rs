@@ -95,11 +95,12 @@ async fn a_panicking_call_is_reported_as_broken_and_the_next_call_runs() {
 #[test]
 fn looks_add_one_thread_for_each_call_even_if_no_thread_runs_yet() {
     let calls = Calls::new(MOST);
-    for _ in 0..MOST {
+    // Fewer than the limit, so that the limit alone does not stop the looks.
+    for _ in 0..2 {
         calls.state.lock().push(Requested::new(|| ()).0);
     }
     let added: usize = (0..10).map(|_| calls.look().unwrap().added.len()).sum();
-    assert_eq!(added, MOST);
+    assert_eq!(added, 2);
 }
 
 #[test]
