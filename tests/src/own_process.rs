@@ -49,6 +49,9 @@ pub fn run(path: &str, test: impl FnOnce()) {
     // With two threads, the harness runs the test on a thread with the test's name, and prints nothing before the test
     // has ended.
     program.args(["--exact", name, "--test-threads=2", "--include-ignored", "--color=never"]).env(RUN, id());
+    // Freed memory of up to 32 MiB stays in the heap. Otherwise, a library could be mapped where a test had an artifact in
+    // memory, and numbers that the test has left on its stack would look like addresses of the library.
+    program.env("MALLOC_MMAP_THRESHOLD_", (32 << 20).to_string());
     let status = if shows_output() { forward(&mut program, name) } else { keep(&mut program, name) };
     let status = status.expect("this program can be started again");
     match status.code() {
