@@ -1,8 +1,9 @@
 //! The root module, through which a host reaches everything else in a plugin's library. It is compiled here, and not in
 //! the plugin's crate.
 //!
-//! A program that links this crate, but is not a plugin, has no [`Hooks`]. Nothing in such a program refers to this
-//! module, so the linker omits the module.
+//! This module needs the [`Hooks`] that `export!` defines. A program that links this crate, but is not a plugin, does
+//! not define them. Such a program still links, because nothing in it refers to this module, so the linker omits the
+//! module.
 
 use crate::{
     Context, PluginError, SavedState,
@@ -109,8 +110,8 @@ extern "C" fn create(params: CreateParams) -> Outcome<Instance, ErrorReport> {
     answer(|| {
         let created = (HOOKS.create)(&Context::of(&params), params.config.as_str())?;
         let created = Box::into_raw(Box::new(created));
-        // SAFETY: the value was just created. `destroy` frees it; after that, 2 of `PluginRoot` forbids the use of the
-        // object and of its interfaces.
+        // SAFETY: the value was just created. `destroy` frees it. After that, obligation 2 of `PluginRoot` forbids the
+        // use of the object and of its interfaces.
         let interfaces = RSlice::from_slice(unsafe { &(*created).interfaces });
         Ok(Instance { object: Object(created.cast_const().cast()), interfaces })
     })

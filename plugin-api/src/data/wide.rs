@@ -37,7 +37,7 @@ macro_rules! wide {
         /// Reads a number, or a string that contains one.
         struct $reader;
 
-        #[allow(clippy::useless_conversion, reason = "one of the types is that of the argument")]
+        #[allow(clippy::useless_conversion, reason = "for one of the two types of the macro, the argument already has that type")]
         impl Visitor<'_> for $reader {
             type Value = $ty;
 

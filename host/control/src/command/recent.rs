@@ -2,8 +2,9 @@
 //! a maximum number of events and of bytes.
 //!
 //! One task writes. A reader holds only the number of its last event. Frequent kinds of events have a separate ring,
-//! and so have the logs of each plugin. So neither audited calls nor a plugin that logs a lot displace rarer events. A
-//! reader that is too slow is told how many of the selected events it has missed. It never blocks the writer.
+//! and so have the logs of each plugin. So neither audited calls nor a plugin that logs a lot displace rarer events.
+//! Each reader has a filter, which selects events. A reader that is too slow is told how many of these events it has
+//! missed. It never blocks the writer.
 
 mod ring;
 
@@ -198,7 +199,8 @@ pub(crate) struct Reader {
     /// The number of selected events that left the rings while the client was disconnected. 0 after a batch has
     /// reported it.
     away: u64,
-    /// For each ring, the number of the last event that had left it when the missed events were last counted.
+    /// Up to which event the missed events of each ring have been counted: the number of the newest event that had left
+    /// the ring at that time.
     gone: [u64; 2],
     news: watch::Receiver<u64>,
 }

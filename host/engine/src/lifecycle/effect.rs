@@ -62,8 +62,9 @@ pub(crate) enum Effect {
     CountRestart,
     /// Report a restart. `deaths` counts the recent unexpected exits of the process.
     ReportRestart { deaths: usize },
-    /// Report that a version was rolled back, and that an earlier version serves. The event states `reason`, and the
-    /// record states `fault`.
+    /// Report that a version was rolled back, and that an earlier version serves. `reason` says in the event why the
+    /// version was rolled back. `fault` is stored in the record: it says what is wrong with the version's source, until
+    /// the source is edited.
     ReportTakenBack { from: VersionId, reason: String, fault: String },
     /// Report that too many calls of a version fail, and that there is no earlier version to roll back to.
     ReportNothingEarlier,
@@ -76,7 +77,8 @@ pub(crate) enum Effect {
     ReportSuperseded { by: Option<Change> },
     /// Warn that every build writes these files with different content.
     WarnOfUnstable(Vec<PathBuf>),
-    /// Remove the state that was saved last, because the plugin's state is no longer saved or the plugin has none.
+    /// Remove the state that was saved last: it is outdated, because the manifest no longer requests checkpoints, or
+    /// because the generation has no state.
     ForgetState,
     /// A version has rejected the last checkpoint with this error: rename the file, so that it is not used again.
     LoseCheckpoint(String),
@@ -96,7 +98,8 @@ pub(crate) enum Effect {
 pub(crate) enum Work {
     /// Carry out this command; [`Input::Finished`].
     CarryOut(Ticket),
-    /// Discard an earlier result of the build, and wait until git has stopped writing files; [`Input::GitIsQuiet`].
+    /// Wait until git has stopped writing files, before the compilation. If the build begins again, discard the result
+    /// of its earlier compilation; [`Input::GitIsQuiet`].
     WaitForGit,
     /// With `reads_manifest`, read the manifest. Compile; [`Input::CompilerEnded`].
     Compile { reads_manifest: bool },
@@ -116,9 +119,10 @@ pub(crate) enum Work {
     ReadManifest { change: Change, builds: bool },
     /// Find out whether the manifest is still missing; [`Input::LookedForManifest`].
     LookForManifest,
-    /// Report this change again as a new command; [`Input::Command`].
+    /// Put this change into the worker's own mailbox, as if the watcher had reported it again; [`Input::Command`].
     ReportAgain(Change),
-    /// Accept this change. The next compilation includes it, so the running work continues.
+    /// Take this change from the mailbox, and do nothing else: no compilation runs now, and the one that follows
+    /// includes the change.
     Include(Ticket),
     /// Install the result of the build with this aim, or report why there is no result. With `renews`, the result
     /// becomes a new generation even if nothing has changed. If the result is the artifact `passes_over`, the serving
@@ -132,8 +136,8 @@ pub(crate) enum Work {
     /// Install the version, with this state. If the artifact is recorded as crashed, it runs where [`AfterCrash`] says;
     /// [`Input::Served`], [`Input::Unchanged`], [`Input::PassedOver`] or [`Input::NotInstalled`].
     Install(BeginsWith, AfterCrash),
-    /// Restart the version that was stopped to make room, with the state that it has saved; [`Input::Served`] or
-    /// [`Input::NotInstalled`].
+    /// Restart the old version, with the state that it has saved. With `order = "stop-first"`, it was stopped before
+    /// the new version started, which has failed; [`Input::Served`] or [`Input::NotInstalled`].
     BringBack(AfterCrash),
     /// Report at this time that the version failed to start. If the version that was stopped to make room did not start
     /// again, report that first.

@@ -87,7 +87,7 @@ pub(crate) struct Worker {
     /// Whether the last checkpoint could not be written to disk. Such a checkpoint is lost when the host ends.
     is_unwritten: bool,
     sources: Sources,
-    /// The processes that wait for the artifact of the build in progress.
+    /// The spare shims: child processes that were started during the build in progress, and wait for its artifact.
     spares: Spares,
 }
 

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-/// How long the first call may take to arrive on a lane that cannot be served.
+/// If no thread can be started for a lane, how long the shim waits for the first call, to answer it with the error.
 const FIRST_CALL: Duration = Duration::from_secs(1);
 
 /// The instance to call, and the cancellation of the calls on this lane.
@@ -54,7 +54,7 @@ fn refuse(stream: UnixStream, reason: &str) -> Result<(), WireError> {
     Ok(())
 }
 
-/// The outcome of a call, still in the plugin's own form.
+/// The outcome of a call, before it is converted to the `Answer` that is sent to the host.
 enum Done {
     Called(Outcome<RVec<u8>, Refusal>),
     NoSuchMethod,
@@ -84,7 +84,8 @@ pub(super) fn one(channel: &mut impl Carrier, served: &Served) -> Result<(), Wir
             let location = panic_location::take(panic.message()).unwrap_or_default();
             answer(channel, id, Answer::Panicked { location: &location, message: panic.message() })
         }
-        // This does not happen: only the edges of a plugin in another process lose a call.
+        // This does not happen: only the remote edges with which the host calls a shim return `Lost`. Here, the
+        // plugin's own edges are called.
         Done::Called(Outcome::Lost) => answer(channel, id, Answer::Broken("its edge returned no result")),
         Done::NoSuchMethod => answer(channel, id, Answer::NoSuchMethod),
         Done::NotRunning => answer(channel, id, Answer::NotRunning),

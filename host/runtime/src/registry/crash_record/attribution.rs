@@ -15,7 +15,8 @@ use std::path::Path;
 pub(super) fn suspects(run_dir: &Path, record: &[u8], fault: &Fault) -> Vec<Suspect> {
     if matches!(fault.kind, Kind::Raised | Kind::Exit | Kind::Left) {
         if let Some(contents) = Mark(fault.mark).read() {
-            // A mark without a note in this folder belongs to a plugin of another host.
+            // All hosts of a process share one crash record, but each writes its notes to its own run folder. A mark
+            // without a note in this folder belongs to a plugin of another host.
             let found = behind(run_dir, contents);
             return found.map(|(note, place)| raised(note, place, fault)).into_iter().collect();
         }
@@ -39,7 +40,8 @@ fn in_flight(run_dir: &Path, record: &[u8]) -> Vec<Suspect> {
     suspects
 }
 
-/// The names of an interface, which may be empty, and of a method or lifecycle step.
+/// The name of an interface (empty for a lifecycle step, or if the interface is unknown), and the name of a method or
+/// lifecycle step.
 type MarkedCode = (String, String);
 
 /// The generation that a mark names, and the code in it.

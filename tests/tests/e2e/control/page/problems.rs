@@ -123,7 +123,7 @@ fn an_event_clears_only_the_problem_that_it_resolves() {
         (vec![&build, &refused, &configured, &hangs], Some("reload_failed")),
         // The version was rejected because of its configuration, and a later configuration was accepted.
         (vec![&build, &refused, &configured, &serves], None),
-        // The reload did not follow a build: it may have followed a restart, a rollback or a new manifest.
+        // No build was running when the reload failed, so it was a restart, a rollback or a reload for a new manifest.
         (vec![&refused, &hangs], Some("reload_failed")),
         (vec![&refused, &is(Some(1), "ready", "in stage load")], Some("reload_failed")),
         (vec![&refused, &serves], None),

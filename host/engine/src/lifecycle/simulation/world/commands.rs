@@ -1,4 +1,5 @@
-//! The commands of a history, and the saved state of the simulated plugin.
+//! The commands that the simulation gives during a history (one random run, which its seed determines), and the saved
+//! state of the simulated plugin.
 
 use super::World;
 use crate::{

@@ -1,4 +1,5 @@
-//! Simulated manifests, with the few keys that the lifecycle distinguishes.
+//! Simulated manifests. They vary only the keys that matter to the lifecycle: the keys that it reads itself, and one
+//! key for each kind of change that it handles in a different way.
 
 use super::{Dice, Duration, Policy, plugin};
 use crate::{
