@@ -5,10 +5,10 @@ use crate::{
     names::Case,
     places::{Place, Places},
     quoted::quoted,
-    types,
+    settings, types,
 };
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote};
+use quote::{format_ident, quote};
 use syn::{
     Attribute, Data, DataEnum, DeriveInput, Error, Field, Fields, Result, Variant, ext::IdentExt,
     spanned::Spanned,
@@ -333,14 +333,7 @@ fn check_serde(attributes: &[Attribute]) -> Result<()> {
                     )));
                 }
             }
-            if meta.input.peek(syn::Token![=]) {
-                meta.value()?.parse::<syn::Expr>()?.into_token_stream();
-            } else if meta.input.peek(syn::token::Paren) {
-                let content;
-                syn::parenthesized!(content in meta.input);
-                content.parse::<TokenStream>()?;
-            }
-            Ok(())
+            settings::skip_value(&meta)
         })?;
     }
     Ok(())

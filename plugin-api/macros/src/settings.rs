@@ -82,7 +82,7 @@ fn derives(kind: Kind, name: &str) -> bool {
 }
 
 /// Skips the value of an argument of serde's attribute.
-fn skip_value(meta: &syn::meta::ParseNestedMeta<'_>) -> Result<()> {
+pub(crate) fn skip_value(meta: &syn::meta::ParseNestedMeta<'_>) -> Result<()> {
     if meta.input.peek(syn::Token![=]) {
         meta.value()?.parse::<syn::Expr>()?.into_token_stream();
     } else if meta.input.peek(syn::token::Paren) {
