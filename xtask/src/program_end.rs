@@ -113,6 +113,15 @@ fn oom_kills() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Mutex, PoisonError};
+
+    /// Held while a program runs: a signal to this process reaches each program that runs, not only that of one test.
+    static RUNS: Mutex<()> = Mutex::new(());
+
+    fn run_alone(script: &str) -> anyhow::Result<()> {
+        let _alone = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
+        run(&mut shell(script), "the program")
+    }
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
@@ -121,12 +130,12 @@ mod tests {
     }
 
     fn error_of(script: &str) -> String {
-        run(&mut shell(script), "the program").unwrap_err().to_string()
+        run_alone(script).unwrap_err().to_string()
     }
 
     #[test]
     fn a_program_that_succeeds_is_no_error() {
-        run(&mut shell("exit 0"), "the program").unwrap();
+        run_alone("exit 0").unwrap();
     }
 
     #[test]
