@@ -29,7 +29,7 @@ use std::{
 pub const MARKER: &str = "__replug-sweep";
 
 /// How long a host may take to answer a probe of its socket.
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 2 });
 
 /// The paths that a host creates for its socket.
 #[derive(Clone, Debug)]
@@ -231,7 +231,9 @@ mod tests {
         place.close();
         assert!(folder.exists(), "another process is about to create a socket in it");
         drop(held);
-        place.close();
-        assert!(!folder.exists());
+        // A child process that another test has just forked also holds the lock until it executes its program.
+        while folder.exists() {
+            place.close();
+        }
     }
 }

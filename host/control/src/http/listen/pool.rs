@@ -109,7 +109,7 @@ mod tests {
         third.needed().await;
         drop(third);
         let _busy = Busy::new(&fourth.connection);
-        second.connection.skip(Duration::from_secs(1));
+        second.connection.skip(Duration::from_secs(600));
         let _fifth = admit();
         second.needed().await;
         drop((first, second));

@@ -132,8 +132,12 @@ fn sweep_removes_only_cgroups_of_dead_hosts() {
     assert_eq!(left, [true, false, true, true, false], "an earlier process had the pid of this one");
 }
 
+/// Held by each test that creates cgroups of the kernel: a sweep removes all empty ones with the pid of this process.
+static OF_THE_KERNEL: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
 #[test]
 fn sweep_kills_neither_a_process_of_a_dead_host_nor_one_with_its_pid() {
+    let _alone = OF_THE_KERNEL.lock();
     let Ok(place) = CgroupParent::find(Path::new("/proc")) else {
         return eprintln!("skipped: no cgroup is delegated");
     };
@@ -169,6 +173,7 @@ fn a_cgroup_name_that_already_exists_is_skipped() {
 
 #[test]
 fn killing_a_cgroup_of_the_kernel_kills_all_its_processes() {
+    let _alone = OF_THE_KERNEL.lock();
     let place = CgroupParent::find(Path::new("/proc"));
     let made = place.and_then(|place| place.make(|| name("test", Generation(1))));
     let cgroup = match made {
