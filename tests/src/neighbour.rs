@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread::{self, JoinHandle},
 };
@@ -38,16 +39,22 @@ impl Neighbour {
         let probe: Handle<dyn Probe> = lab.host().get(&Self::id(lab)).expect("the neighbour runs");
         let done = Arc::new(AtomicBool::new(false));
         let until = done.clone();
+        let (begin, begun) = mpsc::channel();
         let caller = thread::spawn(move || {
             let mut calls = 0;
-            while !until.load(Ordering::Relaxed) {
+            while calls == 0 || !until.load(Ordering::Relaxed) {
                 assert_eq!(probe.increment(1), Ok(calls + 1), "the neighbour's call");
                 calls += 1;
+                if calls == 1 {
+                    let _ = begin.send(());
+                }
                 // There may be fewer CPUs than callers.
                 thread::yield_now();
             }
             calls
         });
+        // An error means that the first call has failed. `assert_unharmed` reports it.
+        let _ = begun.recv();
         Self { done, caller }
     }
 

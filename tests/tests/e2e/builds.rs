@@ -231,7 +231,9 @@ fn a_missing_path_dependency_is_built_when_it_appears() {
     lab.build_failed();
     fs::create_dir_all(dependency.join("src")).unwrap();
     fs::write(dependency.join("src/lib.rs"), "").unwrap();
-    fs::write(dependency.join("Cargo.toml"), "[package]\nname = \"later\"\n").unwrap();
+    // A rename, so that no build reads an empty manifest.
+    fs::write(lab.dir().join("later.toml"), "[package]\nname = \"later\"\n").unwrap();
+    fs::rename(lab.dir().join("later.toml"), dependency.join("Cargo.toml")).unwrap();
     lab.reloaded();
     assert_eq!(version(&lab), 1);
 }
@@ -257,7 +259,9 @@ fn a_plugin_is_built_when_a_siblings_broken_manifest_is_repaired() {
     lab.start_watching();
     let (error, _) = lab.build_failed();
     assert!(error.contains("sibling"), "{error}");
-    fs::write(root.join("sibling/Cargo.toml"), "[package]\nname = \"sibling\"\n").unwrap();
+    // A rename, so that no build reads an empty manifest.
+    fs::write(root.join("repaired.toml"), "[package]\nname = \"sibling\"\n").unwrap();
+    fs::rename(root.join("repaired.toml"), root.join("sibling/Cargo.toml")).unwrap();
     lab.reloaded();
     assert_eq!(version(&lab), 1);
 }

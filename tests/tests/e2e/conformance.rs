@@ -421,7 +421,7 @@ fn a_call_after_a_stop_fails_with_the_reason_until_a_start(mode: Mode) {
     let lab = running("stopped", mode);
     let (probe, id) = (lab.probe(), lab.id());
     lab.host().stop(&id).wait().unwrap();
-    assert_eq!(lab.processes(), [], "the plugin's process has ended");
+    lab.assert_childless();
     let error = probe.version().unwrap_err().to_string();
     assert_eq!(error, format!("{id} is not running: it was stopped; `start` it"));
     assert_eq!(lab.call("version", json!([])).unwrap_err().to_string(), error);

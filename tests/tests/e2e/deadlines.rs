@@ -13,8 +13,8 @@ use std::{
 /// A timeout that no call exceeds, except a call that never ends.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Long enough for a call to begin on any machine.
-const SHORT: Duration = Duration::from_secs(1);
+/// Long enough for a call to begin on a busy machine. If a call has not begun by then, it is not cancelled but dropped.
+const SHORT: Duration = Duration::from_secs(5);
 
 fn lab(name: &str, mode: Mode, tables: &str) -> Lab {
     let mut lab = Lab::in_mode(name, mode);
@@ -39,7 +39,7 @@ fn assert_unharmed(lab: &Lab) {
 
 #[test]
 fn a_plugin_that_observes_a_cancellation_keeps_running() {
-    let tables = "[process]\ncall_timeout = \"1s\"\ncancel_grace = \"10m\"";
+    let tables = "[process]\ncall_timeout = \"5s\"\ncancel_grace = \"10m\"";
     let mut lab = lab("listens", Mode::Process, tables);
     for _ in 0..3 {
         let error = lab.probe().misbehave("until-cancelled").unwrap_err();
@@ -47,7 +47,7 @@ fn a_plugin_that_observes_a_cancellation_keeps_running() {
             plugin: lab.id(),
             generation: 1,
             method: "misbehave".into(),
-            after_ms: 1000,
+            after_ms: 5000,
         };
         assert_eq!(error, expected);
         was_cancelled(&mut lab);
@@ -75,12 +75,12 @@ fn a_call_that_times_out_before_it_is_sent_leaves_no_open_connection() {
 
 #[test]
 fn a_plugin_that_ignores_a_cancellation_is_killed_after_cancel_grace() {
-    let tables = "[process]\ncall_timeout = \"1s\"\ncancel_grace = \"60ms\"";
+    let tables = "[process]\ncall_timeout = \"5s\"\ncancel_grace = \"60ms\"";
     let mut lab = lab("does-not-listen", Mode::Process, tables);
     assert!(matches!(lab.probe().misbehave("sleep"), Err(CallError::Timeout { .. })));
     let tail = lab.crashed().stderr_tail;
     let why =
-        "replug: killed, because `misbehave` was cancelled after 1s and did not end within another 60ms";
+        "replug: killed, because `misbehave` was cancelled after 5s and did not end within another 60ms";
     assert!(tail.contains(why), "{tail}");
     assert_eq!(Handle::within(&lab.probe(), LONG).version(), Ok(1), "the process is started again");
 }
@@ -90,9 +90,9 @@ fn the_deadline_of_a_typed_handle_overrides_the_manifest() {
     let mut lab = lab("typed-deadline", Mode::Process, "[process]\ncall_timeout = \"10m\"");
     let probe = Handle::within(&lab.probe(), SHORT);
     let error = probe.misbehave("until-cancelled").unwrap_err();
-    assert!(matches!(&error, CallError::Timeout { after_ms: 1000, .. }), "{error}");
+    assert!(matches!(&error, CallError::Timeout { after_ms: 5000, .. }), "{error}");
     assert!(
-        error.to_string().contains("did not answer within 1000 ms: make the method faster, or allow more"),
+        error.to_string().contains("did not answer within 5000 ms: make the method faster, or allow more"),
         "{error}"
     );
     was_cancelled(&mut lab);
@@ -104,7 +104,7 @@ fn a_call_by_name_has_a_deadline_of_its_own() {
     let mut lab = lab("named-deadline", Mode::Process, "");
     let call = lab.handle().invoke_json("misbehave", json!(["until-cancelled"]));
     let error = call.timeout(SHORT).wait().unwrap_err();
-    assert!(matches!(&error, CallError::Timeout { after_ms: 1000, .. }), "{error}");
+    assert!(matches!(&error, CallError::Timeout { after_ms: 5000, .. }), "{error}");
     was_cancelled(&mut lab);
     assert_unharmed(&lab);
 }
@@ -121,7 +121,7 @@ fn an_awaited_call_times_out_in_either_mode() {
             plugin: lab.id(),
             generation: 1,
             method: "misbehave".into(),
-            after_ms: 1000,
+            after_ms: 5000,
         };
         assert_eq!(error, expected, "{mode:?}");
         was_cancelled(&mut lab);
@@ -165,11 +165,11 @@ fn a_call_waits_for_a_restart_no_longer_than_its_timeout() {
 
 #[test]
 fn the_wait_for_a_restart_counts_towards_the_timeout_of_a_call() {
-    let tables = "[process]\ncall_timeout = \"8s\"\nrestart_pause = \"4s\"\ncancel_grace = \"10m\"";
+    let tables = "[process]\ncall_timeout = \"16s\"\nrestart_wait = \"10m\"\nrestart_pause = \"6s\"\ncancel_grace = \"10m\"";
     let mut lab = lab("waits-and-runs", Mode::Process, tables);
     lab.kill();
     lab.crashed();
-    let (waiting, late) = (lab.probe(), Handle::within(&lab.probe(), Duration::from_secs(6)));
+    let (waiting, late) = (lab.probe(), Handle::within(&lab.probe(), Duration::from_secs(14)));
     let (released, order) = mpsc::channel();
     let first = released.clone();
     let waiting = thread::spawn(move || {
@@ -183,7 +183,7 @@ fn the_wait_for_a_restart_counts_towards_the_timeout_of_a_call() {
     assert!(matches!(late.misbehave("until-cancelled"), Err(CallError::Timeout { .. })));
     released.send("came later").unwrap();
     let outcome = waiting.join().unwrap();
-    assert!(matches!(outcome, Err(CallError::Timeout { after_ms: 8000, .. })), "{outcome:?}");
+    assert!(matches!(outcome, Err(CallError::Timeout { after_ms: 16_000, .. })), "{outcome:?}");
     assert_eq!(order.iter().take(2).collect::<Vec<_>>(), ["waited", "came later"]);
 }
 
@@ -234,7 +234,7 @@ fn a_call_that_never_ends_does_not_outlive_the_stop_of_its_plugin() {
     let mut lab = lab("stopped", Mode::Process, SHORT_DRAIN);
     let caller = never_ending(&mut lab);
     lab.host().stop(&lab.id()).wait().unwrap();
-    assert_eq!(lab.processes(), [], "the plugin's process has ended");
+    lab.assert_childless();
     assert_cut_off(caller);
     lab.host().start(&lab.id()).wait().unwrap();
     assert_eq!(lab.probe().version(), Ok(1));

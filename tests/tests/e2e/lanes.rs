@@ -57,7 +57,9 @@ fn a_kill_during_a_call_fails_the_call_with_the_crash() {
             let error = caller.join().unwrap().unwrap_err();
             let CallError::Crashed { generation, method, death, .. } = error else { panic!("{error}") };
             assert_eq!((generation, method.as_str()), (1, "misbehave"));
-            assert_eq!(death, Death::Signal("SIGKILL".into()));
+            // A caller that notices the end of the process before the host does gets `Disconnected`.
+            assert!(death == Death::Signal("SIGKILL".into()) || death == Death::Disconnected, "{death:?}");
+            assert_eq!(lab.crashed().signal.as_deref(), Some("SIGKILL"));
             drop(inside);
             assert_eq!((lab.restarted(), lab.probe().version(), lane(&lab)), (1, Ok(1), Some(wanted)));
             neighbour.assert_unharmed();

@@ -168,11 +168,13 @@ fn processes_forked_by_a_plugin_end_when_the_plugin_crashes() {
 /// Asserts that a call in which the plugin performs this action times out.
 fn times_out(action: &str) {
     // The cgroup is off, so that the host must find the processes of the plugin without it.
-    let tables = "[process]\ncall_timeout = \"1s\"\n[limits]\ncgroup = \"off\"";
+    let tables = "[process]\ncall_timeout = \"5s\"\n[limits]\ncgroup = \"off\"";
     let (mut lab, neighbour) = running(action, "", tables);
+    // This call opens the connection, so that the next one begins well within its timeout.
+    Handle::within(&lab.probe(), Duration::from_secs(600)).version().unwrap();
     let error = lab.probe().misbehave(action).unwrap_err();
     let expected =
-        CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 1000 };
+        CallError::Timeout { plugin: lab.id(), generation: 1, method: "misbehave".into(), after_ms: 5000 };
     assert_eq!(error, expected);
     let Crashed { signal, exit, stderr_tail, .. } = lab.crashed();
     assert_eq!((signal.as_deref(), exit), (Some("SIGKILL"), None));
@@ -374,13 +376,13 @@ fn a_crash_in_save_abandons_the_reload_and_the_version_is_started_again() {
 /// affected.
 fn costs_the_process(directives: &str, step: impl FnOnce(&mut Lab) -> String) {
     let name = directives.replace([':', '_'], "-").replace("do=", "in-");
-    let (mut lab, neighbour) = running(&name, directives, "[process]\nstep_timeout = \"2s\"");
+    let (mut lab, neighbour) = running(&name, directives, "[process]\nstep_timeout = \"8s\"");
     let error = step(&mut lab);
     let (entry, action) = directives.trim_start_matches("do=").split_once(':').unwrap();
     let words = match action {
         "sleep" => {
             format!(
-                "`{entry}` did not end within 2s: its process was killed; its last output: about to {action}"
+                "`{entry}` did not end within 8s: its process was killed; its last output: about to {action}"
             )
         }
         _ => "its process was killed, because it broke the protocol: ".into(),
@@ -412,11 +414,11 @@ fn an_on_config_that_hangs_fails_and_the_version_is_restarted() {
 
 #[test]
 fn a_process_that_hangs_in_a_checkpoint_is_killed_and_restarted() {
-    let tables = "[process]\nstep_timeout = \"2s\"\n[reload]\ncheckpoint = \"1ms\"";
+    let tables = "[process]\nstep_timeout = \"8s\"\n[reload]\ncheckpoint = \"1ms\"";
     let (mut lab, neighbour) = running("hangs-in-a-checkpoint", "do=save:sleep", tables);
     let Crashed { signal, stderr_tail, .. } = lab.crashed();
     assert_eq!(signal.as_deref(), Some("SIGKILL"));
-    let why = "about to sleep\nreplug: killed, because `save` did not end within 2s";
+    let why = "about to sleep\nreplug: killed, because `save` did not end within 8s";
     assert_eq!(stderr_tail, why);
     lab.restarted();
     assert_eq!(lab.probe().version(), Ok(1));
@@ -425,12 +427,12 @@ fn a_process_that_hangs_in_a_checkpoint_is_killed_and_restarted() {
 
 #[test]
 fn a_process_that_reads_nothing_does_not_block_the_host() {
-    let (mut lab, neighbour) = running("takes-nothing", "", "[process]\nstep_timeout = \"2s\"");
+    let (mut lab, neighbour) = running("takes-nothing", "", "[process]\nstep_timeout = \"8s\"");
     kill_process(lab.pid(), Signal::STOP).unwrap();
     // This is more than the buffer of a connection holds.
     let config = serde_json::Map::from_iter([("word".to_owned(), "x".repeat(1 << 20).into())]);
     let error = lab.host().configure(&lab.id(), config).wait().unwrap_err().to_string();
-    assert!(error.contains("`on_config` did not end within 2s: its process was killed"), "{error}");
+    assert!(error.contains("`on_config` did not end within 8s: its process was killed"), "{error}");
     assert_eq!(lab.crashed().signal.as_deref(), Some("SIGKILL"));
     assert_recovered(lab, neighbour);
 }

@@ -60,7 +60,7 @@ fn a_stuck_call_in_a_replaced_generation_is_reported() {
     assert_eq!(caller.join().unwrap(), Ok(1));
 }
 
-const IMPATIENT: &str = "[process]\nstep_timeout = \"2s\"\n[reload]\npreflight = \"off\"";
+const IMPATIENT: &str = "[process]\nstep_timeout = \"8s\"\n[reload]\npreflight = \"off\"";
 
 #[test]
 fn a_hanging_step_abandons_the_reload_and_the_old_version_serves() {
@@ -69,7 +69,7 @@ fn a_hanging_step_abandons_the_reload_and_the_old_version_serves() {
         lab.probe().increment(5).unwrap();
         let hold = Hold::new(lab.dir());
         let error = lab.refused(misbehave(&format!("version=2 do={step}:wait@{}", hold.path())));
-        let words = format!("`{step}` did not end within 2s: the reload is abandoned");
+        let words = format!("`{step}` did not end within 8s: the reload is abandoned");
         assert!(error.contains(&words), "{error}");
         let entered = hold.entered();
         assert_eq!((lab.probe().version(), lab.probe().value()), (Ok(1), Ok(5)), "{step}");
@@ -88,7 +88,7 @@ fn a_hanging_save_abandons_the_reload_and_calls_wait_for_the_save() {
     let mut lab = inside("hangs-in-save", &format!("hold={}", hold.path()), IMPATIENT);
     lab.probe().increment(5).unwrap();
     let error = lab.refused(misbehave("version=2"));
-    assert!(error.contains("migrate failed: `save` did not end within 2s"), "{error}");
+    assert!(error.contains("migrate failed: `save` did not end within 8s"), "{error}");
     assert!(error.contains("until it returns, calls wait"), "{error}");
     let entered = hold.entered();
     let again = lab.reload().unwrap_err().to_string();

@@ -53,8 +53,8 @@ fn a_crash_in_init_is_caught_by_the_trial() {
 
 #[test]
 fn a_hanging_init_is_caught_by_the_trial() {
-    let words = ["`init` did not end within 2s: its process was killed"];
-    caught_by_a_trial_of("2s", ("do=init:loop", &words));
+    let words = ["`init` did not end within 8s: its process was killed"];
+    caught_by_a_trial_of("8s", ("do=init:loop", &words));
 }
 
 #[test]

@@ -144,7 +144,8 @@ fn a_slow_call_times_out_and_calls_beyond_the_bound_are_rejected() {
         if answer.status == 200 {
             break;
         }
-        assert_eq!(answer.error().0, 429);
+        // On a busy machine, this call may exceed the short deadline, too.
+        assert!([429, 504].contains(&answer.error().0), "{answer:?}");
     }
 }
 
