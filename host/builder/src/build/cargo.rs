@@ -206,7 +206,8 @@ pub(super) fn diagnostic(message: RustcDiagnostic, workspace_root: &Path) -> Opt
 /// The sources in a dep-info file: the list after the colon, separated by unescaped spaces.
 pub(super) fn dep_info_sources(text: &str) -> Vec<PathBuf> {
     let mut sources = Vec::new();
-    for line in text.lines() {
+    // rustc writes the variables that `env!` reads into comments. Their values may contain a colon.
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((_, list)) = line.split_once(": ") else { continue };
         let (mut source, mut escaped) = (String::new(), false);
         for c in list.chars().chain([' ']) {
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     fn dep_info_sources_unescapes_the_spaces_in_paths() {
-        let text = "/t/lib\\ x.so: /p/a\\ b.txt /p/src/lib.rs\n\n# comment\n";
+        let text = "/t/lib\\ x.so: /p/a\\ b.txt /p/src/lib.rs\n\n# env-dep:CARGO_PKG_DESCRIPTION=one: two\n";
         assert_eq!(dep_info_sources(text), [PathBuf::from("/p/a b.txt"), "/p/src/lib.rs".into()]);
     }
 }
