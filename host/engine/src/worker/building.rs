@@ -142,7 +142,7 @@ impl Worker {
 
     /// Observes a changed file, repeatedly if the lifecycle requests that. Returns the next work.
     async fn consider(&mut self, change: Change) -> Option<Work> {
-        let is_unread = change.what == What::Manifest && self.has_unread_manifest();
+        let is_unread = change.what == What::Manifest && self.has_unread_manifest(false);
         loop {
             let seen = self.observe(change.clone(), Moment::During);
             match self.step(Input::Considered { seen, is_unread }) {
@@ -250,7 +250,8 @@ impl Worker {
                         );
                     }
                     // An error in the manifest is reported only once.
-                    let is_unread = self.has_unread_manifest() && !self.lifecycle.faults().of_manifest();
+                    let is_reported = self.lifecycle.faults().of_manifest();
+                    let is_unread = self.has_unread_manifest(is_reported);
                     return Ok(self.step(Input::GitIsQuiet { at: SystemTime::now(), is_unread }));
                 }
                 Awaited::Changed(change) | Awaited::Next(change) => {
@@ -282,11 +283,12 @@ impl Worker {
         }
     }
 
-    /// Whether the manifest exists and differs from the manifest that was read last.
-    fn has_unread_manifest(&self) -> bool {
+    /// Whether the manifest exists and differs from the manifest that was read last. A manifest that cannot be read
+    /// differs unless its error is already reported.
+    fn has_unread_manifest(&self, is_reported: bool) -> bool {
         match self.context.settings.now().defaults.read(&self.latest_manifest().root) {
             Ok(found) => !self.shared.progress.lock().is_latest(&found),
-            Err(_) => !self.is_missing(),
+            Err(_) => !is_reported && !self.is_missing(),
         }
     }
 

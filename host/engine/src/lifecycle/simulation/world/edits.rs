@@ -135,8 +135,7 @@ impl World {
         self.step(Input::ConfigureEnded { taken })
     }
 
-    /// Records that this manifest is in force.
-    /// Simulates that a manifest is put into force, while `pending` is not in force yet.
+    /// Records that this manifest is in force, while `pending` is not in force yet.
     fn accepts_beside(&mut self, said: Says, pending: Option<Says>) {
         self.accepts(said);
         if let Some(latest) = pending {
@@ -144,6 +143,7 @@ impl World {
         }
     }
 
+    /// Records that this manifest is in force.
     pub(super) fn accepts(&mut self, said: Says) {
         self.policy = said.policy;
         self.watch.accepts(self.now, said);
