@@ -195,6 +195,11 @@ impl Record {
         self.newest
     }
 
+    /// Whether the newest version serves, and was not chosen by a rollback.
+    pub(crate) fn serves_newest(&self) -> bool {
+        self.newest == self.serving.as_ref().map(|serving| serving.digest) && !self.is_rolled_back()
+    }
+
     /// Whether the plugin was rolled back from the newest version.
     pub(crate) fn is_rolled_back(&self) -> bool {
         let choice = self.serving.as_ref().map(|serving| &serving.choice);

@@ -56,6 +56,19 @@ fn a_host_starts_the_last_version_or_else_the_last_confirmed_one() {
 }
 
 #[test]
+fn a_build_of_the_serving_version_makes_it_the_newest() {
+    let (a, b) = (Serves(A, How::Built), Serves(B, How::Built));
+    assert!(after(&[a, b]).serves_newest());
+    // After B has failed, a host starts A again or goes back to it. Then the source is edited back to A.
+    for how in [How::Again, How::WentBack] {
+        let mut record = after(&[a, b, Quarantine(B), Serves(A, how)]);
+        assert!(!record.serves_newest());
+        record.is_unchanged();
+        assert!(record.serves_newest() && record.newest() == Some(A));
+    }
+}
+
+#[test]
 fn last_good_is_the_version_that_was_confirmed_last() {
     let unconfirmed =
         |history: &[Happens], digest| after(history).last_good().is_some_and(|good| good != digest);

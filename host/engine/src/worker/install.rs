@@ -234,7 +234,8 @@ impl Worker {
                 self.last_generation -= 1;
                 let rolled_back = matches!(installed, Installed::PassedOver);
                 self.do_now(if rolled_back { Input::PassedOver } else { Input::Unchanged });
-                if !rolled_back && self.record.is_rolled_back() {
+                // After a start with an older version, the stored newest version may be another one than the serving one.
+                if !rolled_back && !self.record.serves_newest() {
                     self.record.note(Record::is_unchanged);
                     self.record.save();
                     self.shared.progress.lock().rolled_back_from = None;
