@@ -19,19 +19,22 @@ const OWN_FORM: [&str; 9] = [
 
 /// Lets serde's derive encode each of these fields like calls do, unless the author has set how the field is encoded.
 pub(crate) fn mark(item: &mut DeriveInput) {
-    let all_have_defaults = has(&item.attrs, &["default"]);
+    // serde rejects a default of the field of a transparent struct.
+    let no_default = has(&item.attrs, &["default", "transparent"]);
     match &mut item.data {
-        Data::Struct(data) => mark_all(&mut data.fields, all_have_defaults),
+        Data::Struct(data) => mark_all(&mut data.fields, no_default),
         Data::Enum(data) => data.variants.iter_mut().for_each(|variant| mark_all(&mut variant.fields, false)),
         Data::Union(_) => {}
     }
 }
 
-fn mark_all(fields: &mut Fields, have_defaults: bool) {
+fn mark_all(fields: &mut Fields, no_default: bool) {
+    // Without `with`, serde reads a missing element of a tuple as an error.
+    let no_default = no_default || !matches!(fields, Fields::Named(_));
     for field in fields.iter_mut().filter(|field| has_own_form(&field.ty) && !is_custom(field)) {
         field.attrs.push(parse_quote!(#[serde(with = "::replug_api::edge::field")]));
         // With `with`, serde no longer reads a missing field as `None`.
-        if is_option(&field.ty) && !have_defaults && !has(&field.attrs, &["default"]) {
+        if is_option(&field.ty) && !no_default && !has(&field.attrs, &["default"]) {
             field.attrs.push(parse_quote!(#[serde(default)]));
         }
     }
@@ -56,7 +59,13 @@ fn contains(tokens: TokenStream, is_wanted: &dyn Fn(&str) -> bool) -> bool {
 }
 
 fn is_option(ty: &Type) -> bool {
-    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
+    match ty {
+        // A type that a macro of the author has inserted is in a group.
+        Type::Group(group) => is_option(&group.elem),
+        Type::Paren(paren) => is_option(&paren.elem),
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Option"),
+        _ => false,
+    }
 }
 
 /// Whether serde's attributes include one of these names.

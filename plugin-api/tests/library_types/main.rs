@@ -257,3 +257,36 @@ fn the_types_are_described_by_their_names() {
     assert_eq!(of("addresses"), "(IpAddr, (Ipv4Addr, Ipv6Addr), SocketAddrV4, Vec<SocketAddr>)");
     assert_eq!(of("texts"), "(String, String, Vec<u16>)");
 }
+
+/// A field of a tuple struct, of a transparent struct, and of a struct that a macro makes.
+#[replug_api::data]
+#[derive(Debug, PartialEq)]
+struct Entry(Option<SystemTime>, Option<PathBuf>);
+
+#[replug_api::data]
+#[serde(transparent)]
+struct Transparent {
+    path: Option<PathBuf>,
+}
+
+macro_rules! struct_with {
+    ($name:ident, $ty:ty) => {
+        #[replug_api::data]
+        struct $name {
+            field: $ty,
+        }
+    };
+}
+
+struct_with!(ByMacro, Option<PathBuf>);
+
+#[test]
+fn only_a_named_field_may_be_missing_in_json() {
+    let path = Some(PathBuf::from("/a"));
+    assert_eq!(serde_json::from_str::<Entry>(r#"[null, "/a"]"#).unwrap(), Entry(None, path.clone()));
+    assert!(serde_json::from_str::<Entry>("[null]").is_err());
+    assert_eq!(serde_json::from_str::<Transparent>(r#""/a""#).unwrap().path, path);
+    assert_eq!(serde_json::from_str::<Transparent>("null").unwrap().path, None);
+    assert_eq!(serde_json::from_str::<ByMacro>(r#"{ "field": "/a" }"#).unwrap().field, path);
+    assert_eq!(serde_json::from_str::<ByMacro>("{}").unwrap().field, None);
+}
