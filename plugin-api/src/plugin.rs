@@ -150,7 +150,11 @@ impl<T: DeserializeOwned + Default> Configuration for T {
 /// serde::Deserialize)]` has the same effect as `#[replug_api::state]`.
 ///
 /// With `#[state]`, serde encodes the fields: it cannot encode a path that is not UTF-8, or a time before 1970, and
-/// [`Plugin::save`] then fails. `#[data]` has no such limit.
+/// [`Plugin::save`] then fails. The scope of an IPv6 address is lost. A field of a type marked `#[data]` has no such limit
+/// if its type is written out, and not an alias.
+///
+/// The mark determines the form of a saved state: a type that changes from `#[state]` to `#[data]`, or to
+/// `#[data(serde)]`, may not be able to read the states that were saved before.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the state of a plugin",
     label = "serde's `Serialize` or `Deserialize` is not implemented for it",

@@ -1,10 +1,14 @@
-//! Decodes postcard with a bound on the stack. A value of a recursive type may have as many levels as its encoding has
+//! Decodes postcard, and the MessagePack in it, with a bound on the stack. A value of a recursive type may have as many levels as its encoding has
 //! bytes, and its decoder recurses once for each level. Without the bound, a deeply nested value would overflow the
 //! stack.
 
 use super::encoded::take_reason;
 use serde::de::DeserializeOwned;
-use std::{cell::Cell, fmt};
+use std::{
+    cell::Cell,
+    fmt,
+    io::{self, Read},
+};
 
 /// The maximum stack for decoding a value, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +75,9 @@ impl<'de> Reader<'de> {
 
     /// Decodes the next value.
     pub(crate) fn value<T: DeserializeOwned>(&mut self) -> Result<T, Unread> {
-        let too_deep = Cell::new(false);
-        let shallow =
-            Shallow { bytes: self.bytes, start: stack_pointer(), limit: self.limit, too_deep: &too_deep };
+        let (start, too_deep) = (stack_pointer(), Cell::new(false));
+        let _bound = Bound { start, limit: self.limit }.enter();
+        let shallow = Shallow { bytes: self.bytes, start, limit: self.limit, too_deep: &too_deep };
         let mut deserializer = postcard::Deserializer::from_flavor(shallow);
         match T::deserialize(&mut deserializer) {
             Ok(value) => {
@@ -89,6 +93,79 @@ impl<'de> Reader<'de> {
     /// Checks that no bytes are left.
     pub(crate) fn end(&self) -> Result<(), Unread> {
         if self.bytes.is_empty() { Ok(()) } else { Err(Unread::Left(self.bytes.len())) }
+    }
+}
+
+/// The stack that the decoding of a value may use.
+#[derive(Clone, Copy)]
+struct Bound {
+    /// The stack pointer when decoding began.
+    start: usize,
+    limit: StackLimit,
+}
+
+thread_local! {
+    /// The bound of the value that the thread decodes from postcard; `None` if it decodes none.
+    static BOUND: Cell<Option<Bound>> = const { Cell::new(None) };
+}
+
+impl Bound {
+    /// The bound of the value around the one that the thread begins to decode. If there is none, the thread is taken for
+    /// one with a stack of the usual size.
+    fn inherited() -> Self {
+        BOUND.get().unwrap_or_else(|| Self { start: stack_pointer(), limit: StackLimit::USUAL })
+    }
+
+    /// Sets the bound of the thread until the result is dropped.
+    fn enter(self) -> impl Drop {
+        struct Restore(Option<Bound>);
+
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                BOUND.set(self.0);
+            }
+        }
+
+        Restore(BOUND.replace(Some(self)))
+    }
+
+    fn is_exceeded(self) -> bool {
+        self.start.abs_diff(stack_pointer()) > self.limit.0
+    }
+}
+
+/// Whether the thread decodes a value from postcard.
+pub(super) fn is_reading() -> bool {
+    BOUND.get().is_some()
+}
+
+/// An input for decoders of other encodings inside a value. Like [`Shallow`], it returns an error when the decoder has
+/// used too much stack. The bound is that of the whole value.
+///
+/// A decoder that recurses without taking bytes is not stopped. That of MessagePack does so only for a type that consists
+/// of nothing but options and newtypes of itself.
+pub(super) struct ShallowRead<'a> {
+    bytes: &'a [u8],
+    bound: Bound,
+}
+
+impl<'a> ShallowRead<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, bound: Bound::inherited() }
+    }
+
+    /// How many bytes are left.
+    pub(super) fn left(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Read for ShallowRead<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.bound.is_exceeded() {
+            return Err(io::Error::other(Unread::TooDeep.to_string()));
+        }
+        self.bytes.read(buffer)
     }
 }
 
