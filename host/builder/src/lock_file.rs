@@ -17,7 +17,7 @@ use std::{
 
 /// How long the processes of a build may take to finish a write before they are killed anyway. A process that takes
 /// longer is blocked, for example by a file system that does not answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 2 });
 
 /// How long a process that writes the file runs until it is suspended again.
 const SLICE: Duration = Duration::from_millis(1);

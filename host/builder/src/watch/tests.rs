@@ -5,7 +5,10 @@ mod places;
 mod plugins;
 
 use super::*;
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 struct Bench {
@@ -295,15 +298,23 @@ fn an_input_moved_in_with_an_old_mtime_during_a_build_is_reported() {
 
 #[test]
 fn a_source_that_is_briefly_missing_or_empty_is_not_reported() {
-    let mut bench = bench();
-    for moment in ["", "gone"] {
-        match moment {
-            "" => bench.write("one/src/lib.rs", ""),
-            _ => fs::remove_file(bench.path("one/src/lib.rs")).unwrap(),
+    loop {
+        let mut bench = bench();
+        let began = Instant::now();
+        for moment in ["", "gone"] {
+            match moment {
+                "" => bench.write("one/src/lib.rs", ""),
+                _ => fs::remove_file(bench.path("one/src/lib.rs")).unwrap(),
+            }
+            bench.write("one/src/lib.rs", "fn first() {}");
         }
-        bench.write("one/src/lib.rs", "fn first() {}");
+        let was_brief = began.elapsed() < GRACE;
+        let reported = bench.until_marker();
+        // On a busy machine, the test itself may be slow. Then it begins again.
+        if was_brief {
+            return assert_eq!(reported, []);
+        }
     }
-    assert_eq!(bench.until_marker(), []);
 }
 
 #[test]

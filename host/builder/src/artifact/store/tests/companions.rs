@@ -3,6 +3,7 @@
 use super::*;
 use crate::artifact::inspect::Lookup;
 use replug_model::copy::libraries_of_copy;
+use rustix::fs::{FlockOperation, flock};
 
 impl Fixture {
     /// Compiles C source to the file `name`.
@@ -155,6 +156,10 @@ fn libraries_that_no_artifact_needs_any_more_are_pruned() {
     };
     let (old, new) = (user(1), user(2));
     fixture.age(&old, 100);
+    // A child process that another test has just forked also holds the lock of `put` until it executes its program.
+    let folder = File::open(fixture.store.dir()).unwrap();
+    flock(&folder, FlockOperation::LockExclusive).unwrap();
+    flock(&folder, FlockOperation::Unlock).unwrap();
     assert_eq!(fixture.store.prune(1, &BTreeSet::new()).unwrap(), [old.digest]);
     let kept = fs::read_dir(fixture.store.dir().join("libraries")).unwrap();
     let kept: Vec<_> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
