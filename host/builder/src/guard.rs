@@ -100,15 +100,21 @@ fn processes() -> Vec<Pid> {
 /// The process group of the process with this id. `None` if the process has exited or is exiting, is a kernel thread,
 /// or belongs to a group outside of this pid namespace.
 fn group_of(pid: Pid) -> Option<Pid> {
+    group_in(&fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?)
+}
+
+/// The process group in the text of `/proc/PID/stat`.
+fn group_in(text: &str) -> Option<Pid> {
     /// The kernel's `PF_EXITING`.
     const EXITING: u64 = 0x4;
-    let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
     // The name in parentheses may contain any character. The fields after it are the state, the parent, the group,
     // three others, and the flags.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let flags: u64 = fields.get(6)?.parse().ok()?;
     let lives = !matches!(*fields.first()?, "Z" | "X") && flags & EXITING == 0;
-    Pid::from_raw(fields.get(2)?.parse().ok()?).filter(|_| lives)
+    // The kernel writes -1 if the process was reaped while the file was read. `Pid::from_raw` panics for such a number.
+    let group: u32 = fields.get(2)?.parse().ok()?;
+    Pid::from_raw(group.try_into().ok()?).filter(|_| lives)
 }
 
 /// The processes of this group.
@@ -225,6 +231,17 @@ mod tests {
     fn ends(process: &OwnedFd) -> bool {
         let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
         poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&patience)).unwrap() == 1
+    }
+
+    #[test]
+    fn only_a_process_that_lives_has_a_group() {
+        let group = |state, group, flags| group_in(&format!("7 (a) b) {state} 1 {group} 1 0 -1 {flags} 0"));
+        assert_eq!(group("S", "5", "4194304"), Pid::from_raw(5));
+        for (state, of, flags) in
+            [("Z", "5", "4194304"), ("R", "5", "4194308"), ("S", "0", "2129984"), ("R", "-1", "4194304")]
+        {
+            assert_eq!(group(state, of, flags), None, "{state} {of} {flags}");
+        }
     }
 
     #[test]
