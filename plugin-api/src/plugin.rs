@@ -149,12 +149,21 @@ impl<T: DeserializeOwned + Default> Configuration for T {
 /// with [`macro@crate::data`] instead. In a plugin that depends on serde, `#[derive(serde::Serialize,
 /// serde::Deserialize)]` has the same effect as `#[replug_api::state]`.
 ///
-/// With `#[state]`, serde encodes the fields: it cannot encode a path that is not UTF-8, or a time before 1970, and
-/// [`Plugin::save`] then fails. The scope of an IPv6 address is lost. A field of a type marked `#[data]` has no such limit
-/// if its type is written out, and not an alias.
+/// A state is encoded as MessagePack by the implementations of serde. They cannot encode a path that is not UTF-8, or a
+/// time before 1970: [`Plugin::save`] then fails. They lose the scope and the flow information of an IPv6 socket address.
+/// A field of a type marked `#[data]` has none of these limits, if its type is written out and not an alias. MessagePack
+/// cannot distinguish `Some(None)` and `Some(())` from `None`, and outside a type marked `#[data]` neither
+/// `Some(Value::Null)`: each of them is restored as `None`.
 ///
-/// The mark determines the form of a saved state: a type that changes from `#[state]` to `#[data]`, or to
-/// `#[data(serde)]`, may not be able to read the states that were saved before.
+/// The mark of a type decides the form in which it is saved. These changes of a mark change the form:
+///
+/// - from or to `#[data(serde)]`, for every type;
+/// - from `#[state]`, or from serde's derives, to `#[data]` or back, for a type with a field whose type calls encode in a
+///   form of their own, such as a `SocketAddrV6` or a `serde_json::Value`.
+///
+/// With such a change, increase [`Plugin::STATE_VERSION`], keep the older type under another name, and let
+/// [`Plugin::restore`] read older states as this type. Otherwise, [`SavedState::decode`] rejects a state that was saved
+/// before. From `#[data(serde)]` to another mark, and from `#[data]` to `#[state]`, it may instead return wrong values.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the state of a plugin",
     label = "serde's `Serialize` or `Deserialize` is not implemented for it",
