@@ -76,6 +76,21 @@ impl Lab {
         })
     }
 
+    /// Waits until a new version serves, or was rejected, or could not be built: on a busy machine, the host may have
+    /// built the first part of an edit alone.
+    ///
+    /// # Panics
+    ///
+    /// As [`Lab::wait_for`].
+    pub fn attempted(&mut self) {
+        self.wait_for(|event| match &event.kind {
+            EventKind::Reloaded { .. } | EventKind::ReloadFailed { .. } | EventKind::BuildFailed { .. } => {
+                Some(())
+            }
+            _ => None,
+        });
+    }
+
     /// Waits until a new version has been rejected after its build. Returns the stage and the error.
     pub fn reload_failed(&mut self) -> (Stage, String) {
         self.wait_for(|event| match &event.kind {

@@ -175,16 +175,6 @@ fn rejected(lab: &mut Lab) -> (Stage, String) {
     .unwrap_or_else(|| rejected(lab))
 }
 
-/// Waits until a version has been built and loaded, or was not.
-fn attempted(lab: &mut Lab) {
-    lab.wait_for(|event| match &event.kind {
-        EventKind::Reloaded { .. } | EventKind::ReloadFailed { .. } | EventKind::BuildFailed { .. } => {
-            Some(())
-        }
-        _ => None,
-    });
-}
-
 #[test]
 fn a_version_without_the_interface_of_a_live_handle_is_rejected() {
     let (mut lab, tally) = running("other-interface");
@@ -234,7 +224,7 @@ fn a_plugin_without_the_newest_method_serves_all_others() {
     lab.write("src/tally.rs", &Source::new(2).others[0].1);
     lab.write("src/lib.rs", Source::lib(2));
     while tally.version().unwrap() == 1 {
-        attempted(&mut lab);
+        lab.attempted();
     }
     assert_eq!(tally.add(1, 2).unwrap(), 3);
 }
