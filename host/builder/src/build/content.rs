@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_just_written_is_not_older_than_now() {
+    fn a_written_file_is_not_older_than_the_time_before_the_write() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("it");
         let before = SystemTime::now();
