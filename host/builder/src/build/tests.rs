@@ -43,8 +43,7 @@ impl Bench {
     fn script(content: &str) -> Self {
         let bench = Self::new();
         bench.write("plugin.toml", "id = 'dev.example.tiny'\nbinary = 'out/tiny.so'");
-        bench.write("scripts/build.sh", content);
-        bench.chmod("scripts/build.sh", 0o755);
+        bench.write_program("scripts/build.sh", content);
         bench
     }
 
@@ -52,6 +51,18 @@ impl Bench {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
+    }
+
+    /// Writes an executable script. Another process writes the file: if this process had the file open for writing, a
+    /// child process that another test has just forked could still have it open, and the kernel would not execute it.
+    fn write_program(&self, name: &str, content: &str) {
+        let from = self.root.with_file_name("program.tmp");
+        fs::write(&from, content).unwrap();
+        let to = self.path(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let mut install = std::process::Command::new("install");
+        let copied = install.args(["-m", "755"]).args([from, to]).status();
+        assert!(copied.unwrap().success(), "{name} was not copied");
     }
 
     fn chmod(&self, name: &str, mode: u32) {

@@ -324,8 +324,7 @@ async fn a_plugin_with_lto_in_rustflags_is_built_with_a_warning() {
 async fn the_compiler_of_the_cargo_configuration_determines_the_run_path() {
     let bench = Bench::package();
     let compiler = "#!/bin/sh\ncase \"$*\" in *target-libdir*) echo /other/sysroot; echo /other/lib;; *) exec rustc \"$@\";; esac\n";
-    bench.write("bin/rustc", compiler);
-    bench.chmod("bin/rustc", 0o755);
+    bench.write_program("bin/rustc", compiler);
     bench.write(".cargo/config.toml", "[build]\nrustc = \"bin/rustc\"\n");
     assert!(contains_text(&bench.build().await.unwrap(), "/other/lib"));
 }

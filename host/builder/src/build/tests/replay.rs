@@ -195,8 +195,7 @@ async fn an_edit_right_after_that_of_a_dependency_is_built_without_cargo() {
 #[tokio::test]
 async fn cargo_builds_if_a_parent_folder_configures_a_rustc_wrapper() {
     let bench = Bench::package();
-    bench.write("../wrap.sh", "#!/bin/sh\nexec \"$@\"\n");
-    bench.chmod("../wrap.sh", 0o755);
+    bench.write_program("../wrap.sh", "#!/bin/sh\nexec \"$@\"\n");
     let wrapper = fs::canonicalize(bench.path("../wrap.sh")).unwrap();
     bench.write("../.cargo/config.toml", &format!("[build]\nrustc-wrapper = {wrapper:?}\n"));
     bench.build().await.unwrap();

@@ -86,8 +86,7 @@ async fn plugins_that_share_an_edited_crate_compile_at_the_same_time() {
     let rustc = format!("{}/bin/rustc", String::from_utf8(sysroot).unwrap().trim_end());
     let pipe = bench.path("../pipe");
     let script = RENDEZVOUS.replace("PIPE", pipe.to_str().unwrap()).replace("RUSTC", &rustc);
-    bench.write("../rustc.sh", &script);
-    bench.chmod("../rustc.sh", 0o755);
+    bench.write_program("../rustc.sh", &script);
     bench.write(".cargo/config.toml", "[build]\nrustc = \"../rustc.sh\"\n");
     for name in ["one", "two"] {
         assert_eq!(bench.build_member(name).await.way.by, BuiltBy::Cargo);

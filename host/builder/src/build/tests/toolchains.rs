@@ -27,8 +27,7 @@ impl Bench {
             "#!/bin/sh\ncase \"$*\" in\n-vV) {sysroot}/bin/rustc -vV | sed 's/1\\.[0-9]*\\.[0-9]*/1.{minor}.0/';;\n*) exec {sysroot}/bin/rustc --cfg release_{minor} --sysroot \"${{0%/bin/rustc}}\" \"$@\";;\nesac\n"
         );
         let file = format!("{name}/bin/rustc");
-        self.write(&file, &script);
-        self.chmod(&file, 0o755);
+        self.write_program(&file, &script);
         // Some package managers set the same time for all files.
         fs::File::open(self.path(&file)).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     }
