@@ -265,6 +265,7 @@ impl WatchLoop {
         if self.scan.is_as_it_was(path) {
             return;
         }
+        let read_at = Instant::now();
         let content = Content::of(path);
         let before = self.known.get(path).copied();
         if before.unwrap_or(Content::Gone) == content {
@@ -280,8 +281,10 @@ impl WatchLoop {
         };
         // A manifest is reported immediately. If it was deleted, the host decides whether the plugin was removed.
         if !is_baseline && !is_manifest && matches!(content, Content::Gone | Content::Empty) {
+            // The first time is taken after the file was read, and this one before. So if the file is reported, it was
+            // missing or empty at two reads with at least `GRACE` between them, even if this thread was delayed.
             let since = *self.vanished.entry(path.to_owned()).or_insert_with(Instant::now);
-            if since + GRACE > Instant::now() {
+            if since + GRACE > read_at {
                 return;
             }
         }
