@@ -264,7 +264,8 @@ mod tests {
         let (input, _) = io::pipe().unwrap();
         let mark = fs::read_link(format!("/proc/self/fd/{}", input.as_raw_fd())).unwrap();
         // The shell writes only after it has been continued, so it writes only if it was suspended during the write.
-        let script = "trap 'echo whole >&3; exec 3>&-' CONT; exec 3>Cargo.lock; echo open; while :; do sleep 0.01; done";
+        // Without the inner `trap`, the shell could write twice: it may be continued again during the write.
+        let script = "trap 'trap \"\" CONT; echo whole >&3; exec 3>&-' CONT; exec 3>Cargo.lock; echo open; while :; do sleep 0.01; done";
         let mut leader = Command::new("sh");
         leader.args(["-c", script]).current_dir(folder.path()).process_group(0);
         let mut leader = leader.stdin(input).stdout(Stdio::piped()).spawn().unwrap();

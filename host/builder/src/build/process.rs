@@ -310,7 +310,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         // The shell writes only after it has been continued, so it writes only if it was suspended during the write.
-        let script = "trap 'echo whole >&3; exec 3>&-' CONT; exec 3>Cargo.lock; echo open >&2; while :; do sleep 0.01; done";
+        // Without the inner `trap`, the shell could write twice: it may be continued again during the write.
+        let script = "trap 'trap \"\" CONT; echo whole >&3; exec 3>&-' CONT; exec 3>Cargo.lock; echo open >&2; while :; do sleep 0.01; done";
         command.args(["-c", script]).current_dir(folder.path());
         let process = Process::start(command).unwrap();
         let leader = process.id();
