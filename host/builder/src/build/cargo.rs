@@ -5,7 +5,8 @@ use super::{
     facts::PackageFacts,
     note::Note,
     own_writes::RunningBuild,
-    process, progress,
+    process::{self, LockFile},
+    progress,
     record::{End, Run},
     replay::{Beginning, Template},
     std_link::StdLink,
@@ -64,7 +65,8 @@ pub(super) async fn build(
     let run = Run::begin(facts).await?;
     let compiled = Arc::clone(run.compiled());
     let mut beginning = Beginning::now(facts, run.manifests());
-    let finished = process::run(command, |line| {
+    let lock_file = LockFile::Written(vec![turn.lock(), run.lock()]);
+    let finished = process::run(command, lock_file, |line| {
         let Ok(message) = serde_json::from_str(line) else { return };
         if compiled.note(&message) {
             turn.publish(&compiled);

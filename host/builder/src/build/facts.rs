@@ -4,7 +4,7 @@
 use super::{
     BuildError,
     content::{InputStamp, stamp},
-    process,
+    process::{self, LockFile},
     settings::Settings,
     toolchain::Toolchain,
     turns::Turns,
@@ -71,13 +71,13 @@ impl PackageFacts {
         let workspace_root = metadata.workspace_root.clone().into_std_path_buf();
         let lock_file = workspace_root.join("Cargo.lock");
         if !lock_file.exists() {
-            let _turn = turns.to_lock(&workspace_root).await;
+            let turn = turns.to_lock(&workspace_root).await;
             // Cargo.lock is written before the build, because a file that is new after the build would count as an
             // edit. An error is ignored here, because the build will fail with a better message.
             let mut command = toolchain.cargo(&manifest.root);
             command.args(["generate-lockfile", "--quiet"]);
             if !lock_file.exists() {
-                let _ = process::run(command, |_| {}).await;
+                let _ = process::run(command, LockFile::Written(vec![turn.lock()]), |_| {}).await;
             }
         }
         let mut inputs = inputs(package, &metadata);
@@ -180,7 +180,7 @@ async fn metadata(toolchain: &Toolchain, root: &Path) -> Result<Metadata, BuildE
         .args(["metadata", "--no-deps", "--format-version", "1", "--color", "never", "--manifest-path"])
         .arg(&file);
     let mut json = String::new();
-    let finished = process::run(command, |line| json.push_str(line))
+    let finished = process::run(command, LockFile::Written(Vec::new()), |line| json.push_str(line))
         .await
         .map_err(|source| BuildError::NoToolchain { program: "cargo".into(), source })?;
     let failed = |reason: String| {

@@ -6,7 +6,7 @@
 //! linker would get the same arguments, `cc` is called.
 
 use super::{
-    process::{Ended, Process},
+    process::{Ended, LockFile, Process},
     toolchain,
 };
 use crate::artifact::comment;
@@ -83,7 +83,7 @@ async fn added_by_cc(bin: &Path, root: &Path) -> io::Result<String> {
 async fn output(command: Command) -> io::Result<String> {
     let lines = Mutex::new(String::new());
     let add = |line: &str| lines.lock().extend([line, "\n"]);
-    let ended = Process::start(command)?.read(add, |line| {
+    let ended = Process::start(command, LockFile::Unwritten)?.read(add, |line| {
         add(line);
         ControlFlow::Continue(())
     });

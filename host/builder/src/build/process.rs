@@ -8,6 +8,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
 };
 use std::{
+    any::Any,
     io,
     ops::ControlFlow,
     os::{fd::OwnedFd, unix::process::CommandExt},
@@ -43,11 +44,29 @@ pub(super) fn tail() -> Tail {
     Tail::of(LINES, LINE_BYTES)
 }
 
+/// Locks that a process holds. They are released when the process has been killed or has exited.
+pub(super) type Locks = Vec<Arc<dyn Any + Send + Sync>>;
+
+/// Whether a process, or another one in its group, may write a `Cargo.lock`. This decides how the group is killed when
+/// the [`Process`] is dropped.
+#[derive(Debug)]
+pub(super) enum LockFile {
+    /// The group is killed at once.
+    Unwritten,
+    /// The group is killed while none of its processes writes the file. It may run for a while after the drop, so it
+    /// holds the locks that exclude other processes.
+    Written(Locks),
+}
+
 /// Runs `command` in a process group of its own, with empty input, and passes each line of its output to `on_line`.
 ///
 /// When the process has exited, the rest of its group is killed. When the future is dropped, the whole group is killed.
-pub(super) async fn run(command: Command, on_line: impl FnMut(&str)) -> io::Result<Finished> {
-    match Process::start(command)?.read(on_line, |_| ControlFlow::Continue(())).await? {
+pub(super) async fn run(
+    command: Command,
+    lock_file: LockFile,
+    on_line: impl FnMut(&str),
+) -> io::Result<Finished> {
+    match Process::start(command, lock_file)?.read(on_line, |_| ControlFlow::Continue(())).await? {
         Ended::Exited(finished) => Ok(finished),
         // The closure never breaks.
         Ended::Exiting(_) => Err(io::Error::other("the output was not read to its end")),
@@ -90,14 +109,18 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(mut command: Command) -> io::Result<Self> {
+    pub(super) fn start(mut command: Command, lock_file: LockFile) -> io::Result<Self> {
         command.stdin(guard::marked_input()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let leader = Pid::from_child(&child);
         let process = pidfd_open(leader, PidfdFlags::empty()).ok();
-        let group =
-            Group { leader, process, unreaped: Mutex::new(Some(child)), is_awaited: AtomicBool::new(false) };
+        let (unreaped, is_awaited) = (Mutex::new(Some(child)), AtomicBool::new(false));
+        let (may_write_lock_file, locks) = match lock_file {
+            LockFile::Unwritten => (false, Vec::new()),
+            LockFile::Written(locks) => (true, locks),
+        };
+        let group = Group { leader, process, unreaped, is_awaited, may_write_lock_file, _locks: locks };
         Ok(Self { stdout, stderr, child: KillOnDrop(Arc::new(group)) })
     }
 
@@ -221,6 +244,11 @@ struct Group {
     unreaped: Mutex<Option<Child>>,
     /// Whether a thread waits for the leader, and will reap it.
     is_awaited: AtomicBool,
+    /// Whether a process of the group may write a `Cargo.lock`.
+    may_write_lock_file: bool,
+    /// The locks that the group holds. They are released when this value is dropped. A thread that waits for the leader,
+    /// or for the end of a write, has a reference to this value.
+    _locks: Locks,
 }
 
 impl Group {
@@ -240,9 +268,11 @@ impl Group {
         Some(leader.wait())
     }
 
-    /// Kills the group while no process of it writes a `Cargo.lock`. If one does, waits for the end of the write on
-    /// another thread.
+    /// Kills the group. If a process of it writes a `Cargo.lock`, waits on another thread for the end of the write.
     fn cancel(self: &Arc<Self>) {
+        if !self.may_write_lock_file {
+            return self.kill();
+        }
         let members = |group: &Self| guard::members(group.leader);
         if self.while_unreaped(|| lock_file::suspends_now(|signal| self.send(signal), || members(self)))
             != Some(false)
@@ -305,23 +335,42 @@ mod tests {
     use super::*;
     use std::fs;
 
-    #[tokio::test]
-    async fn a_dropped_process_completes_its_write_of_the_lock_file() {
+    /// Starts a shell that has a `Cargo.lock` open for writing, and drops the process. Waits until it has been killed
+    /// and has released its lock. Returns the content of the file.
+    async fn file_after_drop(lock_file: impl FnOnce(Locks) -> LockFile) -> String {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         // The shell writes only after it has been continued, so it writes only if it was suspended during the write.
         // Without the inner `trap`, the shell could write twice: it may be continued again during the write.
         let script = "trap 'trap \"\" CONT; echo whole >&3; exec 3>&-' CONT; exec 3>Cargo.lock; echo open >&2; while :; do sleep 0.01; done";
         command.args(["-c", script]).current_dir(folder.path());
-        let process = Process::start(command).unwrap();
+        let lock: Arc<dyn Any + Send + Sync> = Arc::new(());
+        let held = Arc::downgrade(&lock);
+        let process = Process::start(command, lock_file(vec![lock])).unwrap();
         let leader = process.id();
         let ended = process.read(|_| {}, |_| ControlFlow::Break(())).await.unwrap();
         assert!(matches!(ended, Ended::Exiting(_)));
         drop(ended);
         let exited = || !guard::members(Pid::from_raw(leader).unwrap()).iter().any(|_| true);
+        let content = || fs::read_to_string(folder.path().join("Cargo.lock")).unwrap();
+        while held.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let when_released = content();
         while !exited() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(fs::read_to_string(folder.path().join("Cargo.lock")).unwrap(), "whole\n");
+        assert_eq!(content(), when_released, "the process wrote after it had released its lock");
+        when_released
+    }
+
+    #[tokio::test]
+    async fn a_dropped_process_completes_its_write_before_it_releases_its_locks() {
+        assert_eq!(file_after_drop(LockFile::Written).await, "whole\n");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_writes_no_lock_file_is_killed_at_once() {
+        assert_eq!(file_after_drop(|_| LockFile::Unwritten).await, "");
     }
 }

@@ -106,7 +106,7 @@ pub(super) struct Run<'f> {
     end: End,
     /// The lock that excludes other processes from the input record, as cargo's own lock excludes them from the target
     /// folder.
-    _alone: fs::File,
+    alone: Arc<fs::File>,
 }
 
 /// The outcome of a build.
@@ -162,7 +162,13 @@ impl<'f> Run<'f> {
         record.unfinished = Some(Unfinished { began, reported: BTreeSet::new() });
         record.write(dir).map_err(failed)?;
         let compiled = Arc::new(Compiled::new(facts, (began, before)));
-        Ok(Self { facts, record, compiled, end: End::CutShort, _alone: alone })
+        Ok(Self { facts, record, compiled, end: End::CutShort, alone: Arc::new(alone) })
+    }
+
+    /// The lock of the target folder. The cargo process holds it, too: a cancelled cargo may run for a while after this
+    /// value was dropped.
+    pub(super) fn lock(&self) -> Arc<fs::File> {
+        Arc::clone(&self.alone)
     }
 
     /// What cargo has compiled so far.

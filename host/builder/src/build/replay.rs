@@ -15,7 +15,7 @@ use super::{
     linker::{Linker, without_cc},
     note::{Note, write_program},
     out_dirs::OutDirs,
-    process::{Ended, Exiting, Finished, Process},
+    process::{Ended, Exiting, Finished, LockFile, Process},
     units::Unit,
     warm::Warm,
 };
@@ -279,7 +279,7 @@ impl Template {
             None => {
                 let mut rustc = self.rustc();
                 rustc.args(args());
-                Process::start(rustc).ok()?
+                Process::start(rustc, LockFile::Unwritten).ok()?
             }
         };
         let library = format!("lib{}.so", self.stem);

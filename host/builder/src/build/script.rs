@@ -1,6 +1,10 @@
 //! Builds with the author's own script, and finds prebuilt libraries.
 
-use super::{BuildError, process, toolchain};
+use super::{
+    BuildError,
+    process::{self, LockFile},
+    toolchain,
+};
 use crate::watch::Inputs;
 use replug_config::manifest::Manifest;
 use std::{
@@ -35,7 +39,7 @@ pub(super) async fn build(
             .env("REPLUG_TARGET_DIR", target_dir)
             .env("REPLUG_PLUGIN_ID", manifest.id.as_str())
             .env("REPLUG_PROFILE", &manifest.build.profile);
-        match process::run(command, |line| output.push(line)).await {
+        match process::run(command, LockFile::Written(Vec::new()), |line| output.push(line)).await {
             Ok(finished) => break finished,
             // An editor that is saving the script may still have it open for writing.
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && retries > 0 => {

@@ -1,6 +1,11 @@
 //! Finds the toolchain that applies to a folder, and prepares the environment in which its tools run.
 
-use super::{BuildError, linker::Linker, process, settings::Settings};
+use super::{
+    BuildError,
+    linker::Linker,
+    process::{self, LockFile},
+    settings::Settings,
+};
 use std::{
     collections::BTreeSet,
     env,
@@ -138,7 +143,7 @@ async fn sysroot_of(mut rustc: Command, root: &Path) -> Result<(PathBuf, PathBuf
     rustc.current_dir(root).args(["--print", "sysroot", "--print", "target-libdir"]);
     let mut lines = Vec::new();
     let program = rustc.get_program().to_string_lossy().into_owned();
-    let finished = process::run(rustc, |line| lines.push(PathBuf::from(line)))
+    let finished = process::run(rustc, LockFile::Unwritten, |line| lines.push(PathBuf::from(line)))
         .await
         .map_err(|source| BuildError::NoToolchain { program: program.clone(), source })?;
     let [sysroot, libdir] = lines.as_slice() else {

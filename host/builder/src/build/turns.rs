@@ -34,8 +34,8 @@ pub(super) struct Turns {
 #[derive(Clone, Debug)]
 struct Workspace {
     /// Without this lock, two cargo processes could write the workspace's Cargo.lock at the same time, and one of them
-    /// could read an incomplete file. Two cargo processes in one target folder cannot run in parallel anyway, because
-    /// cargo locks the folder.
+    /// could read an incomplete file. A cargo holds the lock until it has exited, even if its build was cancelled. Two
+    /// cargo processes in one target folder cannot run in parallel anyway, because cargo locks the folder.
     alone: Arc<AsyncMutex<()>>,
     /// What the running cargo, or the last one, has compiled.
     compiled: watch::Sender<Option<Arc<Compiled>>>,
@@ -54,15 +54,22 @@ impl Default for Turns {
     }
 }
 
-/// The permission to run cargo. Dropping this value gives the permission back.
+/// The permission to run cargo. Dropping this value gives the permission back, unless a process holds the
+/// [lock](Self::lock) of the workspace.
 #[must_use]
 pub(super) struct Turn {
-    _alone: OwnedMutexGuard<()>,
+    alone: Arc<OwnedMutexGuard<()>>,
     _build: Option<OwnedSemaphorePermit>,
     compiled: watch::Sender<Option<Arc<Compiled>>>,
 }
 
 impl Turn {
+    /// The lock of the workspace. The cargo process holds it, because a cancelled cargo may still complete its write of
+    /// Cargo.lock after the build, and with it this value, was dropped.
+    pub(super) fn lock(&self) -> Arc<OwnedMutexGuard<()>> {
+        Arc::clone(&self.alone)
+    }
+
     /// Shows the builds that wait for their turn what this cargo has compiled so far.
     pub(super) fn publish(&self, compiled: &Arc<Compiled>) {
         self.compiled.send_replace(Some(Arc::clone(compiled)));
@@ -118,7 +125,7 @@ impl Turns {
     /// Waits until cargo may write the lock file of this workspace.
     pub(super) async fn to_lock(&self, workspace_root: &Path) -> Turn {
         let Workspace { alone, compiled } = self.of(workspace_root);
-        Turn { _alone: alone.lock_owned().await, _build: None, compiled }
+        Turn { alone: Arc::new(alone.lock_owned().await), _build: None, compiled }
     }
 
     fn of(&self, workspace_root: &Path) -> Workspace {

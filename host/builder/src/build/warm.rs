@@ -5,7 +5,7 @@
 //! The process needs no supervision: it exits when the write end of the pipe is closed without arguments, for example
 //! because this program was killed.
 
-use super::process::Process;
+use super::process::{LockFile, Process};
 use parking_lot::Mutex;
 use rustix::{
     fs::{CWD, FileType, Mode, OFlags, mknodat, open},
@@ -143,10 +143,8 @@ impl Waiting {
         let named = Removed(pipe);
         let mut file = OsString::from("@");
         file.push(named.0);
-        let process = Process::start({
-            rustc.arg(file);
-            rustc
-        })?;
+        rustc.arg(file);
+        let process = Process::start(rustc, LockFile::Unwritten)?;
         for _ in 0..STEPS {
             // Without a reader, the pipe cannot be opened. The process opens it as soon as it is ready.
             match open(pipe, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
