@@ -1,7 +1,9 @@
 //! The build of a plugin: it waits until git has stopped writing files, and then compiles. If a newer change supersedes
 //! the compilation, or the compilation fails because files are missing, the build begins again.
 
-use super::{Compiled, Effect, Effects, Intent, Lifecycle, Phase, Work, compiled::CompileOutcome};
+use super::{
+    Compiled, Effect, Effects, Intent, Lifecycle, ManifestFile, Phase, Work, compiled::CompileOutcome,
+};
 use crate::{
     record::How,
     watch::{Change, GRACE},
@@ -125,13 +127,13 @@ impl Lifecycle {
         self.activity.comes_to(Phase::Build(build));
     }
 
-    /// Begins the compilation, at the time `at`. `is_unread`: the manifest differs from the manifest that was read last.
-    /// Its change was held during an earlier build, or was dropped by a stop.
-    pub(super) fn git_is_quiet(&mut self, at: SystemTime, is_unread: bool) -> Effects {
+    /// Begins the compilation, at the time `at`. First, the manifest is read if that is necessary: its change was held
+    /// during an earlier build, or was dropped by a stop.
+    pub(super) fn git_is_quiet(&mut self, at: SystemTime, file: ManifestFile) -> Effects {
         let Some(build) = self.activity.build() else { return Effects::default() };
         self.overlap.build_begins(at);
         self.build_goes_on(build.compiles());
-        Effects::work(Work::Compile { reads_manifest: is_unread })
+        Effects::work(Work::Compile { reads_manifest: self.has_to_read(file) })
     }
 
     /// Decides whether the build ends or pauses.
@@ -205,12 +207,40 @@ mod tests {
     };
     use std::{fs, sync::Arc};
 
-    #[test]
-    fn a_build_waits_a_limited_number_of_times_for_a_library() {
+    fn lifecycle() -> Lifecycle {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("plugin.toml"), "id = 'dev.test.build'\n").unwrap();
         let manifest = Arc::new(manifest::read(folder.path()).unwrap());
-        let mut lifecycle = Lifecycle::new(manifest, Past::default(), (Processes::Possible, 1));
+        Lifecycle::new(manifest, Past::default(), (Processes::Possible, 1))
+    }
+
+    #[test]
+    fn a_build_reads_a_repaired_manifest_and_reports_an_error_in_it_only_once() {
+        let mut lifecycle = lifecycle();
+        let (now, at) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        lifecycle.step(now, Input::Wanted);
+        lifecycle.step(now, Input::Command(Ticket(0), CommandKind::Client));
+        let mut reads = |error: Option<&str>, file| {
+            if let Some(error) = error {
+                lifecycle.step(now, Input::ManifestUnusable(error.into()));
+            }
+            lifecycle.step(now, Input::Build(Aim::Update));
+            match lifecycle.step(now, Input::GitIsQuiet { at, file }).then {
+                Some(Work::Compile { reads_manifest }) => reads_manifest,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!reads(None, ManifestFile::AsRead) && !reads(None, ManifestFile::Missing));
+        assert!(reads(None, ManifestFile::Edited) && reads(None, ManifestFile::Unreadable));
+        assert!(!reads(Some("no id"), ManifestFile::Unreadable), "the error was reported");
+        assert!(!reads(None, ManifestFile::Missing));
+        assert!(reads(None, ManifestFile::Edited), "it was repaired");
+        assert!(reads(None, ManifestFile::AsRead), "it was repaired by an undo");
+    }
+
+    #[test]
+    fn a_build_waits_a_limited_number_of_times_for_a_library() {
+        let mut lifecycle = lifecycle();
         let (now, at) = (Instant::now(), SystemTime::UNIX_EPOCH);
         let mut step = |input| lifecycle.step(now, input).then;
         step(Input::Wanted);
@@ -222,7 +252,7 @@ mod tests {
         for waits in 0.. {
             assert!(waits <= WAITS, "the build still waits");
             assert_eq!(work, Some(Work::WaitForGit));
-            let compiles = step(Input::GitIsQuiet { at, is_unread: false });
+            let compiles = step(Input::GitIsQuiet { at, file: ManifestFile::AsRead });
             assert_eq!(compiles, Some(Work::Compile { reads_manifest: false }));
             let examines = step(Input::CompilerEnded { at, contents: Contents::new() });
             assert_eq!(examines, Some(Work::Examine { reads_manifest: false }));

@@ -3,8 +3,9 @@
 #[cfg(doc)]
 use super::Lifecycle;
 use super::{
-    Aim, CommandKind, Compiled, Config, Contents, Death, Ending, History, Installation, NotInstalled,
-    Observation, Placement, ProcessSettings, Programs, Reading, StopWhy, StoredVersion, Ticket, VersionId,
+    Aim, CommandKind, Compiled, Config, Contents, Death, Ending, History, Installation, ManifestFile,
+    NotInstalled, Observation, Placement, ProcessSettings, Programs, Reading, StopWhy, StoredVersion, Ticket,
+    VersionId,
 };
 use crate::{id::Digest, manifest::Manifest, record::Wanted};
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
@@ -21,8 +22,8 @@ pub(crate) enum Input {
     /// The command in progress requires a build with this aim.
     Build(Aim),
     /// Git has stopped writing files, or has been writing files for too long. The compilation begins at the time `at`.
-    /// `is_unread`: the manifest differs from the manifest that was read last.
-    GitIsQuiet { at: SystemTime, is_unread: bool },
+    /// `file`: the manifest's file.
+    GitIsQuiet { at: SystemTime, file: ManifestFile },
     /// A file has changed, and no build was running when the worker observed it.
     Changed(Observation),
     /// The worker has observed a changed file during the compilation. `is_unread`: the file is the manifest, and differs

@@ -48,6 +48,18 @@ pub(crate) enum Reading {
     Moved,
 }
 
+/// The file of a manifest, compared with the manifest that was read last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ManifestFile {
+    /// The file has the text that was read last.
+    AsRead,
+    /// The file has a different text, and can be read.
+    Edited,
+    /// The file cannot be read as a manifest.
+    Unreadable,
+    Missing,
+}
+
 /// The work that an edit requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -116,6 +128,18 @@ impl Manifests {
 }
 
 impl Lifecycle {
+    /// Whether a build has to read the manifest before it compiles. An error in the manifest is reported only once. But a
+    /// repaired manifest is read, even if it has the text again that was read last.
+    pub(super) fn has_to_read(&self, file: ManifestFile) -> bool {
+        match file {
+            ManifestFile::AsRead => self.faults.of_manifest(),
+            ManifestFile::Edited => true,
+            ManifestFile::Unreadable => !self.faults.of_manifest(),
+            // Discovery handles that.
+            ManifestFile::Missing => false,
+        }
+    }
+
     /// Decides what follows from a manifest that was read.
     pub(super) fn manifest_read(
         &mut self,

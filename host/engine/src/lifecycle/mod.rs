@@ -88,7 +88,7 @@ pub(crate) use history::{History, Rollback};
 pub(crate) use input::{Input, Past};
 use install::Install;
 pub(crate) use install::{Because, BeginsWith, Installation, NotInstalled};
-pub(crate) use manifest::{Config, Next, ProcessSettings, Reading};
+pub(crate) use manifest::{Config, ManifestFile, Next, ProcessSettings, Reading};
 use manifest::{Manifests, Override};
 use overlap::Overlap;
 pub(crate) use overlap::{Contents, Observation};
@@ -265,7 +265,7 @@ impl Lifecycle {
             Input::Tried { serves } => self.tried(serves),
             Input::StartAnswered => self.start_is_answered(),
             Input::SourceTried { serves, stored } => self.source_tried(serves, stored),
-            Input::GitIsQuiet { at, is_unread } => self.git_is_quiet(at, is_unread),
+            Input::GitIsQuiet { at, file } => self.git_is_quiet(at, file),
             Input::Changed(seen) => self.changed(now, &seen),
             Input::Considered { seen, is_unread } => self.considered(&seen, is_unread),
             Input::CompilerEnded { at, contents } => self.compiler_ended(now, (at, &contents)),

@@ -10,7 +10,7 @@ use crate::{
     error::{HostError, ReloadError},
     event::{EventKind, Stage, Stages},
     id::Generation,
-    lifecycle::{Input, Reading, Work},
+    lifecycle::{Input, ManifestFile, Reading, Work},
     reload, spans,
     watch::{CLOCK_GRAIN, Change, GRACE, Inputs, StaleLocks, Stamps, What},
 };
@@ -142,7 +142,8 @@ impl Worker {
 
     /// Observes a changed file, repeatedly if the lifecycle requests that. Returns the next work.
     async fn consider(&mut self, change: Change) -> Option<Work> {
-        let is_unread = change.what == What::Manifest && self.has_unread_manifest(false);
+        let is_unread = change.what == What::Manifest
+            && matches!(self.manifest_file(), ManifestFile::Edited | ManifestFile::Unreadable);
         loop {
             let seen = self.observe(change.clone(), Moment::During);
             match self.step(Input::Considered { seen, is_unread }) {
@@ -249,10 +250,8 @@ impl Worker {
                             self.id()
                         );
                     }
-                    // An error in the manifest is reported only once.
-                    let is_reported = self.lifecycle.faults().of_manifest();
-                    let is_unread = self.has_unread_manifest(is_reported);
-                    return Ok(self.step(Input::GitIsQuiet { at: SystemTime::now(), is_unread }));
+                    let file = self.manifest_file();
+                    return Ok(self.step(Input::GitIsQuiet { at: SystemTime::now(), file }));
                 }
                 Awaited::Changed(change) | Awaited::Next(change) => {
                     if change.what == What::Manifest {
@@ -283,12 +282,13 @@ impl Worker {
         }
     }
 
-    /// Whether the manifest exists and differs from the manifest that was read last. A manifest that cannot be read
-    /// differs unless its error is already reported.
-    fn has_unread_manifest(&self, is_reported: bool) -> bool {
+    /// Compares the manifest's file with the manifest that was read last.
+    fn manifest_file(&self) -> ManifestFile {
         match self.context.settings.now().defaults.read(&self.latest_manifest().root) {
-            Ok(found) => !self.shared.progress.lock().is_latest(&found),
-            Err(_) => !is_reported && !self.is_missing(),
+            Ok(found) if self.shared.progress.lock().is_latest(&found) => ManifestFile::AsRead,
+            Ok(_) => ManifestFile::Edited,
+            Err(_) if self.is_missing() => ManifestFile::Missing,
+            Err(_) => ManifestFile::Unreadable,
         }
     }
 

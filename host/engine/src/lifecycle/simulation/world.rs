@@ -209,7 +209,7 @@ impl World {
         self.watch.rule(newest, || {
             "the plugin was started and edited, but the newest source does not serve".into()
         });
-        let is_unread = self.files.manifest_is_unread();
+        let is_unread = self.manifest_is_due();
         self.watch.rule(!is_unread, || "the manifest was edited, but not read".into());
         self.give(Command::Stop);
         self.settle();

@@ -4,7 +4,7 @@ use super::{Command, World, compiled::CompileEnd, digest};
 use crate::{
     build::Moment,
     id::Digest,
-    lifecycle::{Aim, Input, Installation, Reading, Ticket, Work},
+    lifecycle::{Aim, Input, Installation, ManifestFile, Reading, Ticket, Work},
     record::How,
     watch::{CLOCK_GRAIN, What},
 };
@@ -81,18 +81,24 @@ impl World {
                 Some(Work::WaitForGit) => {
                     self.passes();
                     self.waits().or_else(|| {
-                        let is_unread = self.files.manifest_is_unread();
-                        self.step(Input::GitIsQuiet { at: self.wall(), is_unread })
+                        let file = self.files.manifest();
+                        self.step(Input::GitIsQuiet { at: self.wall(), file })
                     })
                 }
                 Some(Work::Compile { reads_manifest }) => {
+                    let is_due = self.manifest_is_due();
+                    self.watch.rule(reads_manifest == is_due, || {
+                        format!(
+                            "a build reads the manifest: {reads_manifest}, and that is necessary: {is_due}"
+                        )
+                    });
                     if reads_manifest {
                         self.edit(Reading::Edit);
                     }
                     self.compiles()
                 }
                 Some(Work::Examine { reads_manifest }) => {
-                    let is_due = self.files.manifest_is_due();
+                    let is_due = self.files.manifest_is_observed() && self.manifest_is_due();
                     self.watch
                         .rule(reads_manifest || !is_due, || "a manifest that has changed is not read".into());
                     if reads_manifest {
@@ -124,6 +130,15 @@ impl World {
                     return false;
                 }
             };
+        }
+    }
+
+    /// Whether the lifecycle does not know the current manifest, or does not know that the manifest is unreadable.
+    pub(super) fn manifest_is_due(&self) -> bool {
+        match self.files.manifest() {
+            ManifestFile::Unreadable => !self.faults.are_of_manifest(),
+            ManifestFile::AsRead => self.faults.are_of_manifest(),
+            ManifestFile::Edited | ManifestFile::Missing => true,
         }
     }
 
@@ -206,7 +221,7 @@ impl World {
     /// Observes a changed file during a compilation, as often as the lifecycle requests.
     fn considers(&mut self, ticket: Ticket) -> Option<Work> {
         let change = self.changes[&ticket].clone();
-        let is_unread = change.what == What::Manifest && self.files.manifest_is_unread();
+        let is_unread = change.what == What::Manifest && self.files.manifest() != ManifestFile::AsRead;
         self.takes_time();
         loop {
             let seen = self.files.see(&change, (Moment::During, self.wall()));

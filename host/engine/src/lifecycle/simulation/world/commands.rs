@@ -1,7 +1,7 @@
 //! The commands that the simulation gives during a history (one random run, which its seed determines), and the saved
 //! state of the simulated plugin.
 
-use super::World;
+use super::{World, files::ManifestText};
 use crate::{
     lifecycle::{CommandKind, Ticket},
     watch::Change,
@@ -59,7 +59,13 @@ impl Store {
 impl World {
     pub(super) fn give(&mut self, command: Command) {
         if command == Command::Edit {
-            let change = self.files.save_manifest(self.wall());
+            let text = match self.dice.below(4) {
+                _ if self.calm => ManifestText::New,
+                0 => ManifestText::AsRead,
+                1 => ManifestText::Unreadable,
+                _ => ManifestText::New,
+            };
+            let change = self.files.save_manifest(text, self.wall());
             return self.give_change(command, change);
         }
         let ticket = Ticket(self.commands.len() as u64);

@@ -2,7 +2,7 @@
 
 use super::{World, texts::Says};
 use crate::{
-    lifecycle::{Aim, Input, Next, ProcessSettings, Reading, Work},
+    lifecycle::{Aim, Input, ManifestFile, Next, ProcessSettings, Reading, Work},
     manifest::Manifest,
     record::How,
 };
@@ -31,9 +31,14 @@ impl World {
         }
     }
 
-    /// Simulates a read of the manifest, which may have been edited. Applies a changed configuration itself. Returns what
-    /// is still to be done after that: a build, a new instance, or nothing.
+    /// Simulates a read of the manifest, which may have been edited, or may be unreadable. Applies a changed
+    /// configuration itself. Returns what is still to be done after that: a build, a new instance, or nothing.
     pub(super) fn edit(&mut self, reading: Reading) -> Next {
+        if self.files.manifest() == ManifestFile::Unreadable {
+            let text = self.faults.text("the manifest cannot be read");
+            self.step(Input::ManifestUnusable(text));
+            return Next::Nothing;
+        }
         if self.dice.chance(3, 4) {
             self.file = self.file.edited(&mut self.dice);
         }

@@ -13,6 +13,8 @@ use std::{collections::BTreeMap, sync::Arc};
 #[derive(Default)]
 pub(super) struct Faults {
     failures: u32,
+    /// Why the manifest cannot be read.
+    manifest: Option<String>,
     /// Why the manifest was rejected.
     rejected: Option<String>,
     /// Why the newest source does not serve.
@@ -70,7 +72,9 @@ impl Faults {
     /// Records an input that is passed to the lifecycle.
     fn takes(&mut self, input: &Input, machine: &Lifecycle, (is_wanted, by_command): (bool, Option<bool>)) {
         match input {
-            Input::ManifestRead { .. } | Input::ConfigureEnded { taken: true } => self.rejected = None,
+            Input::ManifestRead { .. } => (self.manifest, self.rejected) = (None, None),
+            Input::ManifestUnusable(text) => (self.manifest, self.other) = (Some(text.clone()), None),
+            Input::ConfigureEnded { taken: true } => self.rejected = None,
             Input::ManifestRefused { text, .. } => self.is_rejected(Some(text.clone())),
             Input::Refused(text) => self.earlier_fails(text.clone(), by_command),
             Input::BuildFailed { text, is_missing: true } => self.unclear = Some(text.clone()),
@@ -84,7 +88,7 @@ impl Faults {
             Input::Moved { .. } => self.unclear = None,
             Input::Unchanged => self.newest_fails(None),
             Input::Stop(_) => {
-                (self.rejected, self.source) = (None, None);
+                (self.manifest, self.rejected, self.source) = (None, None, None);
                 (self.other, self.unclear) = (None, None);
             }
             Input::Install(it) => self.installs = Some((it.how, it.manifest.clone())),
@@ -150,9 +154,15 @@ impl Faults {
         self.is_rejected(refusal);
     }
 
+    /// Whether the manifest is known to be unreadable.
+    pub(super) fn are_of_manifest(&self) -> bool {
+        self.manifest.is_some()
+    }
+
     /// The most important fault.
     fn first(&self) -> Option<&String> {
-        self.other.as_ref().or(self.rejected.as_ref()).or(self.source.as_ref())
+        let all = [&self.other, &self.manifest, &self.rejected, &self.source];
+        all.into_iter().find_map(Option::as_ref)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Dice;
 use crate::{
     build::{Moment, OwnWrites},
-    lifecycle::{Contents, Observation},
+    lifecycle::{Contents, ManifestFile, Observation},
     watch::{Change, Content, What},
 };
 use std::{
@@ -58,6 +58,8 @@ pub(super) struct Files {
     script_ended: Option<SystemTime>,
     /// The content of the manifest that was read last.
     manifest_read: u64,
+    /// The last content of the manifest that cannot be read.
+    unreadable: Option<u64>,
     /// Whether the worker has observed a change of the manifest that was made since the last compilation began.
     manifest_is_observed: bool,
     /// The contents of the user's files that the running or the last compilation has read.
@@ -90,6 +92,7 @@ impl Files {
             script_runs: false,
             script_ended: None,
             manifest_read: 0,
+            unreadable: None,
             manifest_is_observed: false,
             read: [0, 0],
             saved_during: [0, 0],
@@ -151,8 +154,16 @@ impl Files {
     }
 
     /// A user saves the manifest.
-    pub(super) fn save_manifest(&mut self, now: SystemTime) -> Change {
-        let text = self.fresh();
+    pub(super) fn save_manifest(&mut self, text: ManifestText, now: SystemTime) -> Change {
+        let text = match text {
+            ManifestText::New => self.fresh(),
+            ManifestText::AsRead => self.manifest_read,
+            ManifestText::Unreadable => {
+                let text = self.fresh();
+                self.unreadable = Some(text);
+                text
+            }
+        };
         self.write((MANIFEST, text), now)
     }
 
@@ -165,13 +176,18 @@ impl Files {
         self.manifest_is_observed |= seen.change.what == What::Manifest && seen.changed >= began;
     }
 
-    /// Whether the manifest has to be read when the compilation has ended, because it was changed meanwhile.
-    pub(super) fn manifest_is_due(&self) -> bool {
-        self.manifest_is_observed && self.manifest_is_unread()
+    /// Whether the worker has observed a change of the manifest that was made since the last compilation began.
+    pub(super) fn manifest_is_observed(&self) -> bool {
+        self.manifest_is_observed
     }
 
-    pub(super) fn manifest_is_unread(&self) -> bool {
-        self.manifest_read != self.text(MANIFEST)
+    /// The manifest's file, compared with the manifest that was read last.
+    pub(super) fn manifest(&self) -> ManifestFile {
+        match self.text(MANIFEST) {
+            text if self.unreadable == Some(text) => ManifestFile::Unreadable,
+            text if text == self.manifest_read => ManifestFile::AsRead,
+            _ => ManifestFile::Edited,
+        }
     }
 
     /// A compilation begins, and may read the source immediately.
@@ -273,6 +289,15 @@ pub(super) enum Text {
     New,
     Earlier,
     Same,
+}
+
+/// The content of a saved manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ManifestText {
+    New,
+    /// The content that was read last.
+    AsRead,
+    Unreadable,
 }
 
 /// The time of the simulated wall clock when the simulation has run for `since`.
