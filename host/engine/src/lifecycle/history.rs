@@ -93,6 +93,9 @@ impl Lifecycle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Record, Served};
+    use serde_json::Map;
+    use std::time::SystemTime;
 
     #[test]
     fn each_further_rollback_leads_to_an_older_version() {
@@ -144,5 +147,40 @@ mod tests {
         assert_eq!(history.rolled_back_from(), None, "after a restart, too");
         history.serves(new, How::WentBack);
         assert_eq!(history.rolled_back_from(), Some(old), "the source is that of the old version");
+    }
+
+    /// An event that changes the history of a plugin, and its record. `None`: a build results in the serving version.
+    type Happens = Option<(Digest, How)>;
+
+    fn takes(history: &mut History, record: &mut Record, happens: Happens) {
+        let Some((digest, how)) = happens else {
+            history.is_unchanged();
+            return record.is_unchanged();
+        };
+        let (generation, at) = (Generation(1), SystemTime::UNIX_EPOCH);
+        let served = Served { digest, generation, later: Vec::new(), at, taken_back: false };
+        history.serves(digest, how);
+        record.serves(served, how, (Map::new(), None));
+    }
+
+    #[test]
+    fn the_record_agrees_with_the_history() {
+        let versions = [1, 2, 3].map(|byte| Digest([byte; 32]));
+        let ways = [How::Built, How::Again, How::WentBack];
+        let serves = versions.into_iter().flat_map(|digest| ways.map(|how| Some((digest, how))));
+        let all: Vec<Happens> = serves.chain([None]).collect();
+        for number in 0..all.len().pow(4) {
+            // Each digit of the number is an event.
+            let digits = (0..4).map(|place| number / all.len().pow(place) % all.len());
+            let first = Some((versions[0], How::Built));
+            let events: Vec<Happens> = [first].into_iter().chain(digits.map(|digit| all[digit])).collect();
+            let (mut history, mut record) =
+                (History::default(), Record::new("dev.test.history".parse().unwrap()));
+            for happens in &events {
+                takes(&mut history, &mut record, *happens);
+            }
+            let of_record = (record.newest(), record.is_rolled_back());
+            assert_eq!((history.newest, history.is_rolled_back), of_record, "{events:?}");
+        }
     }
 }

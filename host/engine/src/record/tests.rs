@@ -110,6 +110,19 @@ fn a_rolled_back_version_is_skipped_until_a_newer_one_serves() {
 }
 
 #[test]
+fn a_build_that_results_in_the_serving_version_makes_it_the_newest() {
+    let (a, b, c) = (Serves(A, How::Built), Serves(B, How::Built), Serves(C, How::Built));
+    // C was quarantined, so a start has fallen back to B. Then the source was edited back to B.
+    let mut record = after(&[a, b, c, Quarantine(C), Serves(B, How::Again)]);
+    assert_eq!((record.newest(), record.is_rolled_back()), (Some(C), false));
+    record.is_unchanged();
+    assert_eq!((record.newest(), record.is_rolled_back()), (Some(B), false));
+    let mut record = after(&[a, b, Serves(A, How::WentBack)]);
+    record.is_unchanged();
+    assert_eq!((record.newest(), record.is_rolled_back()), (Some(A), false));
+}
+
+#[test]
 fn a_rollback_names_the_last_generation_of_the_newest_version() {
     let from = |history: &[Happens]| after(history).rolled_back_from();
     let (a, b, back) = (Serves(A, How::Built), Serves(B, How::Built), Serves(A, How::WentBack));
