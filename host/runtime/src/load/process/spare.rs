@@ -163,7 +163,8 @@ impl SparePool {
         Self { state: Mutex::new(State { to_come: count, ..State::default() }), changed: Condvar::new() }
     }
 
-    /// Starts the processes, until one cannot be started or the pool is closed. Blocks.
+    /// Starts the processes, until one cannot be started or the pool is closed. If the pool is closed while a process is
+    /// being started, kills this process, and returns after it has exited. Blocks.
     pub fn fill(&self, spec: &ProcessSpec<'_>) {
         while self.state.lock().to_come > 0 {
             // If this fails, the process is started again when it is needed, and the error is reported then.
@@ -181,8 +182,8 @@ impl SparePool {
         }
     }
 
-    /// Kills the processes that nobody has taken, and those that are still being started. Blocks until they have
-    /// exited.
+    /// Kills the processes that nobody has taken. Blocks until they have exited. [`SparePool::fill`] kills the process
+    /// that it is starting meanwhile, if any; this function does not wait for that.
     pub fn close(&self) {
         let mut state = self.state.lock();
         (state.to_come, state.is_closed) = (0, true);
