@@ -53,7 +53,9 @@ impl Unit {
             })
     }
 
-    /// The manifests that cargo reads for the package. One in a folder above may define its workspace.
+    /// The manifest of the package, and those in the folders above it, up to the first that defines a workspace. The
+    /// manifest of a workspace that lies elsewhere and is named by `package.workspace` is not included. That of the
+    /// plugin's own workspace is always an input of the build.
     pub(super) fn manifests(&self) -> BTreeSet<PathBuf> {
         let mut manifests = BTreeSet::new();
         for folder in self.folder.iter().flat_map(|folder| folder.ancestors()) {

@@ -86,7 +86,9 @@ const KINDS: &[u64] = if cfg!(target_arch = "x86_64") {
 ///
 /// # Errors
 ///
-/// * The tables of addresses cannot be changed.
+/// * The processor is neither x86-64 nor AArch64
+/// * The tables of addresses cannot be changed
+/// * Another thread has closed a library meanwhile. Some libraries may be counted already; another attempt can succeed
 pub fn count_allocations() -> io::Result<()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock();
