@@ -115,3 +115,55 @@ fn warning(settled: Settled) -> Effects {
         Settled::Nothing | Settled::Suspected | Settled::Repeat(_) => Effects::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        build::OwnWrites,
+        lifecycle::{Past, Processes},
+        manifest,
+        watch::Content,
+    };
+    use std::{fs, sync::Arc, time::Duration};
+
+    #[test]
+    fn a_manifest_that_every_build_may_write_causes_no_build() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("plugin.toml"), "id = 'dev.test.changes'\n").unwrap();
+        let manifest = Arc::new(manifest::read(folder.path()).unwrap());
+        let (plugin, path) = (manifest.id.clone(), manifest.file.clone());
+        let mut lifecycle = Lifecycle::new(manifest, Past::default(), (Processes::Possible, 1));
+        lifecycle.intent = Intent::Run;
+        let (now, mut at) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
+        let mut causes_build = Vec::new();
+        for text in 0..4 {
+            let began = at;
+            at += Duration::from_secs(10);
+            lifecycle.overlap.build_begins(began);
+            lifecycle.overlap.build_ends(now, at, &Contents::new());
+            // The change was made during the build, and is reported after it.
+            let changed = began + Duration::from_secs(5);
+            let change = Change {
+                plugin: plugin.clone(),
+                path: path.clone(),
+                saved_at: changed,
+                what: What::Manifest,
+                before: Some(Content::Hash(text)),
+            };
+            let seen = Observation {
+                change,
+                own: OwnWrites::Possible,
+                content: Some(Content::Hash(text + 1)),
+                changed: Some(changed),
+                changed_or_moved: Some(changed),
+                at,
+            };
+            match lifecycle.changed(now, &seen).then {
+                Some(Work::ReadManifest { builds, .. }) => causes_build.push(builds),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(causes_build, [true, true, false, false]);
+    }
+}
