@@ -9,6 +9,7 @@
 mod answer;
 mod arguments;
 mod array;
+mod bounded;
 pub mod encoded;
 pub mod field;
 mod place;

@@ -182,11 +182,11 @@
 //! ```
 //!
 //! A call of such a method passes encoded arguments and an encoded result, also in process: it takes longer than other
-//! calls. JSON has the form that serde's implementations give the type. The binary encoding contains MessagePack, in
-//! which arrays and maps have up to 128 levels, and in which `Some(None)` and `Some(())` are the same as `None`. The host compares only the names of such types, and not their fields: the rules of serde say which
-//! values a changed type can read. If a value cannot be encoded or decoded, the call returns
-//! [`CallError::BadArguments`] or [`CallError::BadResult`]. serde itself encodes the content: it cannot encode a path that
-//! is not UTF-8, for example.
+//! calls. JSON has the form that serde's implementations give the type. The binary encoding contains MessagePack, up to
+//! 128 arrays and maps deep. A value that needs too much of the stack is rejected earlier. The host compares only the
+//! names of such types, and not their fields: the rules of serde say which values a changed type can read. If a value
+//! cannot be encoded or decoded, the call returns [`CallError::BadArguments`] or [`CallError::BadResult`]. serde itself
+//! encodes the content: it cannot encode a path that is not UTF-8, for example.
 //!
 //! # Changing an interface
 //!

@@ -6,7 +6,8 @@
 
 use super::{
     Signature,
-    shallow::{ShallowRead, is_reading},
+    bounded::{Bound, Bounded},
+    shallow::Unread,
 };
 use crate::abi::{Encoding, Refusal};
 use abi_stable::{
@@ -16,12 +17,12 @@ use abi_stable::{
 };
 use serde::{
     Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, Error as _, Visitor},
+    de::{DeserializeOwned, Visitor},
     ser::Error as _,
 };
 use std::{cell::RefCell, fmt, marker::PhantomData, mem::ManuallyDrop};
 
-/// The maximum depth of arrays and maps in a value. It is that of serde_json. The stack bounds other nested values.
+/// The maximum depth of the arrays and maps in a value. It is that of serde_json.
 const MAX_DEPTH: usize = 128;
 
 /// The layout of an [`EncodedEdge`](super::EncodedEdge).
@@ -59,12 +60,10 @@ pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer:
         }
 
         fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<T, E> {
-            unpack(bytes).map_err(|error| {
-                let why = reason(&error);
-                if is_reading() {
-                    keep_reason(bytes, why.clone());
-                }
-                E::custom(why)
+            unpack(bytes).map_err(|why| {
+                let error = E::custom(&why);
+                keep_reason(bytes, why);
+                error
             })
         }
     }
@@ -79,30 +78,19 @@ pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer:
 thread_local! {
     /// Why a value could not be decoded last, and the address of its bytes: postcard does not keep the reason. The value
     /// has no destructor, for the reason given at the one in `remote.rs`.
-    static REASON: RefCell<ManuallyDrop<Option<(usize, String)>>> =
+    static REASON: RefCell<ManuallyDrop<Option<(usize, Unread)>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// An input's own error says enough.
-fn reason(error: &rmp_serde::decode::Error) -> String {
-    use rmp_serde::decode::Error;
-    match error {
-        Error::InvalidMarkerRead(error) | Error::InvalidDataRead(error) if error.get_ref().is_some() => {
-            error.to_string()
-        }
-        other => other.to_string(),
-    }
-}
-
 #[cold]
-fn keep_reason(bytes: &[u8], why: String) {
+fn keep_reason(bytes: &[u8], why: Unread) {
     let reason = Some((bytes.as_ptr().addr(), why));
     drop(ManuallyDrop::into_inner(REASON.replace(ManuallyDrop::new(reason))));
 }
 
 /// Why the calling thread could not decode a value of a `#[data(serde)]` type in these bytes. Returns the reason once.
 #[cold]
-pub(super) fn take_reason(bytes: &[u8]) -> Option<String> {
+pub(super) fn take_reason(bytes: &[u8]) -> Option<Unread> {
     let (address, why) = ManuallyDrop::into_inner(REASON.replace(ManuallyDrop::new(None)))?;
     let range = bytes.as_ptr_range();
     (range.start.addr()..range.end.addr()).contains(&address).then_some(why)
@@ -134,91 +122,17 @@ fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, rmp_serde::encode::Error> {
     Ok(bytes)
 }
 
-fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
-    let mut rest = ShallowRead::new(bytes);
+// rmp-serde counts the levels of arrays and maps only. The levels of options, newtypes and enums take stack, too.
+fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unread> {
+    let mut rest = bytes;
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest).with_human_readable();
     deserializer.set_max_depth(MAX_DEPTH);
-    let value = T::deserialize(&mut deserializer)?;
-    match rest.left() {
-        0 => Ok(value),
-        left => Err(rmp_serde::decode::Error::custom(format_args!("{left} trailing bytes"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::edge::shallow::{StackLimit, Unread, read};
-    use serde::Deserialize;
-
-    /// Values of this type nest without arrays and maps of more than one level each.
-    #[derive(Deserialize)]
-    enum Expression {
-        Not(Box<Expression>),
-        Negated(Box<Wrapped>),
-        Leaf,
-    }
-
-    #[derive(Deserialize)]
-    struct Wrapped(Option<Expression>);
-
-    impl Expression {
-        fn depth(&self) -> usize {
-            match self {
-                Self::Not(inner) => 1 + inner.depth(),
-                Self::Negated(inner) => 1 + inner.0.as_ref().map_or(0, Self::depth),
-                Self::Leaf => 0,
-            }
-        }
-    }
-
-    struct Sent(Expression);
-
-    impl<'de> Deserialize<'de> for Sent {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserialize(deserializer).map(Self)
-        }
-    }
-
-    /// The encoding of so many variants in each other.
-    fn nested(variant: &str, depth: usize) -> Vec<u8> {
-        let of = |name: &str| {
-            [&[0xa0 | u8::try_from(name.len()).expect("a short name")], name.as_bytes()].concat()
-        };
-        let level = [vec![0x81], of(variant)].concat();
-        let blob = [level.repeat(depth), of("Leaf")].concat();
-        [postcard::to_stdvec(&blob.len()).expect("a number"), blob].concat()
-    }
-
-    #[test]
-    fn deeply_nested_variants_are_rejected_before_the_stack_overflows() {
-        for variant in ["Not", "Negated"] {
-            for kib in [64, 256, 2048] {
-                let limit = StackLimit::of_thread(Some(kib << 10));
-                let decode = move || {
-                    assert_eq!(
-                        read::<Sent>(&nested(variant, 5), limit).expect("a shallow value").0.depth(),
-                        5
-                    );
-                    for depth in (10..2000).step_by(50).chain([1_000_000]) {
-                        match read::<Sent>(&nested(variant, depth), limit) {
-                            Ok(value) => assert!(value.0.depth() == depth && depth < 1_000_000),
-                            Err(Unread::Rejected(why)) => assert_eq!(why, Unread::TooDeep.to_string()),
-                            Err(other) => panic!("{other}"),
-                        }
-                    }
-                };
-                let thread = std::thread::Builder::new().stack_size(kib << 10).spawn(decode);
-                thread.expect("a thread").join().expect("no panic");
-            }
-        }
-    }
-
-    #[test]
-    fn a_value_outside_of_a_call_is_bounded_too() {
-        let blob = nested("Not", 1_000_000);
-        let blob = &blob[blob.iter().position(|byte| *byte == 0x81).expect("a map")..];
-        let error = unpack::<Expression>(blob).err().expect("it is nested too deeply");
-        assert_eq!(reason(&error), Unread::TooDeep.to_string());
+    let bound = Bound::of_part();
+    match T::deserialize(Bounded::new(&mut deserializer, &bound)) {
+        Ok(value) if rest.is_empty() => Ok(value),
+        Ok(_) => Err(Unread::Left(rest.len())),
+        Err(rmp_serde::decode::Error::DepthLimitExceeded) => Err(Unread::TooDeep),
+        Err(_) if bound.was_exceeded() => Err(Unread::TooDeep),
+        Err(error) => Err(Unread::Rejected(error.to_string())),
     }
 }

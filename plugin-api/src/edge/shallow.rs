@@ -1,14 +1,10 @@
-//! Decodes postcard, and the MessagePack in it, with a bound on the stack. A value of a recursive type may have as many levels as its encoding has
+//! Decodes postcard with a bound on the stack. A value of a recursive type may have as many levels as its encoding has
 //! bytes, and its decoder recurses once for each level. Without the bound, a deeply nested value would overflow the
 //! stack.
 
 use super::encoded::take_reason;
 use serde::de::DeserializeOwned;
-use std::{
-    cell::Cell,
-    fmt,
-    io::{self, Read},
-};
+use std::{cell::Cell, fmt};
 
 /// The maximum stack for decoding a value, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +21,53 @@ impl StackLimit {
     /// several sizes.
     pub(crate) fn of_thread(left: Option<usize>) -> Self {
         left.map_or(Self::UNKNOWN, |left| Self(Self::USUAL.0.min(left / 4)))
+    }
+}
+
+/// The stack that decoding may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stack {
+    /// The stack pointer when decoding began.
+    start: usize,
+    limit: StackLimit,
+}
+
+thread_local! {
+    /// The stack for the value that the thread is decoding, for decoders of parts of the value.
+    static CURRENT: Cell<Option<Stack>> = const { Cell::new(None) };
+}
+
+impl Stack {
+    /// Decoding that begins here may use this much stack.
+    fn from_here(limit: StackLimit) -> Self {
+        Self { start: stack_pointer(), limit }
+    }
+
+    /// The stack for a part of the value that the thread is decoding. If the thread is not decoding with a [`Reader`],
+    /// it is [`StackLimit::USUAL`] from here.
+    pub(super) fn of_part() -> Self {
+        CURRENT.get().unwrap_or_else(|| Self::from_here(StackLimit::USUAL))
+    }
+
+    /// Whether the thread has used more than the limit.
+    #[inline]
+    pub(super) fn is_exceeded(self) -> bool {
+        self.start.abs_diff(stack_pointer()) > self.limit.0
+    }
+
+    /// Runs a decoder. While it runs, [`Stack::of_part`] returns this stack.
+    fn run<T>(self, decode: impl FnOnce() -> T) -> T {
+        /// Restores the outer stack, also if the decoder panics.
+        struct Outer(Option<Stack>);
+
+        impl Drop for Outer {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+
+        let _outer = Outer(CURRENT.replace(Some(self)));
+        decode()
     }
 }
 
@@ -75,18 +118,18 @@ impl<'de> Reader<'de> {
 
     /// Decodes the next value.
     pub(crate) fn value<T: DeserializeOwned>(&mut self) -> Result<T, Unread> {
-        let (start, too_deep) = (stack_pointer(), Cell::new(false));
-        let _bound = Bound { start, limit: self.limit }.enter();
-        let shallow = Shallow { bytes: self.bytes, start, limit: self.limit, too_deep: &too_deep };
+        let too_deep = Cell::new(false);
+        let stack = Stack::from_here(self.limit);
+        let shallow = Shallow { bytes: self.bytes, stack, too_deep: &too_deep };
         let mut deserializer = postcard::Deserializer::from_flavor(shallow);
-        match T::deserialize(&mut deserializer) {
+        match stack.run(|| T::deserialize(&mut deserializer)) {
             Ok(value) => {
                 let left = deserializer.finalize().map_or(0, <[u8]>::len);
                 self.bytes = &self.bytes[self.bytes.len() - left..];
                 Ok(value)
             }
             Err(_) if too_deep.get() => Err(Unread::TooDeep),
-            Err(error) => Err(take_reason(self.bytes).map_or(Unread::Unfit(error), Unread::Rejected)),
+            Err(error) => Err(take_reason(self.bytes).unwrap_or(Unread::Unfit(error))),
         }
     }
 
@@ -96,94 +139,19 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// The stack that the decoding of a value may use.
-#[derive(Clone, Copy)]
-struct Bound {
-    /// The stack pointer when decoding began.
-    start: usize,
-    limit: StackLimit,
-}
-
-thread_local! {
-    /// The bound of the value that the thread decodes from postcard; `None` if it decodes none.
-    static BOUND: Cell<Option<Bound>> = const { Cell::new(None) };
-}
-
-impl Bound {
-    /// The bound of the value around the one that the thread begins to decode. If there is none, the thread is taken for
-    /// one with a stack of the usual size.
-    fn inherited() -> Self {
-        BOUND.get().unwrap_or_else(|| Self { start: stack_pointer(), limit: StackLimit::USUAL })
-    }
-
-    /// Sets the bound of the thread until the result is dropped.
-    fn enter(self) -> impl Drop {
-        struct Restore(Option<Bound>);
-
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                BOUND.set(self.0);
-            }
-        }
-
-        Restore(BOUND.replace(Some(self)))
-    }
-
-    fn is_exceeded(self) -> bool {
-        self.start.abs_diff(stack_pointer()) > self.limit.0
-    }
-}
-
-/// Whether the thread decodes a value from postcard.
-pub(super) fn is_reading() -> bool {
-    BOUND.get().is_some()
-}
-
-/// An input for decoders of other encodings inside a value. Like [`Shallow`], it returns an error when the decoder has
-/// used too much stack. The bound is that of the whole value.
-///
-/// A decoder that recurses without taking bytes is not stopped. That of MessagePack does so only for a type that consists
-/// of nothing but options and newtypes of itself.
-pub(super) struct ShallowRead<'a> {
-    bytes: &'a [u8],
-    bound: Bound,
-}
-
-impl<'a> ShallowRead<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, bound: Bound::inherited() }
-    }
-
-    /// How many bytes are left.
-    pub(super) fn left(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-impl Read for ShallowRead<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bound.is_exceeded() {
-            return Err(io::Error::other(Unread::TooDeep.to_string()));
-        }
-        self.bytes.read(buffer)
-    }
-}
-
 /// An input that checks the stack each time the decoder takes bytes, and returns an error when the decoder has used too
 /// much stack.
 ///
 /// A nested value has at least one byte, its tag or its length, so the stack cannot grow much between two checks.
 struct Shallow<'de> {
     bytes: &'de [u8],
-    /// The stack pointer when decoding began.
-    start: usize,
-    limit: StackLimit,
+    stack: Stack,
     too_deep: &'de Cell<bool>,
 }
 
 impl<'de> Shallow<'de> {
     fn take(&mut self, count: usize) -> postcard::Result<&'de [u8]> {
-        if self.start.abs_diff(stack_pointer()) > self.limit.0 {
+        if self.stack.is_exceeded() {
             self.too_deep.set(true);
             return Err(postcard::Error::DeserializeUnexpectedEnd);
         }
