@@ -1,5 +1,6 @@
 //! The fields of `#[data]` types whose types calls encode in a form of their own, which serde's derive does not know.
 
+use crate::types::bare;
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Attribute, Data, DeriveInput, Field, Fields, Type, parse_quote};
@@ -19,22 +20,21 @@ const OWN_FORM: [&str; 9] = [
 
 /// Lets serde's derive encode each of these fields like calls do, unless the author has set how the field is encoded.
 pub(crate) fn mark(item: &mut DeriveInput) {
-    // serde rejects a default of the field of a transparent struct.
-    let no_default = has(&item.attrs, &["default", "transparent"]);
+    // serde encodes a transparent type as its field, which therefore cannot be missing.
+    let are_never_missing = has(&item.attrs, &["default", "transparent"]);
     match &mut item.data {
-        Data::Struct(data) => mark_all(&mut data.fields, no_default),
+        Data::Struct(data) => mark_all(&mut data.fields, are_never_missing),
         Data::Enum(data) => data.variants.iter_mut().for_each(|variant| mark_all(&mut variant.fields, false)),
         Data::Union(_) => {}
     }
 }
 
-fn mark_all(fields: &mut Fields, no_default: bool) {
-    // Without `with`, serde reads a missing element of a tuple as an error.
-    let no_default = no_default || !matches!(fields, Fields::Named(_));
+fn mark_all(fields: &mut Fields, are_never_missing: bool) {
     for field in fields.iter_mut().filter(|field| has_own_form(&field.ty) && !is_custom(field)) {
         field.attrs.push(parse_quote!(#[serde(with = "::replug_api::edge::field")]));
-        // With `with`, serde no longer reads a missing field as `None`.
-        if is_option(&field.ty) && !no_default && !has(&field.attrs, &["default"]) {
+        // With `with`, serde no longer reads a missing field as `None`. Only a field with a name can be missing.
+        let may_be_missing = field.ident.is_some() && !are_never_missing && is_option(&field.ty);
+        if may_be_missing && !has(&field.attrs, &["default"]) {
             field.attrs.push(parse_quote!(#[serde(default)]));
         }
     }
@@ -59,13 +59,7 @@ fn contains(tokens: TokenStream, is_wanted: &dyn Fn(&str) -> bool) -> bool {
 }
 
 fn is_option(ty: &Type) -> bool {
-    match ty {
-        // A type that a macro of the author has inserted is in a group.
-        Type::Group(group) => is_option(&group.elem),
-        Type::Paren(paren) => is_option(&paren.elem),
-        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Option"),
-        _ => false,
-    }
+    matches!(bare(ty), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
 }
 
 /// Whether serde's attributes include one of these names.

@@ -116,7 +116,7 @@ fn types_of(path: &Path) -> Vec<&Type> {
 }
 
 /// A type without the parentheses and invisible groups around it.
-fn bare(ty: &Type) -> &Type {
+pub(crate) fn bare(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => bare(&group.elem),
         Type::Paren(paren) => bare(&paren.elem),
