@@ -8,6 +8,7 @@ use replug_api::{
     CallError, Data, Interface,
     abi::BoundInterface,
     describe::{self, Shape},
+    edge::encoded,
     serde_json::{Value, json},
 };
 use std::{collections::BTreeMap, ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
@@ -44,6 +45,11 @@ struct Release(Version<u8>);
 #[derive(Clone, Debug, PartialEq)]
 struct Semantic(semver::Version);
 
+/// A type with the name of a type of the standard library.
+#[replug_api::data(serde)]
+#[derive(Clone, Debug, PartialEq)]
+struct Duration(Version<u8>);
+
 /// Fields that need an encoding with names.
 #[replug_api::data(serde)]
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +84,8 @@ trait Orders {
     fn boom(&self, release: Release);
     fn path(&self) -> Box<Problem>;
     fn next(&self, version: Semantic) -> Semantic;
+    fn pause(&self, pause: Duration) -> u8;
+    fn rest(&self) -> Duration;
 }
 
 struct All;
@@ -108,6 +116,12 @@ impl Orders for All {
         let Semantic(mut version) = version;
         version.major += 1;
         Semantic(version)
+    }
+    fn pause(&self, pause: Duration) -> u8 {
+        pause.0.parts[0]
+    }
+    fn rest(&self) -> Duration {
+        Duration(Version { parts: vec![1], label: None })
     }
 }
 
@@ -146,6 +160,18 @@ fn values_that_only_serde_can_encode_survive() {
         assert_eq!(client.fail(Problem::Missing { what: Loose::Number(7) }), Ok(7));
         let problem = Problem::Missing { what: Loose::Text("x".into()) };
         assert_eq!(client.fail(problem.clone()), Err(CallError::Plugin(problem)));
+    }
+}
+
+#[test]
+fn the_mark_and_not_the_name_says_how_a_type_is_passed() {
+    for method in bound().export.methods {
+        let is_encoded = method.layout == encoded::ENCODED_LAYOUT;
+        assert_eq!(is_encoded, method.name != "plain", "{}", method.name);
+    }
+    for client in clients() {
+        assert_eq!(client.pause(Duration(Version { parts: vec![7], label: None })), Ok(7));
+        assert_eq!(client.rest(), Ok(Duration(Version { parts: vec![1], label: None })));
     }
 }
 

@@ -8,7 +8,8 @@ use crate::{
     types::{Passed, has_known_names, is_string},
 };
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::format_ident;
+use quote::{format_ident, quote_spanned};
+use syn::spanned::Spanned;
 
 pub(crate) fn expand(contract: &Contract) -> TokenStream {
     let name = &contract.name;
@@ -20,9 +21,11 @@ pub(crate) fn expand(contract: &Contract) -> TokenStream {
     });
     let arms = contract.methods.iter().enumerate().map(|(index, method)| arm(name, index, method));
     let docs = &contract.docs;
+    let checks = contract.methods.iter().flat_map(owned_places).filter_map(check_names);
     let descriptions = contract.methods.iter().map(description);
     quoted! {
         #(#edges)*
+        #(#checks)*
 
         // Safety: 1 and 2 of `InterfaceExport::invoke`.
         unsafe extern "C" fn invoke(
@@ -157,15 +160,34 @@ pub(crate) fn export(method: &Method, edge: &Ident, encoded: &TokenStream) -> To
 }
 
 /// The constant expression that says whether calls of the method pass encoded arguments, also in process. `None` if the
-/// signature consists of types that are known not to need it.
+/// signature consists of types that do not need it, judging by their names: [`check_names`] checks this.
 pub(crate) fn is_encoded(method: &Method) -> Option<TokenStream> {
+    let places = owned_places(method).filter(|place| !has_known_names(&place.ty));
+    let forms: Vec<_> = places.map(Place::form).collect();
+    (!forms.is_empty()).then(|| quoted!(#(#forms::SENT_ENCODED)||*))
+}
+
+/// The places of all types in the method's signature, except the borrowed ones.
+fn owned_places(method: &Method) -> impl Iterator<Item = &Place> {
     let owned = method.params.iter().filter_map(|param| match &param.passed {
         Passed::Owned(place) => Some(&**place),
         Passed::Text | Passed::Bytes => None,
     });
-    let places = owned.chain([&method.returns]).chain(&method.error);
-    let forms: Vec<_> = places.filter(|place| !has_known_names(&place.ty)).map(Place::form).collect();
-    (!forms.is_empty()).then(|| quoted!(#(#forms::SENT_ENCODED)||*))
+    owned.chain([&method.returns]).chain(&method.error)
+}
+
+/// A check that a type does not need encoded arguments, if [`is_encoded`] has judged it by its names.
+fn check_names(place: &Place) -> Option<TokenStream> {
+    let form = place.form();
+    let span = place.ty.span().resolved_at(Span::mixed_site());
+    has_known_names(&place.ty).then(|| {
+        quote_spanned! {span=>
+            const _: () = ::core::assert!(
+                !#form::SENT_ENCODED,
+                "this type is or contains a type that is marked `#[data(serde)]` and has the name of a type of the standard library: give it another name"
+            );
+        }
+    })
 }
 
 fn arm(name: &Ident, index: usize, method: &Method) -> TokenStream {

@@ -62,7 +62,8 @@ pub fn interface(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// `#[data(serde)]` is for types that `#[data]` rejects, and for types with fields that are not `replug_api::Data`: a type
 /// of another crate, such as `chrono::DateTime`, or one with `#[serde(flatten)]`. The fields only need serde's traits. A
 /// call whose signature contains such a type passes encoded arguments and results, also in process. Such a call takes
-/// longer. A type with a field of such a type is marked `#[data(serde)]`, too.
+/// longer. A type with a field of such a type is marked `#[data(serde)]`, too. Do not give it the name of a common type of
+/// the standard library, such as `HashSet` or `String`: a signature with such a type is a compile error.
 ///
 /// ```text
 /// #[replug_api::data(serde)]
