@@ -277,6 +277,14 @@ pub unsafe trait Caller: Send + Sync {
         method: u32,
         call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>>;
+
+    /// The number of bytes of stack that the calling thread has left; `None` if it is unknown.
+    ///
+    /// It limits the decoding of a result that contains a `#[data(serde)]` type, as
+    /// [`Remote::stack_left`](crate::remote::Remote::stack_left) limits that of other results.
+    fn stack_left(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A [`Caller`] and the interface that it calls. A generated client contains it.

@@ -1,6 +1,11 @@
 //! Tests that deeply nested content of `#[data(serde)]` types is rejected before the stack overflows.
 
-use replug_api::{Data, remote::decode_value};
+use replug_api::{
+    CallError, Caller, Data, Interface,
+    abi::{Edge, Encoding, Object, Refusal},
+    call::{Bound, Failed},
+    remote::{Remote, RemoteObject, Reply, decode_value, take_lost},
+};
 use std::thread;
 
 /// Newtype variants, which rmp-serde does not count as levels.
@@ -105,4 +110,89 @@ fn an_endless_chain_is_rejected_before_the_stack_overflows() {
         let thread = thread::Builder::new().stack_size(kib << 10).spawn(decode).expect("a thread");
         thread.join().expect("no panic");
     }
+}
+
+#[replug_api::interface]
+trait Parser {
+    fn parse(&self) -> Expr;
+    fn check(&self) -> Result<u8, Expr>;
+}
+
+/// Answers each call with an expression of this depth: `parse` with a result, and `check` with an error.
+struct Deep(usize);
+
+impl Remote for Deep {
+    fn plugin(&self) -> &str {
+        "dev.test.deep"
+    }
+
+    fn invoke(&self, method: u32, _: Encoding, _: &[u8]) -> Result<Reply, CallError> {
+        let bytes = packed(&variants("Not", self.0));
+        Ok(match method {
+            0 => Reply::Returned(bytes),
+            _ => Reply::Refused(Refusal::Error(bytes.into())),
+        })
+    }
+}
+
+/// A caller on a thread that has this much stack left.
+struct OnStack {
+    remote: RemoteObject,
+    left: Option<usize>,
+}
+
+// SAFETY: 1: the edges are remote edges, and the object is that of the `RemoteObject`. 2: `self` keeps it.
+unsafe impl Caller for OnStack {
+    fn call<T, E>(
+        &self,
+        method: u32,
+        call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
+    ) -> Result<T, Result<E, CallError>> {
+        let edge = <dyn Parser as Interface>::REMOTE.methods[method as usize].edge;
+        call(self.remote.object(), edge).map_err(|failed| match failed {
+            Failed::Refused(error) => Ok(error),
+            Failed::Panicked(panic) => Err(CallError::Unknown(panic.message().into())),
+            Failed::Lost => Err(take_lost().expect("a reason")),
+        })
+    }
+
+    fn stack_left(&self) -> Option<usize> {
+        self.left
+    }
+}
+
+fn too_deep<E: std::fmt::Debug>(error: CallError<E>) -> bool {
+    match error {
+        CallError::BadResult { message, .. } => {
+            assert_eq!(message, "it is nested too deeply to be read");
+            true
+        }
+        CallError::Plugin(_) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The greatest depth up to which a client decodes results, on a thread with this stack.
+fn greatest_depth(kib: usize, left: Option<usize>) -> usize {
+    let decode = move || {
+        let depths = (0..4096).step_by(16).chain([100_000]);
+        let is_decoded = |depth: &usize| {
+            let caller = OnStack { remote: RemoteObject::new(Deep(*depth)), left };
+            // SAFETY: 1: the edges are those of `REMOTE`.
+            let client = ParserClient::from(unsafe { Bound::new(caller) });
+            let (result, error) = (client.parse(), client.check().expect_err("an error"));
+            let is_decoded = result.map_err(too_deep).is_ok();
+            assert_eq!(too_deep(error), !is_decoded, "{depth}");
+            is_decoded
+        };
+        depths.take_while(is_decoded).last().expect("a flat value is decoded")
+    };
+    thread::Builder::new().stack_size(kib << 10).spawn(decode).expect("a thread").join().expect("no panic")
+}
+
+#[test]
+fn a_client_decodes_as_deep_results_as_the_stack_allows() {
+    let unknown = greatest_depth(2048, None);
+    assert!(unknown < greatest_depth(2048, Some(2032 << 10)));
+    assert!(unknown > greatest_depth(64, Some(48 << 10)));
 }

@@ -110,7 +110,10 @@ fn encoded_call(index: u32, method: &Method) -> TokenStream {
         None => quoted!(infallible::<__Places, #value>),
     };
     quoted! {
-        let #mutable call = ::replug_api::remote::EncodedCall::new(#text);
+        let #mutable call = ::replug_api::remote::EncodedCall::new(
+            #text,
+            ::replug_api::Caller::stack_left(self.0.caller()),
+        );
         #(#given)*
         return ::replug_api::edge::finished(self.0.call(#index, |object, edge| {
             // SAFETY: obligation 1 of `Caller` and obligation 1 of `Bound::new`: `edge` is the edge of the method at

@@ -8,7 +8,7 @@ use crate::{
     data::{Coded, reason},
     edge::{
         Place,
-        shallow::{self, StackLimit},
+        shallow::{self, StackLimit, Unread},
     },
 };
 use abi_stable::std_types::{RSlice, RVec};
@@ -22,14 +22,18 @@ use std::convert::Infallible;
 /// A call through an [`EncodedEdge`](crate::edge::EncodedEdge), while its arguments are encoded.
 pub struct EncodedCall {
     method: &'static str,
+    /// How much stack decoding the result may use.
+    limit: StackLimit,
     /// The encoded arguments, or why one of them cannot be encoded.
     arguments: Result<Serializer<StdVec>, String>,
 }
 
 impl EncodedCall {
-    /// Begins a call of the method with this name.
-    pub fn new(method: &'static str) -> Self {
-        Self { method, arguments: Ok(Serializer { output: StdVec::new() }) }
+    /// Begins a call of the method with this name. `stack_left` is the number of bytes of stack that the calling thread has
+    /// left; `None` if it is unknown.
+    pub fn new(method: &'static str, stack_left: Option<usize>) -> Self {
+        let limit = StackLimit::of_thread(stack_left);
+        Self { method, limit, arguments: Ok(Serializer { output: StdVec::new() }) }
     }
 
     /// Encodes the next argument, with the name `name`.
@@ -57,9 +61,9 @@ impl EncodedCall {
         self,
         call: impl FnOnce(RSlice<'_, u8>) -> Outcome<RVec<u8>, Refusal>,
     ) -> Result<P::Type, Failed<Infallible>> {
-        let method = self.method;
+        let (method, limit) = (self.method, self.limit);
         match self.run(call)? {
-            Ok(bytes) => decode(method, &bytes),
+            Ok(bytes) => decode(method, limit, &bytes),
             Err(_) => Err(bad_result(method, "the method cannot fail, but it failed".into())),
         }
     }
@@ -74,10 +78,10 @@ impl EncodedCall {
         self,
         call: impl FnOnce(RSlice<'_, u8>) -> Outcome<RVec<u8>, Refusal>,
     ) -> Result<<P as Place<VALUE>>::Type, Failed<<P as Place<ERROR>>::Type>> {
-        let method = self.method;
+        let (method, limit) = (self.method, self.limit);
         match self.run(call)? {
-            Ok(bytes) => decode(method, &bytes),
-            Err(error) => decode(method, &error).and_then(|error| Err(Failed::Refused(error))),
+            Ok(bytes) => decode(method, limit, &bytes),
+            Err(error) => decode(method, limit, &error).and_then(|error| Err(Failed::Refused(error))),
         }
     }
 
@@ -86,7 +90,7 @@ impl EncodedCall {
         self,
         call: impl FnOnce(RSlice<'_, u8>) -> Outcome<RVec<u8>, Refusal>,
     ) -> Result<Result<RVec<u8>, RVec<u8>>, Failed<E>> {
-        let Self { method, arguments } = self;
+        let Self { method, arguments, .. } = self;
         let bad_arguments = |message| {
             lose(CallError::BadArguments { plugin: String::new(), method: method.into(), message });
             Failed::Lost
@@ -104,13 +108,15 @@ impl EncodedCall {
     }
 }
 
-fn decode<T: Data, E>(method: &str, bytes: &RVec<u8>) -> Result<T, Failed<E>> {
-    let value = shallow::read(bytes, StackLimit::of_thread(None));
-    value.map(Coded::into_inner).map_err(|error| {
-        let message = format!(
-            "the host cannot read the answer ({error}): build the host and the plugin with the same version of the \
-             interface and of its types"
-        );
+fn decode<T: Data, E>(method: &str, limit: StackLimit, bytes: &RVec<u8>) -> Result<T, Failed<E>> {
+    shallow::read(bytes, limit).map(Coded::into_inner).map_err(|error| {
+        let message = match error {
+            Unread::TooDeep => error.to_string(),
+            Unread::Left(_) | Unread::Unfit(_) | Unread::Rejected(_) => format!(
+                "the host cannot read the answer ({error}): build the host and the plugin with the same version of the \
+                 interface and of its types"
+            ),
+        };
         bad_result(method, message)
     })
 }

@@ -4,8 +4,7 @@ use super::encoded::{SHORT, read_raw, read_value, write_json};
 use crate::{
     deadline::Deadline,
     interface,
-    load::in_process::stack_left,
-    registry::{Entry, Live, MethodPlace, lost, next_call_is_timed, panicked},
+    registry::{Entry, Live, MethodPlace, lost, next_call_is_timed, panicked, stack_left},
 };
 use replug_api::{
     CallError, Data,

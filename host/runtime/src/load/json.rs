@@ -1,6 +1,6 @@
 //! Reads the JSON of a plugin's answers. A malicious plugin may nest the JSON to any depth.
 
-use super::in_process::stack_left;
+use crate::registry::stack_left;
 use serde_json::Value;
 
 /// Reads JSON. On a thread with little stack left, the limit of nesting is lower than the usual 128 levels.

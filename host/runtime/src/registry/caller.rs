@@ -7,6 +7,7 @@ use super::{
     mark::Mark,
     no_result::{lost, panicked},
     record::{Live, Record},
+    stack::stack_left,
     thread_slot::{Level, MAX_DEPTH, ThreadSlot},
 };
 use crate::{
@@ -55,6 +56,10 @@ unsafe impl Caller for EntryCaller {
     ) -> Result<T, Result<E, CallError>> {
         let Some(ready) = self.ready(method) else { return self.call_slowly(method, call) };
         ready.run(|_, object, edge| call(object, edge))
+    }
+
+    fn stack_left(&self) -> Option<usize> {
+        stack_left()
     }
 }
 
@@ -185,6 +190,10 @@ unsafe impl Caller for TimedCaller {
         call: impl FnOnce(Object, Edge) -> Result<T, Failed<E>>,
     ) -> Result<T, Result<E, CallError>> {
         Deadline::after(self.after).hold(&self.caller.entry.id, || self.caller.call(method, call))
+    }
+
+    fn stack_left(&self) -> Option<usize> {
+        self.caller.stack_left()
     }
 }
 

@@ -6,7 +6,7 @@
 //! fence (`fence.rs`) moves the cost of this synchronization to the thread that swaps. If no generation serves, the
 //! gate (`gate.rs`) decides whether a call waits or fails. The registry uses the instance of a generation through
 //! [`body`], wherever the instance runs. The [`crash_record`], which outlives the process, contains the mark of each
-//! thread.
+//! thread. `stack.rs` measures how much of its stack a caller has left to decode a result.
 //!
 //! **Architecture Invariant:** while a generation serves, the registry's part of a call takes no lock, makes no system
 //! call, allocates nothing and writes no memory that another thread writes. The only exceptions are a thread's first
@@ -28,6 +28,7 @@ mod outer;
 mod record;
 mod retire;
 mod slot;
+mod stack;
 mod successor;
 mod thread_slot;
 mod watchdog;
@@ -51,6 +52,7 @@ pub(crate) use outer::OuterCalls;
 pub(crate) use record::MethodPlace;
 pub use record::{Identity, Live};
 pub use retire::{discard, end};
+pub(crate) use stack::stack_left;
 pub(crate) use successor::{Successor, Unsent, successor};
 pub use thread_slot::TooManyGenerations;
 pub use thread_slot::{Calls, ColumnLease, OneIn};

@@ -8,7 +8,7 @@
 //!   has what a call takes along to such a thread. `unload.rs` unmaps its library. Before that, `inside.rs` checks that
 //!   no thread runs the library's code, and `handlers.rs` checks that the library handles no signal.
 //! * `keys.rs` and `static_tls.rs` count resources of which a process has few; `extent.rs` finds the addresses of a
-//!   library; `stack.rs` measures a thread's stack.
+//!   library.
 //! * `allocations.rs` counts allocations, for benchmarks.
 //! * `children.rs` makes sure that a plugin does not hide the exit status of child processes.
 //!
@@ -31,7 +31,6 @@ mod keys;
 mod open;
 mod retire;
 mod services;
-mod stack;
 mod static_tls;
 mod threaded;
 mod unload;
@@ -44,7 +43,6 @@ pub(crate) use instance::Instance;
 pub use keys::tls_keys_used;
 pub use open::LoadError;
 pub(crate) use open::{Opened, open};
-pub(crate) use stack::stack_left;
 pub use static_tls::{STATIC_TLS_LIMIT, static_tls_limit, static_tls_used};
 pub(in crate::load) use static_tls::{TUNABLES, more_static_tls};
 pub(crate) use static_tls::{static_tls_order, take_static_tls};

@@ -4,7 +4,6 @@ use super::{
     call_context::CallContext,
     call_threads::CallThreads,
     instance::Instance,
-    stack::stack_left,
     unload::{Gone, Unloading},
 };
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
     registry::{
         ColumnLease, ColumnMarks, Identity, MAX_DEPTH, OneIn,
         body::{Body, LifecycleError, Retire, Traits, Unmap},
-        clear_away,
+        clear_away, stack_left,
     },
 };
 use abi_stable::std_types::RVec;

@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     deadline::Deadline,
-    load::in_process::stack_left,
-    registry::{Successor, Unsent},
+    registry::{Successor, Unsent, stack_left},
 };
 use replug_api::{
     CallError,
