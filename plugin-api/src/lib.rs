@@ -114,7 +114,8 @@
 //! | `Arc<str>`, `Box<str>` | as for `String`. One side may use `String` in its place |
 //! | `Box<[T]>` | as for `Vec<T>`. One side may use `Vec<T>` in its place |
 //!
-//! Calls through typed handles pass each of these values unchanged, in every mode.
+//! Calls through typed handles pass each of these values unchanged, in every mode, unless it is inside a type that is marked
+//! `#[data(serde)]`.
 //!
 //! ```
 //! use replug_api::serde_json::Value;
@@ -186,7 +187,9 @@
 //! 128 arrays and maps deep. A value that needs too much of the stack is rejected earlier. The host compares only the
 //! names of such types, and not their fields: the rules of serde say which values a changed type can read. If a value
 //! cannot be encoded or decoded, the call returns [`CallError::BadArguments`] or [`CallError::BadResult`]. serde itself
-//! encodes the content: it cannot encode a path that is not UTF-8, for example.
+//! encodes the content: it cannot encode a path that is not UTF-8 or a time before 1970, and it loses the flow information
+//! of an IPv6 socket address. Neither MessagePack nor JSON can distinguish `Some(None)`, `Some(())` and `Some(Value::Null)`
+//! from `None`: each of them arrives as `None`. If this matters, use an enum of your own.
 //!
 //! # Changing an interface
 //!

@@ -65,6 +65,13 @@ pub fn interface(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// longer. A type with a field of such a type is marked `#[data(serde)]`, too. Do not give it the name of a common type of
 /// the standard library, such as `HashSet` or `String`: a signature with such a type is a compile error.
 ///
+/// serde encodes such a value as MessagePack or JSON. Neither of them can distinguish `Some(None)`, `Some(())` and
+/// `Some(Value::Null)` from `None`: each of them arrives as `None`.
+///
+/// If the type is also a part of a plugin's state, its mark decides the form in which it is saved. A state that was saved
+/// before the mark was changed to `#[data(serde)]` is rejected, unless the plugin's `restore` reads the older form; so may
+/// be one that was saved before the mark was changed to `#[data]`. See `replug_api::Snapshot`.
+///
 /// ```text
 /// #[replug_api::data(serde)]
 /// pub struct Time(pub chrono::DateTime<chrono::Utc>);
@@ -106,6 +113,7 @@ pub fn config(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// The macro implements serde's `Serialize` and `Deserialize`. serde's attributes have their usual effect, also those
 /// that `#[data]` rejects, such as `#[serde(flatten)]`. A type that is also part of a signature needs `#[data]` instead.
+/// A change of this mark may change the form in which the type is saved: see `replug_api::Snapshot`.
 ///
 /// ```text
 /// #[replug_api::state]
