@@ -163,6 +163,33 @@ fn values_that_only_serde_can_encode_survive() {
     }
 }
 
+/// Types that are named like parts of usual generated code.
+mod names {
+    #[replug_api::data(serde)]
+    #[derive(Debug, PartialEq)]
+    pub(super) struct Given(pub(super) Taken);
+
+    #[replug_api::data(serde)]
+    #[derive(Debug, PartialEq)]
+    pub(super) struct Taken(pub(super) S);
+
+    #[replug_api::data(serde)]
+    #[derive(Debug, PartialEq)]
+    pub(super) struct S(pub(super) D);
+
+    #[replug_api::data(serde)]
+    #[derive(Debug, PartialEq)]
+    pub(super) struct D(pub(super) u8);
+}
+
+#[test]
+fn the_names_of_types_are_free() {
+    use names::{D, Given, S, Taken};
+
+    let value = || Given(Taken(S(D(7))));
+    assert_eq!(Given::from_ffi(value().into_ffi()), value());
+}
+
 #[test]
 fn the_mark_and_not_the_name_says_how_a_type_is_passed() {
     for method in bound().export.methods {

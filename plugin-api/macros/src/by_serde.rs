@@ -16,41 +16,41 @@ pub(crate) fn expand(item: &DeriveInput) -> TokenStream {
         #item
 
         const _: () = {
-            struct Given<'a>(&'a #name);
+            struct __Given<'a>(&'a #name);
 
-            impl ::replug_api::serde::Serialize for Given<'_> {
-                fn serialize<S: ::replug_api::serde::Serializer>(
+            impl ::replug_api::serde::Serialize for __Given<'_> {
+                fn serialize<__S: ::replug_api::serde::Serializer>(
                     &self,
-                    serializer: S,
-                ) -> ::core::result::Result<S::Ok, S::Error> {
+                    serializer: __S,
+                ) -> ::core::result::Result<__S::Ok, __S::Error> {
                     #name::serialize(self.0, serializer)
                 }
             }
 
-            struct Taken(#name);
+            struct __Taken(#name);
 
-            impl<'de> ::replug_api::serde::Deserialize<'de> for Taken {
-                fn deserialize<D: ::replug_api::serde::Deserializer<'de>>(
-                    deserializer: D,
-                ) -> ::core::result::Result<Self, D::Error> {
-                    #name::deserialize(deserializer).map(Taken)
+            impl<'de> ::replug_api::serde::Deserialize<'de> for __Taken {
+                fn deserialize<__D: ::replug_api::serde::Deserializer<'de>>(
+                    deserializer: __D,
+                ) -> ::core::result::Result<Self, __D::Error> {
+                    #name::deserialize(deserializer).map(__Taken)
                 }
             }
 
             impl ::replug_api::serde::Serialize for #name {
-                fn serialize<S: ::replug_api::serde::Serializer>(
+                fn serialize<__S: ::replug_api::serde::Serializer>(
                     &self,
-                    serializer: S,
-                ) -> ::core::result::Result<S::Ok, S::Error> {
-                    ::replug_api::edge::encoded::serialize(&Given(self), serializer)
+                    serializer: __S,
+                ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                    ::replug_api::edge::encoded::serialize(&__Given(self), serializer)
                 }
             }
 
             impl<'de> ::replug_api::serde::Deserialize<'de> for #name {
-                fn deserialize<D: ::replug_api::serde::Deserializer<'de>>(
-                    deserializer: D,
-                ) -> ::core::result::Result<Self, D::Error> {
-                    ::replug_api::edge::encoded::deserialize::<Taken, D>(deserializer).map(|taken| taken.0)
+                fn deserialize<__D: ::replug_api::serde::Deserializer<'de>>(
+                    deserializer: __D,
+                ) -> ::core::result::Result<Self, __D::Error> {
+                    ::replug_api::edge::encoded::deserialize::<__Taken, __D>(deserializer).map(|taken| taken.0)
                 }
             }
 
@@ -61,11 +61,11 @@ pub(crate) fn expand(item: &DeriveInput) -> TokenStream {
                 const SENT_ENCODED: bool = true;
 
                 fn into_ffi(self) -> Self::Ffi {
-                    ::replug_api::edge::encoded::into_ffi(&Given(&self))
+                    ::replug_api::edge::encoded::into_ffi(&__Given(&self))
                 }
 
                 fn from_ffi(ffi: Self::Ffi) -> Self {
-                    ::replug_api::edge::encoded::from_ffi::<Taken>(&ffi).0
+                    ::replug_api::edge::encoded::from_ffi::<__Taken>(&ffi).0
                 }
 
                 fn describe(types: &mut ::replug_api::describe::Types) -> ::replug_api::describe::Type {
