@@ -1,4 +1,4 @@
-//! Tests the valid forms of the methods and types that the cases in `ui` get wrong.
+//! Tests that the macros accept valid methods and types. The compile-fail tests in `ui` contain the invalid ones.
 
 #![expect(
     missing_docs,
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-/// The valid forms of the rejected methods and types.
+/// For each kind of method and type that a test in `ui` shows to be rejected, a similar one that is valid.
 #[replug_api::interface]
 pub trait Allowed: std::fmt::Debug {
     /// Documented.

@@ -1,5 +1,5 @@
-//! How hot-lib-reloader gets from a save to the new code: `cargo build` builds a library, and the program `peer-live`
-//! reloads it.
+//! Measures the time from a save to the new code with hot-lib-reloader: `cargo build` builds a library, and the program
+//! `peer-live` in `benches/peers/live` reloads it.
 
 use anyhow::{Context, Result, bail, ensure};
 use replug_tests::target_dir;
@@ -24,7 +24,7 @@ pub(crate) struct HotLib {
     answers: Receiver<String>,
 }
 
-/// The milliseconds of an edit.
+/// The times that were measured for one edit, in milliseconds.
 pub(crate) struct Edit {
     /// From the save until the new code has answered.
     pub(crate) live: f64,

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_message_prints_as_json() {
+    fn an_error_without_a_message_prints_as_text_or_as_json() {
         assert_eq!(plain(&json!("too late")), "too late");
         assert_eq!(plain(&json!({ "TooLate": 3 })), "{\n  \"TooLate\": 3\n}");
         assert_eq!(own_error(&json!("\u{1b}[2Jx")), "[2Jx");

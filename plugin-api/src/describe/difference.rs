@@ -2,7 +2,8 @@
 
 use super::{Interface, Method, Param, Shape, Type, Variant};
 
-/// The first difference, in words, that prevents calls of a plugin's interface through the host's version.
+/// Describes the first difference that prevents a host with one version of an interface from calling a plugin with
+/// another version. `None` if the host can call the plugin.
 ///
 /// Additional methods at the end are allowed on either side. Doc comments do not count.
 pub fn difference(host: &Interface, plugin: &Interface) -> Option<String> {
@@ -20,7 +21,7 @@ pub fn difference(host: &Interface, plugin: &Interface) -> Option<String> {
     })
 }
 
-/// The first difference, in words, that prevents calls of a plugin's method with the types of a method of the host.
+/// Describes why the host cannot call the plugin's method as the host declares this method.
 /// Each method is passed with the interface that defines its types.
 pub fn method_difference(host: (&Interface, &Method), plugin: (&Interface, &Method)) -> Option<String> {
     let ((host, of_host), (plugin, of_plugin)) = (host, plugin);

@@ -1,8 +1,8 @@
 //! Decodes with any deserializer of serde, and checks the stack at each level of the value.
 //!
-//! A deserializer may recurse without taking input. For example, an `Option` is not a value of its own in MessagePack: the
-//! decoder of `struct Chain(Option<Box<Chain>>)` would recurse endlessly at a byte that is not `nil`. So the check is not
-//! in the input, as that of [`shallow`](super::shallow), but in each call of the deserializer.
+//! A deserializer may recurse without reading input. For example, MessagePack has no byte for `Some`: the decoder of
+//! `struct Chain(Option<Box<Chain>>)` would recurse endlessly at a byte that is not `nil`. So each call of the deserializer
+//! checks the stack. [`shallow`](super::shallow) checks it whenever it reads input, which is not sufficient here.
 
 use super::shallow::{Stack, Unread};
 use serde::de::{
@@ -17,7 +17,8 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// The bound for a part of the value that the thread is decoding. See [`Stack::of_part`].
+    /// The bound for a value that may be a part of a larger value. If the thread is decoding a larger value, both have the
+    /// same limit. See [`Stack::of_part`].
     pub(super) fn of_part() -> Self {
         Self { stack: Stack::of_part(), was_exceeded: Cell::new(false) }
     }
@@ -36,7 +37,8 @@ impl Bound {
     }
 }
 
-/// A part of serde's protocol that checks the bound, and gives it to all parts that it makes.
+/// A deserializer, visitor, seed or access object of serde. Each deserializer checks the bound. Each object wraps the
+/// objects that it passes on in the same way.
 pub(super) struct Bounded<'a, T> {
     inner: T,
     bound: &'a Bound,

@@ -51,7 +51,6 @@
 
 mod backoff;
 mod build;
-mod changes;
 mod compiled;
 mod crashed;
 mod effect;
@@ -60,6 +59,7 @@ mod history;
 mod input;
 mod install;
 mod manifest;
+mod on_save;
 mod overlap;
 mod queue;
 mod report;

@@ -197,7 +197,7 @@ impl Lifecycle {
 
     /// Decides what follows from the death of a generation: a rollback, a restart, a quarantine, or only a report.
     pub(super) fn died(&mut self, now: Instant, death: Death) -> Effects {
-        // The attempt to start a generation reports why the generation has never served.
+        // A generation that has never served has failed to start. The attempt to start it reports that.
         if !death.was_serving && !death.has_served {
             return Effects::default();
         }
@@ -338,7 +338,7 @@ impl Lifecycle {
                 Effects::of([Effect::CountRestart, self.taken_back(from, reason)])
             }
             (Some(Task::GoBack { from, reason }), true) => Effects::of([self.taken_back(from, reason)]),
-            // If the failed restart was a rollback, the version whose process has exited is restarted.
+            // This restart may have been a rollback to an earlier version. `last` is the version whose process has exited.
             (Some(Task::Restart { .. }), false) => match (&self.service, self.intent) {
                 (Service::Down { last }, Intent::Run) => {
                     let again = self.again_after(now, (*last, Failure::FailedToStart));

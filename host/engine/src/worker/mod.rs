@@ -7,6 +7,7 @@
 mod bounded;
 mod building;
 mod cause;
+mod changed;
 mod command;
 mod configure;
 mod crash_recovery;
@@ -15,7 +16,6 @@ mod install;
 mod mailbox;
 mod manifest_edit;
 mod observe;
-mod on_save;
 mod progress;
 mod remember;
 mod serve;

@@ -41,7 +41,7 @@ impl Bench {
         Path::new("/plugin").join(name)
     }
 
-    /// Writes a file, and returns the change that the watcher would report. Equal texts have equal contents.
+    /// Writes a file, and returns the change that the watcher would report. The content of the file is a hash of the text.
     fn write(&mut self, name: &str, text: &str) -> Change {
         let path = Self::path(name);
         let hash = text.bytes().fold(1, |hash: u64, byte| hash.wrapping_mul(257) + u64::from(byte));
@@ -98,12 +98,12 @@ impl Bench {
             let (_, settled) = self.build_that_writes(name, &format!("saved {round}"));
             settled == Settled::Suspected
         };
-        assert!((0..10).any(is_suspected), "the builds do not end");
+        assert!((0..10).any(is_suspected), "each build causes another one");
     }
 }
 
 #[test]
-fn an_edit_that_no_script_can_make_supersedes_four_builds_in_a_row() {
+fn edits_that_no_script_can_make_supersede_at_most_four_builds_in_a_row() {
     let mut bench = Bench::new();
     let mut edit = |round: u32| {
         bench.begin();
@@ -134,7 +134,7 @@ fn new_files_that_a_build_writes_into_a_folder_count_as_one_file() {
             return;
         }
     }
-    panic!("the builds do not end");
+    panic!("each build causes another one");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_file_that_differs_after_every_build_is_reported_as_unstable() {
     let mut bench = Bench::new();
     let mut reported = Vec::new();
     for round in 0.. {
-        assert!(round < 10, "the builds do not end");
+        assert!(round < 10, "each build causes another one");
         match bench.build_that_writes("pb/stamp.rs", &format!("{round}")) {
             (Judgment::Held, Settled::Unstable(paths)) => {
                 reported = paths;
@@ -215,7 +215,7 @@ fn the_last_save_is_built_when_a_user_has_saved_during_many_builds() {
 }
 
 #[test]
-fn a_save_between_builds_makes_a_suspected_file_an_edited_one() {
+fn a_save_while_no_build_runs_ends_the_suspicion_of_a_file() {
     let mut bench = Bench::new();
     bench.build_until_suspected("pb/lib.rs");
     let saved = bench.write("pb/lib.rs", "saved");

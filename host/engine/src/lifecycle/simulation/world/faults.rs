@@ -1,4 +1,5 @@
-//! The rules about the faults of the plugin: which failure is its most important fault after each step.
+//! The rules about the faults of the plugin. A fault is a failure that is not repaired yet. After each step, this module
+//! determines the most important fault independently of the lifecycle, and compares it with that of the lifecycle.
 
 use super::World;
 use crate::{
@@ -21,13 +22,13 @@ pub(super) struct Faults {
     source: Option<String>,
     /// The last failure of any other kind.
     other: Option<String>,
-    /// The failure of a build that is not a fault yet, because the manifest was missing.
+    /// Why a build has failed while the manifest was missing. This is a fault only if the plugin was not removed.
     unclear: Option<String>,
-    /// Why the version that is being installed was built or started, and its manifest.
+    /// How the version that is being installed was chosen (a build, a start or a rollback), and its manifest.
     installs: Option<(How, Arc<Manifest>)>,
     /// The failure of the last attempt to start a version.
     attempt: Option<Failed>,
-    /// The failure of the version for which another version was stopped.
+    /// The failure of a new version for which the old version was stopped, while the old version starts again.
     made_room: Option<Failed>,
     /// For each artifact, the text with which it last rejected its configuration.
     refusals: BTreeMap<Digest, String>,
@@ -50,8 +51,8 @@ impl Faults {
         (self.source, self.other) = (text, None);
     }
 
-    /// The failure of an earlier version, or of the configuration of the serving version. `by_command`: a command has
-    /// set the configuration that is being applied, if any.
+    /// An earlier version has failed, or the serving version has rejected a configuration. `by_command`: whether a
+    /// command has set this configuration. It is `None` if no configuration is being applied.
     fn earlier_fails(&mut self, text: String, by_command: Option<bool>) {
         match by_command {
             None => self.other = Some(text),
@@ -148,7 +149,8 @@ impl Faults {
         }
     }
 
-    /// This artifact serves with the configuration that it has accepted before, because it has rejected the manifest.
+    /// This artifact has rejected the configuration of the newest manifest. It serves with the configuration that it has
+    /// accepted before.
     pub(super) fn serves_as_before(&mut self, digest: Digest) {
         let refusal = self.refusals.get(&digest).cloned();
         self.is_rejected(refusal);

@@ -1,4 +1,4 @@
-//! Changed files: which of them cause a build, begin a running build again, or require that the manifest is read.
+//! Saved files: which of them cause a build, begin a running build again, or require that the manifest is read.
 //! [`Overlap`](super::overlap::Overlap) decides whether a change during a build counts as an edit.
 
 use super::{

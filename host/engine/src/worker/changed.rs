@@ -1,4 +1,5 @@
-//! What a saved file triggers: the watcher reports the change of an input, and the worker rebuilds the plugin.
+//! Does the work that a saved file requires. [`Lifecycle`](crate::lifecycle::Lifecycle) decides in `on_save.rs` which work
+//! that is: a build, a manifest to read, or none.
 
 use super::{Worker, cause::Cause};
 use crate::{
