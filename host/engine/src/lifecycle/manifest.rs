@@ -4,7 +4,7 @@
 use super::{By, Effect, Effects, Lifecycle, Policy, Work};
 use crate::manifest::Manifest;
 use serde_json::{Map, Value};
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{mem, path::Path, sync::Arc, time::Instant};
 
 /// A plugin's configuration.
 pub(crate) type Config = Map<String, Value>;
@@ -148,6 +148,8 @@ impl Lifecycle {
         (serves, reading): (Option<ProcessSettings>, Reading),
     ) -> Effects {
         self.faults.manifest_is_read();
+        // After the move, the manifest may have been unusable until now. The new folder was not built in this case.
+        let reading = if mem::take(&mut self.is_unread_since_move) { Reading::Moved } else { reading };
         let new = self.with_override(read);
         let (old, latest) = (self.manifests.in_force().clone(), self.manifests.latest());
         let rebuilds = latest.build != new.build || latest.binary != new.binary;
@@ -246,6 +248,7 @@ impl Lifecycle {
     /// The plugin's folder was moved. A failed build in the old folder proves nothing about the new folder.
     pub(super) fn moved(&mut self, root: &Path, file: &Path) -> Effects {
         self.faults.forget_unclear();
+        self.is_unread_since_move = true;
         let at_new_place = |old: &Arc<Manifest>| {
             Arc::new(Manifest { root: root.to_owned(), file: file.to_owned(), ..(**old).clone() })
         };

@@ -152,6 +152,8 @@ pub(crate) struct Lifecycle {
     processes: Processes,
     manifests: Manifests,
     overrides: Option<Override>,
+    /// Whether the plugin's folder was moved, and its manifest was not read in the new folder yet.
+    is_unread_since_move: bool,
     faults: Faults,
     intent: Intent,
     wanted: Wanted,
@@ -183,6 +185,7 @@ impl Lifecycle {
             processes,
             manifests: Manifests::InForce(manifest),
             overrides: None,
+            is_unread_since_move: false,
             faults: Faults::of_the_past(unusable, source),
             intent: Intent::Rest,
             wanted,

@@ -74,6 +74,8 @@ pub(super) struct World {
     unfit: Option<(Digest, bool)>,
     /// Whether a configuration is being applied, and whether a command has set it.
     configuring: Option<bool>,
+    /// Whether the plugin's folder was moved, and its manifest was not read in the new folder yet.
+    is_unread_since_move: bool,
     /// Whether the version that served last runs in a child process without a request of its manifest.
     is_moved: bool,
     /// What the start in progress is doing.
@@ -147,6 +149,7 @@ impl World {
             accepted: None,
             unfit: None,
             configuring: None,
+            is_unread_since_move: false,
             is_moved: false,
             start_stage: None,
             taken_back: BTreeSet::new(),
@@ -200,7 +203,8 @@ impl World {
             || explained
             || self.watch.was_chosen()
             || self.removed == Some(self.source)
-            || self.is_known_as_unstable();
+            || self.is_known_as_unstable()
+            || self.is_unread_since_move && self.faults.are_of_manifest();
         self.watch.rule(is_right, || "the newest source does not serve, and no fault explains why".into());
         self.give(Command::Start);
         self.save();

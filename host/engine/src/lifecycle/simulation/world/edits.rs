@@ -6,7 +6,7 @@ use crate::{
     manifest::Manifest,
     record::How,
 };
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 impl World {
     /// Simulates a command that sets a new configuration.
@@ -71,6 +71,7 @@ impl World {
         let faults = self.machine.faults();
         comes_up = comes_up || faults.is_unfit() || was_pending && faults.of_source();
         let expected = match reading {
+            _ if mem::take(&mut self.is_unread_since_move) => Next::Build,
             Reading::Moved => Next::Build,
             Reading::Edit if comes_up => Next::Build,
             Reading::Defaults if rebuilds || comes_up && faults.is_unfit() => Next::Build,

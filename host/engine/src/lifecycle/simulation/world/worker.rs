@@ -25,7 +25,7 @@ impl World {
                 self.follow_up(next);
             }
             Command::Move => {
-                self.unclear = None;
+                (self.unclear, self.is_unread_since_move) = (None, true);
                 let root = PathBuf::from(format!("/moved/{}", ticket.0));
                 self.step(Input::Moved { root: root.clone(), file: "/plugin/plugin.toml".into() });
                 let manifests = [self.machine.manifest(), self.machine.latest_manifest()];
