@@ -184,7 +184,8 @@
 //!
 //! A call of such a method passes encoded arguments and an encoded result, also in process: it takes longer than other
 //! calls. JSON has the form that serde's implementations give the type. The binary encoding contains MessagePack, up to
-//! 128 arrays and maps deep. A value that needs too much of the stack is rejected earlier. The host compares only the
+//! 128 arrays and maps deep. A value that needs too much of the stack is rejected earlier, except where serde buffers it
+//! (`untagged`, tagged enums and `flatten`). The host compares only the
 //! names of such types, and not their fields: the rules of serde say which values a changed type can read. If a value
 //! cannot be encoded or decoded, the call returns [`CallError::BadArguments`] or [`CallError::BadResult`]. serde itself
 //! encodes the content: it cannot encode a path that is not UTF-8 or a time before 1970, and it loses the flow information

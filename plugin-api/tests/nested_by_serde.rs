@@ -94,6 +94,14 @@ fn deep_variants_are_rejected_before_the_stack_overflows() {
 }
 
 #[test]
+fn a_deep_value_outside_of_a_call_is_rejected_before_the_stack_overflows() {
+    let bytes = packed(&variants("Not", 1_000_000));
+    let decode = move || postcard::from_bytes::<Expr>(&bytes).is_err();
+    let thread = thread::Builder::new().stack_size(2 << 20).spawn(decode).expect("a thread");
+    assert!(thread.join().expect("no panic"));
+}
+
+#[test]
 fn deep_arrays_are_rejected_before_the_stack_overflows() {
     reject_deep::<List>(|depth| [vec![0x91; depth], vec![0x90]].concat());
 }

@@ -92,7 +92,7 @@ impl Spares {
         self.0.as_ref().map(|prepared| prepared.pool.clone())
     }
 
-    /// Kills the processes that were not used, on another thread.
+    /// Kills the processes that were not used, on another thread. Dropping this value does the same.
     pub(crate) fn close(&mut self) {
         let Some(prepared) = self.0.take() else { return };
         let Prepared { pool, slot } = prepared.clone();
@@ -105,6 +105,12 @@ impl Spares {
             // because the thread that fills the pool and an abandoned job have references to it.
             prepared.pool.close();
         }
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

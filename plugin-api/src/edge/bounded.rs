@@ -3,6 +3,9 @@
 //! A deserializer may recurse without reading input. For example, MessagePack has no byte for `Some`: the decoder of
 //! `struct Chain(Option<Box<Chain>>)` would recurse endlessly at a byte that is not `nil`. So each call of the deserializer
 //! checks the stack. [`shallow`](super::shallow) checks it whenever it reads input, which is not sufficient here.
+//!
+//! For `untagged` and tagged enums and for `flatten`, serde first reads a value into a buffer, and decodes from that buffer
+//! with deserializers of its own. These do not check the stack. Only the maximum number of levels bounds such a value.
 
 use super::shallow::{Stack, Unread};
 use serde::de::{

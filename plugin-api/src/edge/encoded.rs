@@ -7,7 +7,7 @@
 use super::{
     Signature,
     bounded::{Bound, Bounded},
-    shallow::Unread,
+    shallow::{Stack, Unread},
 };
 use crate::abi::{Encoding, Refusal};
 use abi_stable::{
@@ -62,7 +62,10 @@ pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer:
         fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<T, E> {
             unpack(bytes).map_err(|why| {
                 let error = E::custom(&why);
-                keep_reason(bytes, why);
+                // Only a reader takes the reason.
+                if Stack::is_reading() {
+                    keep_reason(bytes, why);
+                }
                 error
             })
         }

@@ -49,6 +49,11 @@ impl Stack {
         CURRENT.get().unwrap_or_else(|| Self::from_here(StackLimit::USUAL))
     }
 
+    /// Whether the thread is decoding with a [`Reader`].
+    pub(super) fn is_reading() -> bool {
+        CURRENT.get().is_some()
+    }
+
     /// Whether the thread has used more than the limit.
     #[inline]
     pub(super) fn is_exceeded(self) -> bool {

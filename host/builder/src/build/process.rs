@@ -53,8 +53,8 @@ pub(super) type Locks = Vec<Arc<dyn Any + Send + Sync>>;
 pub(super) enum LockFile {
     /// The group is killed at once.
     Unwritten,
-    /// The group is killed while none of its processes writes the file. It may run for a while after the drop, so it
-    /// holds the locks that exclude other processes.
+    /// The group is killed while none of its processes writes the file. It may run for a while after the drop, and holds
+    /// these locks meanwhile.
     Written(Locks),
 }
 
