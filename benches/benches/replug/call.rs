@@ -61,8 +61,8 @@ pub(crate) fn measure() -> Result<Section> {
     let probe = probe(&library)?;
     let bare = || {
         let bare = Bare { object: probe.object, edge: probe.increment };
-        // SAFETY: 1: the fixture takes the object and the edge from its own `Counter`, and this program calls only that
-        // method.
+        // SAFETY: 1: the fixture takes the object and the edge of `increment` from its own `Counter`, and this program
+        // calls only `increment`.
         CounterClient::from(unsafe { Bound::new(bare) })
     };
 
@@ -228,7 +228,7 @@ fn targets(series: &[Series], scaling: &[Series], peers: &Peers) -> Vec<Target> 
         },
         Target {
             what: "resolved method with JSON, relative to the hoisted pointer",
-            bound: "at most 25 times, and more than with types",
+            bound: "at most 25 times; with types, less than with JSON",
             measured: format!("{:.1} times (with types {:.1})", json.1, types.1),
             met: json.1 <= 25.0 && types.1 < json.1,
             ours: json.0,

@@ -52,7 +52,8 @@ impl One {
         }
     }
 
-    /// Waits for an answer of the plugin, and then stops the host. A signal ends the wait, but not a running call.
+    /// Waits for an answer of the plugin, and then stops the host. After a signal, returns an error at once, and does not
+    /// cancel a call that is still running.
     pub(super) async fn finish<T>(mut self, question: impl Future<Output = T>) -> Result<T, CliError> {
         let answer = tokio::select! {
             biased;

@@ -80,8 +80,8 @@ impl LimitsSpec {
 pub enum CgroupUse {
     /// The process gets no cgroup.
     Off,
-    /// The process gets a cgroup if the host's own cgroup is delegated to the host. Otherwise, the missing limits are
-    /// reported.
+    /// The process gets a cgroup if the host's own cgroup is delegated to the host. Otherwise, it runs without one, and
+    /// the host reports which limits are not enforced.
     #[default]
     Preferred,
     /// The process gets a cgroup. If it cannot get one, the plugin does not start.

@@ -1,4 +1,4 @@
-//! Tests with cargo workspaces, plugins folders in them, and state folders of earlier versions.
+//! Tests with cargo workspaces, plugins folders in them, and state folders that earlier versions of replug have created.
 
 use super::*;
 use crate::workspace::BuildDir;

@@ -15,8 +15,8 @@ use std::{
 
 #[test]
 fn control_characters_of_a_plugins_log_are_removed() {
-    // Unlike ESC, this character is not removed automatically when the output is not a terminal. A terminal treats it
-    // like ESC and `[`.
+    // A terminal treats this character like ESC and `[`. The library `anstream` removes sequences with ESC if the output
+    // is not a terminal, but not this character. So only the filter of the command can remove it.
     const STEERING: char = '\u{9b}';
     let mut lab = Lab::new("steering");
     lab.install_with(misbehave("version=1"), &format!("name = \"a{STEERING}2J\""));
