@@ -22,7 +22,7 @@ pub(crate) enum Input {
     /// The command in progress requires a build with this aim.
     Build(Aim),
     /// Git has stopped writing files, or has been writing files for too long. The compilation begins at the time `at`.
-    /// `file`: the manifest's file.
+    /// `file` compares the manifest's file with the manifest that was read last.
     GitIsQuiet { at: SystemTime, file: ManifestFile },
     /// A file has changed, and no build was running when the worker observed it.
     Changed(Observation),
